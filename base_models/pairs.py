@@ -1,0 +1,146 @@
+"""The sparse (image, tag) pairs on which every later stage works, and values attached to them.
+
+A vocabulary of 10,000 tags gives an image some hundred plausible tags. Those pairs are listed
+explicitly; all others share one value per tag, so cost follows the pairs, not the vocabulary.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Pairs grouped by image (rows of a CSR matrix), tags ascending within an image.
+
+    Parameters
+    ----------
+    indptr : array of shape (n_images + 1,), int64
+        The pairs of image ``i`` are ``indptr[i]:indptr[i + 1]``.
+    tag : array of shape (n_pairs,), int32
+        Tag index of each pair, in ``[0, n_tags)``.
+    n_tags : int
+        Size of the vocabulary that ``tag`` points into.
+    """
+
+    indptr: NDArray[np.int64]
+    tag: NDArray[np.int32]
+    n_tags: int
+
+    def __len__(self) -> int:
+        return len(self.tag)
+
+    @property
+    def n_images(self) -> int:
+        """Number of images, those without a pair included."""
+        return len(self.indptr) - 1
+
+    @cached_property
+    def image(self) -> NDArray[np.int32]:
+        """Image index of each pair, shape (n_pairs,), int32, ascending."""
+        return np.repeat(np.arange(self.n_images, dtype=np.int32), np.diff(self.indptr))
+
+    def rows(self, images: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Return the positions of the pairs of ``images``, in that order.
+
+        Parameters
+        ----------
+        images : array of shape (n_chosen,), integer
+            Image indices, in any order.
+
+        Returns
+        -------
+        array of shape (n_chosen_pairs,), int64
+        """
+        counts = np.diff(self.indptr)[images]
+        starts = np.repeat(self.indptr[:-1][images] - np.cumsum(counts) + counts, counts)
+        return starts + np.arange(counts.sum(), dtype=np.int64)
+
+    def take(self, images: NDArray[np.intp]) -> "Pairs":
+        """Return the pairs of ``images`` alone, renumbered ``0..len(images) - 1``."""
+        counts = np.diff(self.indptr)[images]
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return Pairs(indptr=indptr, tag=self.tag[self.rows(images)], n_tags=self.n_tags)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level1Scores:
+    """Every member's logit for every listed pair of some images, over one shared vocabulary.
+
+    Parameters
+    ----------
+    images : tuple of str
+        Name of each image: its path relative to the scored folder, in POSIX form.
+    vocabulary : Vocabulary
+        Union of the members' tags.
+    members : tuple of str
+        Member names; their order is the order of the first axis below.
+    knows : array of shape (n_members, n_tags), bool
+        Whether a member has the tag at all; a member that does not abstains.
+    floor : array of shape (n_members,), float32
+        Logit of a tag that the member knows but scored below the store's floor.
+    pairs : Pairs
+        Every (image, tag) pair that at least one member scored at or above its floor.
+    logit : array of shape (n_members, n_pairs), float32
+        NaN where the member abstains, ``floor`` where it scored below the floor.
+    """
+
+    images: tuple[str, ...]
+    vocabulary: Vocabulary
+    members: tuple[str, ...]
+    knows: NDArray[np.bool_]
+    floor: NDArray[np.float32]
+    pairs: Pairs
+    logit: NDArray[np.float32]
+
+    @property
+    def n_images(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    def take(self, images: NDArray[np.intp]) -> "Level1Scores":
+        """Return the scores of the images at these indices, in that order."""
+        return Level1Scores(
+            images=tuple(self.images[i] for i in images),
+            vocabulary=self.vocabulary,
+            members=self.members,
+            knows=self.knows,
+            floor=self.floor,
+            pairs=self.pairs.take(images),
+            logit=self.logit[:, self.pairs.rows(images)],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairProba:
+    """A probability for every (image, tag): listed pairs one by one, the rest by tag.
+
+    Parameters
+    ----------
+    pairs : Pairs
+    proba : array of shape (n_pairs,), float32, in [0, 1]
+    base : array of shape (n_tags,), float32, in [0, 1]
+        Probability of the tag for every image whose pair is not listed. NaN where no
+        probability exists at all (a single member asked about a tag that it does not know);
+        the listed pairs of such a tag are NaN too.
+    """
+
+    pairs: Pairs
+    proba: NDArray[np.float32]
+    base: NDArray[np.float32]
+
+    def take(self, images: NDArray[np.intp]) -> "PairProba":
+        """Return the probabilities of the images at these indices, in that order."""
+        return PairProba(
+            pairs=self.pairs.take(images), proba=self.proba[self.pairs.rows(images)], base=self.base
+        )
+
+    def dense(self) -> NDArray[np.float32]:
+        """Return all probabilities as an array of shape (n_images, n_tags), float32."""
+        full = np.tile(self.base, (self.pairs.n_images, 1))
+        full[self.pairs.image, self.pairs.tag] = self.proba
+        return full

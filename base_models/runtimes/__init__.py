@@ -1,0 +1,1 @@
+"""One file a backend; each opens a model file as a session that maps image batches to outputs."""

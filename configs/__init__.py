@@ -1,0 +1,1 @@
+"""Settings, contracts of published taggers and rule files: the data that everything else reads."""

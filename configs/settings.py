@@ -1,0 +1,90 @@
+"""All settings together, read from default.toml and a user's file laid over it.
+
+default.toml is the only place that holds a default; the classes only say what is allowed.
+"""
+
+import tomllib
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from tagstack.configs.comparing import CompareSettings
+from tagstack.configs.decisions import DecoderSettings, ThresholdSettings
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.level1 import ScoreSettings
+from tagstack.configs.section import Section
+from tagstack.configs.stack import StackSettings
+
+
+class Settings(Section):
+    """Every setting of a run, validated."""
+
+    seed: int = Field(ge=0)
+    threads: int = Field(ge=0)
+    score: ScoreSettings
+    stack: StackSettings
+    thresholds: ThresholdSettings
+    decoder: DecoderSettings
+    compare: CompareSettings
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Return the default settings, with those of a TOML file laid over them.
+
+    Parameters
+    ----------
+    path : Path, optional
+        A file with any part of default.toml's keys.
+
+    Raises
+    ------
+    TagstackError
+        If the file cannot be read, holds an unknown key or a value out of range.
+    """
+    values = _defaults()
+    if path is not None:
+        values = _overlaid(values, read_toml(path))
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        msg = f"{path or 'default.toml'}: {validation_summary(error)}"
+        raise TagstackError(msg) from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return a TOML file's content; a file that cannot be read or parsed is a TagstackError."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        msg = f"Cannot read {path}: {error}. Expected a readable TOML file in UTF-8."
+        raise TagstackError(msg) from error
+
+
+def validation_summary(error: ValidationError) -> str:
+    """Return a validation error as one line: each key, what is wrong with it, the value."""
+    parts = []
+    for item in error.errors():
+        key = ".".join(str(step) for step in item["loc"])
+        parts.append(f"{key}: {item['msg']}, got {item['input']!r}")
+    return "; ".join(parts)
+
+
+@cache
+def _default_text() -> str:
+    return resources.files("tagstack.configs").joinpath("default.toml").read_text("utf-8")
+
+
+def _defaults() -> dict[str, Any]:
+    return tomllib.loads(_default_text())
+
+
+def _overlaid(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for key, change in changes.items():
+        known = merged.get(key)
+        both = isinstance(known, dict) and isinstance(change, dict)
+        merged[key] = _overlaid(known, change) if both else change
+    return merged

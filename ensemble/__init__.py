@@ -1,0 +1,1 @@
+"""From stacked probabilities to tags, and the proof: rules, thresholds, comparison, reports."""

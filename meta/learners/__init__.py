@@ -1,0 +1,1 @@
+"""Level-2 learners: one file a learner, all under one protocol."""

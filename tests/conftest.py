@@ -1,0 +1,61 @@
+"""Fixtures that every room's tests share: a seeded generator and synthetic level-1 scores."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import sparse
+
+from tagstack.base_models.pairs import Level1Scores, Pairs
+from tagstack.base_models.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Synthetic scores with the labels they came from and a group for each image."""
+
+    scores: Level1Scores
+    labels: sparse.csr_array
+    groups: NDArray[np.int64]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def make_labelled(rng: np.random.Generator) -> Callable[..., Labelled]:
+    """Return a maker of synthetic taggers: each member's logit is signal plus its own noise."""
+
+    def make(
+        n_images: int = 200,
+        n_tags: int = 12,
+        noise: tuple[float, ...] = (1.0, 1.5, 2.0),
+        floor: float = -6.0,
+    ) -> Labelled:
+        prior = np.linspace(-0.5, -3.0, n_tags)
+        truth = rng.random((n_images, n_tags)) < 1 / (1 + np.exp(-prior))
+        signal = np.where(truth, 2.0, -2.5) + prior * 0.3
+        shape = (len(noise), n_images, n_tags)
+        logit = signal + rng.normal(size=shape) * np.array(noise)[:, None, None]
+        kept = (logit >= floor).any(0)
+        indptr = np.concatenate([[0], np.cumsum(kept.sum(1))]).astype(np.int64)
+        pairs = Pairs(indptr=indptr, tag=np.nonzero(kept)[1].astype(np.int32), n_tags=n_tags)
+        scores = Level1Scores(
+            images=tuple(f"{i:05d}.png" for i in range(n_images)),
+            vocabulary=Vocabulary(
+                tuple(f"tag_{j:03d}" for j in range(n_tags)),
+                tuple("character" if j % 4 == 3 else "general" for j in range(n_tags)),
+            ),
+            members=tuple(f"member_{m}" for m in range(len(noise))),
+            knows=np.ones((len(noise), n_tags), bool),
+            floor=np.full(len(noise), floor, np.float32),
+            pairs=pairs,
+            logit=np.maximum(logit[:, kept], floor).astype(np.float32),
+        )
+        return Labelled(scores, sparse.csr_array(truth), np.arange(n_images) // 2)
+
+    return make

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tagstack.configs.errors import TagstackError
+
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
@@ -14,18 +16,27 @@ def written_whole(target: Path) -> Iterator[Path]:
 
     The bytes reach the disk before the rename, so that a crash leaves the old file or the new
     one. If the block raises, ``target`` stays as it was and the temporary file is removed.
+
+    Raises
+    ------
+    TagstackError
+        If the system refuses to write: no space, no permission, a read-only disk.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=f".tmp{target.suffix}")
-    os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        _flush_to_disk(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        temporary = _reserve(target)
+        try:
+            yield temporary
+            _flush_to_disk(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        msg = (
+            f"Cannot write {target}: {error.strerror or error}. Nothing of it was written; "
+            "mend that (space, permissions) and run the same command again."
+        )
+        raise TagstackError(msg) from error
 
 
 def write_text(target: Path, text: str) -> None:
@@ -38,6 +49,14 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _reserve(target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A long target name leaves no room for additions, so the temporary name does not contain it.
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".tmp-", suffix=target.suffix)
+    os.close(handle)
+    return Path(name)
 
 
 def _flush_to_disk(path: Path) -> None:

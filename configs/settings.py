@@ -15,6 +15,7 @@ from tagstack.configs.comparing import CompareSettings
 from tagstack.configs.decisions import DecoderSettings, ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
+from tagstack.configs.output import OutputSettings
 from tagstack.configs.section import Section
 from tagstack.configs.stack import StackSettings
 
@@ -29,6 +30,7 @@ class Settings(Section):
     thresholds: ThresholdSettings
     decoder: DecoderSettings
     compare: CompareSettings
+    output: OutputSettings
 
 
 def load_settings(path: Path | None = None) -> Settings:

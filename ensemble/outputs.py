@@ -1,0 +1,155 @@
+"""Tags as files: sidecars (txt, json) and tables (jsonl, csv), whole or not at all.
+
+An existing file with other content is never replaced unless asked for: hand-made tags survive.
+To add a format, write a context manager that yields a function of one `TaggedImage` and name it
+in `WRITERS`.
+"""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, TextIO
+
+from tagstack.base_models.atomic import write_text, written_whole
+from tagstack.configs.output import OutputSettings
+from tagstack.ensemble.captions import caption
+from tagstack.ensemble.tagged import TagEntry, TaggedImage
+
+Write = Callable[[TaggedImage], None]
+
+
+class OutputFolder:
+    """The folder that results go to: names files, protects what is there, tells what it kept.
+
+    Parameters
+    ----------
+    directory : Path
+    images : sequence of str
+        Every image of the run: two images of one stem (``1.png``, ``1.jpg``) must not share a
+        sidecar, so both then keep their suffix (``1.png.txt``, ``1.jpg.txt``).
+    overwrite : bool
+        Whether existing files with other content are replaced.
+    """
+
+    def __init__(self, directory: Path, images: Sequence[str], *, overwrite: bool) -> None:
+        self.directory = directory
+        self.overwrite = overwrite
+        self.kept: list[Path] = []
+        stems = Counter(_stem(image) for image in images)
+        self.collisions = tuple(image for image in images if stems[_stem(image)] > 1)
+        self._full_names = frozenset(self.collisions)
+
+    def sidecar(self, image: str, suffix: str) -> Path:
+        """Return the path of an image's sidecar file."""
+        name = image if image in self._full_names else _stem(image)
+        return self.directory / f"{name}{suffix}"
+
+    def publish(self, target: Path, text: str) -> None:
+        """Write ``text`` to ``target`` unless that would replace other content."""
+        if target.exists() and not self.overwrite:
+            if target.read_bytes() != text.encode("utf-8"):
+                self.kept.append(target)
+            return
+        write_text(target, text)
+
+    @contextmanager
+    def table(self, name: str) -> Iterator[TextIO | None]:
+        """Yield a stream for a file that appears when all is written; None if one is there."""
+        target = self.directory / name
+        if target.exists() and not self.overwrite:
+            self.kept.append(target)
+            yield None
+            return
+        with written_whole(target) as temporary:
+            with temporary.open("w", encoding="utf-8", newline="") as stream:
+                yield stream
+
+
+@contextmanager
+def caption_files(folder: OutputFolder, settings: OutputSettings) -> Iterator[Write]:
+    """``IMAGE.txt``: the tags in one line, as caption trainers and boorus read them."""
+
+    def write(tagged: TaggedImage) -> None:
+        target = folder.sidecar(tagged.image, ".txt")
+        folder.publish(target, caption(tagged.tags, settings) + "\n")
+
+    yield write
+
+
+@contextmanager
+def json_files(folder: OutputFolder, settings: OutputSettings) -> Iterator[Write]:
+    """``IMAGE.json``: tags, probabilities, thresholds, votes and the rules that changed them."""
+
+    def write(tagged: TaggedImage) -> None:
+        target = folder.sidecar(tagged.image, ".json")
+        folder.publish(target, json.dumps(_record(tagged), indent=1) + "\n")
+
+    yield write
+
+
+@contextmanager
+def json_lines(folder: OutputFolder, settings: OutputSettings) -> Iterator[Write]:
+    """``tags.jsonl``: the same as the json files, a line an image."""
+    with folder.table("tags.jsonl") as stream:
+
+        def write(tagged: TaggedImage) -> None:
+            if stream is not None:
+                stream.write(json.dumps(_record(tagged)) + "\n")
+
+        yield write
+
+
+@contextmanager
+def score_table(folder: OutputFolder, settings: OutputSettings) -> Iterator[Write]:
+    """``tags.csv``: ``filename,tag,score`` of the final tags, as Danbooru's importer reads it."""
+    with folder.table("tags.csv") as stream:
+        table = None if stream is None else csv.writer(stream)
+        if table is not None:
+            table.writerow(("filename", "tag", "score"))
+
+        def write(tagged: TaggedImage) -> None:
+            for entry in tagged.tags if table is not None else ():
+                table.writerow((_printable(tagged.image), entry.tag, f"{entry.proba:.4f}"))
+
+        yield write
+
+
+WRITERS: dict[str, Callable[[OutputFolder, OutputSettings], AbstractContextManager[Write]]] = {
+    "txt": caption_files,
+    "json": json_files,
+    "jsonl": json_lines,
+    "csv": score_table,
+}
+
+
+def _record(tagged: TaggedImage) -> dict[str, Any]:
+    return {
+        "image": tagged.image,
+        "tags": [entry.tag for entry in tagged.tags],
+        "candidates": [_candidate(entry) for entry in tagged.entries],
+    }
+
+
+def _candidate(entry: TagEntry) -> dict[str, Any]:
+    votes = {m: None if vote is None else round(vote, 4) for m, vote in entry.votes.items()}
+    return {
+        "tag": entry.tag,
+        "category": entry.category,
+        "proba": round(entry.proba, 4),
+        "threshold": round(entry.threshold, 4),
+        "tagged": entry.tagged,
+        "rule": entry.rule,
+        "votes": votes,
+    }
+
+
+def _stem(image: str) -> str:
+    return PurePosixPath(image).with_suffix("").as_posix()
+
+
+def _printable(name: str) -> str:
+    """Return a file name with bytes that are not UTF-8 written as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

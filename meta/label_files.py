@@ -1,0 +1,169 @@
+"""Label files as the user has them: CSV, JSONL or a folder of sidecar texts.
+
+What the rows mean for scored images is decided in `labels`. To read another format, write a
+generator of `LabelRow` and name it in `_reader_of`.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tagstack.configs.errors import TagstackError
+
+# A file name that is not UTF-8 reaches Python with escaped bytes; reading labels the same way
+# lets the two meet.
+_BYTES = {"encoding": "utf-8-sig", "errors": "surrogateescape"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRow:
+    """One image's tags and further columns, as the label file has them."""
+
+    image: str
+    tags: tuple[str, ...]
+    columns: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelTable:
+    """Every row of a label file.
+
+    Parameters
+    ----------
+    source : str
+        Where the rows came from, for messages.
+    rows : tuple of LabelRow
+    by_stem : bool
+        Whether ``image`` has no suffix and means every image with that stem (sidecars).
+    """
+
+    source: str
+    rows: tuple[LabelRow, ...]
+    by_stem: bool = False
+
+    def where(self, condition: str | None) -> "LabelTable":
+        """Return the rows that meet ``COLUMN=VALUE``; all of them for None.
+
+        Raises
+        ------
+        TagstackError
+            If the condition has another form, the column is missing or no row meets it.
+        """
+        if condition is None:
+            return self
+        column, equals, value = condition.partition("=")
+        if not equals:
+            msg = f"--where {condition!r} has no '='. Expected COLUMN=VALUE, such as fold=3."
+            raise TagstackError(msg)
+        values = self.column(column)
+        rows = tuple(row for row, own in zip(self.rows, values, strict=True) if own == value)
+        if not rows:
+            known = sorted(set(values))[:10]
+            msg = f"No row of {self.source} has {column} = {value!r}. Values there: {known}."
+            raise TagstackError(msg)
+        return replace(self, rows=rows)
+
+    def column(self, name: str) -> list[str]:
+        """Return a further column's value of every row; a column that a row lacks is an error."""
+        if not all(name in row.columns for row in self.rows):
+            known = sorted(set.intersection(*(set(row.columns) for row in self.rows)))
+            msg = f"{self.source} has no column {name!r}. Columns beside image and tags: {known}."
+            raise TagstackError(msg)
+        return [row.columns[name] for row in self.rows]
+
+
+def read_labels(source: Path) -> LabelTable:
+    """Return the labels of a CSV or JSONL file or of a folder of sidecar ``.txt`` files.
+
+    CSV needs the columns ``image`` and ``tags``, JSONL the same keys; all others are kept.
+
+    Raises
+    ------
+    TagstackError
+        If the source is missing, unreadable, of no known kind, empty or lacks a column.
+    """
+    reader = _reader_of(source)
+    try:
+        rows = tuple(reader(source))
+    except (OSError, csv.Error, json.JSONDecodeError) as error:
+        msg = f"Cannot read labels from {source}: {error}. Expected UTF-8 CSV, JSONL or sidecars."
+        raise TagstackError(msg) from error
+    if not rows:
+        msg = f"{source} holds no labels. Expected at least one image with its tags."
+        raise TagstackError(msg)
+    return LabelTable(source=str(source), rows=rows, by_stem=source.is_dir())
+
+
+def split_tags(text: str) -> tuple[str, ...]:
+    r"""Return the tags of one text, in booru form (underscores), each once, in order.
+
+    Commas or lines separate tags where there are any; otherwise spaces do.
+
+    Examples
+    --------
+    >>> split_tags(r"1girl, long hair, hat \(blue\)")
+    ('1girl', 'long_hair', 'hat_(blue)')
+    >>> split_tags("1girl long_hair")
+    ('1girl', 'long_hair')
+    """
+    lines = text.strip().replace(",", "\n")
+    parts = lines.split("\n") if "\n" in lines else lines.split()
+    cleaned = ("_".join(part.split()).replace("\\(", "(").replace("\\)", ")") for part in parts)
+    return tuple(dict.fromkeys(tag for tag in cleaned if tag))
+
+
+def _reader_of(source: Path) -> Callable[[Path], Iterator[LabelRow]]:
+    if source.is_dir():
+        return _sidecar_rows
+    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".ndjson": _jsonl_rows}
+    if source.suffix.lower() not in readers:
+        msg = f"Labels {source} are of no known kind. Expected .csv, .jsonl or a folder of .txt."
+        raise TagstackError(msg)
+    return readers[source.suffix.lower()]
+
+
+def _csv_rows(source: Path) -> Iterator[LabelRow]:
+    with source.open(newline="", **_BYTES) as stream:
+        reader = csv.DictReader(stream)
+        missing = {"image", "tags"} - set(reader.fieldnames or ())
+        if missing:
+            msg = (
+                f"{source} lacks the column {sorted(missing)[0]!r}. "
+                f"Expected image,tags and any further ones, got {list(reader.fieldnames or ())}."
+            )
+            raise TagstackError(msg)
+        for record in reader:
+            if None in record or None in record.values():
+                msg = f"{source}, line {reader.line_num}: expected {len(record)} cells as above."
+                raise TagstackError(msg)
+            yield _row(record)
+
+
+def _jsonl_rows(source: Path) -> Iterator[LabelRow]:
+    with source.open(**_BYTES) as stream:
+        for number, line in enumerate(stream, 1):
+            record = json.loads(line) if line.strip() else None
+            if record is None:
+                continue
+            if not isinstance(record, dict) or not {"image", "tags"} <= set(record):
+                msg = f"{source}, line {number}: expected an object with 'image' and 'tags'."
+                raise TagstackError(msg)
+            yield _row(record)
+
+
+def _sidecar_rows(folder: Path) -> Iterator[LabelRow]:
+    for path in sorted(folder.rglob("*.txt")):
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        yield LabelRow(image=stem, tags=split_tags(path.read_text(**_BYTES)), columns={})
+
+
+def _row(record: Mapping[str, Any]) -> LabelRow:
+    tags = record["tags"]
+    return LabelRow(
+        image=str(record["image"]),
+        tags=split_tags(tags) if isinstance(tags, str) else tuple(map(str, tags)),
+        columns={key: str(value) for key, value in record.items() if key not in ("image", "tags")},
+    )

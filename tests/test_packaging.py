@@ -1,0 +1,77 @@
+"""The repository is the package: nothing missing, imports one way, examples true."""
+
+import ast
+import doctest
+import importlib
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LAYERS = ("configs", "base_models", "meta", "ensemble", "cli")
+MODULES = sorted(
+    path
+    for layer in LAYERS[:-1]
+    for path in (ROOT / layer).rglob("*.py")
+    if "__pycache__" not in path.parts
+)
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(("tagstack", *parts)).removesuffix(".__init__")
+
+
+def test_every_package_folder_is_listed() -> None:
+    found = {module_name(path) for path in MODULES if path.name == "__init__.py"}
+    assert {*found, "tagstack"} == set(PROJECT["tool"]["setuptools"]["packages"])
+
+
+def test_every_data_file_ships() -> None:
+    globs = PROJECT["tool"]["setuptools"]["package-data"]
+    for package, patterns in globs.items():
+        folder = ROOT.joinpath(*package.split(".")[1:])
+        for pattern in patterns:
+            assert list(folder.glob(pattern)), f"{package}: {pattern} matches no file"
+
+
+@pytest.mark.parametrize("path", [*MODULES, ROOT / "cli.py"], ids=module_name)
+def test_imports_point_one_way(path: Path) -> None:
+    own = LAYERS.index(path.relative_to(ROOT).with_suffix("").parts[0])
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "tagstack" and len(parts) > 1:
+                assert LAYERS.index(parts[1]) <= own, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_examples_in_docstrings_are_true(path: Path) -> None:
+    if ">>>" not in path.read_text():
+        pytest.skip("no example in this module")
+    results = doctest.testmod(importlib.import_module(module_name(path)))
+    assert results.failed == 0
+    assert results.attempted > 0
+
+
+@pytest.mark.parametrize("extra", ["cpu", "gpu"])
+def test_the_lock_pins_every_direct_dependency(extra: str) -> None:
+    lock = (ROOT / "requirements" / f"{extra}.lock").read_text()
+    pinned = {name.lower() for name in re.findall(r"^([A-Za-z0-9._-]+)==", lock, re.MULTILINE)}
+    project = PROJECT["project"]
+    for requirement in project["dependencies"] + project["optional-dependencies"][extra]:
+        name = re.split(r"[\[><=!~]", requirement)[0].lower()
+        assert name.replace("_", "-") in pinned, f"{name} is not in {extra}.lock"
+    assert "://" not in lock, "a lock that names a host works only where that host is reachable"
+
+
+def test_the_installed_version_is_the_package_version() -> None:
+    from tagstack import __version__
+
+    assert metadata.version("tagstack") == __version__ == PROJECT["project"]["version"]

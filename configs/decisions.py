@@ -1,5 +1,7 @@
 """Settings of the decisions: thresholds and the contradiction decoder."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from tagstack.configs.section import Section
@@ -14,4 +16,6 @@ class ThresholdSettings(Section):
 class DecoderSettings(Section):
     """How rules are enforced; each default and its reason stand in default.toml."""
 
+    objective: Literal["map", "utility"]
     search_budget: int = Field(gt=0)
+    search_tags: int = Field(gt=0)

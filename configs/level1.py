@@ -9,3 +9,9 @@ class ScoreSettings(Section):
     """How images become level-1 scores; each default and its reason stand in default.toml."""
 
     floor: float = Field(gt=0, lt=0.5)
+    batch_images: int = Field(ge=1)
+    part_images: int = Field(ge=1)
+    part_seconds: float = Field(gt=0)
+    max_pixels: int = Field(ge=1)
+    max_file_bytes: int = Field(ge=1)
+    extensions: tuple[str, ...] = Field(min_length=1)

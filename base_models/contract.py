@@ -1,0 +1,190 @@
+"""The contract of a tagger: what its files are, what goes in, what comes out.
+
+A contract is a TOML file, ``tagger.toml`` beside the model or one of ``configs/taggers``. It holds
+facts about one published network and nothing that a user tunes. To add a tagger, write its
+contract and run ``tagstack models check FOLDER``.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.section import Section
+from tagstack.configs.settings import read_toml, validation_summary
+
+CONTRACT_FILE = "tagger.toml"
+
+Byte = Annotated[int, Field(ge=0, le=255)]
+Colour = tuple[Byte, Byte, Byte]
+Channels = tuple[float, float, float]
+Proba = Annotated[float, Field(ge=0, le=1)]
+Side = Annotated[int, Field(ge=1, le=4096)]
+
+
+class Files(Section):
+    """File names inside the tagger's folder."""
+
+    model: str = "model.onnx"
+    tags: str = "selected_tags.csv"
+
+
+class Input(Section):
+    """From pixels to the input tensor.
+
+    ``geometry`` is one of
+
+    - ``pad_square``: centre on a square of the longer side, then resize (WD);
+    - ``pad_square_up``: the same, but never enlarge: the square is at least ``size``
+      (SW-CV-ModelZoo);
+    - ``squash``: resize to ``size`` and let the aspect ratio go (PixAI);
+    - ``fit_pad``: resize to fit inside ``size``, then centre on the pad colour (Camie);
+    - ``fit_edge``: resize to fit, then repeat the edge pixels outwards (DeepDanbooru).
+
+    ``mean`` and ``std`` are per RGB channel on the 0-1 scale, in RGB order whatever ``colour``
+    is, and replace ``range``.
+    """
+
+    name: str | None = None
+    layout: Literal["NHWC", "NCHW"]
+    colour: Literal["RGB", "BGR"]
+    size: Side | tuple[Side, Side]
+    geometry: Literal["pad_square", "pad_square_up", "squash", "fit_pad", "fit_edge"]
+    pad: Colour = (255, 255, 255)
+    matte: Colour = (255, 255, 255)
+    resample: Literal["nearest", "area", "bilinear", "bicubic", "lanczos"]
+    range: Literal["0-255", "0-1", "-1-1"] | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
+    batch: Literal["dynamic"] | Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _scaled_once(self) -> Self:
+        both = (self.mean is None, self.std is None)
+        if len(set(both)) > 1 or (self.range is None) == (self.mean is None):
+            msg = "give either range, or mean and std together"
+            raise ValueError(msg)
+        if self.std is not None and min(self.std) <= 0:
+            msg = f"std must be positive, got {self.std}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """Height and width of the input in pixels."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+
+class Output(Section):
+    """Which output holds the scores, and on which scale."""
+
+    name: str | None = None
+    index: int | None = None
+    kind: Literal["probabilities", "logits"]
+
+    @model_validator(mode="after")
+    def _found_one_way(self) -> Self:
+        if self.name is not None and self.index is not None:
+            msg = "give name or index, not both"
+            raise ValueError(msg)
+        return self
+
+
+class Tags(Section):
+    """How the tag file is read.
+
+    ``categories`` maps the file's category codes to names, for codes differ between sites: 5 is
+    ``meta`` on Danbooru and ``species`` on e621. ``prefixes`` gives a category to tags that start
+    so (``"rating:" = "rating"``), for files without a category; ``category`` is for all others.
+    """
+
+    format: Literal[
+        "selected_tags_csv", "tags_txt", "camie_json", "json_list", "json_index", "json_records"
+    ]
+    categories: dict[str, str] = Field(default_factory=dict)
+    prefixes: dict[str, str] = Field(default_factory=dict)
+    category: str = "general"
+
+
+class Threshold(Section):
+    """Published thresholds, for tags without one of their own in the tag file."""
+
+    default: Proba = 0.5
+    per_category: dict[str, Proba] = Field(default_factory=dict)
+
+
+class Training(Section):
+    """Which images the tagger was trained on; evaluating on them flatters it.
+
+    An image is inside when its id is at most ``last_id`` and ``id % modulus`` lies in
+    ``remainders`` (both ends included).
+    """
+
+    ids: str
+    last_id: Annotated[int, Field(ge=0)] | None = None
+    modulus: Annotated[int, Field(ge=1)] | None = None
+    remainders: tuple[int, int] | None = None
+
+
+class Contract(Section):
+    """Everything needed to run one tagger.
+
+    Examples
+    --------
+    >>> contract_from_toml({"name": "x", "source": "here", "licence": "MIT",
+    ...     "input": {"layout": "NHWC", "colour": "BGR", "size": 448, "geometry": "pad_square",
+    ...               "resample": "bicubic", "range": "0-255", "batch": "dynamic"},
+    ...     "output": {"kind": "probabilities"},
+    ...     "tags": {"format": "tags_txt"}}, origin="example").input.height_width
+    (448, 448)
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
+    title: str = ""
+    source: str
+    licence: str
+    files: Files = Files()
+    input: Input
+    output: Output
+    tags: Tags
+    aliases: dict[str, str] = Field(default_factory=dict)
+    threshold: Threshold = Threshold()
+    training: Training | None = None
+
+    def digest(self) -> str:
+        """Return the SHA-256 of those facts that change a score, in hexadecimal.
+
+        Titles, sources, thresholds and training ids are left out: correcting one of them must
+        not throw a score store away.
+        """
+        facts = self.model_dump(mode="json", include={"input", "output", "tags", "aliases"})
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def contract_from_toml(values: dict[str, object], *, origin: str) -> Contract:
+    """Return the contract in parsed TOML; ``origin`` names the file in messages.
+
+    Raises
+    ------
+    TagstackError
+        If a key is unknown or missing, or a value is not allowed.
+    """
+    try:
+        return Contract.model_validate(values)
+    except ValidationError as error:
+        msg = f"{origin}: {validation_summary(error)}. Correct the contract."
+        raise TagstackError(msg) from error
+
+
+def read_contract(path: Path) -> Contract:
+    """Return the contract in a TOML file.
+
+    Raises
+    ------
+    TagstackError
+        If the file cannot be read or does not hold a valid contract.
+    """
+    return contract_from_toml(read_toml(path), origin=str(path))

@@ -1,0 +1,170 @@
+"""From a decoded picture to the uint8 pixels a tagger sees, and from those to its input tensor.
+
+The first half (`Framing`) is what taggers of one family share: it is computed once an image for
+each distinct value. Both halves are pure: an image's pixels depend on that image alone.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tagstack.base_models.contract import Colour, Input
+
+# Part of every member's fingerprint: raise it whenever a change here or in images.py can alter a
+# pixel, so that scores from before and after are never mixed.
+PREPROCESSING_VERSION = 1
+
+_RESAMPLE = {
+    "nearest": Image.Resampling.NEAREST,
+    "area": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_STRIP_PIXELS = 4_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Framing:
+    """The part of a contract that decides the uint8 pixels; equal framings share their work."""
+
+    height: int
+    width: int
+    geometry: str
+    pad: Colour
+    matte: Colour
+    resample: str
+
+
+def framing_from_input(contract: Input) -> Framing:
+    """Return the framing that a contract's input asks for."""
+    height, width = contract.height_width
+    return Framing(
+        height=height,
+        width=width,
+        geometry=contract.geometry,
+        pad=contract.pad,
+        matte=contract.matte,
+        resample=contract.resample,
+    )
+
+
+def framed(image: Image.Image, framing: Framing) -> NDArray[np.uint8]:
+    """Return the pixels of a decoded picture in the framing, RGB.
+
+    Parameters
+    ----------
+    image : PIL image in mode RGB or RGBA
+        As `images.decode` returns it.
+    framing : Framing
+
+    Returns
+    -------
+    array of shape (height, width, 3), uint8
+    """
+    flat = _on_matte(image, framing.matte)
+    return np.asarray(_GEOMETRY[framing.geometry](flat, framing))
+
+
+def input_tensor(pixels: NDArray[np.uint8], contract: Input) -> NDArray[np.float32]:
+    """Return the model's input for framed pixels.
+
+    Parameters
+    ----------
+    pixels : array of shape (n_images, height, width, 3), uint8, RGB
+    contract : Input
+
+    Returns
+    -------
+    array of shape (n_images, height, width, 3) or (n_images, 3, height, width), float32
+        In the contract's layout, colour order and range, contiguous.
+    """
+    values = _scaled(pixels.astype(np.float32), contract)
+    if contract.colour == "BGR":
+        values = values[..., ::-1]
+    if contract.layout == "NCHW":
+        values = values.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(values)
+
+
+def _scaled(values: NDArray[np.float32], contract: Input) -> NDArray[np.float32]:
+    if contract.mean is not None and contract.std is not None:
+        mean, std = (np.array(part, np.float32) for part in (contract.mean, contract.std))
+        return (values / np.float32(255) - mean) / std
+    if contract.range == "0-1":
+        return values / np.float32(255)
+    if contract.range == "-1-1":
+        return values / np.float32(127.5) - np.float32(1)
+    return values
+
+
+def _on_matte(image: Image.Image, matte: Colour) -> Image.Image:
+    if image.mode != "RGBA":
+        return image
+    canvas = Image.new("RGBA", image.size, (*matte, 255))
+    canvas.alpha_composite(image)
+    return canvas.convert("RGB")
+
+
+def _pad_square(image: Image.Image, framing: Framing) -> Image.Image:
+    return _resized_square(image, framing, max(image.size))
+
+
+def _pad_square_up(image: Image.Image, framing: Framing) -> Image.Image:
+    return _resized_square(image, framing, max(*image.size, framing.height, framing.width))
+
+
+def _resized_square(image: Image.Image, framing: Framing, side: int) -> Image.Image:
+    """Centre the image on a square and resize that, without holding the square in memory.
+
+    A picture 30,000 pixels wide and 10 high would make a square of 2.7 GB. Pillow resizes rows
+    first and columns second, rounding to 8 bits in between, so doing the rows in strips gives
+    the same bytes.
+    """
+    resample = _RESAMPLE[framing.resample]
+    left, top = (side - image.width) // 2, (side - image.height) // 2
+    rows = Image.new("RGB", (framing.width, side), framing.pad)
+    strip_height = max(1, _STRIP_PIXELS // side)
+    for y in range(0, image.height, strip_height):
+        part = image.crop((0, y, image.width, min(y + strip_height, image.height)))
+        strip = Image.new("RGB", (side, part.height), framing.pad)
+        strip.paste(part, (left, 0))
+        rows.paste(strip.resize((framing.width, part.height), resample), (0, top + y))
+    return rows.resize((framing.width, framing.height), resample)
+
+
+def _squash(image: Image.Image, framing: Framing) -> Image.Image:
+    return image.resize((framing.width, framing.height), _RESAMPLE[framing.resample])
+
+
+def _fit_pad(image: Image.Image, framing: Framing) -> Image.Image:
+    small, left, top = _fitted(image, framing)
+    canvas = Image.new("RGB", (framing.width, framing.height), framing.pad)
+    canvas.paste(small, (left, top))
+    return canvas
+
+
+def _fit_edge(image: Image.Image, framing: Framing) -> Image.Image:
+    small, left, top = _fitted(image, framing)
+    right, bottom = framing.width - small.width - left, framing.height - small.height - top
+    edges = ((top, bottom), (left, right), (0, 0))
+    return Image.fromarray(np.pad(np.asarray(small), edges, mode="edge"))
+
+
+def _fitted(image: Image.Image, framing: Framing) -> tuple[Image.Image, int, int]:
+    scale = min(framing.width / image.width, framing.height / image.height)
+    width = min(framing.width, max(1, int(image.width * scale)))
+    height = min(framing.height, max(1, int(image.height * scale)))
+    small = image.resize((width, height), _RESAMPLE[framing.resample])
+    return small, (framing.width - width) // 2, (framing.height - height) // 2
+
+
+_GEOMETRY = {
+    "pad_square": _pad_square,
+    "pad_square_up": _pad_square_up,
+    "squash": _squash,
+    "fit_pad": _fit_pad,
+    "fit_edge": _fit_edge,
+}

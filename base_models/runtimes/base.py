@@ -1,0 +1,83 @@
+"""What every inference backend offers, and nothing about any one of them.
+
+A backend is one module with a session class; ``tests/base_models/session_contract.py`` is the
+test class that each must pass. Sessions map tensors to raw outputs; what the numbers mean is the
+contract's business.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionInfo:
+    """What really runs, verified after loading.
+
+    Parameters
+    ----------
+    backend : str
+        Name of the backend: ``"ort"``.
+    provider : str
+        Execution provider in use as the runtime itself reports it.
+    precision : str
+        ``"fp32"``, ``"fp16"``, ``"int8"``, ...
+    device : str
+        ``"cpu"`` or ``"cuda:0"``.
+    threads : int
+        Threads that run the model.
+    versions : tuple of (str, str)
+        Library names and versions.
+    score_class : str
+        Sessions of equal class give the same scores up to the parity their backend promises;
+        part of every member's fingerprint.
+    model_batch : int or None
+        Batch size fixed in the model, None where it is dynamic.
+    """
+
+    backend: str
+    provider: str
+    precision: str
+    device: str
+    threads: int
+    versions: tuple[tuple[str, str], ...]
+    score_class: str
+    model_batch: int | None
+
+
+class Session(Protocol):
+    """A loaded model.
+
+    ``run`` is a pure function of each image: its row does not depend on the other images of the
+    batch, their number or order. A backend that cannot promise that says so in its module.
+    """
+
+    @property
+    def info(self) -> SessionInfo:
+        """What really runs."""
+        ...
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the raw outputs of a batch.
+
+        Parameters
+        ----------
+        batch : array of shape (n_images, *input_shape), float32
+            Any number of images, none included; need not be contiguous.
+
+        Returns
+        -------
+        array of shape (n_images, n_outputs), float32
+
+        Raises
+        ------
+        TagstackError
+            If the shape or dtype is wrong, the session is closed, or the model fails.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model; running it afterwards is an error. Closing twice is allowed."""
+        ...

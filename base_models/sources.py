@@ -1,0 +1,127 @@
+"""Which images a run is about: files as given, folders searched through.
+
+An image's name is its path below the root, in POSIX form. The root is the one folder that was
+given, or what all given paths have in common. Names that are no valid UTF-8 keep their bytes
+(``surrogateescape``); nothing is renamed or normalised.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagstack.configs.errors import TagstackError
+
+
+@dataclass(frozen=True)
+class ImageFailure:
+    """An image or folder that could not be read, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ImageSources:
+    """The images of a run.
+
+    Parameters
+    ----------
+    root : Path
+        Absolute folder that the names are relative to.
+    names : tuple of str
+        Name of each image, unique and sorted.
+    failures : tuple of ImageFailure
+        Folders that could not be listed.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+    failures: tuple[ImageFailure, ...] = ()
+
+    def path(self, name: str) -> Path:
+        """Return the file of a name."""
+        return self.root / name
+
+
+def find_images(paths: Sequence[Path], *, extensions: Sequence[str]) -> ImageSources:
+    """Return the images that files and folders hold, sorted by name.
+
+    A file given by itself is taken whatever its extension is. Folders are searched through;
+    links to folders are followed, each folder once, so a loop of links ends.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files or folders.
+    extensions : sequence of str
+        Extensions of images inside folders, with the dot, in lower case.
+
+    Raises
+    ------
+    TagstackError
+        If a path does not exist, or there is no image at all.
+    """
+    given = [Path(os.path.abspath(path)) for path in paths]
+    for path in given:
+        if not os.path.lexists(path):
+            msg = f"No such file or folder: {_shown(path)}. Expected image files or folders."
+            raise TagstackError(msg)
+    if not given:
+        raise TagstackError("No images given; expected image files or folders.")
+    root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in given]))
+    failures: list[ImageFailure] = []
+    found: set[Path] = set()
+    for path in given:
+        found.update(_searched(path, tuple(extensions), failures) if path.is_dir() else [path])
+    if not found:
+        msg = (
+            f"No images in {', '.join(map(_shown, given))}: no file ends in one of "
+            f"{' '.join(extensions)}. Give the files by name, or set score.extensions."
+        )
+        raise TagstackError(msg)
+    names = sorted(path.relative_to(root).as_posix() for path in found)
+    unlisted = [ImageFailure(_below(Path(item.name), root), item.reason) for item in failures]
+    return ImageSources(root, tuple(names), tuple(unlisted))
+
+
+def _searched(
+    folder: Path, extensions: tuple[str, ...], failures: list[ImageFailure]
+) -> Iterator[Path]:
+    """Yield the images below a folder; real folders come first, so they give their names."""
+    seen: set[tuple[int, int]] = set()
+    real, linked = [folder], list[Path]()
+    while real or linked:
+        current = real.pop() if real else linked.pop(0)
+        try:
+            facts = current.stat()
+            if (facts.st_dev, facts.st_ino) in seen:
+                continue
+            seen.add((facts.st_dev, facts.st_ino))
+            entries = sorted(os.scandir(current), key=lambda entry: entry.name)
+        except OSError as error:
+            reason = f"folder cannot be listed: {error.strerror}"
+            failures.append(ImageFailure(str(current), reason))
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                real.append(current / entry.name)
+            elif _links_to_folder(entry):
+                linked.append(current / entry.name)
+            elif entry.name.lower().endswith(extensions):
+                yield current / entry.name
+
+
+def _links_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself; reading it names the reason
+        return False
+
+
+def _below(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _shown(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

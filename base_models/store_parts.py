@@ -1,0 +1,87 @@
+"""The Parquet parts of a score store: numbered files, each written whole, none ever changed."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from tagstack.base_models.atomic import written_whole
+from tagstack.configs.errors import TagstackError
+
+# Names are bytes because a file name need not be valid UTF-8.
+IMAGES = pa.schema(
+    [
+        ("path", pa.binary()),
+        ("root", pa.binary()),
+        ("sha256", pa.binary()),
+        ("size_bytes", pa.int64()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+SCORES = pa.schema(
+    [
+        ("sha256", pa.binary(32)),
+        ("tag", pa.list_(pa.int32())),
+        ("logit", pa.list_(pa.float16())),
+    ]
+)
+
+_PART = re.compile(r"part-(\d{8})\.parquet")
+
+
+def part_paths(folder: Path) -> list[Path]:
+    """Return the parts in a folder in the order in which they were written."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _PART.fullmatch(path.name))
+
+
+def write_part(folder: Path, table: pa.Table) -> None:
+    """Add a part to a folder, whole or not at all.
+
+    Raises
+    ------
+    TagstackError
+        If the system refuses to write, for one because the disk is full.
+    """
+    last = part_paths(folder)[-1:]
+    number = int(_PART.fullmatch(last[0].name)[1]) + 1 if last else 0  # type: ignore[index]
+    target = folder / f"part-{number:08d}.parquet"
+    try:
+        with written_whole(target) as temporary:
+            parquet.write_table(table, temporary, compression="zstd", use_dictionary=["status"])
+    except OSError as error:
+        msg = (
+            f"Cannot write {target}: {error.strerror or error}. Nothing of this part was kept and "
+            f"all earlier parts are whole: make room, then run the same command again."
+        )
+        raise TagstackError(msg) from error
+
+
+def read_part(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> Any:
+    """Return a part as a table, or only some of its columns.
+
+    Raises
+    ------
+    TagstackError
+        If the file is damaged or holds other columns.
+    """
+    try:
+        table = parquet.ParquetFile(path).read(columns=list(columns or schema.names))
+        return table.cast(pa.schema([schema.field(name) for name in columns or schema.names]))
+    except (OSError, pa.ArrowException) as error:
+        msg = (
+            f"Cannot read the part {path}: {' '.join(str(error).split())[:200]}. Delete this file "
+            f"and score again: only its images will be scored anew."
+        )
+        raise TagstackError(msg) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a killed writer left behind; the caller holds the store's lock."""
+    for path in folder.glob(".*.tmp*"):
+        path.unlink(missing_ok=True)

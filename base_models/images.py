@@ -171,7 +171,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
     try:
-        turn = _UPRIGHT.get(source.getexif().get(_ORIENTATION))
+        turn = _UPRIGHT.get(source.getexif().get(_ORIENTATION, 1))
     except _DAMAGED:
         turn = None  # damaged metadata says nothing about the pixels
     return image if turn is None else image.transpose(turn)

@@ -6,7 +6,7 @@ alone: not on the batch, the order, the threads or an interruption.
 """
 
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -168,7 +168,7 @@ class _Run:
     settings: ScoreSettings
     progress: Callable[[ScoreProgress], None] | None
     failures: list[ImageFailure] = field(default_factory=list)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     started: float = field(default_factory=time.monotonic)
     committed: float = field(default_factory=time.monotonic)
     # Contents on their way to the models -> the images that wait for them, the first one first.
@@ -186,7 +186,8 @@ class _Run:
         batch: list[_Framed] = []
         tasks = self._tasks(_ahead(pool, self._identified, self.sources.names, window))
         for item in _ahead(pool, self._framed, tasks, window):
-            self.seconds.update(item.seconds)
+            for stage, seconds in item.seconds.items():
+                self.seconds[stage] += seconds
             if item.failure is None:
                 batch.append(item)
             else:
@@ -283,7 +284,7 @@ class _Run:
 
     def _infer_one(self, number: int, tagger: Tagger, own: Sequence[_Framed]) -> None:
         logits = tagger.logits(np.stack([item.pixels[tagger.framing] for item in own]))
-        finite = np.isfinite(logits).all(axis=1)
+        finite = np.atleast_1d(np.isfinite(logits).all(axis=1))
         contents = [item.task.content.sha256 for item in own]
         for sha256, good in zip(contents, finite, strict=True):
             if not good and self.writer.failure(sha256) is None:

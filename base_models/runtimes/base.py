@@ -1,7 +1,7 @@
 """What every inference backend offers, and nothing about any one of them.
 
-A backend is one module with a session class; ``tests/base_models/session_contract.py`` is the
-test class that each must pass. Sessions map tensors to raw outputs; what the numbers mean is the
+A backend is one module with a session class, entered in ``tests/base_models/test_sessions.py``,
+whose tests every backend must pass. Sessions map tensors to raw outputs; what the numbers mean is the
 contract's business.
 """
 

@@ -1,0 +1,120 @@
+"""Does a tagger's folder keep its contract? Every finding with what was looked at."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tagstack.base_models.contract import CONTRACT_FILE, Contract, read_contract
+from tagstack.base_models.tagger import Tagger, load_tagger, smoke_test
+from tagstack.configs.errors import TagstackError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked: its name, whether it holds, what was seen."""
+
+    check: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """What `check_tagger` found.
+
+    Parameters
+    ----------
+    folder : Path
+    contract : Contract or None
+        None if it could not be read.
+    findings : tuple of Finding
+        In the order of checking; a failure ends it, for what follows depends on it.
+    """
+
+    folder: Path
+    contract: Contract | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything holds."""
+        return all(finding.passed for finding in self.findings)
+
+
+def check_tagger(folder: Path, *, floor: float, threads: int) -> CheckReport:
+    """Run a tagger's whole contract against its files.
+
+    Reads the contract, the tag file and the model, compares their shapes, and runs a flat and a
+    noisy image, alone and in a batch. A failure is a finding, not an exception.
+
+    Parameters
+    ----------
+    folder : Path
+    floor : float
+        The store's floor, part of the fingerprint that is shown.
+    threads : int
+    """
+    findings: list[Finding] = []
+    contract: Contract | None = None
+    stage = "contract"
+    try:
+        contract = read_contract(folder / CONTRACT_FILE)
+        findings.append(Finding("contract", True, _described(contract)))
+        stage = "files"
+        tagger = load_tagger(folder, floor=floor, threads=threads, smoke=False)
+        try:
+            findings.extend(_loaded(tagger))
+            stage = "outputs"
+            findings.append(_run(tagger))
+            findings.append(_batched(tagger))
+        finally:
+            tagger.close()
+    except TagstackError as error:
+        findings.append(Finding(stage, False, str(error)))
+    return CheckReport(folder=folder, contract=contract, findings=tuple(findings))
+
+
+def _described(contract: Contract) -> str:
+    source = contract.input
+    scale = source.range or f"mean {source.mean} std {source.std}"
+    height, width = source.height_width
+    return (
+        f"{contract.name}: {width} x {height} {source.colour} {source.layout}, {source.geometry}, "
+        f"{source.resample}, pad {source.pad}, matte {source.matte}, {scale}, batch "
+        f"{source.batch}; {contract.output.kind}; {contract.licence}"
+    )
+
+
+def _loaded(tagger: Tagger) -> list[Finding]:
+    info = tagger.session.info
+    versions = " ".join(f"{name} {version}" for name, version in info.versions)
+    batch = f"batch fixed to {info.model_batch}" if info.model_batch else "batch dynamic"
+    counts = {
+        category: tagger.vocabulary.categories.count(category)
+        for category in sorted(set(tagger.vocabulary.categories))
+    }
+    listed = ", ".join(f"{count} {category}" for category, count in counts.items())
+    return [
+        Finding("tags", True, f"{len(tagger.vocabulary)} rows for as many outputs: {listed}"),
+        Finding("model", True, f"{versions}, {info.provider}, {info.precision}, {batch}"),
+        Finding("fingerprint", True, tagger.fingerprint),
+    ]
+
+
+def _run(tagger: Tagger) -> list[Finding]:
+    raw = smoke_test(tagger)
+    seen = f"{raw.min():.4g} to {raw.max():.4g} on a flat and a noisy image"
+    return [
+        Finding("outputs", True, f"{tagger.contract.output.kind} from {seen}"),
+        _batched(tagger),
+    ]
+
+
+def _batched(tagger: Tagger) -> Finding:
+    shape = (9, tagger.framing.height, tagger.framing.width, 3)
+    pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    alone = np.concatenate([tagger.logits(pixels[i : i + 1]) for i in range(len(pixels))])
+    equal = np.array_equal(tagger.logits(pixels), alone)
+    detail = "9 images give the same bits together and alone" if equal else "rows differ"
+    return Finding("batch", equal, detail)

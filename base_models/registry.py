@@ -1,0 +1,240 @@
+"""Taggers by name: those shipped with the package, published contracts, and the user's own.
+
+A name is looked up in three places. The user's registry (``TAGSTACK_HOME``, else
+``XDG_DATA_HOME/tagstack``, else ``~/.local/share/tagstack``) holds what ``models add`` put there.
+The package holds small taggers of its own, and contracts of published ones without their weights:
+those become usable once a folder with the weights has been added. Nothing is ever downloaded.
+"""
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from tagstack.base_models.check import CheckReport, check_tagger
+from tagstack.base_models.contract import CONTRACT_FILE, Contract, read_contract
+from tagstack.base_models.tagger import Tagger, load_tagger
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.level1 import ScoreSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryEntry:
+    """A tagger that has a name.
+
+    Parameters
+    ----------
+    name : str
+        What ``--models`` takes.
+    origin : str
+        ``"package"``, ``"user"`` or ``"contract"`` (known, but without weights).
+    contract : Contract
+    folder : Path or None
+        Where the files lie; None without weights.
+    """
+
+    name: str
+    origin: str
+    contract: Contract
+    folder: Path | None
+
+    @property
+    def missing_files(self) -> tuple[str, ...]:
+        """Files that the contract names and that are not there."""
+        files = self.contract.files
+        wanted = (files.model, files.tags)
+        if self.folder is None:
+            return wanted
+        return tuple(name for name in wanted if not (self.folder / name).is_file())
+
+
+def registry_folder() -> Path:
+    """Return the folder of the user's own taggers; it need not exist."""
+    home = os.environ.get("TAGSTACK_HOME")
+    if home:
+        return Path(home) / "taggers"
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "tagstack" / "taggers"
+
+
+def list_taggers() -> tuple[RegistryEntry, ...]:
+    """Return every tagger with a name, sorted; the user's own hide others of that name."""
+    entries: dict[str, RegistryEntry] = {}
+    for path in sorted(_package_folder("tagstack.configs", "taggers").glob("*.toml")):
+        entries[path.stem] = _entry(path.stem, "contract", path, None)
+    for origin, folder in (
+        ("package", _package_folder("tagstack.base_models", "zoo")),
+        ("user", registry_folder()),
+    ):
+        for path in sorted(folder.glob(f"*/{CONTRACT_FILE}")):
+            entries[path.parent.name] = _entry(path.parent.name, origin, path, path.parent)
+    return tuple(entries[name] for name in sorted(entries))
+
+
+def show_tagger(name: str) -> RegistryEntry:
+    """Return the tagger of a name.
+
+    Raises
+    ------
+    TagstackError
+        If no tagger has it; the message lists those that exist.
+    """
+    entries = {entry.name: entry for entry in list_taggers()}
+    if name not in entries:
+        raise TagstackError(f"Unknown tagger {name!r}. Known taggers: {sorted(entries)}.")
+    return entries[name]
+
+
+def resolve(name_or_folder: str) -> Path:
+    """Return the folder of a tagger given by registry name or by folder.
+
+    Raises
+    ------
+    TagstackError
+        If there is none, or files are missing; the message says which file goes where.
+    """
+    given = Path(name_or_folder)
+    if os.sep in name_or_folder or given.is_dir():
+        return _complete_folder(given)
+    entry = show_tagger(name_or_folder)
+    if entry.folder is None:
+        files = entry.contract.files
+        msg = (
+            f"Tagger {entry.name!r} is known but its weights are not here. Get {files.model} and "
+            f"{files.tags} from {entry.contract.source} and run: "
+            f"tagstack models add FOLDER --contract {entry.name}"
+        )
+        raise TagstackError(msg)
+    return _complete_folder(entry.folder)
+
+
+def add_tagger(
+    folder: Path,
+    settings: ScoreSettings,
+    *,
+    contract: str | None = None,
+    copy: bool = False,
+    threads: int = 1,
+) -> CheckReport:
+    """Check a tagger's folder and enter it in the user's registry under its contract's name.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the model and the tag file, and ``tagger.toml`` unless ``contract`` is given.
+    settings : ScoreSettings
+    contract : str, optional
+        Name of a contract in ``configs/taggers`` that describes the files.
+    copy : bool
+        Copy the files instead of linking to them.
+    threads : int
+
+    Returns
+    -------
+    CheckReport
+        Nothing is entered unless it passed.
+
+    Raises
+    ------
+    TagstackError
+        If a file is missing, the name is taken, or the registry cannot be written.
+    """
+    source = _contract_path(folder, contract)
+    facts = read_contract(source)
+    target = registry_folder() / facts.name
+    if target.exists():
+        raise TagstackError(f"{target} exists. Remove it first to add {facts.name!r} anew.")
+    for name in (facts.files.model, facts.files.tags):
+        if not (folder / name).is_file():
+            raise TagstackError(f"{folder / name} is missing; {facts.name!r} needs it.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as staging:
+            staged = Path(staging) / facts.name
+            _fill(staged, folder, source, facts, copy=copy)
+            report = check_tagger(staged, floor=settings.floor, threads=threads)
+            if report.passed:
+                staged.rename(target)
+    except OSError as error:
+        msg = f"Cannot write {target}: {error.strerror or error}. Set TAGSTACK_HOME elsewhere."
+        raise TagstackError(msg) from error
+    return report
+
+
+def load_taggers(
+    names: list[str] | tuple[str, ...], settings: ScoreSettings, *, threads: int
+) -> tuple[Tagger, ...]:
+    """Return the taggers of registry names or folders, loaded and checked.
+
+    Raises
+    ------
+    TagstackError
+        If one cannot be found or loaded, or two have the same member name.
+    """
+    loaded: dict[str, Tagger] = {}
+    for name in names:
+        folder = resolve(name)
+        tagger = load_tagger(folder, floor=settings.floor, threads=threads, source=name)
+        if tagger.name in loaded:
+            msg = (
+                f"{loaded[tagger.name].folder} and {folder} are both named {tagger.name!r}; "
+                f"members need distinct names. Change `name` in one {CONTRACT_FILE}, or list it once."
+            )
+            raise TagstackError(msg)
+        loaded[tagger.name] = tagger
+    if not loaded:
+        raise TagstackError("No tagger given; expected registry names or folders.")
+    return tuple(loaded.values())
+
+
+def _contract_path(folder: Path, contract: str | None) -> Path:
+    if contract is None:
+        if not (folder / CONTRACT_FILE).is_file():
+            raise TagstackError(_no_contract(folder))
+        return folder / CONTRACT_FILE
+    path = _package_folder("tagstack.configs", "taggers") / f"{contract}.toml"
+    if not path.is_file():
+        known = sorted(entry.stem for entry in path.parent.glob("*.toml"))
+        raise TagstackError(f"Unknown contract {contract!r}. Known contracts: {known}.")
+    return path
+
+
+def _complete_folder(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise TagstackError(f"There is no folder {folder}; expected one holding a tagger.")
+    if not (folder / CONTRACT_FILE).is_file():
+        raise TagstackError(_no_contract(folder))
+    return folder
+
+
+def _no_contract(folder: Path) -> str:
+    return (
+        f"{folder} has no {CONTRACT_FILE}. Write one, or if a published contract describes the "
+        f"files: tagstack models add {folder} --contract NAME (see `tagstack models list`)."
+    )
+
+
+def _fill(staged: Path, folder: Path, source: Path, facts: Contract, *, copy: bool) -> None:
+    staged.mkdir()
+    shutil.copyfile(source, staged / CONTRACT_FILE)
+    # Weights above 2 GB lie in files of their own, named after the model.
+    model = facts.files.model
+    names = {model, facts.files.tags, *(path.name for path in folder.glob(f"{model}?*"))}
+    for name in sorted(names):
+        place = staged / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if copy:
+            shutil.copyfile(folder / name, place)
+        else:
+            place.symlink_to((folder / name).resolve())
+
+
+def _entry(name: str, origin: str, contract: Path, folder: Path | None) -> RegistryEntry:
+    return RegistryEntry(name=name, origin=origin, contract=read_contract(contract), folder=folder)
+
+
+def _package_folder(package: str, name: str) -> Path:
+    # Files of an installed package; a zipped one is not supported (setuptools never makes one).
+    return Path(str(resources.files(package))) / name

@@ -1,0 +1,216 @@
+"""What every possible threshold of every tag would do, from one sort of the listed pairs.
+
+No array here is images by tags: cost and memory follow the listed pairs.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.special import expit, logit
+
+from tagstack.base_models.pairs import PairProba
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+GRID: Floats = expit(np.linspace(logit(0.005), logit(0.995), 192))
+"""Thresholds tried where one is shared by many tags: even on the logit scale, 0.055 apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves:
+    """Pairs by tag, most probable first, with their labels.
+
+    Parameters
+    ----------
+    tag : array of shape (n_pairs,), int64, ascending
+    proba : array of shape (n_pairs,), float32, falling within a tag
+    label : array of shape (n_pairs,), bool
+    image : array of shape (n_pairs,), int64
+    n_positives : array of shape (n_tags,), int64
+        Images with the tag, those included whose pair is not listed.
+    floor : array of shape (n_tags,), float32
+        A threshold must lie above this, or the tag would be predicted for every image.
+    sure_hits, sure : array of shape (n_tags,), int64
+        Images that get the tag at any threshold, since a tag of theirs implies it: those where
+        it is true, and all.
+    """
+
+    tag: Ints
+    proba: NDArray[np.float32]
+    label: Bools
+    image: Ints
+    n_positives: Ints
+    floor: NDArray[np.float32]
+    sure_hits: Ints
+    sure: Ints
+
+    @property
+    def n_tags(self) -> int:
+        """Size of the vocabulary."""
+        return len(self.n_positives)
+
+    @cached_property
+    def starts(self) -> Ints:
+        """First position of each tag's pairs and the end of the last, shape (n_tags + 1,)."""
+        return np.searchsorted(self.tag, np.arange(self.n_tags + 1))
+
+    def counts(self, thresholds: NDArray[np.float32]) -> "Counts":
+        """Return what one threshold per tag would do."""
+        passed = self.proba >= thresholds[self.tag]
+        return Counts(
+            hits=self.sure_hits + _per_tag(self.tag[passed & self.label], self.n_tags),
+            predicted=self.sure + _per_tag(self.tag[passed], self.n_tags),
+            positives=self.n_positives,
+        )
+
+    def grid_counts(self) -> "Counts":
+        """Return what each threshold of ``GRID`` would do, arrays of shape (n_tags, n_grid)."""
+        bucket = np.searchsorted(GRID, self.proba, side="right")
+        shape = (self.n_tags, len(GRID) + 1)
+        cell = self.tag * shape[1] + bucket
+        passed = [
+            np.bincount(cell[chosen], minlength=shape[0] * shape[1]).reshape(shape)[:, :0:-1]
+            for chosen in (self.label, slice(None))
+        ]
+        hits, predicted = (np.cumsum(counts, axis=1)[:, ::-1] for counts in passed)
+        return Counts(
+            hits=self.sure_hits[:, None] + hits,
+            predicted=self.sure[:, None] + predicted,
+            positives=self.n_positives[:, None],
+        )
+
+    def cut_counts(self) -> "Counts":
+        """Return what a threshold at each pair's probability would do, shape (n_pairs,)."""
+        start = self.starts[self.tag]
+        hits = np.cumsum(self.label)
+        before = np.concatenate([[0], hits])[start]
+        return Counts(
+            hits=self.sure_hits[self.tag] + hits - before,
+            predicted=self.sure[self.tag] + np.arange(1, len(self.tag) + 1) - start,
+            positives=self.n_positives[self.tag],
+        )
+
+    @cached_property
+    def lower(self) -> NDArray[np.float32]:
+        """The next lower probability of the same tag, or its floor; shape (n_pairs,)."""
+        following = np.append(self.proba[1:], np.float32(0))
+        same = np.append(self.tag[1:] == self.tag[:-1], False)
+        floor = self.floor[self.tag]
+        return np.where(same, np.maximum(following, floor), floor)
+
+    @cached_property
+    def is_cut(self) -> Bools:
+        """Where a threshold can lie between a pair and the next: no tie, above the floor."""
+        return self.proba > self.lower
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Hits, predictions and positives; arrays of one shape or that broadcast to one."""
+
+    hits: Ints
+    predicted: Ints
+    positives: Ints
+
+    def f_beta(self, beta: float) -> Floats:
+        """Return F-beta; NaN where there is no positive."""
+        weighted = (1 + beta**2) * self.hits
+        total = self.predicted + beta**2 * self.positives
+        undefined = np.broadcast_to(self.positives == 0, np.shape(total))
+        return np.where(undefined, np.nan, weighted / np.maximum(total, 1e-9))
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            hits=self.hits + other.hits,
+            predicted=self.predicted + other.predicted,
+            positives=self.positives + other.positives,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sorted:
+    """All pairs of an out-of-fold run, sorted once; folds and decoder masks only select.
+
+    Parameters
+    ----------
+    curves : Curves
+        Of every listed pair with a probability.
+    pair : array of shape (n_pairs,), int64
+        Position of each sorted pair in the original list.
+    label_tag, label_image : array of shape (n_labels,), int64
+    """
+
+    curves: Curves
+    pair: Ints
+    label_tag: Ints
+    label_image: Ints
+
+    @classmethod
+    def from_pairs(cls, proba: PairProba, labels: sparse.csr_array) -> "Sorted":
+        """Return the pairs of ``proba`` by tag, most probable first, then by image."""
+        pairs = proba.pairs
+        scored = np.flatnonzero(~np.isnan(proba.proba))
+        order = scored[np.lexsort((-proba.proba[scored], pairs.tag[scored]))]
+        image, tag = pairs.image.astype(np.int64)[order], pairs.tag.astype(np.int64)[order]
+        truth = labels.tocoo()
+        label_image, label_tag = truth.row.astype(np.int64), truth.col.astype(np.int64)
+        true_keys = np.sort(label_image * pairs.n_tags + label_tag)
+        none = np.zeros(pairs.n_tags, np.int64)
+        curves = Curves(
+            tag=tag,
+            proba=proba.proba[order],
+            label=_contains(true_keys, image * pairs.n_tags + tag),
+            image=image,
+            n_positives=_per_tag(label_tag, pairs.n_tags),
+            floor=np.where(np.isnan(proba.base), np.float32(0), proba.base),
+            sure_hits=none,
+            sure=none,
+        )
+        return cls(curves=curves, pair=order, label_tag=label_tag, label_image=label_image)
+
+    def select(
+        self,
+        images: Bools,
+        free: Bools | None = None,
+        implied: Bools | None = None,
+    ) -> Curves:
+        """Return the curves of some images, for pairs that a threshold has a say in.
+
+        Parameters
+        ----------
+        images : array of shape (n_images,), bool
+        free : array of shape (n_sorted,), bool, optional
+            Pairs that get their tag if and only if they reach the threshold; all by default.
+        implied : array of shape (n_sorted,), bool, optional
+            Pairs that get their tag at any threshold; none by default.
+        """
+        curves, n_tags = self.curves, self.curves.n_tags
+        here = images[curves.image]
+        chosen = here if free is None else here & free
+        sure = np.zeros(len(here), bool) if implied is None else here & implied
+        return Curves(
+            tag=curves.tag[chosen],
+            proba=curves.proba[chosen],
+            label=curves.label[chosen],
+            image=curves.image[chosen],
+            n_positives=_per_tag(self.label_tag[images[self.label_image]], n_tags),
+            floor=curves.floor,
+            sure_hits=_per_tag(curves.tag[sure & curves.label], n_tags),
+            sure=_per_tag(curves.tag[sure], n_tags),
+        )
+
+
+def _per_tag(tag: Ints, n_tags: int) -> Ints:
+    return np.bincount(tag, minlength=n_tags)
+
+
+def _contains(keys: Ints, wanted: Ints) -> Bools:
+    place = np.searchsorted(keys, wanted)
+    found = place < len(keys)
+    found[found] = keys[place[found]] == wanted[found]
+    return found

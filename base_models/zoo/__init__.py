@@ -1,1 +1,1 @@
-"""The embedded demonstration: drawn pictures with labels, and three small taggers trained on them."""
+"""The embedded demonstration: drawn pictures with labels, and three small taggers of them."""

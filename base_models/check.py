@@ -102,13 +102,10 @@ def _loaded(tagger: Tagger) -> list[Finding]:
     ]
 
 
-def _run(tagger: Tagger) -> list[Finding]:
+def _run(tagger: Tagger) -> Finding:
     raw = smoke_test(tagger)
     seen = f"{raw.min():.4g} to {raw.max():.4g} on a flat and a noisy image"
-    return [
-        Finding("outputs", True, f"{tagger.contract.output.kind} from {seen}"),
-        _batched(tagger),
-    ]
+    return Finding("outputs", True, f"{tagger.contract.output.kind} from {seen}")
 
 
 def _batched(tagger: Tagger) -> Finding:

@@ -180,7 +180,7 @@ def load_taggers(
         if tagger.name in loaded:
             msg = (
                 f"{loaded[tagger.name].folder} and {folder} are both named {tagger.name!r}; "
-                f"members need distinct names. Change `name` in one {CONTRACT_FILE}, or list it once."
+                f"members need distinct names. Change `name` in one {CONTRACT_FILE}."
             )
             raise TagstackError(msg)
         loaded[tagger.name] = tagger

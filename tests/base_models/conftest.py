@@ -1,0 +1,162 @@
+"""Tiny taggers of every contract variant, made of a few ONNX nodes with known weights."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from tagstack.configs.level1 import ScoreSettings
+from tagstack.configs.settings import load_settings
+
+SIDE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyTagger:
+    """A flattening, a matrix product, a sigmoid: enough to notice every wrong pixel."""
+
+    name: str = "tiny"
+    tags: tuple[str, ...] = tuple(f"tag_{i}" for i in range(10))
+    n_outputs: int | None = None
+    layout: str = "NHWC"
+    colour: str = "BGR"
+    range: str = "0-255"
+    kind: str = "probabilities"
+    batch: int | str = "dynamic"
+    three_outputs: bool = False
+    sigmoids: int | None = None
+    nan_above: float | None = None
+    seed: int = 0
+    declared: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (SIDE, SIDE, 3) if self.layout == "NHWC" else (3, SIDE, SIDE)
+
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        width = self.n_outputs or len(self.tags)
+        scale = {"0-255": 0.01, "0-1": 2.0, "-1-1": 1.0}[self.range] / SIDE
+        drawn = np.random.default_rng(self.seed).normal(0, scale, (SIDE * SIDE * 3, width))
+        return np.asarray(drawn, np.float32)
+
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return what the model computes for RGB pixels of shape (n, SIDE, SIDE, 3)."""
+        values = pixels.astype(np.float64)
+        values = {"0-255": values, "0-1": values / 255, "-1-1": values / 127.5 - 1}[self.range]
+        values = values[..., ::-1] if self.colour == "BGR" else values
+        values = values if self.layout == "NHWC" else values.transpose(0, 3, 1, 2)
+        return np.asarray(values.reshape(len(values), -1) @ self.weights.astype(np.float64) - 1)
+
+    def write(self, folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        onnx.save(self._model(), str(folder / "model.onnx"))
+        rows = [f"{i},{tag},{4 if i % 4 == 3 else 0},{100 - i}" for i, tag in enumerate(self.tags)]
+        lines = ["tag_id,name,category,count", *rows]
+        (folder / "selected_tags.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (folder / "tagger.toml").write_text(self._toml(), encoding="utf-8")
+        return folder
+
+    def _toml(self) -> str:
+        facts = {
+            "layout": self.layout,
+            "colour": self.colour,
+            "range": self.range,
+            "kind": self.kind,
+            "geometry": "pad_square",
+        } | self.declared
+        batch = json.dumps(self.batch)
+        name = 'name = "chosen"\n' if self.three_outputs else ""
+        return (
+            f'name = "{self.name}"\nsource = "made by a test"\nlicence = "none"\n'
+            f'[input]\nlayout = "{facts["layout"]}"\ncolour = "{facts["colour"]}"\nsize = {SIDE}\n'
+            f'geometry = "{facts["geometry"]}"\nresample = "bicubic"\nrange = "{facts["range"]}"\n'
+            f'batch = {batch}\n[output]\n{name}kind = "{facts["kind"]}"\n'
+            f'[tags]\nformat = "selected_tags_csv"\n'
+            f'categories = {{ "0" = "general", "4" = "character" }}\n[threshold]\ndefault = 0.4\n'
+        )
+
+    def _model(self) -> onnx.ModelProto:
+        constants = {"w": self.weights, "b": np.full(self.weights.shape[1], -1, np.float32)}
+        nodes = [
+            helper.make_node("Flatten", ["input"], ["flat"], axis=1),
+            helper.make_node("MatMul", ["flat", "w"], ["product"]),
+            helper.make_node("Add", ["product", "b"], ["x0"]),
+        ]
+        if self.nan_above is not None:
+            # The root of (limit - mean) has no real value for images brighter than the limit.
+            constants["limit"] = np.array(self.nan_above, np.float32)
+            nodes += [
+                helper.make_node("ReduceMean", ["flat"], ["mean"], axes=[1]),
+                helper.make_node("Sub", ["limit", "mean"], ["room"]),
+                helper.make_node("Sqrt", ["room"], ["root"]),
+                helper.make_node("Sub", ["root", "root"], ["nought"]),
+                helper.make_node("Add", ["x0", "nought"], ["x1"]),
+            ]
+        last = nodes[-1].output[0]
+        sigmoids = int(self.kind == "probabilities") if self.sigmoids is None else self.sigmoids
+        for i in range(sigmoids):
+            nodes.append(helper.make_node("Sigmoid", [last], [f"s{i}"]))
+            last = f"s{i}"
+        nodes.append(helper.make_node("Identity", [last], ["chosen"]))
+        extra = ["flat", "product"] if self.three_outputs else []
+        batch = self.batch if isinstance(self.batch, int) else "batch"
+        shape = (batch, *self.shape)
+        graph = helper.make_graph(
+            nodes,
+            "tiny",
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in extra]
+            + [
+                helper.make_tensor_value_info(
+                    "chosen", TensorProto.FLOAT, (batch, self.weights.shape[1])
+                )
+            ],
+            [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+        )
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.fixture
+def tiny() -> TinyTagger:
+    return TinyTagger()
+
+
+@pytest.fixture
+def make_tagger_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Return a writer of tagger folders; keywords as in `TinyTagger`."""
+
+    def make(spec: TinyTagger | None = None, **changes: object) -> Path:
+        made = replace(spec or TinyTagger(), **changes)  # type: ignore[arg-type]
+        return made.write(tmp_path / "taggers" / made.name)
+
+    return make
+
+
+@pytest.fixture
+def settings() -> ScoreSettings:
+    """Return small batches and parts, so that few images make several."""
+    return load_settings().score.model_copy(
+        update={"batch_images": 4, "part_images": 6, "part_seconds": 1e9}
+    )
+
+
+@pytest.fixture
+def picture(rng: np.random.Generator) -> Callable[..., Image.Image]:
+    """Return a maker of pictures full of noise."""
+
+    def make(width: int = 12, height: int = 9, mode: str = "RGB") -> Image.Image:
+        channels = {"RGB": 3, "RGBA": 4, "CMYK": 4, "LA": 2}.get(mode, 1)
+        noise = rng.integers(0, 256, (height, width, channels), dtype=np.uint8)
+        if mode == "CMYK":
+            return Image.frombytes("CMYK", (width, height), noise.tobytes())
+        return Image.fromarray(noise[..., 0] if channels == 1 else noise).convert(mode)
+
+    return make

@@ -8,7 +8,7 @@ still has a say in, and keep the round whose decoded tags score best.
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.contradictions import Decoder
-from tagstack.ensemble.thresholds_curves import Bools, Counts, Curves, Sorted
+from tagstack.ensemble.thresholds_curves import Bools, Counts, Sorted
 from tagstack.ensemble.thresholds_strategies import (
     PER_TAG,
     STRATEGIES,
@@ -73,7 +73,7 @@ def fit_thresholds(
         latest = fit.round(latest.survival)
         if latest.score > best.score:
             best = latest
-    value = fit.propose(np.ones(len(folds), bool), best.fitted_on)[best.candidate]
+    value = fit.propose(fit.pairs(best.fitted_on), np.ones(len(folds), bool))[best.candidate]
     return Thresholds(
         vocabulary=vocabulary,
         value=value,
@@ -97,7 +97,7 @@ class _Round:
 
 
 class _Fit:
-    """The sorted pairs of one calibration set, and the folds they are judged by."""
+    """One calibration set and the folds it is judged by."""
 
     def __init__(
         self,
@@ -111,58 +111,55 @@ class _Fit:
         self.proba, self.labels, self.folds = proba, labels.astype(bool), folds
         self.settings, self.decoder = settings, decoder
         self.names = np.unique(folds)
-        self.sorted = Sorted.from_pairs(proba, labels)
-        self.n_positives = self.sorted.curves.n_positives
+        self.plain = Sorted.from_pairs(proba, labels)
+        self.n_positives = self.plain.curves.n_positives
         _, category = np.unique(vocabulary.categories, return_inverse=True)
         self.category = category.astype(np.intp)
 
-    def propose(self, images: Bools, mask: Survival | None) -> Values:
+    def pairs(self, left: Survival | None) -> Sorted:
+        """Return the sorted pairs, as the decoder treats them."""
+        if left is None:
+            return self.plain
+        standing = replace(self.proba, proba=left.standing)
+        return Sorted.from_pairs(standing, self.labels, left.implied)
+
+    def propose(self, pairs: Sorted, images: Bools) -> Values:
         """Return the strategy's candidates from some images, shape (n_candidates, n_tags)."""
-        needs_parts = self.settings.strategy == "scut"
-        parts = [
-            self._curves(images & (self.folds != name), mask)
-            for name in (self.names if needs_parts else ())
-            if (images & (self.folds == name)).any()
-        ]
-        curves = self._curves(images, mask)
+        inner = [name for name in self.names if (images & (self.folds == name)).any()]
+        curves = pairs.select(images)
+        parts = [curves]
+        if self.settings.strategy == "scut" and len(inner) > 1:
+            parts = [pairs.select(images & (self.folds != name)) for name in inner]
         sample = Sample(
-            curves=curves,
-            parts=parts if len(parts) > 1 else [curves],
-            n_images=int(images.sum()),
-            category=self.category,
+            curves=curves, parts=parts, n_images=int(images.sum()), category=self.category
         )
         logits = STRATEGIES[self.settings.strategy](sample, self.settings)
         return thresholds_from_logits(logits, curves.floor)
 
-    def round(self, mask: Survival | None) -> _Round:
-        """Return one cross-validated pass, fitted on the pairs that ``mask`` leaves."""
-        proposals = [self.propose(self.folds != name, mask) for name in self.names]
+    def round(self, fitted_on: Survival | None) -> _Round:
+        """Return one cross-validated pass, fitted on what the decoder left in the last."""
+        pairs = self.pairs(fitted_on)
+        proposals = [self.propose(pairs, self.folds != name) for name in self.names]
         scores = [
-            float(average_f(self._crossed([rows[i] for rows in proposals], mask), self.settings))
+            float(average_f(self._crossed(pairs, [rows[i] for rows in proposals]), self.settings))
             for i in range(len(proposals[0]))
         ]
         candidate = int(np.argmax(scores))
         chosen = [rows[candidate] for rows in proposals]
         if self.decoder is None:
-            counts, left = self._crossed(chosen, mask), None
+            counts, left = self._crossed(pairs, chosen), None
         else:
             counts, left = self._decoded(chosen, self.decoder)
         score = float(average_f(counts, self.settings))
-        logger.debug("Thresholds: candidate %d of %d, %s", candidate, len(scores), score)
+        logger.debug("thresholds: candidate %d of %d, score %.4f", candidate, len(scores), score)
         return _Round(
-            fitted_on=mask, candidate=candidate, counts=counts, score=score, survival=left
+            fitted_on=fitted_on, candidate=candidate, counts=counts, score=score, survival=left
         )
 
-    def _curves(self, images: Bools, mask: Survival | None) -> Curves:
-        if mask is None:
-            return self.sorted.select(images)
-        pair = self.sorted.pair
-        return self.sorted.select(images, mask.free[pair], mask.implied[pair])
-
-    def _crossed(self, by_fold: Sequence[Values], mask: Survival | None) -> Counts:
+    def _crossed(self, pairs: Sorted, by_fold: Sequence[Values]) -> Counts:
         """Return the counts of each fold's images under the thresholds fitted without them."""
         counts = [
-            self._curves(self.folds == name, mask).counts(value)
+            pairs.select(self.folds == name).counts(value)
             for name, value in zip(self.names, by_fold, strict=True)
         ]
         total = counts[0]
@@ -172,7 +169,6 @@ class _Fit:
 
     def _decoded(self, by_fold: Sequence[Values], decoder: Decoder) -> tuple[Counts, Survival]:
         """Return the counts after decoding each fold's images, and what decoding left of them."""
-        pairs = self.proba.pairs
         images = [np.flatnonzero(self.folds == name) for name in self.names]
         parts = [
             decoder.decode(self.proba.take(chosen), value)
@@ -180,14 +176,14 @@ class _Fit:
         ]
         back = np.argsort(np.concatenate(images))
         decided = sparse.csr_array(sparse.vstack(parts, format="csr")[back])
-        fold = np.searchsorted(self.names, self.folds)[pairs.image]
-        passed = self.proba.proba >= np.stack(by_fold)[fold, pairs.tag]
+        fold = np.searchsorted(self.names, self.folds)[self.proba.pairs.image]
+        threshold = np.stack(by_fold)[fold, self.proba.pairs.tag]
         counts = Counts(
             hits=_column_sums(decided.multiply(self.labels)),
             predicted=_column_sums(decided),
             positives=self.n_positives,
         )
-        return counts, survival(pairs, passed, decided, decoder.rules)
+        return counts, survival(self.proba, threshold, decided, decoder.rules)
 
 
 def _column_sums(matrix: sparse.csr_array) -> NDArray[np.int64]:

@@ -134,25 +134,35 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class Sorted:
-    """All pairs of an out-of-fold run, sorted once; folds and decoder masks only select.
+    """All pairs of an out-of-fold run, sorted once; a fold only selects from them.
 
     Parameters
     ----------
     curves : Curves
         Of every listed pair with a probability.
-    pair : array of shape (n_pairs,), int64
-        Position of each sorted pair in the original list.
+    implied : array of shape (n_pairs,), bool
+        Pairs that get their tag at any threshold, in the order of the curves.
     label_tag, label_image : array of shape (n_labels,), int64
     """
 
     curves: Curves
-    pair: Ints
+    implied: Bools
     label_tag: Ints
     label_image: Ints
 
     @classmethod
-    def from_pairs(cls, proba: PairProba, labels: sparse.csr_array) -> "Sorted":
-        """Return the pairs of ``proba`` by tag, most probable first, then by image."""
+    def from_pairs(
+        cls, proba: PairProba, labels: sparse.csr_array, implied: Bools | None = None
+    ) -> "Sorted":
+        """Return the pairs of ``proba`` by tag, most probable first, then by image.
+
+        Parameters
+        ----------
+        proba : PairProba
+        labels : csr_array of shape (n_images, n_tags), bool
+        implied : array of shape (n_pairs,), bool, optional
+            Pairs that get their tag at any threshold; none by default.
+        """
         pairs = proba.pairs
         scored = np.flatnonzero(~np.isnan(proba.proba))
         order = scored[np.lexsort((-proba.proba[scored], pairs.tag[scored]))]
@@ -171,28 +181,19 @@ class Sorted:
             sure_hits=none,
             sure=none,
         )
-        return cls(curves=curves, pair=order, label_tag=label_tag, label_image=label_image)
+        sure = np.zeros(len(order), bool) if implied is None else implied[order]
+        return cls(curves=curves, implied=sure, label_tag=label_tag, label_image=label_image)
 
-    def select(
-        self,
-        images: Bools,
-        free: Bools | None = None,
-        implied: Bools | None = None,
-    ) -> Curves:
-        """Return the curves of some images, for pairs that a threshold has a say in.
+    def select(self, images: Bools) -> Curves:
+        """Return the curves of some images.
 
         Parameters
         ----------
         images : array of shape (n_images,), bool
-        free : array of shape (n_sorted,), bool, optional
-            Pairs that get their tag if and only if they reach the threshold; all by default.
-        implied : array of shape (n_sorted,), bool, optional
-            Pairs that get their tag at any threshold; none by default.
         """
         curves, n_tags = self.curves, self.curves.n_tags
         here = images[curves.image]
-        chosen = here if free is None else here & free
-        sure = np.zeros(len(here), bool) if implied is None else here & implied
+        chosen, sure = here & ~self.implied, here & self.implied
         return Curves(
             tag=curves.tag[chosen],
             proba=curves.proba[chosen],

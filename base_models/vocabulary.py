@@ -39,7 +39,9 @@ class Vocabulary:
             raise TagstackError(msg)
         if len(self.index) != len(self.tags):
             twice = sorted({tag for tag in self.tags if self.tags.count(tag) > 1})
-            msg = f"Tags occur more than once: {twice[:5]}. Remove the duplicates from the tag file."
+            msg = (
+                f"Tags occur more than once: {twice[:5]}. Remove the duplicates from the tag file."
+            )
             raise TagstackError(msg)
 
     def __len__(self) -> int:

@@ -4,6 +4,7 @@ default.toml is the only place that holds a default; the classes only say what i
 """
 
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -33,13 +34,17 @@ class Settings(Section):
     output: OutputSettings
 
 
-def load_settings(path: Path | None = None) -> Settings:
-    """Return the default settings, with those of a TOML file laid over them.
+def load_settings(
+    path: Path | None = None, changes: Mapping[str, object] | None = None
+) -> Settings:
+    """Return the default settings, with a TOML file and then ``changes`` laid over them.
 
     Parameters
     ----------
     path : Path, optional
         A file with any part of default.toml's keys.
+    changes : mapping, optional
+        The same keys, nested alike; such as the command line's options.
 
     Raises
     ------
@@ -49,6 +54,7 @@ def load_settings(path: Path | None = None) -> Settings:
     values = _defaults()
     if path is not None:
         values = _overlaid(values, read_toml(path))
+    values = _overlaid(values, changes or {})
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -83,10 +89,10 @@ def _defaults() -> dict[str, Any]:
     return tomllib.loads(_default_text())
 
 
-def _overlaid(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def _overlaid(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(values)
     for key, change in changes.items():
         known = merged.get(key)
-        both = isinstance(known, dict) and isinstance(change, dict)
+        both = isinstance(known, Mapping) and isinstance(change, Mapping)
         merged[key] = _overlaid(known, change) if both else change
     return merged

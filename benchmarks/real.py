@@ -1,0 +1,147 @@
+"""Score, fit and compare on real labelled images; prints the ladder with intervals.
+
+The folder given must hold, for each set, ``data/SET/images``, ``data/SET/labels.csv`` (columns
+image, tags, fold and a group column), ``data/SET/tags.csv`` (tag, parent, exclusive_group) and
+``zoo/SET/TAGGER`` with a model, a tag file and ``about.json`` that says its contract in words.
+Fold 3, on which no tagger was trained, is split by group: two thirds to fit, one third to test.
+
+    python benchmarks/real.py FOLDER --out real-results [--sets fashion,emoji] [--seed 0]
+"""
+
+import argparse
+import csv
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tagstack.base_models.atomic import write_text
+from tagstack.configs.settings import load_settings
+from tagstack.ensemble.compare import CompareRequest, compare_bundle
+from tagstack.ensemble.dataset import DatasetSource
+from tagstack.ensemble.fit import FitRequest, fit_bundle
+from tagstack.ensemble.scoring import score_folder
+from tagstack.ensemble.terminal import print_comparison, print_fit, stages
+
+GROUPS = {"fashion": "title", "emoji": "concept"}
+TAG_FILES = {
+    "selected_tags.csv": "selected_tags_csv",
+    "tags.txt": "tags_txt",
+    "metadata.json": "camie_json",
+}
+
+
+def contract(folder: Path) -> str:
+    """Return the contract that about.json says in words, as TOML."""
+    about = json.loads((folder / "about.json").read_text())
+    tag_file = next(name for name in TAG_FILES if (folder / name).is_file())
+    batch = '"dynamic"' if about["batch"] == "dynamic" else 1
+    # Of embedding, logits and prediction, the logits are wanted; others have one output.
+    named = 'name = "logits"\n' if "embedding" in about["output"] else ""
+    kind = "logits" if "logits" in about["output"] else "probabilities"
+    categories = folder / "categories.json"
+    names = json.loads(categories.read_text()) if categories.is_file() else {}
+    rows = "".join(f'"{code}" = "{name}"\n' for code, name in names.items())
+    return (
+        f'name = "{folder.name}"\nsource = "about.json"\nlicence = "unknown"\n\n'
+        f'[files]\nmodel = "model.onnx"\ntags = "{tag_file}"\n\n'
+        f'[input]\nlayout = "{about["input_layout"]}"\ncolour = "{about["color_order"]}"\n'
+        f'size = {about["image_size"]}\ngeometry = "pad_square"\nresample = "bicubic"\n'
+        f'range = "{about["input_range"]}"\nbatch = {batch}\n\n'
+        f'[output]\n{named}kind = "{kind}"\n\n[tags]\nformat = "{TAG_FILES[tag_file]}"\n\n'
+        f'[tags.categories]\n{rows}\n[training]\nids = "{about["trained_on"]}"\n'
+    )
+
+
+def taggers(zoo: Path, out: Path) -> list[str]:
+    """Make a tagger folder of links and a contract for each network; return the folders."""
+    folders = []
+    for about in sorted(zoo.glob("*/about.json")):
+        folder = out / about.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "tagger.toml", contract(about.parent))
+        for file in about.parent.iterdir():
+            link = folder / file.name
+            if not link.exists():
+                link.symlink_to(file.resolve())
+        folders.append(str(folder))
+    return folders
+
+
+def split(labels: Path, group: str, seed: int, out: Path) -> list[str]:
+    """Write fold 3 with a column ``part``; return its images."""
+    with labels.open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["fold"] == "3"]
+    names = sorted({row[group] for row in rows})
+    order = np.random.default_rng(seed).permutation(len(names))
+    fit = {names[i] for i in order[: 2 * len(names) // 3]}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", newline="") as stream:
+        table = csv.DictWriter(stream, [*rows[0], "part"])
+        table.writeheader()
+        table.writerows({**row, "part": "fit" if row[group] in fit else "test"} for row in rows)
+    return [row["image"] for row in rows]
+
+
+def run(root: Path, name: str, out: Path, seed: int, trials: int | None) -> None:
+    """Run one set and print what came out."""
+    data = root / "data" / name
+    changes: dict[str, object] = {"seed": seed}
+    if trials is not None:
+        changes["stack"] = {"tuning": {"trials": trials}}
+    settings = load_settings(changes=changes)
+    labels = out / f"labels-{seed}.csv"
+    images = split(data / "labels.csv", GROUPS[name], seed, labels)
+    source = {"scores": out / "scores", "labels": labels, "group": GROUPS[name]}
+    marks = [time.perf_counter()]
+    with stages() as progress:
+        score_folder(
+            [data / "images" / image for image in images],
+            taggers(root / "zoo" / name, out / "taggers"),
+            out / "scores",
+            settings,
+            progress,
+        )
+        marks.append(time.perf_counter())
+        fitting = FitRequest(
+            source=DatasetSource(**source, where="part=fit"),
+            bundle=out / f"bundle-{seed}",
+            rules=str(data / "tags.csv"),
+            overwrite=True,
+        )
+        bundle = fit_bundle(fitting, settings, progress)
+        marks.append(time.perf_counter())
+        request = CompareRequest(
+            bundle=out / f"bundle-{seed}",
+            source=DatasetSource(**source, where="part=test"),
+            out=out / f"report-{seed}",
+            overwrite=True,
+        )
+        comparison, paths = compare_bundle(request, settings, progress)
+        marks.append(time.perf_counter())
+    print(f"\n## {name}, seed {seed}\n")
+    print_fit(bundle, out / f"bundle-{seed}", as_json=False)
+    print_comparison(comparison, paths, as_json=False)
+    seconds = ", ".join(
+        f"{stage} {end - start:.0f} s"
+        for stage, start, end in zip(("score", "fit", "compare"), marks, marks[1:], strict=True)
+    )
+    print(f"Wall clock: {seconds}.")
+
+
+def main() -> None:
+    """Run every set asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("real-results"))
+    parser.add_argument("--sets", default="fashion,emoji")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trials", type=int, default=None)
+    arguments = parser.parse_args()
+    for name in arguments.sets.split(","):
+        run(arguments.folder, name, arguments.out / name, arguments.seed, arguments.trials)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,317 @@
+"""The command line: one short function a command, which parses, calls and prints.
+
+Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 our error
+(one line), 2 usage, 3 done but some images failed, 130 interrupted.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tagstack.configs.errors import TagstackError
+
+if TYPE_CHECKING:  # everything heavier than this is imported where it is used
+    from tagstack.configs.settings import Settings
+
+app = typer.Typer(
+    help="Stack image taggers, calibrate a threshold per tag, and prove the gain.",
+    epilog="tagstack demo --out demo\n\ntagstack doctor",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models = typer.Typer(
+    help="Taggers: those shipped, those you added, and whether a folder keeps its contract.",
+    epilog="tagstack models list\n\ntagstack models check ./my-tagger",
+    no_args_is_help=True,
+)
+app.add_typer(models, name="models")
+
+
+Images = Annotated[list[Path], typer.Argument(help="Image files or folders (recursive).")]
+Scores = Annotated[Path, typer.Option(help="Folder of the score store.")]
+Labels = Annotated[Path, typer.Option(help="CSV, JSONL or a folder of .txt sidecars.")]
+BundleDir = Annotated[Path, typer.Option("--bundle", help="Folder of the bundle.")]
+Out = Annotated[Path, typer.Option(help="Folder for the results.")]
+Where = Annotated[str | None, typer.Option(help="Use label rows with COLUMN=VALUE only.")]
+Group = Annotated[str | None, typer.Option(help="Label column that no split may part.")]
+Config = Annotated[Path | None, typer.Option(help="TOML file laid over the defaults.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of every random choice.")]
+
+
+def main() -> None:
+    """Run the command line; only our own errors become a message."""
+    for stream in (sys.stdout, sys.stderr):
+        # File names need not be UTF-8; printing one must not end a run.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    try:
+        app()
+    except TagstackError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; run the same command again to go on.", err=True)
+        sys.exit(130)
+
+
+@app.callback()
+def configure(
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log every stage.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Log errors alone.")] = False,
+) -> None:
+    """Stack image taggers, calibrate a threshold per tag, and prove the gain."""
+    level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(message)s")
+
+
+@app.command(epilog="tagstack demo --out demo\n\ntagstack demo --out demo --images 600")
+def demo(
+    out: Out = Path("tagstack-demo"),
+    images: Annotated[int, typer.Option(min=300, help="Drawn images to learn from.")] = 1500,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw a small booru, score it with three taggers, fit, compare and tag."""
+    from tagstack.ensemble.demo import demo_settings, run_demo
+    from tagstack.ensemble.terminal import print_demo, stages
+
+    with stages() as progress:
+        result = run_demo(
+            out, n_images=images, overwrite=overwrite, settings=demo_settings(), progress=progress
+        )
+    print_demo(result)
+
+
+@app.command(
+    epilog="tagstack score images --models wd-vit-v3,./mine --scores scores\n\n"
+    "tagstack score a.png b.png --models doll-vit --scores scores"
+)
+def score(
+    images: Images,
+    models: Annotated[str, typer.Option(help="Taggers by name or folder, comma-separated.")],
+    scores: Scores,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Run taggers over images and keep every score; run again to resume."""
+    from tagstack.ensemble.scoring import score_folder
+    from tagstack.ensemble.terminal import print_score_summary, stages
+
+    with stages() as progress:
+        summary = score_folder(images, models.split(","), scores, _settings(config), progress)
+    print_score_summary(summary, as_json=as_json)
+    _exit_with_failures(summary.n_failed)
+
+
+@app.command(
+    epilog="tagstack fit --scores scores --labels labels.csv --bundle bundle\n\n"
+    "tagstack fit --scores s --labels l.csv --bundle b --where part=fit"
+)
+def fit(
+    scores: Scores,
+    labels: Labels,
+    bundle: BundleDir,
+    rules: Annotated[str | None, typer.Option(help="Shipped rules by name, .toml or .csv.")] = None,
+    group: Group = None,
+    where: Where = None,
+    trials: Annotated[int | None, typer.Option(min=0, help="Tuning trials of XGBoost.")] = None,
+    config: Config = None,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Fit the stack on labelled images and write a bundle; prints the ladder."""
+    from tagstack.ensemble.dataset import DatasetSource
+    from tagstack.ensemble.fit import FitRequest, fit_bundle
+    from tagstack.ensemble.terminal import print_fit, stages
+
+    request = FitRequest(
+        source=DatasetSource(scores=scores, labels=labels, where=where, group=group),
+        bundle=bundle,
+        rules=rules,
+        overwrite=overwrite,
+    )
+    with stages() as progress:
+        fitted = fit_bundle(request, _settings(config, seed=seed, trials=trials), progress)
+    print_fit(fitted, bundle, as_json=as_json)
+
+
+@app.command(
+    epilog="tagstack compare --bundle b --scores s --labels l.csv --out report\n\n"
+    "tagstack compare --bundle b --scores s --labels l.csv --where fold=4 --out r"
+)
+def compare(
+    bundle: BundleDir,
+    scores: Scores,
+    labels: Labels,
+    out: Out,
+    where: Where = None,
+    group: Group = None,
+    config: Config = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Compare every rung, single taggers to stack, on images the stack never saw."""
+    from tagstack.ensemble.compare import CompareRequest, compare_bundle
+    from tagstack.ensemble.dataset import DatasetSource
+    from tagstack.ensemble.terminal import print_comparison, stages
+
+    source = DatasetSource(scores=scores, labels=labels, where=where, group=group)
+    request = CompareRequest(bundle=bundle, source=source, out=out, overwrite=overwrite)
+    with stages() as progress:
+        comparison, paths = compare_bundle(request, _settings(config), progress)
+    print_comparison(comparison, paths, as_json=as_json)
+
+
+@app.command(
+    epilog="tagstack tag images --bundle bundle --out tags\n\n"
+    "tagstack tag images --bundle bundle --out tags --format txt,csv --overwrite"
+)
+def tag(
+    images: Images,
+    bundle: BundleDir,
+    out: Out,
+    formats: Annotated[str, typer.Option("--format", help="Of txt,json,jsonl,csv.")] = "txt",
+    models: Annotated[
+        str | None, typer.Option(help="Where the bundle's taggers are now, comma-separated.")
+    ] = None,
+    config: Config = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Tag images with a fitted stack; run again to resume."""
+    from tagstack.ensemble.tag import TagRequest, tag_images
+    from tagstack.ensemble.terminal import print_tag_summary, stages
+
+    request = TagRequest(
+        images=tuple(images),
+        bundle=bundle,
+        out=out,
+        formats=_formats(formats),
+        models=tuple(models.split(",")) if models else None,
+        overwrite=overwrite,
+    )
+    with stages() as progress:
+        summary = tag_images(request, _settings(config), progress)
+    print_tag_summary(summary, as_json=as_json)
+    _exit_with_failures(summary.n_failed)
+
+
+@app.command(
+    epilog="tagstack explain picture.png --bundle bundle\n\n"
+    "tagstack explain picture.png long_hair --bundle bundle"
+)
+def explain(
+    image: Annotated[Path, typer.Argument(help="Image file.")],
+    tag: Annotated[str | None, typer.Argument(help="One tag; all candidates without it.")] = None,
+    bundle: BundleDir = Path("bundle"),
+    as_json: Json = False,
+) -> None:
+    """Show why a tag is there or not: votes, stack, threshold, rule."""
+    from tagstack.ensemble.explain import explain_image
+    from tagstack.ensemble.terminal import print_explanation
+
+    print_explanation(explain_image(image, bundle, tag), as_json=as_json)
+
+
+@models.command("list", epilog="tagstack models list\n\ntagstack models list --json")
+def list_models(as_json: Json = False) -> None:
+    """List every tagger that has a name."""
+    from tagstack.base_models.registry import list_taggers
+    from tagstack.ensemble.terminal import print_models
+
+    print_models(list_taggers(), as_json=as_json)
+
+
+@models.command("show", epilog="tagstack models show wd-vit-v3\n\ntagstack models show doll-vit")
+def show_model(name: str, as_json: Json = False) -> None:
+    """Show a tagger's contract, its source and licence, and the files it needs."""
+    from tagstack.base_models.registry import show_tagger
+    from tagstack.ensemble.terminal import print_model
+
+    print_model(show_tagger(name), as_json=as_json)
+
+
+@models.command(
+    "add",
+    epilog="tagstack models add ./my-tagger\n\n"
+    "tagstack models add ./downloads --contract wd-vit-v3",
+)
+def add_model(
+    folder: Path,
+    contract: Annotated[str | None, typer.Option(help="A shipped contract's name.")] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the files, do not link.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a folder and enter it in your registry, under its contract's name."""
+    from tagstack.base_models.registry import add_tagger
+    from tagstack.ensemble.terminal import print_check
+
+    report = add_tagger(folder, _settings(None).score, contract=contract, copy=copy)
+    print_check(report, as_json=as_json)
+    _exit_unless(report.passed)
+
+
+@models.command(
+    "check", epilog="tagstack models check ./my-tagger\n\ntagstack models check doll-vit"
+)
+def check_model(name_or_folder: str, as_json: Json = False) -> None:
+    """Run a tagger's whole contract against its files."""
+    from tagstack.base_models.check import check_tagger
+    from tagstack.base_models.registry import resolve
+    from tagstack.ensemble.terminal import print_check
+
+    folder = resolve(name_or_folder)
+    report = check_tagger(folder, floor=_settings(None).score.floor, threads=1)
+    print_check(report, as_json=as_json)
+    _exit_unless(report.passed)
+
+
+@app.command(epilog="tagstack doctor\n\ntagstack doctor --json")
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine can do and what is missing."""
+    from tagstack.ensemble.doctor import examine
+    from tagstack.ensemble.terminal import print_findings
+
+    findings = examine(Path())
+    print_findings(findings, as_json=as_json)
+    _exit_unless(all(finding.state != "fault" for finding in findings))
+
+
+def _settings(
+    config: Path | None, *, seed: int | None = None, trials: int | None = None
+) -> "Settings":
+    from tagstack.configs.settings import load_settings
+
+    changes: dict[str, object] = {}
+    if seed is not None:
+        changes["seed"] = seed
+    if trials is not None:
+        changes["stack"] = {"tuning": {"trials": trials}}
+    return load_settings(config, changes)
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    from tagstack.ensemble.outputs import WRITERS
+
+    names = tuple(text.split(","))
+    for name in names:
+        if name not in WRITERS:
+            msg = f"{name!r} is none of {', '.join(WRITERS)}."
+            raise typer.BadParameter(msg, param_hint="--format")
+    return names
+
+
+def _exit_unless(good: bool) -> None:
+    if not good:
+        raise typer.Exit(1)
+
+
+def _exit_with_failures(n_failed: int) -> None:
+    if n_failed:
+        raise typer.Exit(3)

@@ -1,0 +1,233 @@
+"""A fitted stack as one folder: everything that tagging needs except the taggers' weights.
+
+The folder holds TOML, CSV, JSON, safetensors, LightGBM text and XGBoost UBJSON, never pickled
+objects, and a manifest with the SHA-256 of every file. It is written whole or not at all.
+
+A bundle fits the taggers it was fitted with and no others: their fingerprints (weights, contract,
+preprocessing, precision, runtime) are in the manifest.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack import __version__
+from tagstack.base_models.atomic import file_sha256
+from tagstack.base_models.store import MemberInfo
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import Settings
+from tagstack.ensemble.fitted_images import FittedImages
+from tagstack.ensemble.rules import Rules
+from tagstack.ensemble.thresholds import Thresholds
+from tagstack.meta.stacker import Stacker
+
+FORMAT = 1
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleMember:
+    """A tagger that the stack was fitted with.
+
+    Parameters
+    ----------
+    name : str
+    fingerprint : str
+        SHA-256 over everything that changes its scores, in hexadecimal.
+    source : str
+        Registry name or folder that it was found under.
+    """
+
+    name: str
+    fingerprint: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A fitted stack.
+
+    Parameters
+    ----------
+    members : tuple of BundleMember
+        In the order of the scores that the stack expects.
+    vocabulary : Vocabulary
+    stacker : Stacker
+    rules : Rules
+    thresholds : Thresholds
+        For the stack's probabilities, on what the rules leave.
+    rung_thresholds : mapping of rung name to array of shape (n_tags,), float32
+        Thresholds of every rung of the ladder, from the same images under the same strategy.
+    settings : Settings
+        With which it was fitted.
+    fitted_images : FittedImages
+        Which images it must not be judged on.
+    evidence : mapping
+        What it was fitted on: images, labels, seed, the ladder of out-of-fold scores.
+    """
+
+    members: tuple[BundleMember, ...]
+    vocabulary: Vocabulary
+    stacker: Stacker
+    rules: Rules
+    thresholds: Thresholds
+    rung_thresholds: Mapping[str, NDArray[np.float32]]
+    settings: Settings
+    fitted_images: FittedImages
+    evidence: Mapping[str, Any]
+
+    def check_members(self, members: Iterable[MemberInfo]) -> None:
+        """Refuse scores of other taggers than those the stack was fitted with.
+
+        Raises
+        ------
+        TagstackError
+            If a tagger is missing or its fingerprint differs; the message names it.
+        """
+        given = {member.name: member.fingerprint for member in members}
+        for member in self.members:
+            if member.name not in given:
+                msg = (
+                    f"The bundle needs the tagger {member.name!r}, but only {sorted(given)} were "
+                    "scored. Score with all of its taggers."
+                )
+                raise TagstackError(msg)
+            if given[member.name] != member.fingerprint:
+                msg = (
+                    f"Tagger {member.name!r} has fingerprint {given[member.name][:12]}, but the "
+                    f"bundle was fitted with {member.fingerprint[:12]}: other weights, contract "
+                    "or runtime. Use the same files, or fit again."
+                )
+                raise TagstackError(msg)
+
+
+def save_bundle(bundle: Bundle, directory: Path, *, overwrite: bool = False) -> None:
+    """Write a bundle to ``directory``, whole or not at all.
+
+    Raises
+    ------
+    TagstackError
+        If the folder exists and ``overwrite`` is false, or the system refuses to write.
+    """
+    refuse_existing(directory, overwrite=overwrite)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".tmp-bundle-"))
+        try:
+            _write_files(bundle, staging)
+            _write_manifest(bundle, staging)
+            _replace_folder(staging, directory)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        msg = f"Cannot write the bundle {directory}: {error.strerror}. Nothing of it was kept."
+        raise TagstackError(msg) from error
+
+
+def load_bundle(directory: Path) -> Bundle:
+    """Return the bundle in ``directory``, after checking every file against the manifest.
+
+    Raises
+    ------
+    TagstackError
+        If it is no bundle, of another format, incomplete or changed.
+    """
+    manifest = _read_manifest(directory)
+    _check_files(directory, manifest["files"])
+    vocabulary = Vocabulary(tuple(manifest["tags"]), tuple(manifest["categories"]))
+    return Bundle(
+        members=tuple(BundleMember(**member) for member in manifest["members"]),
+        vocabulary=vocabulary,
+        stacker=Stacker.load(directory / "stack"),
+        rules=Rules.from_toml((directory / "rules.toml").read_text(encoding="utf-8")),
+        thresholds=Thresholds.from_csv(directory / "thresholds.csv"),
+        rung_thresholds=_load_arrays(directory / "rung_thresholds.safetensors"),
+        fitted_images=FittedImages(**_load_arrays(directory / "fitted_images.safetensors")),
+        settings=Settings.model_validate(manifest["settings"]),
+        evidence=manifest["evidence"],
+    )
+
+
+def refuse_existing(directory: Path, *, overwrite: bool) -> None:
+    """Raise if ``directory`` holds something that is not to be replaced."""
+    if directory.exists() and not overwrite:
+        msg = f"{directory} exists. Choose another folder or pass --overwrite to replace it."
+        raise TagstackError(msg)
+
+
+def _write_files(bundle: Bundle, folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    bundle.stacker.save(folder / "stack")
+    (folder / "rules.toml").write_text(bundle.rules.to_toml(), encoding="utf-8")
+    bundle.thresholds.to_csv(folder / "thresholds.csv")
+    save_file(dict(bundle.rung_thresholds), folder / "rung_thresholds.safetensors")
+    save_file(vars(bundle.fitted_images), folder / "fitted_images.safetensors")
+
+
+def _write_manifest(bundle: Bundle, folder: Path) -> None:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    manifest = {
+        "format": FORMAT,
+        "tagstack": __version__,
+        "members": [asdict(member) for member in bundle.members],
+        "evidence": bundle.evidence,
+        "settings": bundle.settings.model_dump(mode="json"),
+        "tags": bundle.vocabulary.tags,
+        "categories": bundle.vocabulary.categories,
+        "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in files},
+    }
+    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _replace_folder(staging: Path, directory: Path) -> None:
+    staging.chmod(0o755)
+    if directory.exists():
+        retired = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".tmp-old-")) / "bundle"
+        directory.rename(retired)
+        staging.rename(directory)
+        shutil.rmtree(retired.parent)
+    else:
+        staging.rename(directory)
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
+    path = directory / _MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{directory} is no bundle: {_MANIFEST} cannot be read ({error})."
+        raise TagstackError(msg) from error
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != FORMAT:
+        msg = f"{directory} has bundle format {found!r}, expected {FORMAT}. Fit it again."
+        raise TagstackError(msg)
+    return dict(manifest)
+
+
+def _check_files(directory: Path, files: Mapping[str, str]) -> None:
+    present = {
+        path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()
+    } - {_MANIFEST}
+    for name in sorted(present ^ set(files)):
+        state = "is missing" if name in files else "is not in the manifest"
+        msg = f"Bundle {directory}: {name} {state}. Copy the bundle again or fit it again."
+        raise TagstackError(msg)
+    for name, expected in files.items():
+        if file_sha256(directory / name) != expected:
+            msg = f"Bundle {directory}: {name} was changed or truncated. Copy or fit it again."
+            raise TagstackError(msg)
+
+
+def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    from safetensors.numpy import load_file
+
+    return dict(load_file(path))

@@ -1,0 +1,103 @@
+"""A bundle's ladder on labelled images that it was not fitted on: compared, and reported."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.store import ScoreStore
+from tagstack.configs.settings import Settings
+from tagstack.ensemble.bundle import Bundle, load_bundle, refuse_existing
+from tagstack.ensemble.comparison import Comparison, Rung, compare
+from tagstack.ensemble.dataset import Dataset, DatasetSource, load_dataset
+from tagstack.ensemble.ladder import DECODED, climb
+from tagstack.ensemble.progress import Progress
+from tagstack.ensemble.report import ReportPaths, write_report
+from tagstack.ensemble.rules_binding import BoundRules
+from tagstack.ensemble.rules_hygiene import canonical_names
+
+_MAX_SLICED_VALUES = 50  # a column with more values is an identity (a title, a date), not a slice
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRequest:
+    """What to compare on which images, and where the report goes."""
+
+    bundle: Path
+    source: DatasetSource
+    out: Path
+    overwrite: bool = False
+
+
+def compare_bundle(
+    request: CompareRequest, settings: Settings, progress: Progress
+) -> tuple[Comparison, ReportPaths]:
+    """Compare every rung of a bundle's ladder and write the report.
+
+    Raises
+    ------
+    TagstackError
+        If bundle, scores or labels cannot be used, images were fitted on, or the report exists.
+    """
+    refuse_existing(request.out, overwrite=request.overwrite)
+    bundle = load_bundle(request.bundle)
+    dataset = load_dataset(
+        request.source,
+        aliases=canonical_names(bundle.rules.aliases),
+        members=tuple(member.name for member in bundle.members),
+    )
+    for notice in (*dataset.notices, *bundle.fitted_images.check_unseen(dataset)):
+        progress.notice(notice)
+    progress.stage("climbing the ladder")
+    comparison = compare_ladder(bundle, dataset, settings, progress)
+    progress.stage("writing the report")
+    pictures = _pictures(request.source.scores)
+    return comparison, write_report(comparison, request.out, pictures=pictures)
+
+
+def compare_ladder(
+    bundle: Bundle, dataset: Dataset, settings: Settings, progress: Progress
+) -> Comparison:
+    """Return the comparison of every rung on a dataset."""
+    rules = bundle.rules.bind(bundle.vocabulary)
+    rungs = climb(bundle, dataset)
+    progress.stage("resampling")
+    return compare(
+        rungs,
+        dataset.labels,
+        bundle.vocabulary,
+        dataset.groups,
+        reference=DECODED,
+        settings=settings.compare,
+        seed=settings.seed,
+        images=dataset.scores.images,
+        violations=_violations(rules, rungs) if len(bundle.rules) else None,
+        slices=_slices(dataset),
+        exclusive_groups={rule.id: rule.tags for rule in rules.exclusives},
+    )
+
+
+def _violations(rules: BoundRules, rungs: tuple[Rung, ...]) -> Mapping[str, NDArray[np.int64]]:
+    return {rung.name: rules.violations(rung.decided).per_image for rung in rungs}
+
+
+def _slices(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    """Return the label columns that part the images into a few kinds."""
+    return {
+        name: values
+        for name, values in dataset.columns.items()
+        if values != dataset.titles and 1 < len(set(values)) <= _MAX_SLICED_VALUES
+    }
+
+
+def _pictures(scores: Path) -> Callable[[str], Path | None]:
+    """Return a finder of image files by name; None for a file that is no longer there."""
+    roots = {record.path: record.root for record in ScoreStore(scores).records()}
+
+    def find(image: str) -> Path | None:
+        path = Path(roots[image]) / image
+        return path if path.is_file() else None
+
+    return find

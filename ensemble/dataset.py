@@ -1,0 +1,125 @@
+"""Scores joined with labels: what fitting and comparing start from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from tagstack.base_models.pairs import Level1Scores
+from tagstack.base_models.store import MemberInfo, ScoreStore
+from tagstack.configs.errors import TagstackError
+from tagstack.meta.label_files import read_labels
+from tagstack.meta.labels import AlignedLabels, align_labels, group_numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Labelled images with every member's scores.
+
+    Parameters
+    ----------
+    scores : Level1Scores
+        Scores of the labelled images alone.
+    labels : sparse array of shape (n_images, n_tags), bool
+    groups : array of shape (n_images,), int64
+        Images of one group share a picture, a title, an artist: no split may part them.
+    contents : tuple of str
+        SHA-256 of each image's bytes.
+    titles : tuple of str
+        Value of the grouping column for each image; empty without one.
+    columns : mapping of column name to n_images values
+        Further columns of the label file.
+    members : tuple of MemberInfo
+        The taggers, in the order of the scores.
+    notices : tuple of str
+        What of the labels could not be used, a line each.
+    """
+
+    scores: Level1Scores
+    labels: sparse.csr_array
+    groups: NDArray[np.int64]
+    contents: tuple[str, ...]
+    titles: tuple[str, ...]
+    columns: Mapping[str, tuple[str, ...]]
+    members: tuple[MemberInfo, ...]
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSource:
+    """Where a dataset comes from.
+
+    Parameters
+    ----------
+    scores : Path
+        Folder of a score store.
+    labels : Path
+        CSV, JSONL or a folder of sidecars.
+    where : str, optional
+        ``COLUMN=VALUE``: only these rows of the labels.
+    group : str, optional
+        Column whose equal values form a group. Copies of one picture always do.
+    """
+
+    scores: Path
+    labels: Path
+    where: str | None = None
+    group: str | None = None
+
+
+def load_dataset(
+    source: DatasetSource,
+    *,
+    aliases: Mapping[str, str],
+    members: tuple[str, ...] | None = None,
+) -> Dataset:
+    """Return the labelled images of a score store.
+
+    Parameters
+    ----------
+    source : DatasetSource
+    aliases : mapping of str to str
+        Outdated tag names in the labels to current ones.
+    members : tuple of str, optional
+        Names of the members to use, in this order; all of the store by default.
+
+    Raises
+    ------
+    TagstackError
+        If scores or labels cannot be read, or no scored image is labelled.
+    """
+    store = ScoreStore(source.scores)
+    by_name = {member.name: member for member in store.members()}
+    chosen = members or tuple(by_name)
+    scores = store.load(members=chosen)
+    table = read_labels(source.labels).where(source.where)
+    aligned = align_labels(table, scores.images, scores.vocabulary, aliases)
+    taken = scores.take(aligned.rows)
+    content = {record.path: record.sha256 for record in store.records()}
+    contents = tuple(content[image] for image in taken.images)
+    titles = _titles(source, aligned)
+    return Dataset(
+        scores=taken,
+        labels=aligned.matrix,
+        groups=group_numbers(titles, contents),
+        contents=contents,
+        titles=titles,
+        columns=aligned.columns,
+        members=tuple(by_name[name] for name in chosen),
+        notices=aligned.notices,
+    )
+
+
+def _titles(source: DatasetSource, aligned: AlignedLabels) -> tuple[str, ...]:
+    if source.group is None:
+        return ("",) * len(aligned.rows)
+    if source.group not in aligned.columns:
+        msg = (
+            f"{source.labels} has no column {source.group!r} to group by. "
+            f"Columns there: {sorted(aligned.columns)}."
+        )
+        raise TagstackError(msg)
+    return aligned.columns[source.group]

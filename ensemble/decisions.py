@@ -1,0 +1,94 @@
+"""From level-1 scores to the final tags of each image, with what led to them."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from tagstack.base_models.pairs import Level1Scores, PairProba
+from tagstack.ensemble.bundle import Bundle
+from tagstack.ensemble.contradictions import Decoder
+from tagstack.ensemble.ladder import decided_by
+from tagstack.ensemble.tagged import TaggedImage, TagEntry
+
+
+class Judge:
+    """Applies a bundle to scores: probabilities, then rules and thresholds at once.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    floor : float
+        Candidates that are not tagged are listed from this probability on.
+    always : tuple of str
+        Tags that are listed whatever their probability.
+    """
+
+    def __init__(self, bundle: Bundle, floor: float, always: tuple[str, ...] = ()) -> None:
+        self.bundle = bundle
+        self.floor = floor
+        self.always = np.array([bundle.vocabulary.index[tag] for tag in always], np.int32)
+        self.decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
+
+    def judge(self, scores: Level1Scores) -> Iterator[TaggedImage]:
+        """Yield what is tagged in each image, in the order of the scores."""
+        thresholds = self.bundle.thresholds.value
+        proba = self.bundle.stacker.predict_proba(scores)
+        proposed = decided_by(proba, thresholds)
+        final = self.decoder.decode(proba, thresholds)
+        for i, image in enumerate(scores.images):
+            kept = final.indices[final.indptr[i] : final.indptr[i + 1]]
+            wanted = proposed.indices[proposed.indptr[i] : proposed.indptr[i + 1]]
+            changed = np.setxor1d(kept, wanted)
+            rules = self._rules(proba, i) if len(changed) else {}
+            yield TaggedImage(image=image, entries=self._entries(scores, proba, i, kept, rules))
+
+    def _rules(self, proba: PairProba, image: int) -> dict[str, str]:
+        """Return the id of the rule behind each changed tag of one image."""
+        one = proba.take(np.array([image]))
+        changes = self.decoder.explain(one, self.bundle.thresholds.value)
+        return {change.tag: change.rule for change in changes}
+
+    def _entries(
+        self,
+        scores: Level1Scores,
+        proba: PairProba,
+        image: int,
+        kept: NDArray[np.int32],
+        rules: Mapping[str, str],
+    ) -> tuple[TagEntry, ...]:
+        """Return an image's tags and candidates, most probable first."""
+        rows = slice(scores.pairs.indptr[image], scores.pairs.indptr[image + 1])
+        position = dict(zip(scores.pairs.tag[rows].tolist(), range(rows.start, rows.stop)))
+        above = scores.pairs.tag[rows][proba.proba[rows] >= self.floor]
+        entries = [
+            self._entry(scores, proba, int(tag), position.get(int(tag)), tag in kept, rules)
+            for tag in np.unique(np.concatenate([above, kept, self.always]))
+        ]
+        return tuple(sorted(entries, key=lambda entry: (-entry.proba, entry.tag)))
+
+    def _entry(
+        self,
+        scores: Level1Scores,
+        proba: PairProba,
+        tag: int,
+        pair: int | None,
+        tagged: bool,
+        rules: Mapping[str, str],
+    ) -> TagEntry:
+        logits = np.where(scores.knows[:, tag], scores.floor, np.nan)
+        logits = logits if pair is None else scores.logit[:, pair]
+        name = self.bundle.vocabulary.tags[tag]
+        return TagEntry(
+            tag=name,
+            category=self.bundle.vocabulary.categories[tag],
+            proba=float(proba.base[tag] if pair is None else proba.proba[pair]),
+            threshold=float(self.bundle.thresholds.value[tag]),
+            votes={
+                member: None if np.isnan(logit) else float(expit(logit))
+                for member, logit in zip(scores.members, logits, strict=True)
+            },
+            tagged=tagged,
+            rule=rules.get(name, ""),
+        )

@@ -1,0 +1,109 @@
+"""What this machine can do: versions, cores, memory, runtimes, and what to install for more."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+_REQUIRED = ("numpy", "scipy", "scikit-learn", "lightgbm", "optuna", "joblib", "pillow", "pyarrow")
+_EITHER = {
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "xgboost": ("xgboost-cpu", "xgboost"),
+}
+_OPTIONAL = {
+    "tensorrt": "TensorRT engines: pip install 'tagstack[tensorrt]' (needs NVIDIA's package index)",
+    "openvino": "faster CPU inference: pip install 'tagstack[openvino]'",
+    "huggingface_hub": "fetching published taggers: pip install 'tagstack[hub]'",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line of the examination.
+
+    Parameters
+    ----------
+    subject : str
+    state : str
+        ``"ok"``, ``"absent"`` (optional and not installed) or ``"fault"`` (must be mended).
+    detail : str
+        What was found, and what to do if something is missing.
+    """
+
+    subject: str
+    state: str
+    detail: str
+
+
+def examine(directory: Path) -> tuple[Finding, ...]:
+    """Return what was found on this machine; ``directory`` is where results would be written."""
+    return (
+        *_machine(directory),
+        *(_package(name) for name in _REQUIRED),
+        *(_exactly_one(module, names) for module, names in _EITHER.items()),
+        _providers(),
+        *(_optional(module, advice) for module, advice in _OPTIONAL.items()),
+    )
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _machine(directory: Path) -> tuple[Finding, ...]:
+    version = sys.version_info
+    supported = (3, 11) <= version[:2] <= (3, 13)
+    python = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    free_gib = shutil.disk_usage(directory).free / 2**30
+    writable = os.access(directory, os.W_OK)
+    space = f"{free_gib:.1f} GiB free" if writable else "this folder cannot be written to"
+    return (
+        Finding(
+            subject="python",
+            state="ok" if supported else "fault",
+            detail=python if supported else f"{python}; expected 3.11, 3.12 or 3.13",
+        ),
+        Finding(subject="cores", state="ok", detail=f"{available_cores()} usable"),
+        Finding(subject="disk", state="ok" if writable else "fault", detail=space),
+    )
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(subject=name, state="ok", detail=metadata.version(name))
+    except metadata.PackageNotFoundError:
+        advice = "not installed; run: pip install 'tagstack[cpu]'"
+        return Finding(subject=name, state="fault", detail=advice)
+
+
+def _exactly_one(module: str, names: tuple[str, ...]) -> Finding:
+    """Two builds of one module overwrite each other's files, so exactly one may be there."""
+    found = [name for name in names if _package(name).state == "ok"]
+    if len(found) == 1:
+        detail = f"{found[0]} {metadata.version(found[0])}"
+        return Finding(subject=module, state="ok", detail=detail)
+    if found:
+        advice = f"{' and '.join(found)} overwrite each other; uninstall both, then install one"
+    else:
+        advice = "not installed; run: pip install 'tagstack[cpu]' or 'tagstack[gpu]'"
+    return Finding(subject=module, state="fault", detail=advice)
+
+
+def _providers() -> Finding:
+    if importlib.util.find_spec("onnxruntime") is None:
+        return Finding(subject="providers", state="fault", detail="onnxruntime is not installed")
+    import onnxruntime
+
+    names = ", ".join(onnxruntime.get_available_providers())
+    return Finding(subject="providers", state="ok", detail=f"{names}; in use: CPU")
+
+
+def _optional(module: str, advice: str) -> Finding:
+    if importlib.util.find_spec(module) is None:
+        return Finding(subject=module, state="absent", detail=advice)
+    return Finding(subject=module, state="ok", detail="installed")

@@ -1,0 +1,151 @@
+"""From scores and labels to a bundle: the stack, the rules, the thresholds and the evidence."""
+
+import hashlib
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tagstack.base_models.pairs import PairProba
+from tagstack.configs.settings import Settings
+from tagstack.ensemble.bundle import Bundle, BundleMember, refuse_existing, save_bundle
+from tagstack.ensemble.contradictions import Decoder
+from tagstack.ensemble.dataset import Dataset, DatasetSource, load_dataset
+from tagstack.ensemble.fitted_images import FittedImages
+from tagstack.ensemble.progress import Progress
+from tagstack.ensemble.rules import Rules, load_rules
+from tagstack.ensemble.rules_hygiene import canonical_names
+from tagstack.ensemble.thresholds import Thresholds, fit_thresholds
+from tagstack.meta.stacker import Stacker
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitRequest:
+    """What to fit on, and where the bundle goes.
+
+    Parameters
+    ----------
+    source : DatasetSource
+    bundle : Path
+    rules : str, optional
+        Name of a shipped rule file, a TOML file or a tags table; no rules by default.
+    overwrite : bool
+        Whether an existing bundle is replaced.
+    """
+
+    source: DatasetSource
+    bundle: Path
+    rules: str | None = None
+    overwrite: bool = False
+
+
+def fit_bundle(request: FitRequest, settings: Settings, progress: Progress) -> Bundle:
+    """Fit a stack, write it to ``request.bundle`` and return it.
+
+    Tuning trials are stored beside the bundle until it is written, so that the same command goes
+    on where it was interrupted.
+
+    Raises
+    ------
+    TagstackError
+        If scores, labels or rules cannot be used, or the bundle exists or cannot be written.
+    """
+    refuse_existing(request.bundle, overwrite=request.overwrite)
+    rules = Rules.none() if request.rules is None else load_rules(request.rules)
+    dataset = load_dataset(request.source, aliases=canonical_names(rules.aliases))
+    for notice in dataset.notices:
+        progress.notice(notice)
+    workspace = _workspace(request.bundle, _digest(dataset, rules, settings))
+    bundle = fit_dataset(dataset, rules, settings, workspace, progress)
+    save_bundle(bundle, request.bundle, overwrite=request.overwrite)
+    shutil.rmtree(workspace.parent)
+    return bundle
+
+
+def fit_dataset(
+    dataset: Dataset, rules: Rules, settings: Settings, workspace: Path, progress: Progress
+) -> Bundle:
+    """Return a bundle fitted on a dataset; ``workspace`` keeps what a resumed fit can reuse."""
+    bound = rules.bind(dataset.scores.vocabulary)
+    stacker = Stacker(settings.stack, seed=settings.seed, threads=settings.threads)
+    stacker.fit(
+        dataset.scores,
+        dataset.labels,
+        dataset.groups,
+        bound.relations(),
+        study_dir=workspace,
+        progress=progress.stage,
+    )
+    decoder = Decoder(bound, settings.decoder)
+
+    def fitted(proba: PairProba, decoder: Decoder | None = None) -> Thresholds:
+        return fit_thresholds(
+            proba,
+            dataset.labels,
+            dataset.scores.vocabulary,
+            stacker.folds_,
+            settings.thresholds,
+            decoder,
+        )
+
+    progress.stage("thresholds")
+    rungs = {rung: fitted(stacker.out_of_fold(rung)).value for rung in stacker.rungs_}
+    return Bundle(
+        members=tuple(
+            BundleMember(name=member.name, fingerprint=member.fingerprint, source=member.source)
+            for member in dataset.members
+        ),
+        vocabulary=dataset.scores.vocabulary,
+        stacker=stacker,
+        rules=rules,
+        thresholds=fitted(stacker.out_of_fold(stacker.chosen_), decoder),
+        rung_thresholds=rungs,
+        settings=settings,
+        fitted_images=FittedImages.of(dataset),
+        evidence=_evidence(dataset, stacker, settings),
+    )
+
+
+def _workspace(bundle: Path, digest: str) -> Path:
+    """Return the folder for resumable work; work on other inputs is thrown away."""
+    folder = bundle.parent / f".{bundle.name}.fitting"
+    for stale in folder.glob("*"):
+        if stale.name != digest:
+            shutil.rmtree(stale)
+    workspace = folder / digest
+    workspace.mkdir(parents=True, exist_ok=True)
+    return workspace
+
+
+def _digest(dataset: Dataset, rules: Rules, settings: Settings) -> str:
+    """Return a short hash of everything that a fit depends on."""
+    state = hashlib.sha256()
+    for text in (*(member.fingerprint for member in dataset.members), rules.to_toml()):
+        state.update(text.encode())
+    state.update(settings.model_dump_json().encode())
+    state.update(_labels_sha256(dataset).encode())
+    state.update(np.ascontiguousarray(dataset.groups).tobytes())
+    return state.hexdigest()[:16]
+
+
+def _labels_sha256(dataset: Dataset) -> str:
+    """Return the SHA-256 of the image names with their label indices."""
+    state = hashlib.sha256("\n".join(dataset.scores.images).encode("utf-8", "surrogateescape"))
+    for array in (dataset.labels.indptr, dataset.labels.indices):
+        state.update(array.astype(np.int64).tobytes())
+    return state.hexdigest()
+
+
+def _evidence(dataset: Dataset, stacker: Stacker, settings: Settings) -> dict[str, Any]:
+    return {
+        "n_images": dataset.scores.n_images,
+        "n_groups": int(dataset.groups.max()) + 1,
+        "n_labels": int(dataset.labels.nnz),
+        "labels_sha256": _labels_sha256(dataset),
+        "seed": settings.seed,
+        "chosen": stacker.chosen_,
+        "ladder": [asdict(row) for row in stacker.ladder_],
+        "notices": list(dataset.notices),
+    }

@@ -1,0 +1,130 @@
+"""The rungs of the comparison, from each single tagger to the stack with its rules.
+
+Every rung from "tuned" on has thresholds of one strategy, fitted on the same out-of-fold images;
+only the published rungs show what a user gets today.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.special import expit
+
+from tagstack.base_models.pairs import Level1Scores, PairProba
+from tagstack.base_models.store import MemberInfo
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.ensemble.bundle import Bundle
+from tagstack.ensemble.comparison import Rung
+from tagstack.ensemble.contradictions import Decoder
+from tagstack.ensemble.dataset import Dataset
+
+STACK = "stack"
+DECODED = "stack + decoder"
+
+_TITLES = {
+    "mean": "Mean of probabilities",
+    "calibrated_mean": "Calibrated mean",
+    "caruana": "Caruana selection of members",
+    "shrunken_logistic": "Shrunken logistic per tag",
+    "svm": "Linear SVM with context",
+    "lightgbm": "LightGBM on pairs",
+    "xgboost": "XGBoost meta-model",
+    "blend": "Blend of learners",
+}
+
+
+def decided_by(proba: PairProba, thresholds: NDArray[np.float32]) -> sparse.csr_array:
+    """Return the pairs with ``proba >= threshold``, shape (n_images, n_tags), bool.
+
+    A threshold always lies above the tag's `base`, so an unlisted pair is never tagged.
+    """
+    kept = proba.proba >= thresholds[proba.pairs.tag]  # False for NaN: no vote, no tag
+    counts = np.bincount(proba.pairs.image[kept], minlength=proba.pairs.n_images)
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    shape = (proba.pairs.n_images, proba.pairs.n_tags)
+    return sparse.csr_array((np.ones(kept.sum(), bool), proba.pairs.tag[kept], indptr), shape=shape)
+
+
+def member_proba(scores: Level1Scores, member: int) -> PairProba:
+    """Return one member's own probabilities; NaN for tags that it does not know."""
+    base = np.where(scores.knows[member], expit(scores.floor[member]), np.nan)
+    return PairProba(
+        pairs=scores.pairs,
+        proba=expit(scores.logit[member]).astype(np.float32),
+        base=base.astype(np.float32),
+    )
+
+
+def published_thresholds(member: MemberInfo, vocabulary: Vocabulary) -> NDArray[np.float32]:
+    """Return a tagger's published thresholds over ``vocabulary``; infinite for unknown tags."""
+    thresholds = np.full(len(vocabulary), np.inf, np.float32)
+    own = [vocabulary.index[tag] for tag in member.vocabulary.tags]
+    thresholds[own] = member.published_thresholds
+    return thresholds
+
+
+def climb(bundle: Bundle, dataset: Dataset) -> tuple[Rung, ...]:
+    """Return every rung on a dataset's images, lowest first.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    dataset : Dataset
+        Images that the bundle was not fitted on, scored by the bundle's members.
+    """
+    bundle.check_members(dataset.members)
+    return (*_published(dataset), *_tuned(bundle, dataset), *_stacked(bundle, dataset))
+
+
+def _published(dataset: Dataset) -> Iterator[Rung]:
+    for position, member in enumerate(dataset.members):
+        thresholds = published_thresholds(member, dataset.scores.vocabulary)
+        proba = member_proba(dataset.scores, position)
+        yield Rung(
+            name=f"{member.name} @ published",
+            title=f"{member.name} @ published threshold",
+            proba=proba,
+            decided=decided_by(proba, thresholds),
+            thresholds=thresholds,
+            note="as published: its own thresholds, nothing fitted here",
+            single=True,
+        )
+
+
+def _tuned(bundle: Bundle, dataset: Dataset) -> Iterator[Rung]:
+    probas = bundle.stacker.predict_rungs(dataset.scores, bundle.stacker.rungs_)
+    for rung, proba in probas.items():
+        thresholds = bundle.rung_thresholds[rung]
+        member = rung.removeprefix("single:")
+        yield Rung(
+            name=rung,
+            title=_TITLES.get(rung, f"{member}, tuned"),
+            proba=proba,
+            decided=decided_by(proba, thresholds),
+            thresholds=thresholds,
+            note="thresholds fitted like the stack's",
+        )
+
+
+def _stacked(bundle: Bundle, dataset: Dataset) -> Iterator[Rung]:
+    chosen = bundle.stacker.chosen_
+    proba = bundle.stacker.predict_proba(dataset.scores)
+    plain = bundle.rung_thresholds[chosen]
+    yield Rung(
+        name=STACK,
+        title="Stack",
+        proba=proba,
+        decided=decided_by(proba, plain),
+        thresholds=plain,
+        note=f"the rung chosen at fit time: {_TITLES.get(chosen, chosen)}",
+    )
+    decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
+    yield Rung(
+        name=DECODED,
+        title="Stack + decoder",
+        proba=proba,
+        decided=decoder.decode(proba, bundle.thresholds.value),
+        thresholds=bundle.thresholds.value,
+        note="thresholds fitted for what the rules leave",
+    )

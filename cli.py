@@ -78,7 +78,8 @@ def demo(
 ) -> None:
     """Draw a small booru, score it with three taggers, fit, compare and tag."""
     from tagstack.ensemble.demo import demo_settings, run_demo
-    from tagstack.ensemble.terminal import print_demo, stages
+    from tagstack.ensemble.terminal import stages
+    from tagstack.ensemble.terminal_ladder import print_demo
 
     with stages() as progress:
         result = run_demo(
@@ -88,8 +89,8 @@ def demo(
 
 
 @app.command(
-    epilog="tagstack score images --models wd-vit-v3,./mine --scores scores\n\n"
-    "tagstack score a.png b.png --models doll-vit --scores scores"
+    epilog="tagstack score images --models wd-vit-tagger-v3,./mine --scores scores\n\n"
+    "tagstack score a.png b.png --models doll_vit --scores scores"
 )
 def score(
     images: Images,
@@ -100,7 +101,8 @@ def score(
 ) -> None:
     """Run taggers over images and keep every score; run again to resume."""
     from tagstack.ensemble.scoring import score_folder
-    from tagstack.ensemble.terminal import print_score_summary, stages
+    from tagstack.ensemble.terminal import stages
+    from tagstack.ensemble.terminal_models import print_score_summary
 
     with stages() as progress:
         summary = score_folder(images, models.split(","), scores, _settings(config), progress)
@@ -128,7 +130,8 @@ def fit(
     """Fit the stack on labelled images and write a bundle; prints the ladder."""
     from tagstack.ensemble.dataset import DatasetSource
     from tagstack.ensemble.fit import FitRequest, fit_bundle
-    from tagstack.ensemble.terminal import print_fit, stages
+    from tagstack.ensemble.terminal import stages
+    from tagstack.ensemble.terminal_ladder import print_fit
 
     request = FitRequest(
         source=DatasetSource(scores=scores, labels=labels, where=where, group=group),
@@ -159,7 +162,8 @@ def compare(
     """Compare every rung, single taggers to stack, on images the stack never saw."""
     from tagstack.ensemble.compare import CompareRequest, compare_bundle
     from tagstack.ensemble.dataset import DatasetSource
-    from tagstack.ensemble.terminal import print_comparison, stages
+    from tagstack.ensemble.terminal import stages
+    from tagstack.ensemble.terminal_ladder import print_comparison
 
     source = DatasetSource(scores=scores, labels=labels, where=where, group=group)
     request = CompareRequest(bundle=bundle, source=source, out=out, overwrite=overwrite)
@@ -186,7 +190,8 @@ def tag(
 ) -> None:
     """Tag images with a fitted stack; run again to resume."""
     from tagstack.ensemble.tag import TagRequest, tag_images
-    from tagstack.ensemble.terminal import print_tag_summary, stages
+    from tagstack.ensemble.terminal import stages
+    from tagstack.ensemble.terminal_tags import print_tag_summary
 
     request = TagRequest(
         images=tuple(images),
@@ -214,7 +219,7 @@ def explain(
 ) -> None:
     """Show why a tag is there or not: votes, stack, threshold, rule."""
     from tagstack.ensemble.explain import explain_image
-    from tagstack.ensemble.terminal import print_explanation
+    from tagstack.ensemble.terminal_tags import print_explanation
 
     print_explanation(explain_image(image, bundle, tag), as_json=as_json)
 
@@ -223,16 +228,18 @@ def explain(
 def list_models(as_json: Json = False) -> None:
     """List every tagger that has a name."""
     from tagstack.base_models.registry import list_taggers
-    from tagstack.ensemble.terminal import print_models
+    from tagstack.ensemble.terminal_models import print_models
 
     print_models(list_taggers(), as_json=as_json)
 
 
-@models.command("show", epilog="tagstack models show wd-vit-v3\n\ntagstack models show doll-vit")
+@models.command(
+    "show", epilog="tagstack models show wd-vit-tagger-v3\n\ntagstack models show doll_vit"
+)
 def show_model(name: str, as_json: Json = False) -> None:
     """Show a tagger's contract, its source and licence, and the files it needs."""
     from tagstack.base_models.registry import show_tagger
-    from tagstack.ensemble.terminal import print_model
+    from tagstack.ensemble.terminal_models import print_model
 
     print_model(show_tagger(name), as_json=as_json)
 
@@ -240,7 +247,7 @@ def show_model(name: str, as_json: Json = False) -> None:
 @models.command(
     "add",
     epilog="tagstack models add ./my-tagger\n\n"
-    "tagstack models add ./downloads --contract wd-vit-v3",
+    "tagstack models add ./downloads --contract wd-vit-tagger-v3",
 )
 def add_model(
     folder: Path,
@@ -250,7 +257,7 @@ def add_model(
 ) -> None:
     """Check a folder and enter it in your registry, under its contract's name."""
     from tagstack.base_models.registry import add_tagger
-    from tagstack.ensemble.terminal import print_check
+    from tagstack.ensemble.terminal_models import print_check
 
     report = add_tagger(folder, _settings(None).score, contract=contract, copy=copy)
     print_check(report, as_json=as_json)
@@ -258,13 +265,13 @@ def add_model(
 
 
 @models.command(
-    "check", epilog="tagstack models check ./my-tagger\n\ntagstack models check doll-vit"
+    "check", epilog="tagstack models check ./my-tagger\n\ntagstack models check doll_vit"
 )
 def check_model(name_or_folder: str, as_json: Json = False) -> None:
     """Run a tagger's whole contract against its files."""
     from tagstack.base_models.check import check_tagger
     from tagstack.base_models.registry import resolve
-    from tagstack.ensemble.terminal import print_check
+    from tagstack.ensemble.terminal_models import print_check
 
     folder = resolve(name_or_folder)
     report = check_tagger(folder, floor=_settings(None).score.floor, threads=1)
@@ -276,7 +283,7 @@ def check_model(name_or_folder: str, as_json: Json = False) -> None:
 def doctor(as_json: Json = False) -> None:
     """Say what this machine can do and what is missing."""
     from tagstack.ensemble.doctor import examine
-    from tagstack.ensemble.terminal import print_findings
+    from tagstack.ensemble.terminal_models import print_findings
 
     findings = examine(Path())
     print_findings(findings, as_json=as_json)

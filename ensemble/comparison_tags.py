@@ -28,7 +28,7 @@ def tag_table(
     counts = count_by_tag(ours.decided, labels)
     theirs = count_by_tag(rival.decided, labels)
     differences = found.tag_f[ours.name] - found.tag_f[rival.name]
-    low, high = _row_percentiles(differences[:, 1:], settings.confidence)
+    low, high = _row_intervals(differences, settings.confidence)
     n_tags = len(vocabulary)
     thresholds = np.full(n_tags, np.nan) if ours.thresholds is None else ours.thresholds
     return TagTable(
@@ -104,15 +104,17 @@ def _running(
     return np.asarray(total - np.repeat(before, np.diff(np.append(begins, size))))
 
 
-def _row_percentiles(
+def _row_intervals(
     values: NDArray[np.float32], confidence: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return both ends of each row's percentile interval; NaN entries do not count."""
-    ascending = np.sort(values, axis=1).astype(np.float64)  # NaN last
+    """Return both ends of each row's centred percentile interval; NaN entries do not count."""
+    ascending = np.sort(values[:, 1:], axis=1).astype(np.float64)  # NaN last
     n_defined = (~np.isnan(ascending)).sum(1)
+    total = np.nansum(ascending, axis=1)
+    mean = np.divide(total, n_defined, out=np.full(len(total), np.nan), where=n_defined > 0)
     tail = (1 - confidence) / 2
     low, high = (_quantile(ascending, n_defined, q) for q in (tail, 1 - tail))
-    return low, high
+    return low - mean + values[:, 0], high - mean + values[:, 0]
 
 
 def _quantile(

@@ -10,7 +10,7 @@ from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.ensemble.bundle import Bundle
 from tagstack.ensemble.contradictions import Decoder
 from tagstack.ensemble.ladder import decided_by
-from tagstack.ensemble.tagged import TaggedImage, TagEntry
+from tagstack.ensemble.tagged import TagEntry, TaggedImage
 
 
 class Judge:
@@ -60,7 +60,7 @@ class Judge:
     ) -> tuple[TagEntry, ...]:
         """Return an image's tags and candidates, most probable first."""
         rows = slice(scores.pairs.indptr[image], scores.pairs.indptr[image + 1])
-        position = dict(zip(scores.pairs.tag[rows].tolist(), range(rows.start, rows.stop)))
+        position = {int(tag): rows.start + i for i, tag in enumerate(scores.pairs.tag[rows])}
         above = scores.pairs.tag[rows][proba.proba[rows] >= self.floor]
         entries = [
             self._entry(scores, proba, int(tag), position.get(int(tag)), tag in kept, rules)

@@ -20,7 +20,7 @@ from tagstack.ensemble.report import ReportPaths
 from tagstack.ensemble.scoring import score_folder
 from tagstack.ensemble.tag import TagRequest, TagSummary, tag_images
 
-TAGGERS = ("doll-resnet", "doll-convnext", "doll-vit")
+TAGGERS = ("doll_resnet", "doll_convnext", "doll_vit")
 N_NEW = 24  # pictures without labels, to be tagged
 
 # The taggers were trained on other seeds; each part has its own, so no character is in two.

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from tagstack.base_models.threads import usable_cores
+
 _REQUIRED = ("numpy", "scipy", "scikit-learn", "lightgbm", "optuna", "joblib", "pillow", "pyarrow")
 _EITHER = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
@@ -50,11 +52,6 @@ def examine(directory: Path) -> tuple[Finding, ...]:
     )
 
 
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _machine(directory: Path) -> tuple[Finding, ...]:
     version = sys.version_info
     supported = (3, 11) <= version[:2] <= (3, 13)
@@ -68,7 +65,7 @@ def _machine(directory: Path) -> tuple[Finding, ...]:
             state="ok" if supported else "fault",
             detail=python if supported else f"{python}; expected 3.11, 3.12 or 3.13",
         ),
-        Finding(subject="cores", state="ok", detail=f"{available_cores()} usable"),
+        Finding(subject="cores", state="ok", detail=f"{usable_cores()} usable"),
         Finding(subject="disk", state="ok" if writable else "fault", detail=space),
     )
 

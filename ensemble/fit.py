@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tagstack.base_models.pairs import PairProba
+from tagstack.base_models.threads import thread_count
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle import Bundle, BundleMember, refuse_existing, save_bundle
 from tagstack.ensemble.contradictions import Decoder
@@ -69,7 +70,7 @@ def fit_dataset(
 ) -> Bundle:
     """Return a bundle fitted on a dataset; ``workspace`` keeps what a resumed fit can reuse."""
     bound = rules.bind(dataset.scores.vocabulary)
-    stacker = Stacker(settings.stack, seed=settings.seed, threads=settings.threads)
+    stacker = Stacker(settings.stack, seed=settings.seed, threads=thread_count(settings.threads))
     stacker.fit(
         dataset.scores,
         dataset.labels,

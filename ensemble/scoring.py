@@ -11,6 +11,7 @@ from tagstack.base_models.pipeline import ScoreSummary, score_images
 from tagstack.base_models.registry import load_taggers
 from tagstack.base_models.sources import ImageFailure, ImageSources, find_images
 from tagstack.base_models.tagger import Tagger
+from tagstack.base_models.threads import thread_count
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.progress import Progress
 
@@ -64,7 +65,7 @@ def score_sources(
 @contextmanager
 def loaded_taggers(models: Sequence[str], settings: Settings) -> Iterator[tuple[Tagger, ...]]:
     """Load taggers by registry name or folder, and free them at the end."""
-    taggers = load_taggers(tuple(models), settings.score, threads=settings.threads)
+    taggers = load_taggers(tuple(models), settings.score, threads=thread_count(settings.threads))
     try:
         yield taggers
     finally:

@@ -1,0 +1,342 @@
+"""The installed command, run as a user runs it: exit codes, messages, files, resuming."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+TAGSTACK = Path(sys.executable).with_name("tagstack")
+TAGGERS = "doll_resnet,doll_convnext,doll_vit"
+SMALL = """
+[stack.tuning]
+trials = 2
+[compare]
+resamples = 100
+"""
+
+
+def tagstack(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [TAGSTACK, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def done(*arguments: object) -> str:
+    result = tagstack(*arguments)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def booru(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with drawn pictures, their scores and a bundle fitted on two thirds."""
+    from tagstack.base_models.zoo.gallery import draw_gallery
+
+    root = tmp_path_factory.mktemp("booru")
+    labels = draw_gallery(root / "images", n_images=360, seed=77)
+    with labels.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    parts = {s: "test" if i % 3 == 0 else "fit" for i, s in enumerate(sorted_series(rows))}
+    with (root / "labels.csv").open("w", newline="") as stream:
+        table = csv.DictWriter(stream, [*rows[0], "part"])
+        table.writeheader()
+        table.writerows({**row, "part": parts[row["series"]]} for row in rows)
+    (root / "small.toml").write_text(SMALL)
+    done("score", root / "images", "--models", TAGGERS, "--scores", root / "scores")
+    fit(root, root / "bundle")
+    return root
+
+
+def sorted_series(rows: list[dict[str, str]]) -> list[str]:
+    return sorted({row["series"] for row in rows})
+
+
+def fit_arguments(root: Path, bundle: Path) -> list[object]:
+    return [
+        "fit", "--scores", root / "scores", "--labels", root / "labels.csv", "--bundle", bundle,
+        "--rules", "danbooru", "--group", "series", "--where", "part=fit",
+        "--config", root / "small.toml",
+    ]  # fmt: skip
+
+
+def fit(root: Path, bundle: Path) -> str:
+    return done(*fit_arguments(root, bundle))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".scores" not in path.parts
+    }
+
+
+def test_help_is_fast_and_ends_with_two_commands_to_paste() -> None:
+    began = time.perf_counter()
+    text = done("--help")
+    assert time.perf_counter() - began < 3  # a gross bound; the figure is in docs/results.md
+    assert "tagstack demo --out demo" in text
+    for command in ("demo", "models", "score", "fit", "compare", "tag", "explain", "doctor"):
+        lines = [line.strip() for line in done(command, "--help").splitlines() if line.strip()]
+        assert all(line.startswith("tagstack ") for line in lines[-2:]), lines[-2:]
+
+
+def test_the_package_runs_as_a_module() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "tagstack", "doctor", "--json"], capture_output=True, check=False
+    )
+    assert {"subject", "state", "detail"} == set(json.loads(result.stdout)[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["models", "show", "nope"], 1, "Error: Unknown tagger 'nope'. Known taggers: ["),
+        (["score", "gone", "--models", "doll_vit", "--scores", "s"], 1, "Error: No such file"),
+        (["tag", "x.png", "--bundle", "gone", "--out", "o"], 1, "Error: gone is no bundle"),
+        (["tag", "x.png", "--bundle", "b", "--out", "o", "--format", "xml"], 2, "'xml' is none of"),
+        (["fit"], 2, "Missing option"),
+        (["nope"], 2, "No such command"),
+    ],
+)
+def test_a_mistake_is_one_line_and_the_right_exit_code(
+    arguments: list[str], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = tagstack(*arguments)
+    assert result.returncode == code
+    assert message in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+
+
+def test_compare_writes_the_report_on_images_the_stack_never_saw(
+    booru: Path, tmp_path: Path
+) -> None:
+    text = done(
+        "compare", "--bundle", booru / "bundle", "--scores", booru / "scores", "--labels",
+        booru / "labels.csv", "--where", "part=test", "--group", "series", "--out",
+        tmp_path / "report", "--config", booru / "small.toml",
+    )  # fmt: skip
+    for rung in ("doll_vit @ published", "single:doll_vit", "mean", "calibrated_mean",
+                 "shrunken_logistic", "stack", "stack + decoder"):  # fmt: skip
+        assert rung in text
+    assert {"report.html", "metrics.json", "report.md"} <= set(files(tmp_path / "report"))
+
+
+def test_compare_refuses_images_that_were_fitted_on(booru: Path, tmp_path: Path) -> None:
+    result = tagstack(
+        "compare", "--bundle", booru / "bundle", "--scores", booru / "scores", "--labels",
+        booru / "labels.csv", "--out", tmp_path / "report",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "images were used to fit this bundle" in result.stderr
+    assert not (tmp_path / "report").exists()
+
+
+def test_tags_do_not_depend_on_company(booru: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in (booru / "images").glob("*.png"))[:6]
+    for name in names[:3]:
+        folder = tmp_path / "few"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(booru / "images" / name, folder / name)
+    for name in names:
+        folder = tmp_path / "more"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(booru / "images" / name, folder / name)
+    for folder in ("few", "more"):
+        done(
+            "tag", tmp_path / folder, "--bundle", booru / "bundle", "--out",
+            tmp_path / f"{folder}-tags", "--format", "txt,json",
+        )  # fmt: skip
+    few, more = files(tmp_path / "few-tags"), files(tmp_path / "more-tags")
+    assert len(few) == 6
+    assert few.items() <= more.items()
+
+
+def test_bad_images_cost_only_themselves(booru: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    good = sorted((booru / "images").glob("*.png"))[0]
+    shutil.copy(good, folder / "good.png")
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "half.png").write_bytes(good.read_bytes()[:400])
+    result = tagstack("tag", folder, "--bundle", booru / "bundle", "--out", tmp_path / "tags")
+    assert result.returncode == 3
+    assert set(files(tmp_path / "tags")) == {"good.txt", "failures.csv"}
+    with (tmp_path / "tags/failures.csv").open(newline="") as stream:
+        failed = {row["image"]: row["reason"] for row in csv.DictReader(stream)}
+    assert set(failed) == {"empty.png", "half.png"}
+    assert "0 bytes" in failed["empty.png"]
+
+
+def test_explain_names_votes_threshold_and_rule(booru: Path) -> None:
+    image = sorted((booru / "images").glob("*.png"))[0]
+    content = json.loads(done("explain", image, "--bundle", booru / "bundle", "--json"))
+    entry = content["entries"][0]
+    assert set(entry["votes"]) == set(TAGGERS.split(","))
+    assert (entry["proba"] >= entry["threshold"]) == entry["tagged"] or entry["rule"]
+    one = json.loads(done("explain", image, "1girl", "--bundle", booru / "bundle", "--json"))
+    assert [entry["tag"] for entry in one["entries"]] == ["1girl"]
+    wrong = tagstack("explain", image, "1gril", "--bundle", booru / "bundle")
+    assert wrong.returncode == 1
+    assert "Did you mean 1girl" in wrong.stderr
+
+
+def test_a_bundle_refuses_other_taggers(booru: Path, tmp_path: Path) -> None:
+    from tagstack.base_models.registry import resolve
+
+    changed = tmp_path / "doll_vit"
+    shutil.copytree(resolve("doll_vit"), changed)
+    contract = (changed / "tagger.toml").read_text()
+    (changed / "tagger.toml").write_text(contract.replace('"RGB"', '"BGR"'))
+    result = tagstack(
+        "tag", booru / "images", "--bundle", booru / "bundle", "--out", tmp_path / "tags",
+        "--models", f"doll_resnet,doll_convnext,{changed}",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "Tagger 'doll_vit' has fingerprint" in result.stderr
+
+
+@pytest.mark.parametrize("harm", ["truncate", "remove", "add", "flip"])
+def test_a_damaged_bundle_is_refused_and_named(booru: Path, tmp_path: Path, harm: str) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(booru / "bundle", bundle)
+    victim = bundle / "thresholds.csv"
+    content = victim.read_bytes()
+    if harm == "remove":
+        victim.unlink()
+    elif harm == "add":
+        victim = bundle / "extra.bin"
+        victim.write_bytes(b"x")
+    else:
+        half = content[: len(content) // 2]
+        victim.write_bytes(half if harm == "truncate" else content[:-3] + b"9" + content[-2:])
+    result = tagstack("tag", booru / "images", "--bundle", bundle, "--out", tmp_path / "tags")
+    assert result.returncode == 1
+    assert victim.name in result.stderr
+    assert not (tmp_path / "tags").exists()
+
+
+def test_an_existing_bundle_stays_unless_told(booru: Path) -> None:
+    before = files(booru / "bundle")
+    result = tagstack(*fit_arguments(booru, booru / "bundle"))
+    assert result.returncode == 1
+    assert "--overwrite" in result.stderr
+    assert files(booru / "bundle") == before
+
+
+def killed(arguments: list[object], after_s: float, how: signal.Signals) -> int:
+    """Start a command, end it after a while, and return its exit code."""
+    command = [TAGSTACK, *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(after_s)
+    process.send_signal(how)
+    process.communicate()
+    return process.returncode
+
+
+@pytest.mark.parametrize("after_s", [1.5, 3.0])
+def test_score_killed_and_run_again_equals_one_run(
+    booru: Path, tmp_path: Path, after_s: float
+) -> None:
+    arguments = ["score", booru / "images", "--models", TAGGERS, "--scores", tmp_path / "scores"]
+    killed(arguments, after_s, signal.SIGKILL)
+    done(*arguments)
+    assert loaded(tmp_path / "scores") == loaded(booru / "scores")
+
+
+def loaded(store: Path) -> tuple[tuple[str, ...], bytes, bytes]:
+    from tagstack.base_models.store import ScoreStore
+
+    scores = ScoreStore(store).load()
+    return scores.images, scores.pairs.tag.tobytes(), scores.logit.tobytes()
+
+
+@pytest.mark.parametrize("after_s", [2.0, 4.0])
+def test_fit_killed_and_run_again_equals_one_run(
+    booru: Path, tmp_path: Path, after_s: float
+) -> None:
+    arguments = fit_arguments(booru, tmp_path / "bundle")
+    killed(arguments, after_s, signal.SIGKILL)
+    if not (tmp_path / "bundle").exists():
+        done(*arguments)
+    assert files(tmp_path / "bundle") == files(booru / "bundle")
+    assert [path.name for path in tmp_path.iterdir() if path.name == ".bundle.fitting"] == []
+
+
+def test_tag_killed_and_run_again_equals_one_run(booru: Path, tmp_path: Path) -> None:
+    tail = ["--bundle", booru / "bundle", "--format", "txt,jsonl"]
+    done("tag", booru / "images", *tail, "--out", tmp_path / "whole")
+    for after_s in (1.0, 2.0, 3.0):
+        killed(
+            ["tag", booru / "images", *tail, "--out", tmp_path / "parts"], after_s, signal.SIGKILL
+        )
+    done("tag", booru / "images", *tail, "--out", tmp_path / "parts")
+    assert files(tmp_path / "parts") == files(tmp_path / "whole")
+
+
+def test_ctrl_c_is_exit_code_130_and_loses_nothing(booru: Path, tmp_path: Path) -> None:
+    arguments = ["score", booru / "images", "--models", TAGGERS, "--scores", tmp_path / "scores"]
+    assert killed(arguments, 2.0, signal.SIGINT) in (0, 130)
+    done(*arguments)
+    assert loaded(tmp_path / "scores") == loaded(booru / "scores")
+
+
+def test_one_image_is_too_few_to_fit_on(booru: Path, tmp_path: Path) -> None:
+    with (booru / "labels.csv").open(newline="") as stream:
+        rows = list(csv.reader(stream))[:2]
+    (tmp_path / "one.csv").write_text("\n".join(",".join(row) for row in rows) + "\n")
+    result = tagstack(
+        "fit", "--scores", booru / "scores", "--labels", tmp_path / "one.csv", "--bundle",
+        tmp_path / "bundle",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1].startswith("Error: ")
+    assert "1 image" in result.stderr
+
+
+def test_images_of_one_stem_get_a_sidecar_each(booru: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    first, second = sorted((booru / "images").glob("*.png"))[:2]
+    shutil.copy(first, folder / "1.png")
+    with Image.open(second) as picture:
+        picture.convert("RGB").save(folder / "1.jpg")
+    result = tagstack("tag", folder, "--bundle", booru / "bundle", "--out", tmp_path / "tags")
+    assert result.returncode == 0
+    assert "2 images share their name" in result.stderr
+    assert set(files(tmp_path / "tags")) == {"1.png.txt", "1.jpg.txt"}
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
+    booru: Path, tmp_path: Path
+) -> None:
+    """A limit on file sizes makes writing fail as a full disk does, in the middle of a file."""
+    import resource
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    arguments = ["score", booru / "images", "--models", TAGGERS, "--scores", tmp_path / "scores"]
+    result = subprocess.run(
+        [TAGSTACK, *map(str, arguments)],
+        capture_output=True, text=True, check=False, preexec_fn=limit,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1].startswith("Error: Cannot write")
+    assert "Traceback" not in result.stderr
+    done(*arguments)
+    assert loaded(tmp_path / "scores") == loaded(booru / "scores")

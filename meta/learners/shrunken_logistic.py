@@ -1,0 +1,71 @@
+"""The shrunken logistic: one weight per member and tag, held to the category's and to all tags'.
+
+The workhorse. Every pair has its probability, also the pairs that the tree learners never see,
+and a tag with few positives falls back to the weights that serve its category.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.pairs import Pairs
+from tagstack.meta.calibration import MemberLogits, PairTruth, regression_rows
+from tagstack.meta.newton import fit_hierarchy
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShrunkenLogistic:
+    """Fitted coefficients: intercept, then one weight per member; shape (n_tags, 1 + n_members)."""
+
+    theta: Floats
+
+    def apply(self, members: MemberLogits, pairs: Pairs) -> tuple[Floats, Floats]:
+        """Return the logits of the listed pairs (n_pairs,) and of unlisted ones (n_tags,)."""
+        listed = self.theta[pairs.tag, 0].copy()
+        base = self.theta[:, 0].copy()
+        filled, filled_base = filled_in(members.listed), filled_in(members.base)
+        for m in range(len(filled)):
+            listed += self.theta[pairs.tag, 1 + m] * filled[m]
+            base += self.theta[:, 1 + m] * filled_base[m]
+        return listed, base
+
+
+def fit_shrunken_logistic(
+    members: MemberLogits,
+    pairs: Pairs,
+    truth: PairTruth,
+    category: NDArray[np.int64],
+    strength: float,
+) -> ShrunkenLogistic:
+    """Return the coefficients of all tags, fitted at once.
+
+    Parameters
+    ----------
+    members : MemberLogits
+        Calibrated logits.
+    pairs, truth, category
+    strength : float, positive
+        Precision of a tag's weights round those of its category.
+    """
+    n_members = len(members.base)
+    known = ~np.isnan(members.base).all(axis=0)
+    rows = regression_rows(
+        filled_in(members.listed), filled_in(members.base), pairs, truth, category, known
+    )
+    prior = np.concatenate([[0.0], np.full(n_members, 1.0 / n_members)])
+    precision = np.full(1 + n_members, float(strength))
+    return ShrunkenLogistic(theta=fit_hierarchy(rows, prior, precision))
+
+
+def filled_in(logit: Floats) -> Floats:
+    """Return logits of shape (n_members, n) with abstentions as the mean of those who know.
+
+    So an abstaining member's weight goes to the others, in proportion. 0 where nobody knows.
+    """
+    known = ~np.isnan(logit)
+    count = known.sum(axis=0)
+    mean = np.where(known, logit, 0.0).sum(axis=0) / np.maximum(count, 1)
+    return np.where(known, logit, mean)

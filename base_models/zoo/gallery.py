@@ -13,7 +13,8 @@ from tagstack.base_models.atomic import write_text, written_whole
 from tagstack.base_models.zoo.drawing import draw_scene
 from tagstack.base_models.zoo.noise import noisy_tags
 from tagstack.base_models.zoo.scene import sample_scene
-from tagstack.base_models.zoo.tags import RATINGS, VOCABULARY, scene_tags
+from tagstack.base_models.zoo.scene_tags import scene_tags
+from tagstack.base_models.zoo.tags import RATINGS, VOCABULARY
 from tagstack.configs.errors import TagstackError
 
 LABELS_FILE = "labels.csv"

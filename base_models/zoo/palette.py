@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 
 RGB = tuple[int, int, int]
 
@@ -93,6 +94,14 @@ def jittered(colour: RGB, rng: np.random.Generator, spread: float = 9.0) -> RGB:
     """Return the colour with normal noise of standard deviation ``spread`` on each channel."""
     red, green, blue = np.clip(np.add(colour, rng.normal(0, spread, 3)), 0, 255).astype(int)
     return (int(red), int(green), int(blue))
+
+
+def graded(image: Image.Image, top: RGB, bottom: RGB, tone: Tone, *, reach: float = 1.0) -> None:
+    """Fill a picture from ``top`` to ``bottom``, which is reached at ``reach`` of its height."""
+    share = np.clip(np.linspace(0, 1 / reach, image.height), 0, 1)[:, None]
+    column = np.array(tone(top)) * (1 - share) + np.array(tone(bottom)) * share
+    pixels = column.astype(np.uint8)[:, None, :]
+    image.paste(Image.fromarray(pixels).resize(image.size, Image.Resampling.NEAREST))
 
 
 def _lit(tint: RGB, share: float) -> RGB:

@@ -51,15 +51,8 @@ def write_part(folder: Path, table: pa.Table) -> None:
     last = part_paths(folder)[-1:]
     number = int(_PART.fullmatch(last[0].name)[1]) + 1 if last else 0  # type: ignore[index]
     target = folder / f"part-{number:08d}.parquet"
-    try:
-        with written_whole(target) as temporary:
-            parquet.write_table(table, temporary, compression="zstd", use_dictionary=["status"])
-    except OSError as error:
-        msg = (
-            f"Cannot write {target}: {error.strerror or error}. Nothing of this part was kept and "
-            f"all earlier parts are whole: make room, then run the same command again."
-        )
-        raise TagstackError(msg) from error
+    with written_whole(target) as temporary:
+        parquet.write_table(table, temporary, compression="zstd", use_dictionary=["status"])
 
 
 def read_part(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> Any:

@@ -1,0 +1,134 @@
+"""The registry: names, folders, and what is said when something is missing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tagstack.base_models.check import check_tagger
+from tagstack.base_models.registry import (
+    add_tagger,
+    list_taggers,
+    load_taggers,
+    registry_folder,
+    resolve,
+    show_tagger,
+)
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.level1 import ScoreSettings
+
+Folder = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TAGSTACK_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_registry_folder_follows_the_environment(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert registry_folder() == home / "taggers"
+    monkeypatch.delenv("TAGSTACK_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert registry_folder() == Path("/data/tagstack/taggers")
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert registry_folder() == Path("/home/someone/.local/share/tagstack/taggers")
+
+
+def test_known_contracts_without_weights_say_what_to_get() -> None:
+    entry = show_tagger("wd-vit-tagger-v3")
+    assert (entry.origin, entry.folder) == ("contract", None)
+    assert entry.missing_files == ("model.onnx", "selected_tags.csv")
+    with pytest.raises(
+        TagstackError, match=r"huggingface\.co/.* models add FOLDER --contract wd-vit"
+    ):
+        resolve("wd-vit-tagger-v3")
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_added_taggers_resolve_by_name(
+    make_tagger_folder: Folder, settings: ScoreSettings, home: Path, copy: bool
+) -> None:
+    folder = make_tagger_folder(name="mine")
+    assert add_tagger(folder, settings, copy=copy).passed
+    assert resolve("mine") == home / "taggers" / "mine"
+    assert (resolve("mine") / "model.onnx").is_symlink() != copy
+    entry = next(entry for entry in list_taggers() if entry.name == "mine")
+    assert (entry.origin, entry.missing_files) == ("user", ())
+    (tagger,) = load_taggers(["mine"], settings, threads=1)
+    (direct,) = load_taggers([str(folder)], settings, threads=1)
+    assert (tagger.fingerprint, tagger.source) == (direct.fingerprint, "mine")
+    with pytest.raises(TagstackError, match="exists"):
+        add_tagger(folder, settings)
+
+
+def test_a_tagger_that_fails_its_check_is_not_added(
+    make_tagger_folder: Folder, settings: ScoreSettings, home: Path
+) -> None:
+    report = add_tagger(make_tagger_folder(name="bad", n_outputs=3), settings)
+    assert not report.passed
+    assert "gives 3 scores" in report.findings[-1].detail
+    assert list((home / "taggers").iterdir()) == []
+
+
+def test_a_published_contract_can_describe_a_folder(
+    make_tagger_folder: Folder, settings: ScoreSettings
+) -> None:
+    folder = make_tagger_folder()
+    (folder / "tagger.toml").unlink()
+    with pytest.raises(TagstackError, match=r"no tagger\.toml.*--contract NAME"):
+        add_tagger(folder, settings)
+    with pytest.raises(TagstackError, match=r"Unknown contract 'wd'\. Known contracts: \['"):
+        add_tagger(folder, settings, contract="wd")
+    report = add_tagger(folder, settings, contract="wd-vit-tagger-v3")
+    assert "the contract says ['batch', 448, 448, 3]" in report.findings[-1].detail
+
+
+def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(TagstackError, match=r"Unknown tagger 'wd-vitt'\. Known .*wd-vit-tagger-v3"):
+        resolve("wd-vitt")
+    with pytest.raises(TagstackError, match="There is no folder"):
+        resolve(str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TagstackError, match=r"no tagger\.toml"):
+        resolve(str(tmp_path / "empty"))
+
+
+def test_members_need_distinct_names(make_tagger_folder: Folder, settings: ScoreSettings) -> None:
+    folder = make_tagger_folder()
+    with pytest.raises(TagstackError, match="both named 'tiny'"):
+        load_taggers([str(folder), str(folder)], settings, threads=1)
+    with pytest.raises(TagstackError, match="No tagger given"):
+        load_taggers([], settings, threads=1)
+
+
+def test_check_reports_everything_that_it_saw(make_tagger_folder: Folder) -> None:
+    report = check_tagger(make_tagger_folder(), floor=1e-4, threads=1)
+    assert report.passed
+    found = {finding.check: finding.detail for finding in report.findings}
+    assert list(found) == ["contract", "tags", "model", "fingerprint", "outputs", "batch"]
+    assert "8 x 8 BGR NHWC" in found["contract"]
+    assert found["tags"] == "10 rows for as many outputs: 2 character, 8 general"
+    assert "CPUExecutionProvider, fp32, batch dynamic" in found["model"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "stage", "message"),
+    [
+        ({"n_outputs": 4}, "files", "gives 4 scores"),
+        ({"nan_above": -1.0}, "outputs", "not finite"),
+        ({"sigmoids": 2}, "outputs", "two sigmoids"),
+        ({"declared": {"layout": "NCHW"}}, "files", "the contract says"),
+        ({"declared": {"geometry": "crop"}}, "contract", "input.geometry"),
+    ],
+)
+def test_check_names_the_failure(
+    make_tagger_folder: Folder, changes: dict[str, object], stage: str, message: str
+) -> None:
+    report = check_tagger(make_tagger_folder(**changes), floor=1e-4, threads=1)
+    assert not report.passed
+    assert report.findings[-1].check == stage
+    assert message in report.findings[-1].detail

@@ -1,0 +1,308 @@
+"""The score store: what is read back is what was scored, whatever the parts look like."""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tagstack.base_models.store import ScoreStore
+from tagstack.base_models.store_parts import part_paths
+from tagstack.base_models.store_writer import ScoreWriter
+from tagstack.base_models.tagger import Tagger, floor_logit, load_tagger
+from tagstack.configs.errors import TagstackError
+
+FLOOR = 0.01
+
+
+@pytest.fixture
+def taggers(make_tagger_folder: Callable[..., Path]) -> Iterator[tuple[Tagger, Tagger]]:
+    """Two members whose vocabularies overlap, in different orders."""
+    first = make_tagger_folder(name="first", tags=("a", "b", "c", "d"))
+    second = make_tagger_folder(name="second", tags=("e", "d", "b"))
+    loaded = tuple(load_tagger(folder, floor=FLOOR, threads=1) for folder in (first, second))
+    yield loaded  # type: ignore[misc]
+    for tagger in loaded:
+        tagger.close()
+
+
+def _sha(i: int) -> str:
+    return f"{i:02x}" * 32
+
+
+def _write(
+    directory: Path,
+    taggers: tuple[Tagger, ...],
+    logits: list[NDArray[np.float32]],
+    contents: range,
+    n_parts: int = 1,
+) -> None:
+    with ScoreWriter(directory, taggers) as writer:
+        for chunk in np.array_split(np.array(contents), n_parts):
+            shas = [_sha(i) for i in chunk]
+            for i, sha in zip(chunk, shas, strict=True):
+                writer.add_image(path=f"{i:03d}.png", root="/r", sha256=sha, size_bytes=9)
+            for number, values in enumerate(logits):
+                writer.add_scores(number, shas, values[chunk])
+            writer.commit()
+
+
+@pytest.fixture
+def logits(rng: np.random.Generator) -> list[NDArray[np.float32]]:
+    return [rng.normal(-3, 3, (40, n)).astype(np.float32) for n in (4, 3)]
+
+
+def _dense(store: ScoreStore, **options: Any) -> tuple[Any, NDArray[np.float32]]:
+    """Return the scores, and them as (n_members, n_images, n_tags) by an explicit loop."""
+    scores = store.load(**options)
+    shape = (len(scores.members), scores.n_images, len(scores.vocabulary))
+    full = np.full(shape, np.nan, np.float32)
+    for m in range(shape[0]):
+        for i in range(shape[1]):
+            full[m, i, scores.knows[m]] = scores.floor[m]
+            for p in range(scores.pairs.indptr[i], scores.pairs.indptr[i + 1]):
+                full[m, i, scores.pairs.tag[p]] = scores.logit[m, p]
+    return scores, full
+
+
+def _expected(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    rounded = logits.astype(np.float16).astype(np.float32)
+    return np.where(rounded >= floor_logit(FLOOR), rounded, floor_logit(FLOOR))
+
+
+@pytest.mark.parametrize("n_parts", [1, 3, 40])
+def test_round_trip(
+    tmp_path: Path,
+    taggers: tuple[Tagger, Tagger],
+    logits: list[NDArray[np.float32]],
+    n_parts: int,
+) -> None:
+    _write(tmp_path / "s", taggers, logits, range(40), n_parts)
+    scores, full = _dense(ScoreStore(tmp_path / "s"))
+    assert scores.images == tuple(f"{i:03d}.png" for i in range(40))
+    assert scores.vocabulary.tags == ("a", "b", "c", "d", "e")
+    assert scores.vocabulary.categories == ("general",) * 3 + ("character", "general")
+    assert scores.members == ("first", "second")
+    np.testing.assert_array_equal(scores.knows, [[1, 1, 1, 1, 0], [0, 1, 0, 1, 1]])
+    np.testing.assert_array_equal(full[0][:, :4], _expected(logits[0]))
+    np.testing.assert_array_equal(full[1][:, [4, 3, 1]], _expected(logits[1]))
+    assert np.isnan(full[0][:, 4]).all()
+    assert np.isnan(full[1][:, [0, 2]]).all()
+    # A pair is listed when, and only when, a member reaches the floor.
+    floor = floor_logit(FLOOR)
+    reached = [values.astype(np.float16) >= floor for values in logits]
+    union = np.zeros((40, 5), bool)
+    union[:, :4] |= reached[0]
+    union[:, [4, 3, 1]] |= reached[1]
+    listed = np.zeros((40, 5), bool)
+    listed[scores.pairs.image, scores.pairs.tag] = True
+    np.testing.assert_array_equal(listed, union)
+    assert 0 < listed.sum() < listed.size
+    assert scores.logit.dtype == np.float32
+    assert scores.pairs.tag.dtype == np.int32
+
+
+def test_chosen_images_and_members_keep_the_given_order(
+    tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
+) -> None:
+    _write(tmp_path / "s", taggers, logits, range(40), 5)
+    names = ["031.png", "002.png", "missing.png", "017.png"]
+    store = ScoreStore(tmp_path / "s")
+    scores, full = _dense(store, images=names, members=["second", "first"])
+    assert scores.images == ("031.png", "002.png", "017.png")
+    assert scores.members == ("second", "first")
+    np.testing.assert_array_equal(full[0][:, [4, 3, 1]], _expected(logits[1][[31, 2, 17]]))
+    alone, _ = _dense(store, members=["second"])
+    assert alone.vocabulary.tags == ("b", "d", "e")
+
+
+@pytest.mark.parametrize("size", [1, 7, 40, 100])
+def test_chunks_are_slices_of_the_whole(
+    tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]], size: int
+) -> None:
+    _write(tmp_path / "s", taggers, logits, range(40), 6)
+    store = ScoreStore(tmp_path / "s")
+    whole = store.load()
+    start = 0
+    for chunk in store.iter_chunks(size):
+        assert chunk.n_images <= size
+        part = whole.take(np.arange(start, start + chunk.n_images))
+        assert chunk.images == part.images
+        assert chunk.vocabulary == part.vocabulary
+        np.testing.assert_array_equal(chunk.pairs.indptr, part.pairs.indptr)
+        np.testing.assert_array_equal(chunk.pairs.tag, part.pairs.tag)
+        np.testing.assert_array_equal(chunk.logit, part.logit)
+        start += chunk.n_images
+    assert start == 40
+
+
+def test_only_images_that_every_chosen_member_scored(
+    tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
+) -> None:
+    first, second = taggers
+    _write(tmp_path / "s", (first,), logits[:1], range(10))
+    _write(tmp_path / "s", (second,), logits[1:], range(5, 15))
+    store = ScoreStore(tmp_path / "s")
+    assert store.load().images == tuple(f"{i:03d}.png" for i in range(5, 10))
+    assert store.load(members=["first"]).n_images == 10
+    with pytest.raises(
+        TagstackError, match=r"members \['third'\] asked for; .*\['first', 'second'\]"
+    ):
+        store.load(members=["third"])
+    with pytest.raises(TagstackError, match="no image has scores of all of"):
+        store.load(images=["000.png"])
+
+
+def test_member_info_round_trip(
+    tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
+) -> None:
+    _write(tmp_path / "s", taggers, logits, range(4))
+    for info, tagger in zip(ScoreStore(tmp_path / "s").members(), taggers, strict=True):
+        assert (info.name, info.fingerprint) == (tagger.name, tagger.fingerprint)
+        assert (info.vocabulary, info.source) == (tagger.vocabulary, tagger.source)
+        assert (info.floor, info.aliases) == (FLOOR, {})
+        np.testing.assert_array_equal(info.published_thresholds, tagger.published_thresholds)
+
+
+def test_a_new_version_of_a_member_replaces_the_old_one(
+    tmp_path: Path,
+    taggers: tuple[Tagger, Tagger],
+    logits: list[NDArray[np.float32]],
+    make_tagger_folder: Callable[..., Path],
+) -> None:
+    _write(tmp_path / "s", taggers, logits, range(10))
+    old = ScoreStore(tmp_path / "s").members()
+    newer = replace(taggers[0], fingerprint="ab" * 32)
+    _write(tmp_path / "s", (newer,), logits[:1], range(6))
+    store = ScoreStore(tmp_path / "s")
+    assert [m.fingerprint for m in store.members()] == ["ab" * 32, old[1].fingerprint]
+    assert store.load().n_images == 6
+    _write(tmp_path / "s", (taggers[0],), [], range(0))
+    assert ScoreStore(tmp_path / "s").load().n_images == 10
+
+
+def test_writer_knows_what_is_there(
+    tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
+) -> None:
+    _write(tmp_path / "s", taggers[:1], logits[:1], range(5))
+    with ScoreWriter(tmp_path / "s", taggers) as writer:
+        assert writer.missing(_sha(3)) == (1,)
+        assert writer.missing(_sha(30)) == (0, 1)
+
+
+def test_records_and_failures(tmp_path: Path, taggers: tuple[Tagger, Tagger]) -> None:
+    name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
+    with ScoreWriter(tmp_path / "s", taggers) as writer:
+        writer.add_failure(path=name, root="/r", reason="the file is gone")
+        writer.add_image(path="bad.png", root="/r", sha256=_sha(1), size_bytes=3)
+        writer.fail(_sha(1), "truncated")
+        writer.commit()
+    found = ScoreStore(tmp_path / "s").failures()
+    assert [(r.path, r.reason) for r in found] == [
+        ("bad.png", "truncated"),
+        (name, "the file is gone"),
+    ]
+    assert [r.status for r in found] == ["failed", "failed"]
+    assert (found[0].sha256, found[0].size_bytes, found[0].root) == (_sha(1), 3, "/r")
+    assert found[1].sha256 == ""
+
+
+def test_the_last_record_of_a_name_counts(
+    tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
+) -> None:
+    _write(tmp_path / "s", taggers, logits, range(3))
+    with ScoreWriter(tmp_path / "s", taggers) as writer:
+        writer.add_image(path="001.png", root="/r", sha256=_sha(2), size_bytes=9)
+        writer.add_failure(path="000.png", root="/r", reason="gone")
+        writer.commit()
+    scores, full = _dense(ScoreStore(tmp_path / "s"))
+    assert scores.images == ("001.png", "002.png")
+    np.testing.assert_array_equal(full[0][0], full[0][1])
+
+
+def test_another_picture_of_the_name_from_another_folder_is_refused(
+    tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
+) -> None:
+    _write(tmp_path / "s", taggers, logits, range(3))
+    with ScoreWriter(tmp_path / "s", taggers) as writer:
+        writer.add_image(path="001.png", root="/moved", sha256=_sha(1), size_bytes=9)
+        writer.commit()
+        with pytest.raises(TagstackError, match=r"another picture named '001\.png', .*'/moved'"):
+            writer.add_image(path="001.png", root="/other", sha256=_sha(2), size_bytes=9)
+    records = {record.path: record.root for record in ScoreStore(tmp_path / "s").records()}
+    assert records == {"000.png": "/r", "001.png": "/moved", "002.png": "/r"}
+
+
+def test_uncommitted_scores_are_not_there(
+    tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
+) -> None:
+    with ScoreWriter(tmp_path / "s", taggers) as writer:
+        writer.add_image(path="x", root="/r", sha256=_sha(0), size_bytes=1)
+        writer.add_scores(0, [_sha(0)], logits[0][:1])
+        writer.commit()  # the second member has not scored it: the image must wait
+        assert writer.n_waiting == 1
+    assert ScoreStore(tmp_path / "s").records() == []
+
+
+def test_a_second_writer_is_refused_while_the_first_one_lives(
+    tmp_path: Path, taggers: tuple[Tagger, Tagger]
+) -> None:
+    with ScoreWriter(tmp_path / "s", taggers):
+        with pytest.raises(TagstackError, match=rf"being written by process {os.getpid()}\."):
+            ScoreWriter(tmp_path / "s", taggers).__enter__()
+        ScoreStore(tmp_path / "s").records()  # reading needs no lock
+    with ScoreWriter(tmp_path / "s", taggers), (tmp_path / "s" / "lock").open() as handle:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_leftovers_of_a_killed_writer_are_removed(
+    tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
+) -> None:
+    _write(tmp_path / "s", taggers, logits, range(3))
+    (member, *_) = sorted((tmp_path / "s" / "members").iterdir())
+    for folder in (member, tmp_path / "s" / "images", tmp_path / "s"):
+        (folder / ".abc.tmp.parquet").write_bytes(b"half a part")
+    before = ScoreStore(tmp_path / "s").load()
+    with ScoreWriter(tmp_path / "s", taggers):
+        pass
+    assert list((tmp_path / "s").rglob(".*.tmp*")) == []
+    assert ScoreStore(tmp_path / "s").load().images == before.images
+
+
+def test_a_damaged_part_is_named(
+    tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
+) -> None:
+    _write(tmp_path / "s", taggers, logits, range(9), 3)
+    part = part_paths(next((tmp_path / "s" / "members").glob("first-*")))[1]
+    whole = part.read_bytes()
+    part.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(
+        TagstackError, match=rf"Cannot read the part .*{part.name}.*Delete this file"
+    ):
+        ScoreStore(tmp_path / "s").load()
+    part.unlink()
+    assert ScoreStore(tmp_path / "s").load().n_images == 6
+
+
+def test_no_store(tmp_path: Path) -> None:
+    with pytest.raises(TagstackError, match=r"no score store: store\.json is missing"):
+        ScoreStore(tmp_path).load()
+    (tmp_path / "store.json").write_text(json.dumps({"format": 99, "members": {}}))
+    with pytest.raises(TagstackError, match="has format 99, expected 1"):
+        ScoreStore(tmp_path).members()
+    (tmp_path / "store.json").write_text("{")
+    with pytest.raises(TagstackError, match="Cannot read"):
+        ScoreStore(tmp_path).members()
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path: Path, taggers: tuple[Tagger, Tagger]) -> None:
+    (tmp_path / "s").write_text("not a folder")
+    with pytest.raises(TagstackError, match="Cannot write the score store"):
+        ScoreWriter(tmp_path / "s", taggers).__enter__()

@@ -13,14 +13,13 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tagstack import __version__
 from tagstack.base_models.atomic import file_sha256
-from tagstack.base_models.store import MemberInfo
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
@@ -31,6 +30,18 @@ from tagstack.meta.stacker import Stacker
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
+
+
+class Fingerprinted(Protocol):
+    """A tagger, or what a score store keeps of one."""
+
+    @property
+    def name(self) -> str:
+        """Member name."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that changes its scores, in hexadecimal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +95,7 @@ class Bundle:
     fitted_images: FittedImages
     evidence: Mapping[str, Any]
 
-    def check_members(self, members: Iterable[MemberInfo]) -> None:
+    def check_members(self, members: Iterable[Fingerprinted]) -> None:
         """Refuse scores of other taggers than those the stack was fitted with.
 
         Raises

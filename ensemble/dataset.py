@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from tagstack.base_models.member_info import MemberInfo
 from tagstack.base_models.pairs import Level1Scores
-from tagstack.base_models.store import MemberInfo, ScoreStore
+from tagstack.base_models.store import ScoreStore
 from tagstack.configs.errors import TagstackError
 from tagstack.meta.label_files import read_labels
 from tagstack.meta.labels import AlignedLabels, align_labels, group_numbers

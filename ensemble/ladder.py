@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit
 
+from tagstack.base_models.member_info import MemberInfo
 from tagstack.base_models.pairs import Level1Scores, PairProba
-from tagstack.base_models.store import MemberInfo
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.ensemble.bundle import Bundle
 from tagstack.ensemble.comparison import Rung

@@ -147,18 +147,14 @@ def test_compare_refuses_images_that_were_fitted_on(booru: Path, tmp_path: Path)
 
 def test_tags_do_not_depend_on_company(booru: Path, tmp_path: Path) -> None:
     names = sorted(path.name for path in (booru / "images").glob("*.png"))[:6]
-    for name in names[:3]:
-        folder = tmp_path / "few"
-        folder.mkdir(exist_ok=True)
-        shutil.copy(booru / "images" / name, folder / name)
-    for name in names:
-        folder = tmp_path / "more"
-        folder.mkdir(exist_ok=True)
-        shutil.copy(booru / "images" / name, folder / name)
-    for folder in ("few", "more"):
+    for kind, chosen in (("few", names[:3]), ("more", names)):
+        folder = tmp_path / kind
+        folder.mkdir()
+        for name in chosen:
+            shutil.copy(booru / "images" / name, folder / name)
         done(
-            "tag", tmp_path / folder, "--bundle", booru / "bundle", "--out",
-            tmp_path / f"{folder}-tags", "--format", "txt,json",
+            "tag", folder, "--bundle", booru / "bundle", "--out", tmp_path / f"{kind}-tags",
+            "--format", "txt,json",
         )  # fmt: skip
     few, more = files(tmp_path / "few-tags"), files(tmp_path / "more-tags")
     assert len(few) == 6
@@ -239,7 +235,7 @@ def test_an_existing_bundle_stays_unless_told(booru: Path) -> None:
 
 def killed(arguments: list[object], after_s: float, how: signal.Signals) -> int:
     """Start a command, end it after a while, and return its exit code."""
-    command = [TAGSTACK, *map(str, arguments)]
+    command = [str(TAGSTACK), *map(str, arguments)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     time.sleep(after_s)
     process.send_signal(how)

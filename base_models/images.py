@@ -32,6 +32,7 @@ _DAMAGED = (
     LookupError,
     TypeError,
     OverflowError,
+    RuntimeError,
     struct.error,
     zlib.error,
 )

@@ -38,6 +38,11 @@ def draw_scene(scene: Scene) -> Image.Image:
         RGB, of the scene's size; the same pixels for the same scene.
     """
     rng = np.random.default_rng(scene.texture)
+    return _worn(paint_scene(scene, rng), rng)
+
+
+def paint_scene(scene: Scene, rng: np.random.Generator) -> Image.Image:
+    """Return the fresh picture, before blur, grain and recompression; see `draw_scene`."""
     tone = _tone(scene, rng)
     canvas = Image.new("RGB", (scene.size[0] * OVERSAMPLING, scene.size[1] * OVERSAMPLING))
     draw_background(canvas, scene, tone, rng)
@@ -47,7 +52,7 @@ def draw_scene(scene: Scene) -> Image.Image:
         _draw_doll(canvas, scene, doll, tone, rng)
     if scene.snowing and scene.place in {"outdoors", "city"}:
         draw_snow(canvas, tone, rng)
-    return _worn(canvas.reduce(OVERSAMPLING), rng)
+    return canvas.reduce(OVERSAMPLING)
 
 
 def _draw_doll(

@@ -14,6 +14,8 @@ from tagstack.base_models.zoo.tags import VOCABULARY
 FIRST_RESERVED_SEED = 1000
 VALIDATION_SEED = 2000
 MEASUREMENT_SEED = 3000
+# Beside each model: its recipe as trained, with steps and seconds.
+RECORD_FILE = "training.json"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,19 +10,17 @@ import logging
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.contract import CONTRACT_FILE, read_contract
 from tagstack.base_models.zoo.export import export_tagger
-from tagstack.base_models.zoo.recipes import RECIPES, VALIDATION_SEED, Recipe
+from tagstack.base_models.zoo.quality import best_thresholds
+from tagstack.base_models.zoo.recipes import RECIPES, RECORD_FILE, VALIDATION_SEED, Recipe
 from tagstack.base_models.zoo.training import network_proba, train_network
 from tagstack.base_models.zoo.training_data import drawn_set
 
 VALIDATION_IMAGES = 3000
-RECORD_FILE = "training.json"
 
 logger = logging.getLogger(__name__)
 
@@ -70,29 +68,6 @@ def train_tagger(recipe: Recipe, folder: Path) -> None:
     }
     write_text(folder / RECORD_FILE, json.dumps(record, indent=1) + "\n")
     logger.info("%s: %.0f s", recipe.name, time.perf_counter() - began)
-
-
-def best_thresholds(proba: NDArray[np.float32], labels: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the threshold with the best F1 for each tag, among 0.05, 0.06, ... 0.95.
-
-    Parameters
-    ----------
-    proba : array of shape (n_images, n_tags), float32, in [0, 1]
-    labels : array of shape (n_images, n_tags), bool
-
-    Returns
-    -------
-    array of shape (n_tags,), float32
-        The lowest of equally good thresholds.
-    """
-    grid = np.arange(5, 96, dtype=np.float32) / np.float32(100)
-    scores = []
-    for threshold in grid:
-        tagged = proba >= threshold
-        hits = (tagged & labels).sum(0)
-        scores.append(2 * hits / np.maximum(tagged.sum(0) + labels.sum(0), 1))
-    best: NDArray[np.float32] = grid[np.argmax(scores, axis=0)]
-    return best
 
 
 def _shortened(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:

@@ -146,6 +146,7 @@ def compare(
         worst=worst_images(
             ours.proba, ours.decided, labels, vocabulary, images, settings.worst_images
         ),
+        thumbnail_px=settings.thumbnail_px,
     )
 
 

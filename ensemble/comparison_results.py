@@ -227,6 +227,8 @@ class Comparison:
     changes : DecisionChanges, optional
     worst : tuple of WorstImage
         Most errors first.
+    thumbnail_px : int
+        Longer side of their pictures in the report.
     """
 
     n_images: int
@@ -256,6 +258,7 @@ class Comparison:
     confusions: tuple[Confusion, ...]
     changes: DecisionChanges | None
     worst: tuple[WorstImage, ...]
+    thumbnail_px: int
 
     def rung(self, name: str) -> RungResult:
         """Return the result of the rung with this name."""

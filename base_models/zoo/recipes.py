@@ -56,7 +56,7 @@ class Recipe:
     loss: str
     seed: int
     n_images: int = 20_000
-    epochs: int = 10
+    epochs: int = 8
     batch_images: int = 64
     learning_rate: float
     weight_decay: float = 0.05

@@ -97,8 +97,10 @@ def sample_scene(seed: int, index: int) -> Scene:
     series = index // len(CAST) * (CAST[-1] + 1) + CAST[index % len(CAST)]
     hero = sample_look(np.random.default_rng([seed, series, 1]))
     size = weighted(rng, SIZES)
-    chibi = happens(rng, 0.05)
-    dolls, several_views = _cast(rng, hero, size, chibi=chibi)
+    squat = happens(rng, 0.13)
+    dolls, several_views = _cast(rng, hero, size, squat=squat)
+    # Only where the feet are seen does a short body tell a chibi from a doll that stands further.
+    chibi = squat and bool(dolls) and all(doll.framing == "full_body" for doll in dolls)
     place, time = weighted(rng, PLACES), weighted(rng, TIMES)
     moon = weighted(rng, MOONS)
     width, height = (int(side) for side in size.split("x"))
@@ -124,7 +126,7 @@ def sample_scene(seed: int, index: int) -> Scene:
 
 
 def _cast(
-    rng: np.random.Generator, hero: Look, size: str, *, chibi: bool
+    rng: np.random.Generator, hero: Look, size: str, *, squat: bool
 ) -> tuple[tuple[Doll, ...], bool]:
     number = int(weighted(rng, {"1": 83.5, "2": 14, "0": 2.5}))
     several_views = number == 1 and happens(rng, 0.03)
@@ -132,14 +134,14 @@ def _cast(
         return (), False
     framing = weighted(rng, FRAMINGS)
     if number == 1 and not several_views:
-        return (_doll(rng, hero, framing, slot=(0.5, 1.0), size=size, chibi=chibi),), False
+        return (_doll(rng, hero, framing, slot=(0.5, 1.0), size=size, squat=squat),), False
     other = hero if several_views else sample_look(rng)
     second = weighted(rng, FRAMINGS) if several_views else framing
     shrink = 0.8 if size not in PORTRAIT_SHAPES else 0.68
     left, right = (0.29, shrink), (0.72, shrink)
     pair = (
-        _doll(rng, hero, framing, slot=left, size=size, chibi=chibi),
-        _doll(rng, other, second, slot=right, size=size, chibi=chibi),
+        _doll(rng, hero, framing, slot=left, size=size, squat=squat),
+        _doll(rng, other, second, slot=right, size=size, squat=squat),
     )
     return (pair if happens(rng, 0.5) else _swapped(pair)), several_views
 
@@ -161,10 +163,10 @@ def _doll(
     *,
     slot: tuple[float, float],
     size: str,
-    chibi: bool,
+    squat: bool,
 ) -> Doll:
     x, shrink = slot
-    stretch = 1.22 if chibi and framing == "full_body" else 1.0
+    stretch = 1.22 if squat and framing == "full_body" else 1.0
     held = weighted(rng, HELD)
     arms = weighted(rng, ARMS)
     return Doll(

@@ -37,7 +37,7 @@ def _medium_tags(scene: Scene) -> set[str]:
         "spot": {"greyscale", "spot_color"},
         "sketch": {"greyscale", "sketch"},
     }[scene.medium]
-    shown = {"chibi": scene.chibi and bool(scene.dolls), "speech_bubble": scene.speech_bubble}
+    shown = {"chibi": scene.chibi, "speech_bubble": scene.speech_bubble}
     return tags | {tag for tag, true in shown.items() if true}
 
 

@@ -80,19 +80,19 @@ def scut(sample: Sample, settings: ThresholdSettings) -> Floats:
 def plugin_f(sample: Sample, settings: ThresholdSettings) -> Floats:
     """Return ``F* / (1 + beta^2)`` of each tag, where F* is what its probabilities lead to expect.
 
-    Right if the probabilities are calibrated, and only then.
+    Right as far as the probabilities are calibrated. It reads no label of the tag itself, so rare
+    tags do not overfit: what they borrow from others is in their calibration.
 
     References
     ----------
     Lipton, Elkan & Naryanaswamy (2014), "Optimal thresholding of classifiers to maximize F1
     measure".
     """
-    curves, weight = sample.curves, settings.beta**2
+    curves = sample.curves
     expected = _best_expected_f(sample, settings.beta)
-    plugged = logit(np.clip(expected / (1 + weight), _INSIDE, 1 - _INSIDE))
+    plugged = _logit(expected / (1 + settings.beta**2))
     category = _pooled(curves, sample.category, settings)
-    usable = (curves.n_positives >= settings.min_positives) & (expected > 0)
-    return _capped(np.where(usable, plugged, category), sample, settings)[None]
+    return _capped(np.where(expected > 0, plugged, category), sample, settings)[None]
 
 
 STRATEGIES: dict[str, Callable[[Sample, ThresholdSettings], Floats]] = {
@@ -205,5 +205,5 @@ def _capped(logits: Floats, sample: Sample, settings: ThresholdSettings) -> Floa
     return np.maximum(logits, least)
 
 
-def _logit(proba: NDArray[np.float32]) -> Floats:
+def _logit(proba: NDArray[np.floating]) -> Floats:
     return np.asarray(logit(np.clip(proba.astype(np.float64), _INSIDE, 1 - _INSIDE)))

@@ -39,6 +39,20 @@ class PairTable:
     values: NDArray[np.float32]
     logit: Floats
 
+    def column(self, name: str) -> Floats:
+        """Return one column as float64, shape (n_pairs,)."""
+        return self.values[:, self.names.index(name)].astype(np.float64)
+
+    def take(self, images: NDArray[np.intp]) -> "PairTable":
+        """Return the rows of the images at these indices, in that order."""
+        rows = self.pairs.rows(images)
+        return PairTable(
+            pairs=self.pairs.take(images),
+            names=self.names,
+            values=self.values[rows],
+            logit=self.logit[rows],
+        )
+
     def with_columns(self, columns: dict[str, Floats]) -> "PairTable":
         """Return the table with further columns of shape (n_pairs,) at its end."""
         added = [column.astype(np.float32)[:, None] for column in columns.values()]

@@ -32,7 +32,7 @@ def average_precision(proba: PairProba, labels: sparse.csr_array) -> NDArray[np.
         If the labels have another shape than the probabilities.
     """
     tag, value, count, true = _steps(proba, labels)
-    return _area(tag, value, count, true, proba.pairs.n_tags)
+    return area_of_steps(tag, value, count, true, proba.pairs.n_tags)
 
 
 def micro_average_precision(proba: PairProba, labels: sparse.csr_array) -> float:
@@ -47,7 +47,7 @@ def micro_average_precision(proba: PairProba, labels: sparse.csr_array) -> float
         If the labels have another shape than the probabilities.
     """
     tag, value, count, true = _steps(proba, labels)
-    return float(_area(np.zeros_like(tag), value, count, true, 1)[0])
+    return float(area_of_steps(np.zeros_like(tag), value, count, true, 1)[0])
 
 
 def _steps(
@@ -64,14 +64,29 @@ def _steps(
     return tag[kept], value[kept], count[kept], true[kept]
 
 
-def _area(
+def area_of_steps(
     tag: NDArray[np.int64],
     value: NDArray[np.float32],
     count: NDArray[np.int64],
     true: NDArray[np.int64],
     n_tags: int,
 ) -> NDArray[np.float64]:
-    """Return the area under each tag's precision-recall steps, NaN without positives."""
+    """Return the area under each tag's precision-recall steps, NaN without positives.
+
+    Parameters
+    ----------
+    tag : array of shape (n_steps,), int64, in [0, n_tags)
+        Or any other number that keeps rankings apart, such as fold and tag in one.
+    value : array of shape (n_steps,), float32, not negative
+        Equal values of a tag become one step.
+    count, true : arrays of shape (n_steps,), int64
+        How many pairs have that value, and how many of them are true.
+    n_tags : int
+
+    Returns
+    -------
+    array of shape (n_tags,), float64
+    """
     key = _descending_key(tag, value)
     order = np.argsort(key)
     key, tag = key[order], tag[order]

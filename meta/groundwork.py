@@ -1,0 +1,110 @@
+"""What every learner builds on: calibrated members, the shrunken logistic, tag statistics.
+
+Fitted on labelled images, applied to any; applying is a pure function of each single image.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.special import logit as logit_of
+
+from tagstack.base_models.pairs import Level1Scores
+from tagstack.configs.stack import StackSettings
+from tagstack.meta.calibration import (
+    MemberLogits,
+    PairTruth,
+    PlattCalibration,
+    category_numbers,
+    fit_platt,
+)
+from tagstack.meta.candidates import candidate_rows, subset
+from tagstack.meta.features import PairTable, pair_table
+from tagstack.meta.learners.shrunken_logistic import ShrunkenLogistic, fit_shrunken_logistic
+from tagstack.meta.relations import TagRelations
+from tagstack.meta.tag_statistics import TagStatistics, tag_statistics
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strengths:
+    """Chosen precisions of the two hierarchical fits."""
+
+    calibration: float
+    logistic: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """Images seen through the groundwork.
+
+    Parameters
+    ----------
+    members : MemberLogits
+        Calibrated.
+    listed, base : arrays of shape (n_pairs,) and (n_tags,), float64
+        The shrunken logistic's logits.
+    rows : array of shape (n_candidates,), int64
+        Positions of the candidate pairs, ascending.
+    table : PairTable
+        Features of the candidate pairs.
+    """
+
+    members: MemberLogits
+    listed: Floats
+    base: Floats
+    rows: NDArray[np.int64]
+    table: PairTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groundwork:
+    """Fitted calibration, shrunken logistic and statistics."""
+
+    platt: PlattCalibration
+    logistic: ShrunkenLogistic
+    statistics: TagStatistics
+
+    def apply(
+        self, scores: Level1Scores, relations: TagRelations, settings: StackSettings
+    ) -> Ground:
+        """Return the calibrated logits, candidates and features of ``scores``."""
+        members = self.platt.apply(scores)
+        listed, base = self.logistic.apply(members, scores.pairs)
+        rows = candidate_rows(
+            members,
+            scores.pairs,
+            per_image=settings.candidates_per_image,
+            min_logit=float(logit_of(settings.candidate_proba)),
+        )
+        table = pair_table(
+            subset(scores.pairs, rows),
+            members.listed[:, rows],
+            scores.members,
+            listed[rows],
+            self.statistics,
+            relations,
+        )
+        return Ground(members=members, listed=listed, base=base, rows=rows, table=table)
+
+
+def fit_groundwork(
+    scores: Level1Scores, labels: sparse.csr_array, strengths: Strengths
+) -> Groundwork:
+    """Return the groundwork fitted on these images.
+
+    Parameters
+    ----------
+    scores : Level1Scores
+    labels : csr_array of shape (n_images, n_tags), bool
+    strengths : Strengths
+    """
+    truth = PairTruth.of(scores.pairs, labels)
+    category = category_numbers(scores.vocabulary)
+    platt = fit_platt(scores, truth, strengths.calibration)
+    members = platt.apply(scores)
+    logistic = fit_shrunken_logistic(members, scores.pairs, truth, category, strengths.logistic)
+    statistics = tag_statistics(members, scores.pairs, truth, labels, category)
+    return Groundwork(platt=platt, logistic=logistic, statistics=statistics)

@@ -1,0 +1,94 @@
+"""XGBoost, the meta-model: the pair features and the level-2 learners' out-of-fold columns.
+
+Monotone where the meaning is: a higher logit of a member or a learner never lowers the outcome.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.atomic import written_whole
+from tagstack.configs.stack import XgboostSettings
+from tagstack.meta.features import PairTable
+
+_FILE = "xgboost.ubj"
+_RISING = {"shrunken_logistic", "max", "min", "mean", "level2:lightgbm", "level2:svm"}
+
+
+class MetaTrees:
+    """Gradient-boosted trees over all (image, tag) pairs, level-2 columns included.
+
+    Parameters
+    ----------
+    settings : XgboostSettings
+    seed : int
+    threads : int
+        Positive. The model does not depend on it.
+    """
+
+    def __init__(self, settings: XgboostSettings, *, seed: int, threads: int) -> None:
+        self.settings, self.seed, self.threads = settings, seed, threads
+
+    def fit(self, table: PairTable, true: NDArray[np.bool_]) -> Self:
+        """Fit on candidate pairs and their labels."""
+        return self.fit_matrix(self.matrix(table, true), table.names)
+
+    def matrix(self, table: PairTable, true: NDArray[np.bool_]) -> Any:
+        """Return the binned training data, which fits with other parameters can share."""
+        import xgboost
+
+        return xgboost.QuantileDMatrix(
+            table.values,
+            label=true.astype(np.float32),
+            max_bin=self.settings.bins,
+            nthread=self.threads,
+        )
+
+    def fit_matrix(self, matrix: Any, names: tuple[str, ...]) -> Self:
+        """Fit on what `matrix` returned; ``names`` are the table's columns."""
+        import xgboost
+
+        self.booster_ = xgboost.train(self._parameters(names), matrix, self.settings.rounds)
+        return self
+
+    def predict_logit(self, table: PairTable) -> NDArray[np.float64]:
+        """Return the logit of each pair, shape (n_pairs,), float64."""
+        if not len(table.pairs):
+            return np.zeros(0)
+        margin = self.booster_.inplace_predict(table.values, predict_type="margin")
+        return np.asarray(margin, np.float64)
+
+    def save(self, directory: Path) -> None:
+        """Write XGBoost's UBJSON."""
+        with written_whole(directory / _FILE) as temporary:
+            self.booster_.save_model(os.fspath(temporary))
+
+    def restore(self, directory: Path) -> Self:
+        """Read what `save` wrote."""
+        import xgboost
+
+        self.booster_ = xgboost.Booster({"nthread": self.threads})
+        self.booster_.load_model(os.fspath(directory / _FILE))
+        return self
+
+    def _parameters(self, names: tuple[str, ...]) -> dict[str, object]:
+        s = self.settings
+        rising = [int(name in _RISING or name.startswith("logit:")) for name in names]
+        return {
+            "objective": "binary:logistic",
+            "tree_method": "hist",
+            "eta": s.learning_rate,
+            "max_depth": s.depth,
+            "min_child_weight": s.min_weight,
+            "lambda": s.l2,
+            "colsample_bytree": s.column_share,
+            "subsample": s.row_share,
+            "max_bin": s.bins,
+            "monotone_constraints": "(" + ",".join(map(str, rising)) + ")",
+            "seed": self.seed,
+            "nthread": self.threads,
+            "verbosity": 0,
+        }

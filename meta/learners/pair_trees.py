@@ -1,0 +1,84 @@
+"""LightGBM on candidate pairs: one model for all tags that corrects the shrunken logistic.
+
+The trees start from the shrunken logistic's logit. Tags are told apart by their statistics and
+not by their number: with a category per tag the trees learned rare tags by heart.
+"""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.atomic import write_text
+from tagstack.configs.stack import LightgbmSettings
+from tagstack.meta.features import PairTable
+
+_FILE = "lightgbm.txt"
+
+
+class PairTrees:
+    """Gradient-boosted trees over all (image, tag) pairs.
+
+    Parameters
+    ----------
+    settings : LightgbmSettings
+    seed : int
+    threads : int
+        Positive. The model does not depend on it.
+    """
+
+    def __init__(self, settings: LightgbmSettings, *, seed: int, threads: int) -> None:
+        self.settings, self.seed, self.threads = settings, seed, threads
+
+    def fit(self, table: PairTable, true: NDArray[np.bool_]) -> Self:
+        """Fit on candidate pairs and their labels."""
+        import lightgbm
+
+        data = lightgbm.Dataset(
+            table.values,
+            label=true.astype(np.float32),
+            init_score=table.logit,
+            feature_name=[f"f{i}" for i in range(len(table.names))],
+            free_raw_data=True,
+        )
+        self.booster_ = lightgbm.train(self._parameters(), data, self.settings.rounds)
+        return self
+
+    def predict_logit(self, table: PairTable) -> NDArray[np.float64]:
+        """Return the logit of each pair, shape (n_pairs,), float64."""
+        if not len(table.pairs):
+            return np.zeros(0)
+        correction = self.booster_.predict(table.values, raw_score=True, num_threads=self.threads)
+        return table.logit + np.asarray(correction, np.float64)
+
+    def save(self, directory: Path) -> None:
+        """Write LightGBM's own text format."""
+        write_text(directory / _FILE, self.booster_.model_to_string())
+
+    def restore(self, directory: Path) -> Self:
+        """Read what `save` wrote."""
+        import lightgbm
+
+        text = (directory / _FILE).read_text(encoding="utf-8")
+        self.booster_ = lightgbm.Booster(model_str=text)
+        return self
+
+    def _parameters(self) -> dict[str, object]:
+        s = self.settings
+        return {
+            "objective": "binary",
+            "learning_rate": s.learning_rate,
+            "num_leaves": s.leaves,
+            "min_data_in_leaf": s.min_rows,
+            "lambda_l2": s.l2,
+            "feature_fraction": s.column_share,
+            "bagging_fraction": s.row_share,
+            "bagging_freq": 1,
+            "max_bin": s.bins,
+            "seed": self.seed,
+            "num_threads": self.threads,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbosity": -1,
+        }

@@ -1,0 +1,33 @@
+"""What a level-2 or level-3 learner on candidate pairs must offer.
+
+To add one: write a file with such a class, give it a settings section, and name it in
+`tagstack.meta.level_two`.
+"""
+
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.meta.features import PairTable
+
+
+class PairLearner(Protocol):
+    """A learner that turns the features of candidate pairs into logits."""
+
+    def fit(self, table: PairTable, true: NDArray[np.bool_]) -> Self:
+        """Fit on the pairs of ``table`` and their labels of shape (n_pairs,)."""
+        ...
+
+    def predict_logit(self, table: PairTable) -> NDArray[np.float64]:
+        """Return the logit of each pair, shape (n_pairs,); unaware of the other images."""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write the fitted learner into ``directory`` without pickle."""
+        ...
+
+    def restore(self, directory: Path) -> Self:
+        """Read back what `save` wrote; predictions are the same bit for bit."""
+        ...

@@ -1,0 +1,124 @@
+"""The only place where out-of-fold values are made.
+
+A value for an image comes from models that were fitted on the other folds. Columns that a later
+learner is fitted on are made the same way, so what it sees in fitting is what it sees later.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from tagstack.base_models.pairs import Level1Scores, Pairs
+from tagstack.configs.stack import StackSettings
+from tagstack.meta.calibration import MemberLogits, PairTruth, fit_monotone
+from tagstack.meta.features import PairTable
+from tagstack.meta.groundwork import Ground, Strengths, fit_groundwork
+from tagstack.meta.learners.protocol import PairLearner
+from tagstack.meta.relations import TagRelations
+
+Floats = NDArray[np.float64]
+
+
+def cross_fitted_ground(
+    scores: Level1Scores,
+    labels: sparse.csr_array,
+    folds: NDArray[np.int64],
+    relations: TagRelations,
+    strengths: Strengths,
+    settings: StackSettings,
+) -> Ground:
+    """Return calibrated logits, candidates and features of every image, made out of fold.
+
+    The base values, one per tag for all images, are the mean of the folds'.
+    """
+    members = MemberLogits(
+        listed=np.full(scores.logit.shape, np.nan), base=np.zeros(scores.knows.shape)
+    )
+    listed, base = np.empty(len(scores.pairs)), np.zeros(scores.pairs.n_tags)
+    parts, names = [], np.unique(folds)
+    for fold in names:
+        fit, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        groundwork = fit_groundwork(scores.take(fit), labels[fit], strengths)
+        ground = groundwork.apply(scores.take(held), relations, settings)
+        rows = scores.pairs.rows(held)
+        members.listed[:, rows] = ground.members.listed
+        members.base[:] += ground.members.base / len(names)
+        listed[rows] = ground.listed
+        base += ground.base / len(names)
+        parts.append((rows[ground.rows], ground.table))
+    rows, table = _joined(scores.pairs, parts)
+    return Ground(members=members, listed=listed, base=base, rows=rows, table=table)
+
+
+def cross_fitted_logit(
+    make: Callable[[], PairLearner],
+    table: PairTable,
+    true: NDArray[np.bool_],
+    folds: NDArray[np.int64],
+) -> Floats:
+    """Return a learner's logit of every candidate pair, each from a fit on the other folds.
+
+    Parameters
+    ----------
+    make : callable
+        Returns a new, unfitted learner.
+    table : PairTable
+    true : array of shape (n_candidates,), bool
+    folds : array of shape (n_images,), int64
+    """
+    logit = np.empty(len(table.pairs))
+    for fold in np.unique(folds):
+        fit, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        fitted = make().fit(table.take(fit), true[table.pairs.rows(fit)])
+        logit[table.pairs.rows(held)] = fitted.predict_logit(table.take(held))
+    return logit
+
+
+def cross_fitted_monotone(
+    listed: Floats,
+    base: Floats,
+    pairs: Pairs,
+    labels: sparse.csr_array,
+    folds: NDArray[np.int64],
+    category: NDArray[np.int64],
+    strength: float,
+) -> tuple[Floats, Floats]:
+    """Return logits calibrated per tag, each fold by the others; the base by the mean of all.
+
+    Parameters
+    ----------
+    listed : array of shape (n_pairs,), float64
+    base : array of shape (n_tags,), float64
+    pairs, labels, folds, category, strength
+    """
+    calibrated, calibrated_base = np.empty(len(listed)), np.zeros(len(base))
+    names = np.unique(folds)
+    for fold in names:
+        fit, rows = np.flatnonzero(folds != fold), pairs.rows(np.flatnonzero(folds == fold))
+        of_fit = pairs.take(fit)
+        truth = PairTruth.of(of_fit, labels[fit])
+        theta = fit_monotone(listed[pairs.rows(fit)], base, of_fit, truth, category, strength)
+        tag = pairs.tag[rows]
+        calibrated[rows] = theta[tag, 0] + theta[tag, 1] * listed[rows]
+        calibrated_base += (theta[:, 0] + theta[:, 1] * base) / len(names)
+    return calibrated, calibrated_base
+
+
+def _joined(
+    pairs: Pairs, parts: list[tuple[NDArray[np.int64], PairTable]]
+) -> tuple[NDArray[np.int64], PairTable]:
+    """Return the folds' candidate rows and tables as one, in the order of the listed pairs."""
+    rows = np.concatenate([rows for rows, _ in parts])
+    order = np.argsort(rows)
+    rows = rows[order]
+    counts = np.bincount(pairs.image[rows], minlength=pairs.n_images)
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    table = PairTable(
+        pairs=Pairs(indptr=indptr, tag=pairs.tag[rows], n_tags=pairs.n_tags),
+        names=parts[0][1].names,
+        values=np.concatenate([table.values for _, table in parts])[order],
+        logit=np.concatenate([table.logit for _, table in parts])[order],
+    )
+    return rows, table

@@ -1,0 +1,105 @@
+"""How strongly tags are held to their category, chosen by cross-validated log loss."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from tagstack.base_models.pairs import Level1Scores
+from tagstack.configs.stack import StackSettings
+from tagstack.meta.calibration import MemberLogits, PairTruth, category_numbers, fit_platt
+from tagstack.meta.groundwork import Strengths
+from tagstack.meta.learners.shrunken_logistic import fit_shrunken_logistic
+
+Floats = NDArray[np.float64]
+
+
+def choose_strengths(
+    scores: Level1Scores,
+    labels: sparse.csr_array,
+    folds: NDArray[np.int64],
+    settings: StackSettings,
+    seed: int,
+) -> Strengths:
+    """Return the precisions with the lowest held-out log loss over all pairs.
+
+    The calibration's is chosen first, by the sum over members, the logistic's given that one.
+
+    Parameters
+    ----------
+    scores : Level1Scores
+    labels : csr_array of shape (n_images, n_tags), bool
+    folds : array of shape (n_images,), int64
+    settings : StackSettings
+    seed : int
+        Draws the images that are looked at, if there are more than the settings allow.
+    """
+    if len(settings.calibration_strengths) == len(settings.logistic_strengths) == 1:
+        return Strengths(
+            calibration=settings.calibration_strengths[0], logistic=settings.logistic_strengths[0]
+        )
+    drawn = _drawn(scores, settings.strength_pairs, seed)
+    scores, labels, folds = scores.take(drawn), labels[drawn], folds[drawn]
+    names = np.unique(folds)[: settings.strength_splits]
+    splits = [_Split(scores, labels, folds == fold) for fold in names]
+    calibration = _best(
+        settings.calibration_strengths, [split.calibration_loss for split in splits]
+    )
+    for split in splits:
+        split.calibrate(calibration)
+    logistic = _best(settings.logistic_strengths, [split.logistic_loss for split in splits])
+    return Strengths(calibration=calibration, logistic=logistic)
+
+
+def _drawn(scores: Level1Scores, max_pairs: int, seed: int) -> NDArray[np.intp]:
+    """Return ascending images that hold about ``max_pairs`` pairs, or all."""
+    order = np.random.default_rng(seed).permutation(scores.n_images)
+    held = np.cumsum(np.diff(scores.pairs.indptr)[order])
+    return np.sort(order[: max(1, int(np.searchsorted(held, max_pairs, side="right")))])
+
+
+def log_loss(listed: Floats, base: Floats, truth: PairTruth) -> float:
+    """Return the summed negative log likelihood in nats; pairs without a logit count nothing."""
+    held, known = ~np.isnan(listed), ~np.isnan(base)
+    loss = np.logaddexp(0.0, np.where(truth.listed, -listed, listed)[held]).sum()
+    true, false, at = truth.n_true[known], truth.n_false[known], base[known]
+    unlisted = true * np.logaddexp(0.0, -at) + false * np.logaddexp(0.0, at)
+    return float(loss + unlisted.sum())
+
+
+def _best(strengths: tuple[float, ...], losses: list[Callable[[float], float]]) -> float:
+    if len(strengths) == 1:
+        return strengths[0]
+    total = [sum(loss(strength) for loss in losses) for strength in strengths]
+    return strengths[int(np.argmin(total))]
+
+
+class _Split:
+    """One fold held out: fits on the rest, losses on the fold."""
+
+    def __init__(
+        self, scores: Level1Scores, labels: sparse.csr_array, held: NDArray[np.bool_]
+    ) -> None:
+        fit, test = np.flatnonzero(~held), np.flatnonzero(held)
+        self.fit, self.test = scores.take(fit), scores.take(test)
+        self.fit_truth = PairTruth.of(self.fit.pairs, labels[fit])
+        self.test_truth = PairTruth.of(self.test.pairs, labels[test])
+        self.category = category_numbers(scores.vocabulary)
+
+    def calibration_loss(self, strength: float) -> float:
+        members = fit_platt(self.fit, self.fit_truth, strength).apply(self.test)
+        rows = zip(members.listed, members.base, strict=True)
+        return sum(log_loss(listed, base, self.test_truth) for listed, base in rows)
+
+    def calibrate(self, strength: float) -> None:
+        platt = fit_platt(self.fit, self.fit_truth, strength)
+        self.fit_members: MemberLogits = platt.apply(self.fit)
+        self.test_members: MemberLogits = platt.apply(self.test)
+
+    def logistic_loss(self, strength: float) -> float:
+        fitted = fit_shrunken_logistic(
+            self.fit_members, self.fit.pairs, self.fit_truth, self.category, strength
+        )
+        listed, base = fitted.apply(self.test_members, self.test.pairs)
+        return log_loss(listed, base, self.test_truth)

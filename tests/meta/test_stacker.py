@@ -1,0 +1,301 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from tagstack.base_models.pairs import Level1Scores, PairProba
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.stack import StackSettings
+from tagstack.meta.ranking import average_precision, micro_average_precision
+from tagstack.meta.relations import TagRelations
+from tagstack.meta.stacker import Stacker
+
+Make = Callable[..., StackSettings]
+
+
+def fitted(data, settings: StackSettings, threads: int = 1, **keywords) -> Stacker:  # type: ignore[no-untyped-def]
+    relations = keywords.pop("relations", TagRelations.none(len(data.scores.vocabulary)))
+    stacker = Stacker(settings, seed=0, threads=threads)
+    return stacker.fit(data.scores, data.labels, data.groups, relations, **keywords)
+
+
+def same(first: PairProba, second: PairProba) -> bool:
+    return first.proba.tobytes() == second.proba.tobytes() and (
+        first.base.tobytes() == second.base.tobytes()
+    )
+
+
+def macro(proba: PairProba, labels: sparse.csr_array) -> float:
+    return float(np.nanmean(average_precision(proba, labels)))
+
+
+@pytest.fixture
+def relations() -> TagRelations:
+    parents = sparse.lil_array((12, 12), dtype=bool)
+    parents[4, 0] = parents[5, 0] = True
+    return TagRelations(parents.tocsr(), ((1, 2, 3), (6, 7)))
+
+
+def test_every_rung_is_there_out_of_fold_and_on_new_images(
+    make_labelled, stack_settings: Make, relations: TagRelations
+) -> None:
+    data, fresh = make_labelled(n_images=150), make_labelled(n_images=20)
+    stacker = fitted(data, stack_settings(), relations=relations)
+
+    assert stacker.rungs_ == (
+        "single:member_0", "single:member_1", "single:member_2", "mean", "calibrated_mean",
+        "caruana", "shrunken_logistic", "svm", "lightgbm", "xgboost", "blend",
+    )  # fmt: skip
+    assert stacker.chosen_ in stacker.rungs_
+    predicted = stacker.predict_rungs(fresh.scores, stacker.rungs_)
+    for rung in stacker.rungs_:
+        held = stacker.out_of_fold(rung)
+        assert len(held.proba) == len(data.scores.pairs)
+        for proba in (held, predicted[rung]):
+            assert ((proba.proba >= 0) & (proba.proba <= 1)).all()
+            assert ((proba.base >= 0) & (proba.base <= 1)).all()
+    assert same(stacker.predict_proba(fresh.scores), predicted[stacker.chosen_])
+    assert [row.rung for row in stacker.ladder_] == list(stacker.rungs_)
+    assert stacker.candidate_recall_ > 0.95
+
+
+def test_stack_beats_its_best_member_on_new_images(make_labelled, stack_settings: Make) -> None:
+    noise = (3.0, 3.5, 4.0)
+    data, fresh = make_labelled(500, noise=noise), make_labelled(500, noise=noise)
+    stacker = fitted(data, stack_settings())
+    rungs = stacker.predict_rungs(fresh.scores, stacker.rungs_)
+    singles = [rungs[r] for r in stacker.rungs_ if r.startswith("single:")]
+    chosen = rungs[stacker.chosen_]
+
+    assert macro(chosen, fresh.labels) > max(macro(s, fresh.labels) for s in singles) + 0.05
+    micro = [micro_average_precision(s, fresh.labels) for s in singles]
+    assert micro_average_precision(chosen, fresh.labels) > max(micro) + 0.05
+
+
+def test_labels_without_relation_to_the_scores_give_chance(
+    make_labelled, stack_settings: Make
+) -> None:
+    """A leak of a row's own label into its out-of-fold value would score above chance."""
+    data = make_labelled(n_images=600)
+    shuffled = data.labels[np.random.default_rng(5).permutation(600)]
+    stacker = Stacker(stack_settings(), seed=0, threads=1).fit(
+        data.scores, shuffled, np.arange(600), TagRelations.none(12)
+    )
+    share = np.asarray(shuffled.mean(axis=0)).ravel()
+    for rung in ("caruana", "shrunken_logistic", "svm", "lightgbm", "xgboost", "blend"):
+        lift = average_precision(stacker.out_of_fold(rung), shuffled) - share
+        assert abs(float(np.mean(lift))) < 0.035, rung
+
+
+def test_out_of_fold_values_of_the_logistic_do_not_know_the_row_s_own_labels(
+    make_labelled, stack_settings: Make
+) -> None:
+    data = make_labelled(n_images=120)
+    settings = stack_settings(learners=())
+    first = fitted(data, settings)
+    image = 17
+    in_fold = np.flatnonzero(first.folds_ == first.folds_[image])
+    changed = data.labels.toarray()
+    changed[in_fold] = ~changed[in_fold]
+
+    from tagstack.meta.groundwork import Strengths
+    from tagstack.meta.out_of_fold import cross_fitted_ground
+
+    grounds = [
+        cross_fitted_ground(
+            data.scores, labels, first.folds_, TagRelations.none(12),
+            Strengths(calibration=100.0, logistic=300.0), settings,
+        )
+        for labels in (data.labels, sparse.csr_array(changed))
+    ]  # fmt: skip
+    rows = data.scores.pairs.rows(in_fold)
+    others = np.setdiff1d(np.arange(len(data.scores.pairs)), rows)
+    np.testing.assert_array_equal(grounds[0].listed[rows], grounds[1].listed[rows])
+    assert (grounds[0].listed[others] != grounds[1].listed[others]).any()
+
+
+def test_a_single_image_is_predicted_like_one_of_many(make_labelled, stack_settings: Make) -> None:
+    data, fresh = make_labelled(n_images=150), make_labelled(n_images=30)
+    stacker = fitted(data, stack_settings())
+    together = stacker.predict_rungs(fresh.scores, stacker.rungs_)
+    shuffled = np.random.default_rng(2).permutation(30)
+    for rung in stacker.rungs_:
+        alone = stacker.predict_proba(fresh.scores.take(np.array([11])), rung)
+        assert same(alone, together[rung].take(np.array([11]))), rung
+        permuted = stacker.predict_proba(fresh.scores.take(shuffled), rung)
+        assert same(permuted, together[rung].take(shuffled)), rung
+
+
+def test_same_bits_after_saving_and_loading(
+    make_labelled, stack_settings: Make, relations: TagRelations, tmp_path: Path
+) -> None:
+    data, fresh = make_labelled(n_images=150), make_labelled(n_images=20)
+    stacker = fitted(data, stack_settings(), relations=relations)
+    stacker.save(tmp_path)
+    loaded = Stacker.load(tmp_path)
+
+    assert (loaded.chosen_, loaded.rungs_) == (stacker.chosen_, stacker.rungs_)
+    assert loaded.ladder_ == stacker.ladder_
+    for rung, proba in stacker.predict_rungs(fresh.scores, stacker.rungs_).items():
+        assert same(loaded.predict_proba(fresh.scores, rung), proba), rung
+    with pytest.raises(TagstackError, match="loaded stack holds no out-of-fold"):
+        loaded.out_of_fold("mean")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "stack.json").write_text("{", encoding="utf-8"),
+        lambda folder: (folder / "stack.safetensors").write_bytes(b"\x00" * 40),
+        lambda folder: (folder / "svm.safetensors").unlink(),
+    ],
+)
+def test_a_damaged_stack_is_refused(
+    make_labelled, stack_settings: Make, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    fitted(make_labelled(n_images=60), stack_settings(learners=("svm",))).save(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(TagstackError, match="bundle is incomplete or damaged"):
+        Stacker.load(tmp_path)
+
+
+def test_a_stack_of_another_version_is_refused(
+    make_labelled, stack_settings: Make, tmp_path: Path
+) -> None:
+    fitted(make_labelled(n_images=60), stack_settings(learners=())).save(tmp_path)
+    record = json.loads((tmp_path / "stack.json").read_text(encoding="utf-8"))
+    (tmp_path / "stack.json").write_text(json.dumps(record | {"version": 99}), encoding="utf-8")
+    with pytest.raises(TagstackError, match="has version 99"):
+        Stacker.load(tmp_path)
+
+
+def test_result_does_not_depend_on_threads(make_labelled, stack_settings: Make) -> None:
+    data, fresh = make_labelled(n_images=300), make_labelled(n_images=40)
+    one = fitted(data, stack_settings(trials=3))
+    two = fitted(data, stack_settings(trials=3), threads=2)
+
+    assert one.ladder_ == two.ladder_
+    for rung, proba in one.predict_rungs(fresh.scores, one.rungs_).items():
+        assert same(two.predict_proba(fresh.scores, rung), proba), rung
+
+
+def test_fit_leaves_its_inputs_alone(make_labelled, stack_settings: Make) -> None:
+    data = make_labelled(n_images=60)
+    before = (data.scores.logit.copy(), data.labels.toarray(), data.groups.copy())
+    fitted(data, stack_settings(learners=("lightgbm",)))
+    np.testing.assert_array_equal(data.scores.logit, before[0])
+    np.testing.assert_array_equal(data.labels.toarray(), before[1])
+    np.testing.assert_array_equal(data.groups, before[2])
+
+
+def without(scores: Level1Scores, member: int, tags: list[int]) -> Level1Scores:
+    """Return the scores of members of which one lacks some tags."""
+    knows, logit = scores.knows.copy(), scores.logit.copy()
+    knows[member, tags] = False
+    logit[member, np.isin(scores.pairs.tag, tags)] = np.nan
+    return Level1Scores(
+        images=scores.images, vocabulary=scores.vocabulary, members=scores.members, knows=knows,
+        floor=scores.floor, pairs=scores.pairs, logit=logit,
+    )  # fmt: skip
+
+
+def test_a_member_that_lacks_a_tag_abstains(make_labelled, stack_settings: Make) -> None:
+    data = make_labelled(n_images=200)
+    lacking = without(data.scores, 0, [2, 5])
+    stacker = Stacker(stack_settings(), seed=0, threads=1).fit(
+        lacking, data.labels, data.groups, TagRelations.none(12)
+    )
+    rungs = stacker.predict_rungs(lacking, stacker.rungs_)
+    unknown = np.isin(lacking.pairs.tag, [2, 5])
+    single = rungs["single:member_0"]
+    assert np.isnan(single.proba[unknown]).all()
+    assert not np.isnan(single.proba[~unknown]).any()
+    np.testing.assert_array_equal(np.isnan(single.base), np.isin(np.arange(12), [2, 5]))
+    for rung in stacker.rungs_[1:]:
+        assert not np.isnan(rungs[rung].proba).any(), rung
+        assert not np.isnan(rungs[rung].base).any(), rung
+    ap = average_precision(rungs[stacker.chosen_], data.labels)
+    assert (ap[[2, 5]] > 0.4).all()  # the other members still speak for these tags
+
+
+@pytest.mark.parametrize("noise", [(1.0,), (1.0, 1.0), (1.0, 30.0)])
+def test_one_member_copies_and_noise_do_no_harm(
+    make_labelled, stack_settings: Make, noise: tuple[float, ...]
+) -> None:
+    data, fresh = make_labelled(n_images=300, noise=noise), make_labelled(300, noise=noise)
+    if noise == (1.0, 1.0):
+        for part in (data, fresh):
+            part.scores.logit[1] = part.scores.logit[0]
+    stacker = fitted(data, stack_settings())
+    rungs = stacker.predict_rungs(fresh.scores, [stacker.chosen_, "single:member_0"])
+    best = macro(rungs["single:member_0"], fresh.labels)
+    assert macro(rungs[stacker.chosen_], fresh.labels) > best - 0.03
+
+
+def test_tags_without_positives_stay_low_and_break_nothing(
+    make_labelled, stack_settings: Make
+) -> None:
+    data = make_labelled(n_images=150)
+    labels = data.labels.toarray()
+    labels[:, [0, 7]] = False
+    labels[:, 3] = False
+    labels[4, 3] = True
+    stacker = Stacker(stack_settings(), seed=0, threads=1).fit(
+        data.scores, sparse.csr_array(labels), data.groups, TagRelations.none(12)
+    )
+    proba = stacker.predict_proba(data.scores)
+    assert not np.isnan(proba.proba).any()
+    tag = data.scores.pairs.tag
+    assert proba.proba[tag == 0].mean() < proba.proba[tag == 1].mean()
+
+
+def test_no_label_at_all_answers_the_mean(make_labelled, stack_settings: Make) -> None:
+    data = make_labelled(n_images=60)
+    none = sparse.csr_array(data.labels.shape, dtype=bool)
+    stacker = Stacker(stack_settings(trials=2), seed=0, threads=1).fit(
+        data.scores, none, data.groups, TagRelations.none(12)
+    )
+    assert stacker.chosen_ == "mean"
+    assert not np.isnan(stacker.predict_proba(data.scores).proba).any()
+
+
+def test_one_tag(make_labelled, stack_settings: Make) -> None:
+    data = make_labelled(n_images=90, n_tags=1)
+    stacker = fitted(data, stack_settings())
+    assert macro(stacker.predict_proba(data.scores), data.labels) > 0.7
+
+
+def test_one_image_is_refused_with_the_number_needed(make_labelled, stack_settings: Make) -> None:
+    data = make_labelled(n_images=1)
+    with pytest.raises(TagstackError, match=r"at least 6 labelled images for 3 folds, got 1"):
+        fitted(data, stack_settings())
+
+
+def test_one_group_is_refused(make_labelled, stack_settings: Make) -> None:
+    data = make_labelled(n_images=30)
+    with pytest.raises(TagstackError, match="need at least 3 groups of labelled images, got 1"):
+        Stacker(stack_settings(), seed=0, threads=1).fit(
+            data.scores, data.labels, np.zeros(30, np.int64), TagRelations.none(12)
+        )
+
+
+def test_foreign_scores_rungs_and_relations_are_refused(
+    make_labelled, stack_settings: Make
+) -> None:
+    data = make_labelled(n_images=60)
+    stacker = fitted(data, stack_settings(learners=()))
+    with pytest.raises(TagstackError, match=r"fitted on .*'member_2'"):
+        stacker.predict_proba(make_labelled(20, noise=(1.0,)).scores)
+    with pytest.raises(TagstackError, match="not the 12 tags of the stack"):
+        stacker.predict_proba(make_labelled(20, n_tags=5).scores)
+    with pytest.raises(TagstackError, match="Unknown rung 'median'"):
+        stacker.predict_proba(data.scores, "median")
+    with pytest.raises(TagstackError, match="relations are over 3 tags, the scores over 12"):
+        fitted(data, stack_settings(), relations=TagRelations.none(3))
+    with pytest.raises(TagstackError, match=r"Expected labels of shape \(60, 12\)"):
+        Stacker(stack_settings(), seed=0, threads=1).fit(
+            data.scores, data.labels[:50], data.groups, TagRelations.none(12)
+        )

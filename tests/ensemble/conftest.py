@@ -1,0 +1,119 @@
+"""Fixtures of this room: sparse probabilities with ties and unlisted positives, a small ladder."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from tagstack.base_models.pairs import PairProba, Pairs
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.configs.settings import load_settings
+from tagstack.ensemble.comparison import Comparison, Rung, compare
+
+
+@pytest.fixture
+def make_proba() -> Callable[..., tuple[PairProba, Any]]:
+    """Return a maker of coarse probabilities (many ties) and dense labels, some unlisted."""
+
+    def make(seed: int, n_images: int = 40, n_tags: int = 6) -> tuple[PairProba, Any]:
+        rng = np.random.default_rng(seed)
+        listed = rng.random((n_images, n_tags)) < 0.6
+        values = rng.integers(0, 9, size=listed.sum()) / 8
+        labels = rng.random((n_images, n_tags)) < 0.3
+        labels[0] = True  # every tag has a positive
+        indptr = np.concatenate([[0], np.cumsum(listed.sum(1))]).astype(np.int64)
+        pairs = Pairs(indptr=indptr, tag=np.nonzero(listed)[1].astype(np.int32), n_tags=n_tags)
+        base = (rng.integers(0, 4, size=n_tags) / 8).astype(np.float32)
+        return PairProba(pairs=pairs, proba=values.astype(np.float32), base=base), labels
+
+    return make
+
+
+@pytest.fixture
+def make_sparse() -> Callable[..., sparse.csr_array]:
+    """Return a maker of large label matrices with about ``per_image`` tags an image."""
+
+    def make(n_images: int, n_tags: int, per_image: int, *, seed: int) -> sparse.csr_array:
+        rng = np.random.default_rng(seed)
+        tag = rng.integers(0, n_tags, size=n_images * per_image)
+        image = np.repeat(np.arange(n_images), per_image)
+        ones = np.ones(len(tag), bool)
+        return sparse.csr_array(sparse.coo_array((ones, (image, tag)), shape=(n_images, n_tags)))
+
+    return make
+
+
+def dense_rung(name: str, proba: Any, threshold: float = 0.5, **more: Any) -> Rung:
+    """Return a rung from dense probabilities, every pair listed; a NaN column abstains."""
+    n_images, n_tags = proba.shape
+    pairs = Pairs(
+        indptr=np.arange(0, n_images * n_tags + 1, n_tags, dtype=np.int64),
+        tag=np.tile(np.arange(n_tags, dtype=np.int32), n_images),
+        n_tags=n_tags,
+    )
+    base = np.where(np.isnan(proba[0]), np.nan, 1e-4).astype(np.float32)
+    return Rung(
+        name=name,
+        title=more.pop("title", name),
+        proba=PairProba(pairs=pairs, proba=proba.ravel().astype(np.float32), base=base),
+        decided=sparse.csr_array(np.nan_to_num(proba) >= threshold),
+        thresholds=np.full(n_tags, threshold, np.float32),
+        note=more.pop("note", "a test"),
+        **more,
+    )
+
+
+@pytest.fixture
+def make_rung() -> Callable[..., Rung]:
+    """Return the maker of rungs from dense probabilities."""
+    return dense_rung
+
+
+@pytest.fixture
+def make_comparison() -> Callable[..., Comparison]:
+    """Return a maker of a small comparison: two noisy taggers, their mean, the mean decoded."""
+
+    def make(
+        tags: tuple[str, ...] = tuple(f"tag_{j:03d}" for j in range(12)),
+        images: tuple[str, ...] = tuple(f"{i:03d}.png" for i in range(120)),
+        **changes: Any,
+    ) -> Comparison:
+        rng = np.random.default_rng(0)
+        shape = (len(images), len(tags))
+        labels = rng.random(shape) < np.linspace(0.5, 0.05, len(tags))
+        labels[0, -1] = True
+        logit = np.where(labels, 1.5, -1.5) + rng.normal(size=(2, *shape)) * 1.5
+        proba = 1 / (1 + np.exp(-logit))
+        proba[1][:, 0] = np.nan
+        mean = np.nanmean(proba, axis=0)
+        kept = np.where(mean == np.maximum(mean[:, :3].max(1, keepdims=True), 0), 1, 0)
+        decoded = mean >= 0.5
+        decoded[:, :3] &= kept[:, :3].astype(bool)
+        last = dense_rung("stack + decoder", mean, title="Stack + decoder")
+        ladder = [
+            dense_rung("first @ published", proba[0], 0.3, single=True),
+            dense_rung("single:first", proba[0]),
+            dense_rung("single:second", proba[1]),
+            dense_rung("stack", mean, title="Stack"),
+            Rung(**{**vars(last), "decided": sparse.csr_array(decoded)}),
+        ]
+        settings = load_settings().compare.model_copy(update={"resamples": 200})
+        options: dict[str, Any] = {
+            "reference": "stack + decoder",
+            "settings": settings,
+            "seed": 0,
+            "images": images,
+            "violations": {"stack": rng.integers(0, 3, len(images))},
+            "slices": {"rating": ["g" if i % 3 else "s" for i in range(len(images))]},
+            "exclusive_groups": {"count": (0, 1, 2)},
+            **changes,
+        }
+        vocabulary = Vocabulary(
+            tags, tuple("general" if j % 3 else "character" for j in range(len(tags)))
+        )
+        groups = np.arange(len(images)) // 2
+        return compare(ladder, sparse.csr_array(labels), vocabulary, groups, **options)
+
+    return make

@@ -111,9 +111,9 @@ def test_cmyk_becomes_rgb() -> None:
 
 
 def test_grey_of_16_bits_is_scaled_not_clipped() -> None:
-    values = np.array([[0, 257, 32896, 65535]], np.uint16)
+    values = np.array([[0, 257, 32896, 65535, 128, 129]], np.uint16)
     decoded = _decoded(_bytes(Image.fromarray(values), "PNG"))
-    assert np.asarray(decoded)[0, :, 0].tolist() == [0, 1, 128, 255]
+    assert np.asarray(decoded)[0, :, 0].tolist() == [0, 1, 128, 255, 0, 1]
 
 
 def test_colour_of_16_bits() -> None:

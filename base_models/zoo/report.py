@@ -91,22 +91,23 @@ _TEMPLATE = """\
 
 Written by `python -m tagstack.base_models.zoo.report`; do not edit by hand.
 
-Three small networks that tag drawn pictures of paper dolls with {n_tags} Danbooru tags. The pictures
-come from the generator in this folder, so these taggers know nothing about real illustrations: they
-exist to show every stage of the stack without a download.
+Three small networks that tag drawn pictures of paper dolls with {n_tags} Danbooru tags. The
+pictures come from the generator in this folder, so these taggers know nothing about real
+illustrations: they exist to show every stage of the stack without a download.
 
 ## Training
 
 `python -m tagstack.base_models.zoo.train --out FOLDER` (extras `train` and `cpu`), one thread each,
 on noisy labels: tags dropped or mistaken as `noise.py` says, implications re-applied.
 
-| tagger | architecture | parameters | MB | loss | seed | images | epochs | steps | peak rate | minutes |
+| tagger | kind | parameters | MB | loss | seed | images | epochs | steps | rate | minutes |
 |---|---|--:|--:|---|--:|--:|--:|--:|--:|--:|
 {recipes}
 
-AdamW with weight decay 0.05, one-cycle learning rate (12 % warm-up, then a cosine), batches of 64,
-exponentially averaged weights (decay 0.997), bfloat16 autocast. Minutes are wall time on a shared
-machine. `recipes.py` holds everything that differs; `training.json` beside each model is its record.
+AdamW with weight decay 0.05, one-cycle learning rate (12 % warm-up to the rate above, then a
+cosine), batches of 64, exponentially averaged weights (decay 0.997), bfloat16 autocast. Minutes are
+wall time on a shared machine, drawing not included. `recipes.py` holds everything that differs;
+`training.json` beside each model is its record.
 
 Seeds from {reserved} on are reserved: 1000 to 1002 for training, {validation} for the published
 thresholds, {measurement} for the table below. Demonstrations and tests draw from lower seeds.
@@ -120,7 +121,7 @@ over the tags that the tagger knows and that occur. F1 is taken at the published
 |---|--:|--:|--:|--:|--:|--:|--:|
 {scores}
 
-The scores are not comparable between taggers to the last digit, since each knows other tags.
+Each tagger knows other tags, so small differences between the rows mean little.
 
 ## Tags they lack
 

@@ -153,23 +153,24 @@ class _Problem:
     def loss(self, theta: Floats) -> Floats:
         logit = self._logit(theta)
         nll = self.rows.weight * (np.logaddexp(0.0, logit) - self.rows.true * logit)
-        return self._sum(nll) + 0.5 * ((theta - self.centre) ** 2 * self.precision).sum(1)
+        loss: Floats = self._sum(nll) + 0.5 * ((theta - self.centre) ** 2 * self.precision).sum(1)
+        return loss
 
     def newton_step(self, theta: Floats) -> Floats:
         design, weight = self.rows.design, self.rows.weight
         proba = expit(self._logit(theta))
         residual, curvature = weight * (proba - self.rows.true), weight * proba * (1 - proba)
         n_columns = len(design)
-        gradient = (theta - self.centre) * self.precision
-        hessian = np.tile(np.diag(self.precision), (len(theta), 1, 1))
+        gradient: Floats = (theta - self.centre) * self.precision
+        hessian: Floats = np.tile(np.diag(self.precision), (len(theta), 1, 1))
         for i in range(n_columns):
             gradient[:, i] += self._sum(design[i] * residual)
             scaled = design[i] * curvature
             for j in range(i + 1):
                 hessian[:, i, j] += self._sum(scaled * design[j])
                 hessian[:, j, i] = hessian[:, i, j]
-        step: Floats = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
-        return step
+        step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
+        return np.asarray(step, np.float64)
 
     def _logit(self, theta: Floats) -> Floats:
         logit = np.zeros(len(self.rows.weight))

@@ -99,7 +99,9 @@ def area_of_steps(
     precision = _running(step_true, tag) / _running(step_count, tag)
     area = np.bincount(tag, weights=step_true * precision, minlength=n_tags)
     total = np.bincount(tag, weights=step_true, minlength=n_tags)
-    return np.divide(area, total, out=np.full(n_tags, np.nan), where=total > 0)
+    relative: NDArray[np.float64] = np.full(n_tags, np.nan)
+    np.divide(area, total, out=relative, where=total > 0)
+    return relative
 
 
 def _descending_key(tag: NDArray[np.int64], value: NDArray[np.float32]) -> NDArray[np.uint64]:

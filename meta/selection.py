@@ -120,10 +120,10 @@ class FoldScorer:
         value = proba.astype(np.float32)
         fold = key // self.n_tags
         per_tag = area_of_steps(key, value, count, true, len(n_true))
-        per_tag = _of_all_true(per_tag, np.bincount(key, true, len(n_true)), n_true)
+        per_tag = _of_all_true(per_tag, _summed(key, true, len(n_true)), n_true)
         micro = area_of_steps(fold, value, count, true, self.n_folds)
         of_fold = n_true.reshape(self.n_folds, -1).sum(axis=1)
-        micro = _of_all_true(micro, np.bincount(fold, true, self.n_folds), of_fold)
+        micro = _of_all_true(micro, _summed(fold, true, self.n_folds), of_fold)
         return FoldScores(
             macro=_mean_over_tags(per_tag.reshape(self.n_folds, -1)),
             micro=micro,
@@ -199,6 +199,10 @@ def _paired(difference: Floats) -> tuple[float, float]:
     return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
 
 
+def _summed(key: NDArray[np.int64], counts: NDArray[np.int64], size: int) -> Floats:
+    return np.bincount(key, weights=counts, minlength=size).astype(np.float64)
+
+
 def _of_all_true(area: Floats, n_found: Floats, n_true: NDArray[np.int64]) -> Floats:
     """Return the areas relative to all true pairs instead of those ranked; NaN without any."""
     share = n_found / np.maximum(n_true, 1)
@@ -210,4 +214,6 @@ def _mean_over_tags(per_tag: Floats) -> Floats:
     valued = ~np.isnan(per_tag)
     count = valued.sum(axis=1)
     total = np.where(valued, per_tag, 0.0).sum(axis=1)
-    return np.divide(total, count, out=np.full(len(per_tag), np.nan), where=count > 0)
+    mean: Floats = np.full(len(per_tag), np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean

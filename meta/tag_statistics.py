@@ -96,4 +96,6 @@ def _mean(
     total = np.bincount(pairs.tag[rows], weights=listed[rows], minlength=n_tags)
     count = np.bincount(pairs.tag[rows], minlength=n_tags) + n_unlisted
     total = total + np.where(n_unlisted > 0, base * n_unlisted, 0.0)
-    return np.divide(total, count, out=np.full(n_tags, np.nan), where=count > 0)
+    mean: Floats = np.full(n_tags, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean

@@ -138,13 +138,17 @@ class Tuner:
             storage = f"sqlite:///{(study_dir / 'tuning.sqlite').absolute()}"
         # Two startup trials, then a trial whose first fold is below the median stops there.
         pruner = optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=0)
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=storage,
             study_name=f"xgboost-{self._fingerprint()}",
             direction="maximize",
             pruner=pruner,
             load_if_exists=True,
         )
+        # What a killed run left running would count as under way and sway the sampler.
+        for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        return study
 
     def _fingerprint(self) -> str:
         """Return a hash of everything a trial's value depends on: another study is never mixed."""

@@ -47,17 +47,17 @@ class GreedySelection:
         folds : array of shape (n_folds,), bool
             Which folds may be looked at.
         """
-        counts, best = (0,) * len(self.values), -np.inf
+        counts = (0,) * len(self.values)
+        kept, best = (1,) * len(self.values), -np.inf
         for _ in range(self.rounds):
             options = [_with_one_more(counts, r) for r in range(len(counts))]
             scores = [self._score(option, folds) for option in options]
             pick = int(np.argmax(scores))
-            if scores[pick] <= best + _LEAST_GAIN:
-                break
-            counts, best = options[pick], scores[pick]
-        if not sum(counts):
-            counts = (1,) * len(counts)
-        return np.array(counts) / sum(counts)
+            # A pick that does not help yet is made all the same: each later one weighs less.
+            counts = options[pick]
+            if scores[pick] > best + _LEAST_GAIN:
+                kept, best = counts, scores[pick]
+        return np.array(kept) / sum(kept)
 
     def _score(self, counts: Counts, folds: NDArray[np.bool_]) -> float:
         divisor = np.gcd.reduce(counts)

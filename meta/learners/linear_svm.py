@@ -104,7 +104,7 @@ class LinearSvms:
         self.fitted_[tags] = True
 
     def _margins(self, design: Floats, tag: NDArray[np.int32]) -> Floats:
-        margin = self.coefficients_[tag, -1].copy()
+        margin: Floats = self.coefficients_[tag, -1].copy()
         for column in range(design.shape[1]):
             margin += self.coefficients_[tag, column] * design[:, column]
         return margin

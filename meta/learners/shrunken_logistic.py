@@ -51,7 +51,7 @@ def fit_shrunken_logistic(
         Precision of a tag's weights round those of its category.
     """
     n_members = len(members.base)
-    known = ~np.isnan(members.base).all(axis=0)
+    known = np.logical_not(np.isnan(members.base).all(axis=0))
     rows = regression_rows(
         filled_in(members.listed), filled_in(members.base), pairs, truth, category, known
     )

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ from tagstack.meta.ranking import average_precision, micro_average_precision
 from tagstack.meta.relations import TagRelations
 from tagstack.meta.stacker import Stacker
 
+MakeLabelled = Callable[..., Any]
+
 Make = Callable[..., StackSettings]
 
 
-def fitted(data, settings: StackSettings, threads: int = 1, **keywords) -> Stacker:  # type: ignore[no-untyped-def]
+def fitted(data: Any, settings: StackSettings, threads: int = 1, **keywords: Any) -> Stacker:
     relations = keywords.pop("relations", TagRelations.none(len(data.scores.vocabulary)))
     stacker = Stacker(settings, seed=0, threads=threads)
     return stacker.fit(data.scores, data.labels, data.groups, relations, **keywords)
@@ -40,7 +43,7 @@ def relations() -> TagRelations:
 
 
 def test_every_rung_is_there_out_of_fold_and_on_new_images(
-    make_labelled, stack_settings: Make, relations: TagRelations
+    make_labelled: MakeLabelled, stack_settings: Make, relations: TagRelations
 ) -> None:
     data, fresh = make_labelled(n_images=150), make_labelled(n_images=20)
     stacker = fitted(data, stack_settings(), relations=relations)
@@ -62,7 +65,9 @@ def test_every_rung_is_there_out_of_fold_and_on_new_images(
     assert stacker.candidate_recall_ > 0.95
 
 
-def test_stack_beats_its_best_member_on_new_images(make_labelled, stack_settings: Make) -> None:
+def test_stack_beats_its_best_member_on_new_images(
+    make_labelled: MakeLabelled, stack_settings: Make
+) -> None:
     noise = (3.0, 3.5, 4.0)
     data, fresh = make_labelled(500, noise=noise), make_labelled(500, noise=noise)
     stacker = fitted(data, stack_settings())
@@ -76,7 +81,7 @@ def test_stack_beats_its_best_member_on_new_images(make_labelled, stack_settings
 
 
 def test_labels_without_relation_to_the_scores_give_chance(
-    make_labelled, stack_settings: Make
+    make_labelled: MakeLabelled, stack_settings: Make
 ) -> None:
     """A leak of a row's own label into its out-of-fold value would score above chance."""
     data = make_labelled(n_images=600)
@@ -91,7 +96,7 @@ def test_labels_without_relation_to_the_scores_give_chance(
 
 
 def test_out_of_fold_values_of_the_logistic_do_not_know_the_row_s_own_labels(
-    make_labelled, stack_settings: Make
+    make_labelled: MakeLabelled, stack_settings: Make
 ) -> None:
     data = make_labelled(n_images=120)
     settings = stack_settings(learners=())
@@ -117,7 +122,9 @@ def test_out_of_fold_values_of_the_logistic_do_not_know_the_row_s_own_labels(
     assert (grounds[0].listed[others] != grounds[1].listed[others]).any()
 
 
-def test_a_single_image_is_predicted_like_one_of_many(make_labelled, stack_settings: Make) -> None:
+def test_a_single_image_is_predicted_like_one_of_many(
+    make_labelled: MakeLabelled, stack_settings: Make
+) -> None:
     data, fresh = make_labelled(n_images=150), make_labelled(n_images=30)
     stacker = fitted(data, stack_settings())
     together = stacker.predict_rungs(fresh.scores, stacker.rungs_)
@@ -130,7 +137,7 @@ def test_a_single_image_is_predicted_like_one_of_many(make_labelled, stack_setti
 
 
 def test_same_bits_after_saving_and_loading(
-    make_labelled, stack_settings: Make, relations: TagRelations, tmp_path: Path
+    make_labelled: MakeLabelled, stack_settings: Make, relations: TagRelations, tmp_path: Path
 ) -> None:
     data, fresh = make_labelled(n_images=150), make_labelled(n_images=20)
     stacker = fitted(data, stack_settings(), relations=relations)
@@ -154,7 +161,10 @@ def test_same_bits_after_saving_and_loading(
     ],
 )
 def test_a_damaged_stack_is_refused(
-    make_labelled, stack_settings: Make, tmp_path: Path, damage: Callable[[Path], object]
+    make_labelled: MakeLabelled,
+    stack_settings: Make,
+    tmp_path: Path,
+    damage: Callable[[Path], object],
 ) -> None:
     fitted(make_labelled(n_images=60), stack_settings(learners=("svm",))).save(tmp_path)
     damage(tmp_path)
@@ -163,7 +173,7 @@ def test_a_damaged_stack_is_refused(
 
 
 def test_a_stack_of_another_version_is_refused(
-    make_labelled, stack_settings: Make, tmp_path: Path
+    make_labelled: MakeLabelled, stack_settings: Make, tmp_path: Path
 ) -> None:
     fitted(make_labelled(n_images=60), stack_settings(learners=())).save(tmp_path)
     record = json.loads((tmp_path / "stack.json").read_text(encoding="utf-8"))
@@ -172,7 +182,9 @@ def test_a_stack_of_another_version_is_refused(
         Stacker.load(tmp_path)
 
 
-def test_result_does_not_depend_on_threads(make_labelled, stack_settings: Make) -> None:
+def test_result_does_not_depend_on_threads(
+    make_labelled: MakeLabelled, stack_settings: Make
+) -> None:
     data, fresh = make_labelled(n_images=300), make_labelled(n_images=40)
     one = fitted(data, stack_settings(trials=3))
     two = fitted(data, stack_settings(trials=3), threads=2)
@@ -182,7 +194,7 @@ def test_result_does_not_depend_on_threads(make_labelled, stack_settings: Make) 
         assert same(two.predict_proba(fresh.scores, rung), proba), rung
 
 
-def test_fit_leaves_its_inputs_alone(make_labelled, stack_settings: Make) -> None:
+def test_fit_leaves_its_inputs_alone(make_labelled: MakeLabelled, stack_settings: Make) -> None:
     data = make_labelled(n_images=60)
     before = (data.scores.logit.copy(), data.labels.toarray(), data.groups.copy())
     fitted(data, stack_settings(learners=("lightgbm",)))
@@ -202,7 +214,9 @@ def without(scores: Level1Scores, member: int, tags: list[int]) -> Level1Scores:
     )  # fmt: skip
 
 
-def test_a_member_that_lacks_a_tag_abstains(make_labelled, stack_settings: Make) -> None:
+def test_a_member_that_lacks_a_tag_abstains(
+    make_labelled: MakeLabelled, stack_settings: Make
+) -> None:
     data = make_labelled(n_images=200)
     lacking = without(data.scores, 0, [2, 5])
     stacker = Stacker(stack_settings(), seed=0, threads=1).fit(
@@ -223,7 +237,7 @@ def test_a_member_that_lacks_a_tag_abstains(make_labelled, stack_settings: Make)
 
 @pytest.mark.parametrize("noise", [(1.0,), (1.0, 1.0), (1.0, 30.0)])
 def test_one_member_copies_and_noise_do_no_harm(
-    make_labelled, stack_settings: Make, noise: tuple[float, ...]
+    make_labelled: MakeLabelled, stack_settings: Make, noise: tuple[float, ...]
 ) -> None:
     data, fresh = make_labelled(n_images=300, noise=noise), make_labelled(300, noise=noise)
     if noise == (1.0, 1.0):
@@ -236,7 +250,7 @@ def test_one_member_copies_and_noise_do_no_harm(
 
 
 def test_tags_without_positives_stay_low_and_break_nothing(
-    make_labelled, stack_settings: Make
+    make_labelled: MakeLabelled, stack_settings: Make
 ) -> None:
     data = make_labelled(n_images=150)
     labels = data.labels.toarray()
@@ -252,7 +266,9 @@ def test_tags_without_positives_stay_low_and_break_nothing(
     assert proba.proba[tag == 0].mean() < proba.proba[tag == 1].mean()
 
 
-def test_no_label_at_all_answers_the_mean(make_labelled, stack_settings: Make) -> None:
+def test_no_label_at_all_answers_the_mean(
+    make_labelled: MakeLabelled, stack_settings: Make
+) -> None:
     data = make_labelled(n_images=60)
     none = sparse.csr_array(data.labels.shape, dtype=bool)
     stacker = Stacker(stack_settings(trials=2), seed=0, threads=1).fit(
@@ -262,19 +278,21 @@ def test_no_label_at_all_answers_the_mean(make_labelled, stack_settings: Make) -
     assert not np.isnan(stacker.predict_proba(data.scores).proba).any()
 
 
-def test_one_tag(make_labelled, stack_settings: Make) -> None:
+def test_one_tag(make_labelled: MakeLabelled, stack_settings: Make) -> None:
     data = make_labelled(n_images=90, n_tags=1)
     stacker = fitted(data, stack_settings())
     assert macro(stacker.predict_proba(data.scores), data.labels) > 0.7
 
 
-def test_one_image_is_refused_with_the_number_needed(make_labelled, stack_settings: Make) -> None:
+def test_one_image_is_refused_with_the_number_needed(
+    make_labelled: MakeLabelled, stack_settings: Make
+) -> None:
     data = make_labelled(n_images=1)
     with pytest.raises(TagstackError, match=r"at least 6 labelled images for 3 folds, got 1"):
         fitted(data, stack_settings())
 
 
-def test_one_group_is_refused(make_labelled, stack_settings: Make) -> None:
+def test_one_group_is_refused(make_labelled: MakeLabelled, stack_settings: Make) -> None:
     data = make_labelled(n_images=30)
     with pytest.raises(TagstackError, match="need at least 3 groups of labelled images, got 1"):
         Stacker(stack_settings(), seed=0, threads=1).fit(
@@ -283,7 +301,7 @@ def test_one_group_is_refused(make_labelled, stack_settings: Make) -> None:
 
 
 def test_foreign_scores_rungs_and_relations_are_refused(
-    make_labelled, stack_settings: Make
+    make_labelled: MakeLabelled, stack_settings: Make
 ) -> None:
     data = make_labelled(n_images=60)
     stacker = fitted(data, stack_settings(learners=()))

@@ -1,0 +1,97 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from tagstack.meta.newton import fit_hierarchy, fit_segments, tag_rows
+
+
+def case(rng: np.random.Generator, n_rows: int = 400) -> tuple[Any, ...]:
+    """Weighted rows of six tags in two categories; tag 5 has none."""
+    columns = rng.normal(size=(2, n_rows)) * 2
+    tag = rng.integers(0, 5, n_rows)
+    true = rng.random(n_rows) < 1 / (1 + np.exp(-(columns[0] - 0.5 * columns[1] - 1)))
+    weight = rng.integers(0, 4, n_rows).astype(float)
+    category = np.array([0, 0, 1, 1, 1, 0])
+    return columns, true, weight, tag, category
+
+
+def reference(columns: Any, true: Any, weight: Any, centre: Any, precision: Any) -> Any:
+    """Minimise the penalised negative log likelihood with a general-purpose optimiser."""
+    design = np.concatenate([np.ones((1, columns.shape[1])), columns])
+
+    def loss(theta: Any) -> float:
+        logit = theta @ design
+        nll = weight * (np.logaddexp(0, logit) - true * logit)
+        return float(nll.sum() + 0.5 * (precision * (theta - centre) ** 2).sum())
+
+    return minimize(loss, centre, method="BFGS", options={"gtol": 1e-6}).x
+
+
+def test_every_segment_agrees_with_a_general_optimiser(rng: np.random.Generator) -> None:
+    columns, true, weight, tag, category = case(rng)
+    rows = tag_rows(columns, true, weight, tag, category)
+    centre = np.tile([0.1, 0.5, 0.5], (len(rows.tags), 1))
+    precision = np.array([0.5, 2.0, 5.0])
+    theta = fit_segments(rows, rows.tag_start, centre, precision)
+
+    for i, t in enumerate(rows.tags):
+        of = tag == t
+        expected = reference(columns[:, of], true[of], weight[of], centre[0], precision)
+        np.testing.assert_allclose(theta[i], expected, atol=2e-4)
+
+
+def test_strong_prior_gives_the_pooled_fit_and_weak_prior_each_tag_its_own(
+    rng: np.random.Generator,
+) -> None:
+    columns, true, weight, tag, category = case(rng)
+    rows = tag_rows(columns, true, weight, tag, category)
+    prior = np.array([0.0, 0.5, 0.5])
+    pooled = reference(columns, true, weight, prior, np.full(3, 1e-2))
+
+    tight = fit_hierarchy(rows, prior, np.full(3, 1e9))
+    np.testing.assert_allclose(tight, np.tile(pooled, (6, 1)), atol=1e-3)
+    loose = fit_hierarchy(rows, prior, np.full(3, 1e-3))
+    alone = reference(columns[:, tag == 2], true[tag == 2], weight[tag == 2], pooled, 1e-3)
+    np.testing.assert_allclose(loose[2], alone, atol=2e-2)
+
+
+def test_a_tag_without_rows_takes_its_category(rng: np.random.Generator) -> None:
+    columns, true, weight, tag, category = case(rng)
+    rows = tag_rows(columns, true, weight, tag, category)
+    prior, precision = np.array([0.0, 0.5, 0.5]), np.full(3, 5.0)
+    theta = fit_hierarchy(rows, prior, precision)
+    only_first = tag_rows(columns, true, weight * (category[tag] == 0), tag, category)
+
+    assert not np.allclose(theta[5], theta[2])
+    assert np.abs(theta[5] - theta[[0, 1]].mean(0)).max() < 0.5
+    assert len(only_first.categories) == 1
+
+
+def test_separable_rows_stay_finite() -> None:
+    columns = np.array([[-3.0, -2.0, 2.0, 3.0]])
+    true = np.array([False, False, True, True])
+    rows = tag_rows(columns, true, np.ones(4), np.zeros(4, int), np.zeros(1, int))
+    theta = fit_hierarchy(rows, np.array([0.0, 1.0]), np.full(2, 1.0))
+    assert np.isfinite(theta).all()
+    assert theta[0, 1] > 0.5
+
+
+def test_no_rows_at_all_return_the_prior() -> None:
+    rows = tag_rows(
+        np.zeros((1, 3)), np.zeros(3, bool), np.zeros(3), np.arange(3), np.zeros(3, int)
+    )
+    theta = fit_hierarchy(rows, np.array([0.0, 1.0]), np.full(2, 1.0))
+    np.testing.assert_array_equal(theta, np.tile([0.0, 1.0], (3, 1)))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_order_of_rows_changes_nothing_that_matters(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    columns, true, weight, tag, category = case(rng)
+    shuffled = rng.permutation(len(tag))
+    precision, prior = np.full(3, 3.0), np.array([0.0, 0.5, 0.5])
+    first = fit_hierarchy(tag_rows(columns, true, weight, tag, category), prior, precision)
+    rows = tag_rows(columns[:, shuffled], true[shuffled], weight[shuffled], tag[shuffled], category)
+    np.testing.assert_allclose(fit_hierarchy(rows, prior, precision), first, atol=1e-6)

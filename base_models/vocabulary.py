@@ -1,5 +1,6 @@
 """The tags of a tagger or of an ensemble, with the category of each."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,7 +39,7 @@ class Vocabulary:
             msg = f"{len(self.tags)} tags have {len(self.categories)} categories; one each is due."
             raise TagstackError(msg)
         if len(self.index) != len(self.tags):
-            twice = sorted({tag for tag in self.tags if self.tags.count(tag) > 1})
+            twice = sorted(tag for tag, count in Counter(self.tags).items() if count > 1)
             msg = (
                 f"Tags occur more than once: {twice[:5]}. Remove the duplicates from the tag file."
             )

@@ -22,7 +22,8 @@ from tagstack.ensemble.compare import CompareRequest, compare_bundle
 from tagstack.ensemble.dataset import DatasetSource
 from tagstack.ensemble.fit import FitRequest, fit_bundle
 from tagstack.ensemble.scoring import score_folder
-from tagstack.ensemble.terminal import print_comparison, print_fit, stages
+from tagstack.ensemble.terminal import stages
+from tagstack.ensemble.terminal_ladder import print_comparison, print_fit
 
 GROUPS = {"fashion": "title", "emoji": "concept"}
 TAG_FILES = {

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack import __version__
 from tagstack.base_models.store import ScoreStore
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle import Bundle, load_bundle, refuse_existing
@@ -14,7 +15,7 @@ from tagstack.ensemble.comparison import Comparison, Rung, compare
 from tagstack.ensemble.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.ladder import DECODED, climb
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.report import ReportPaths, write_report
+from tagstack.ensemble.report import ReportExtra, ReportPaths, write_report
 from tagstack.ensemble.rules_binding import BoundRules
 from tagstack.ensemble.rules_hygiene import canonical_names
 
@@ -48,13 +49,19 @@ def compare_bundle(
         aliases=canonical_names(bundle.rules.aliases),
         members=tuple(member.name for member in bundle.members),
     )
-    for notice in (*dataset.notices, *bundle.fitted_images.check_unseen(dataset)):
+    notices = (*dataset.notices, *bundle.fitted_images.check_unseen(dataset))
+    for notice in notices:
         progress.notice(notice)
     progress.stage("climbing the ladder")
     comparison = compare_ladder(bundle, dataset, settings, progress)
     progress.stage("writing the report")
+    extra = ReportExtra(
+        provenance=_provenance(bundle, request),
+        notices=notices,
+        trials=tuple((bundle.evidence["tuning"] or {}).get("history", ())),
+    )
     pictures = _pictures(request.source.scores)
-    return comparison, write_report(comparison, request.out, pictures=pictures)
+    return comparison, write_report(comparison, request.out, pictures=pictures, extra=extra)
 
 
 def compare_ladder(
@@ -77,6 +84,22 @@ def compare_ladder(
         slices=_slices(dataset),
         exclusive_groups={rule.id: rule.tags for rule in rules.exclusives},
     )
+
+
+def _provenance(bundle: Bundle, request: CompareRequest) -> dict[str, str]:
+    """Return what the report says about where its figures come from."""
+    evidence = bundle.evidence
+    taggers = (f"{member.name} {member.fingerprint[:12]}" for member in bundle.members)
+    return {
+        "tagstack": __version__,
+        "taggers": ", ".join(taggers),
+        "fitted on": f"{evidence['n_images']} images in {evidence['n_groups']} groups",
+        "fit labels": evidence["labels_sha256"][:12],
+        "fit seed": str(evidence["seed"]),
+        "rung chosen at fit time": evidence["chosen"],
+        "compared where": request.source.where or "all labelled images",
+        "grouped by": request.source.group or "equal files alone",
+    }
 
 
 def _violations(rules: BoundRules, rungs: tuple[Rung, ...]) -> Mapping[str, NDArray[np.int64]]:

@@ -148,5 +148,14 @@ def _evidence(dataset: Dataset, stacker: Stacker, settings: Settings) -> dict[st
         "seed": settings.seed,
         "chosen": stacker.chosen_,
         "ladder": [asdict(row) for row in stacker.ladder_],
+        "candidate_recall": stacker.candidate_recall_,
+        "tuning": _tuning(stacker),
         "notices": list(dataset.notices),
     }
+
+
+def _tuning(stacker: Stacker) -> dict[str, Any] | None:
+    found = stacker.tuning_
+    if found is None:
+        return None
+    return {**asdict(found), "settings": found.settings.model_dump(mode="json")}

@@ -8,8 +8,8 @@ from tagstack.base_models.pipeline import ScoreProgress
 class Progress(Protocol):
     """Receives what is going on."""
 
-    def stage(self, text: str) -> None:
-        """Say which stage begins."""
+    def stage(self, text: str, done: int = 0, total: int = 0) -> None:
+        """Say which stage is under way, and how far; ``total`` is 0 where it is not known."""
 
     def notice(self, text: str) -> None:
         """Say something that the user should know and that stops nothing."""
@@ -21,7 +21,7 @@ class Progress(Protocol):
 class Silent:
     """Reports nothing."""
 
-    def stage(self, text: str) -> None:
+    def stage(self, text: str, done: int = 0, total: int = 0) -> None:
         """Ignore a stage."""
 
     def notice(self, text: str) -> None:

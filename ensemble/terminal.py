@@ -32,16 +32,20 @@ class _Stages:
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
         self._task = bars.add_task("starting", total=None)
+        self._stage = ""
 
-    def stage(self, text: str) -> None:
-        """Name the stage that begins."""
-        self._bars.reset(self._task, total=None, description=text)
-        if not err.is_terminal:
-            err.print(text)
+    def stage(self, text: str, done: int = 0, total: int = 0) -> None:
+        """Name the stage and move the bar; the clock starts anew with every stage."""
+        if text != self._stage:
+            self._stage = text
+            self._bars.reset(self._task, total=None, description=text)
+            if not err.is_terminal:
+                err.print(text, markup=False)
+        self._bars.update(self._task, completed=done, total=total or None)
 
     def notice(self, text: str) -> None:
         """Print a line that stays."""
-        self._bars.console.print(f"Note: {text}", style="yellow", markup=False)
+        self._bars.console.print(f"Note: {text}", style="yellow", markup=False, soft_wrap=True)
 
     def scored(self, state: "ScoreProgress") -> None:
         """Move the bar."""

@@ -11,6 +11,7 @@ tag by itself, not given the rules.
 
 import logging
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ from tagstack.ensemble.contradictions_reduction import (
 )
 from tagstack.ensemble.contradictions_search import Component, Solution, branch_and_bound
 from tagstack.ensemble.rules_binding import BoundRules
+
+if TYPE_CHECKING:
+    from tagstack.ensemble.contradictions_explain import Change
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +111,24 @@ class Decoder:
             tags=_matrix(np.concatenate(keys), n_images, self.rules.n_tags), inexact=inexact
         )
 
+    def explain(self, proba: PairProba, thresholds: NDArray[np.float32]) -> "tuple[Change, ...]":
+        """Return every change that decoding makes to one image's tags, and why.
+
+        Parameters
+        ----------
+        proba : PairProba
+            Of one image; ``proba.take(np.array([i]))`` picks it.
+        thresholds : array of shape (n_tags,), float32
+
+        Raises
+        ------
+        TagstackError
+            If ``proba`` is not about exactly one image.
+        """
+        from tagstack.ensemble.contradictions_explain import explain
+
+        return explain(self, proba, thresholds)
+
     def evidence(self, proba: PairProba, thresholds: NDArray[np.float32]) -> Evidence:
         """Return probabilities and thresholds as the search sees them.
 
@@ -158,6 +180,30 @@ class Decoder:
         ]
         kept = np.concatenate([reduction.settled, np.array(found, np.int64)])
         return self.closed(kept), np.array(unsure, np.int64)
+
+
+def implied_tags(
+    decided: sparse.csr_array, rules: BoundRules, style: Literal["keep", "add", "drop"]
+) -> sparse.csr_array:
+    """Return decided tags with implied ones styled for export; the decision itself stays.
+
+    Parameters
+    ----------
+    decided : csr_array of shape (n_images, n_tags), bool
+    rules : BoundRules
+    style : {"keep", "add", "drop"}
+        As decided; with everything that a tag implies; or without what another tag implies.
+    """
+    tags = decided.astype(np.int32)
+    above = tags @ rules.ancestors.astype(np.int32)
+    if style == "add":
+        tags = tags + above
+    if style == "drop":
+        tags = tags - tags.multiply(above.astype(bool))
+    styled = sparse.csr_array(tags.astype(bool))
+    styled.eliminate_zeros()
+    styled.sort_indices()
+    return styled
 
 
 def _image(problem: Problem, n_tags: int) -> int:

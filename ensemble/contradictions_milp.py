@@ -73,9 +73,9 @@ def _implied(component: Component) -> Iterable[tuple[Row, float]]:
 
 
 def _supported(component: Component) -> Iterable[tuple[Row, float]]:
-    for tag in range(len(component)):
+    for tag, below in enumerate(component.below()):
         if not component.choices >> tag & 1:
-            children = bits(component.below[tag] & component.choices)
+            children = bits(below & component.choices)
             yield {tag: 1.0} | dict.fromkeys(children, -1.0), 0.0
 
 

@@ -7,7 +7,6 @@ in every order.
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 UNMET = 2.0**16
 """Cost of an at-least-one rule that nothing meets: more than all weights of a component together,
@@ -60,23 +59,21 @@ class Component:
     def __len__(self) -> int:
         return len(self.weight)
 
-    @cached_property
-    def below(self) -> tuple[int, ...]:
-        """For each tag the mask of itself and everything that implies it."""
+    def below(self) -> list[int]:
+        """Return for each tag the mask of itself and everything that implies it."""
         masks = [0] * len(self)
         for tag, above in enumerate(self.above):
             for parent in bits(above):
                 masks[parent] |= 1 << tag
-        return tuple(masks)
+        return masks
 
-    @cached_property
-    def order(self) -> tuple[int, ...]:
-        """The choices, guards first, then by falling weight; ties by position."""
+    def order(self) -> list[int]:
+        """Return the choices, guards first, then by falling weight; ties by position."""
         guards = 0
         for limit in self.limits:
             guards |= limit.when | limit.unless
         chosen = bits(self.choices)
-        return tuple(sorted(chosen, key=lambda tag: (not guards >> tag & 1, -self.weight[tag])))
+        return sorted(chosen, key=lambda tag: (not guards >> tag & 1, -self.weight[tag]))
 
     def value(self, kept: int) -> float:
         """Return the objective of keeping exactly ``kept``, closed under implications."""
@@ -106,7 +103,7 @@ def bits(mask: int) -> list[int]:
 def greedy(component: Component) -> Solution:
     """Return the tags taken heaviest first, each with what it implies if that gains anything."""
     kept, value = 0, component.value(0)
-    for tag in component.order:
+    for tag in component.order():
         trial = kept | component.above[tag]
         gained = component.value(trial)
         if gained > value:
@@ -132,6 +129,8 @@ def branch_and_bound(
     Solution
         ``value`` is minus infinity if nothing legal obeys what is forced.
     """
+    if component.choices.bit_count() == 1 and not forced_in and not forced_out:
+        return _single(component)
     search = _Search(component, budget)
     gain = sum(component.weight[tag] for tag in bits(forced_in))
     search.descend(forced_in, forced_out, gain)
@@ -144,16 +143,36 @@ def branch_and_bound(
     return Solution(search.best_kept, search.best, exact)
 
 
+def _single(component: Component) -> Solution:
+    kept = component.above[component.choices.bit_length() - 1]
+    value, without = component.value(kept), component.value(0)
+    return Solution(kept, value, True) if value >= without else Solution(0, without, True)
+
+
 class _Search:
-    """One depth-first run; ``best`` is the incumbent's objective."""
+    """One depth-first run; ``best`` is the incumbent's objective.
+
+    The bound on what is still open counts, of each plain hard group, only the heaviest member
+    with its tags below: no two members can be kept together.
+    """
 
     def __init__(self, component: Component, budget: int) -> None:
         self.component = component
-        self.order = [(tag, 1 << tag, component.weight[tag]) for tag in component.order]
+        self.weight, self.above = component.weight, component.above
+        self.limits = [
+            (limit.members, limit.when, limit.unless, limit.penalty, limit.least)
+            for limit in component.limits
+        ]
+        self.below = component.below()
+        seats = _seats(component, self.below)
+        self.order = [
+            (tag, 1 << tag, component.weight[tag], seats.get(tag)) for tag in component.order()
+        ]
         self.full = (1 << len(component)) - 1
         self.left = budget
         self.best = -math.inf
         self.best_kept = 0
+        self.under: dict[int, int] = {}
 
     def descend(self, kept: int, dropped: int, gain: float) -> None:
         """Search everything that extends what is kept and dropped so far."""
@@ -162,52 +181,81 @@ class _Search:
             return
         open_ = self.full & ~kept & ~dropped
         cost, excluded = self._settled(kept, open_)
-        dropped |= excluded & ~kept
         open_ &= ~excluded
-        bound = gain - cost
-        branch = -1
-        for tag, bit, weight in self.order:
-            if bit & open_:
-                if branch < 0:
-                    branch = tag
-                if weight > 0:
-                    bound += weight
-        if bound <= self.best:
+        branch, hope = self._hope(open_)
+        if gain - cost + hope <= self.best:
             return
         if branch < 0:
             self._record(kept, gain)
             return
-        self._branch(branch, kept, dropped, gain)
+        dropped |= excluded & ~kept
+        added = self.above[branch] & ~kept
+        more = gain + sum([self.weight[tag] for tag in bits(added)])
+        self.descend(kept | added, dropped, more)
+        self.descend(kept, dropped | self.below[branch], gain)
 
-    def _branch(self, tag: int, kept: int, dropped: int, gain: float) -> None:
-        component = self.component
-        added = component.above[tag] & ~kept
-        more = gain + sum(component.weight[i] for i in bits(added))
-        if component.weight[tag] >= 0:
-            self.descend(kept | added, dropped, more)
-            self.descend(kept, dropped | component.below[tag], gain)
-        else:
-            self.descend(kept, dropped | component.below[tag], gain)
-            self.descend(kept | added, dropped, more)
+    def _settled(self, kept: int, open_: int) -> tuple[float, int]:
+        """Return the cost that is already certain and the tags that it rules out."""
+        cost, excluded, out = 0.0, 0, ~kept
+        may = kept | open_
+        for members, when, unless, penalty, least in self.limits:
+            if when & out or unless & may:
+                continue
+            held = members & kept
+            if held:
+                if held & (held - 1):
+                    cost += penalty * (held.bit_count() - 1)
+                rivals = members & open_
+                if rivals and penalty == math.inf:
+                    excluded |= self.under.get(rivals) or self._under(rivals)
+            elif least and not members & open_:
+                cost += min(penalty, UNMET)
+        return cost, excluded
+
+    def _hope(self, open_: int) -> tuple[int, float]:
+        """Return the next choice to branch on, -1 if none, and what the open ones could gain."""
+        branch, hope = -1, 0.0
+        seats: dict[int, float] = {}
+        top: dict[int, float] = {}
+        for tag, bit, weight, seat in self.order:
+            if not bit & open_:
+                continue
+            if branch < 0:
+                branch = tag
+            if weight <= 0:
+                continue
+            if seat is None:
+                hope += weight
+                continue
+            group, member = seat
+            total = seats.get(member, 0.0) + weight
+            seats[member] = total
+            if total > top.get(group, 0.0):
+                top[group] = total
+        return branch, hope + sum(top.values())
 
     def _record(self, kept: int, gain: float) -> None:
         value = gain - sum(limit.cost(kept, 0) for limit in self.component.limits)
         if value > self.best:
             self.best, self.best_kept = value, kept
 
-    def _settled(self, kept: int, open_: int) -> tuple[float, int]:
-        """Return the cost that is already certain and the tags that it rules out."""
-        cost, excluded = 0.0, 0
-        for limit in self.component.limits:
-            cost += limit.cost(kept, open_)
-            if limit.penalty == math.inf and limit.members & kept:
-                if not (limit.when & ~kept or limit.unless & (kept | open_)):
-                    excluded |= self._under(limit.members & open_)
-        return cost, excluded
-
     def _under(self, mask: int) -> int:
-        below = self.component.below
         found = 0
         for tag in bits(mask):
-            found |= below[tag]
+            found |= self.below[tag]
+        self.under[mask] = found
         return found
+
+
+def _seats(component: Component, below: list[int]) -> dict[int, tuple[int, int]]:
+    """Return, for each tag in or under a plain hard group, the group and the member above it.
+
+    A member's number is unique over all groups.
+    """
+    found: dict[int, tuple[int, int]] = {}
+    for group, limit in enumerate(component.limits):
+        if math.isinf(limit.penalty) and not limit.when and not limit.unless:
+            for member in bits(limit.members):
+                for tag in bits(below[member]):
+                    found.setdefault(tag, (group, group * len(component) + member))
+    return found

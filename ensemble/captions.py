@@ -33,8 +33,8 @@ def is_kaomoji(tag: str) -> bool:
     ['^_^', '<o>_<o>', 'u_u', '=_=']
     """
     left, underscore, right = tag.partition("_")
-    if not underscore or "_" in right:
-        return False
+    if not underscore or "_" in right or right.startswith("(") != left.startswith("("):
+        return False  # words have several underscores or a qualifier in parentheses
     return _is_eye(left) and _is_eye(right)
 
 

@@ -1,0 +1,73 @@
+"""Settings: one place for defaults, and nothing misspelt gets through."""
+
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import Settings, load_settings
+
+DEFAULT_TEXT = resources.files("tagstack.configs").joinpath("default.toml").read_text("utf-8")
+
+
+def leaves(values: dict[str, object], path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    found: set[tuple[str, ...]] = set()
+    for key, value in values.items():
+        found |= leaves(value, (*path, key)) if isinstance(value, dict) else {(*path, key)}
+    return found
+
+
+def test_the_file_holds_every_default_and_the_classes_none() -> None:
+    written = leaves(tomllib.loads(DEFAULT_TEXT))
+    assert written == leaves(load_settings().model_dump())
+    for key in ("seed", "threads"):
+        assert Settings.model_fields[key].is_required()
+
+
+def test_every_default_has_a_reason() -> None:
+    """A comment on the line, or one above with nothing but settings in between."""
+    explained = False
+    for line in DEFAULT_TEXT.splitlines():
+        explained = line.startswith("#") or (explained and bool(line.strip()))
+        if re.match(r"^[a-z_0-9]+ = ", line):
+            assert explained or "#" in line, line
+
+
+def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("seed = 7\n[stack.tuning]\ntrials = 0\n")
+    mine, default = load_settings(path), load_settings()
+    assert (mine.seed, mine.stack.tuning.trials) == (7, 0)
+    assert mine.stack.tuning.splits == default.stack.tuning.splits
+    assert mine.score == default.score
+
+
+def test_changes_win_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("seed = 7\n")
+    assert load_settings(path, {"seed": 9}).seed == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sed = 1", r"mine\.toml: sed: Extra inputs are not permitted, got 1"),
+        ("[stack]\nfold = 3", r"stack\.fold: Extra inputs are not permitted"),
+        ("[stack]\nfolds = 1", r"stack\.folds: .* greater than or equal to 2, got 1"),
+        ("seed = ", "Cannot read .*mine.toml"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(TagstackError, match=message) as caught:
+        load_settings(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().seed = 3

@@ -30,7 +30,7 @@ from tagstack.ensemble.weighted_ranking import (
     without_abstentions,
 )
 
-_CHUNK = 16  # weightings at a time: the step matrices then stay in the processor's cache
+_CHUNK = 16  # weightings at a time: enough for the sparse products, little memory
 
 BETTER, WORSE, UNDECIDED = "better", "worse", "no significant difference"
 UNDEFINED = "undefined"
@@ -135,12 +135,14 @@ class Evaluator:
         weights : array of shape (n_images, n_weightings), float32, whole numbers
             How often each image counts.
         """
-        counts = [matrix @ weights for matrix in (self._right, self._decided, self._true)]
-        tag_f = _f(*counts, self._beta)
+        right, decided, true = (m @ weights for m in (self._right, self._decided, self._true))
+        tag_f = _f(right, decided, true, self._beta)
         tag_ap = self._ranks.average_precision(weights)
-        n_tags = self._members @ (counts[2] > 0).astype(float)
+        n_tags = self._members @ (true > 0).astype(float)
         columns = {
-            "micro_f": _f(*(self._members @ count for count in counts), self._beta),
+            "micro_f": _f(
+                self._members @ right, self._members @ decided, self._members @ true, self._beta
+            ),
             "macro_f": _divided(self._members @ np.nan_to_num(tag_f), n_tags),
             "macro_ap": _divided(self._members @ np.nan_to_num(tag_ap), n_tags),
         }
@@ -281,7 +283,8 @@ def _f(
 
 
 def _divided(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    result: NDArray[np.float64] = np.full(whole.shape, np.nan)
+    return np.divide(part, whole, out=result, where=whole > 0)
 
 
 def _by_tag(matrix: sparse.csr_array) -> sparse.csr_array:

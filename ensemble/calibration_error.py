@@ -12,7 +12,7 @@ from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.ensemble.metrics import defined_mean
-from tagstack.meta.truth import pair_labels, positives_per_tag, unlisted_counts
+from tagstack.meta.truth import pair_labels, unlisted_counts
 
 _SMALLEST = 1e-7  # a probability of exactly 0 or 1 that is wrong would make the log loss infinite
 
@@ -65,8 +65,8 @@ class Blocks:
 
 
 def probability_scores(
-    proba: PairProba,
-    labels: sparse.csr_array,
+    blocks: Blocks,
+    positives: NDArray[np.int64],
     *,
     n_bins: int,
     floor: float,
@@ -76,8 +76,9 @@ def probability_scores(
 
     Parameters
     ----------
-    proba : PairProba
-    labels : csr_array of shape (n_images, n_tags), bool
+    blocks : Blocks
+        Of one rung, from `blocks_of`.
+    positives : array of shape (n_tags,), int64
     n_bins : int
         Equal-mass bins per tag.
     floor : float, in [0, 1)
@@ -90,10 +91,7 @@ def probability_scores(
     Kumar, Liang & Ma (2019), "Verified uncertainty calibration" (equal-mass bins);
     Kull et al. (2019), "Beyond temperature scaling" (classwise calibration error).
     """
-    blocks = blocks_of(proba, labels)
-    known = ~np.isnan(proba.base)
-    positives = positives_per_tag(labels)
-    per_tag = classwise_error(equal_mass_bins(blocks, n_bins=n_bins, floor=floor), len(known))
+    per_tag = classwise_error(equal_mass_bins(blocks, n_bins=n_bins, floor=floor), len(positives))
     per_tag[positives < min_positives] = np.nan
     p = np.clip(blocks.proba, _SMALLEST, 1 - _SMALLEST)
     false = blocks.weight - blocks.true
@@ -101,28 +99,25 @@ def probability_scores(
         brier=_mean(blocks.true * (1 - blocks.proba) ** 2 + false * blocks.proba**2, blocks),
         log_loss=_mean(-blocks.true * np.log(p) - false * np.log1p(-p), blocks),
         classwise_ece=defined_mean(per_tag),
-        n_proba_tags=int(known.sum()),
+        n_proba_tags=len(np.unique(blocks.tag)),
         n_ece_tags=int((~np.isnan(per_tag)).sum()),
     )
 
 
-def reliability(proba: PairProba, labels: sparse.csr_array, *, n_bins: int, floor: float) -> Bins:
+def reliability(blocks: Blocks, *, n_bins: int, floor: float) -> Bins:
     """Return equal-mass bins over the pairs of all tags together, for a picture."""
-    blocks = blocks_of(proba, labels)
-    pooled = Blocks(
-        tag=np.zeros_like(blocks.tag),
-        proba=blocks.proba,
-        weight=blocks.weight,
-        true=blocks.true,
-    )
-    return equal_mass_bins(pooled, n_bins=n_bins, floor=floor)
+    kept = blocks.proba >= floor
+    everything = np.zeros(kept.sum(), np.int64)
+    together = _pooled(everything, blocks.proba[kept], blocks.weight[kept], blocks.true[kept])
+    return equal_mass_bins(together, n_bins=n_bins, floor=floor)
 
 
 def classwise_error(bins: Bins, n_tags: int) -> NDArray[np.float64]:
     """Return each tag's expected calibration error, shape (n_tags,), NaN without a bin."""
     gap = np.bincount(bins.of, bins.weight * np.abs(bins.proba - bins.true), minlength=n_tags)
     weight = np.bincount(bins.of, bins.weight, minlength=n_tags)
-    return np.divide(gap, weight, out=np.full(n_tags, np.nan), where=weight > 0)
+    result: NDArray[np.float64] = np.full(n_tags, np.nan)
+    return np.divide(gap, weight, out=result, where=weight > 0)
 
 
 def blocks_of(proba: PairProba, labels: sparse.csr_array) -> Blocks:
@@ -146,12 +141,13 @@ def equal_mass_bins(blocks: Blocks, *, n_bins: int, floor: float) -> Bins:
     Parameters
     ----------
     blocks : Blocks
-        Sorted or not; rows below ``floor`` are left out.
+        Sorted and pooled; rows below ``floor`` are left out.
     n_bins : int
     floor : float, in [0, 1)
     """
     kept = blocks.proba >= floor
-    tag, value, weight, true = _sorted_columns(blocks, kept)
+    tag, value = blocks.tag[kept], blocks.proba[kept]
+    weight, true = blocks.weight[kept], blocks.true[kept]
     if not len(tag):
         empty = np.zeros(0)
         return Bins(of=np.zeros(0, np.int64), weight=empty, proba=empty, true=empty)
@@ -171,22 +167,14 @@ def equal_mass_bins(blocks: Blocks, *, n_bins: int, floor: float) -> Bins:
     )
 
 
-def _sorted_columns(
-    blocks: Blocks, kept: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return tag, proba, weight and true of the kept rows, ties pooled, by tag and probability."""
-    again = _pooled(blocks.tag[kept], blocks.proba[kept], blocks.weight[kept], blocks.true[kept])
-    return again.tag, again.proba, again.weight, again.true
-
-
 def _pooled(
     tag: NDArray[np.int64],
     value: NDArray[np.float64],
     weight: NDArray[np.float64],
     true: NDArray[np.float64],
 ) -> Blocks:
-    order = np.lexsort((value, tag))
-    order = order[(weight[order] > 0) & ~np.isnan(value[order])]
+    kept = np.flatnonzero((weight > 0) & ~np.isnan(value))
+    order = kept[np.lexsort((value[kept], tag[kept]))]
     tag, value, weight, true = tag[order], value[order], weight[order], true[order]
     if not len(tag):
         return Blocks(tag=tag, proba=value, weight=weight, true=true)

@@ -15,7 +15,7 @@ from scipy import sparse
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.comparing import CompareSettings
 from tagstack.ensemble.bootstrap import BETTER, WORSE, difference, interval
-from tagstack.ensemble.calibration_error import probability_scores, reliability
+from tagstack.ensemble.calibration_error import blocks_of, probability_scores, reliability
 from tagstack.ensemble.comparison_images import confusion_in, decision_changes, worst_images
 from tagstack.ensemble.comparison_resamples import Resamples, resample, tag_scopes
 from tagstack.ensemble.comparison_results import (
@@ -169,6 +169,7 @@ def _rung_result(
     violations: Mapping[str, NDArray[np.integer]],
 ) -> RungResult:
     theirs = found.scores[rung.name]
+    blocks = blocks_of(rung.proba, labels)
     counts = np.asarray(violations.get(rung.name, [np.nan]), float)
     return RungResult(
         name=rung.name,
@@ -187,18 +188,15 @@ def _rung_result(
         ),
         decisions=decision_scores(rung.decided, labels, beta=settings.beta),
         probabilities=probability_scores(
-            rung.proba,
-            labels,
+            blocks,
+            positives_per_tag(labels),
             n_bins=settings.calibration_bins,
             floor=settings.calibration_floor,
             min_positives=settings.min_positives,
         ),
         ranking=label_ranking(rung.proba, labels),
         reliability=reliability(
-            rung.proba,
-            labels,
-            n_bins=settings.calibration_bins,
-            floor=settings.calibration_floor,
+            blocks, n_bins=settings.calibration_bins, floor=settings.calibration_floor
         ),
         contradictions=float(counts.mean()),
         contradicting_images=float(np.where(np.isnan(counts), np.nan, counts > 0).mean()),

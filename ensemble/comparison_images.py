@@ -35,7 +35,9 @@ def worst_images(
     Images with equally many errors follow in order of name.
     """
     errors = count_by_image(decided, labels).errors
-    order = sorted(np.flatnonzero(errors), key=lambda image: (-errors[image], images[image]))
+    order = sorted(
+        np.flatnonzero(errors).tolist(), key=lambda image: (-errors[image], images[image])
+    )
     decided, labels = canonical(decided), canonical(labels)
     result = []
     for image in order[:n_worst]:

@@ -87,7 +87,7 @@ def check_rungs(
 
 def shared_tags(rungs: Sequence[Rung]) -> NDArray[np.bool_]:
     """Return the tags for which every rung has a probability, shape (n_tags,), bool."""
-    return np.all([~np.isnan(rung.proba.base) for rung in rungs], axis=0)
+    return np.asarray(np.all([~np.isnan(rung.proba.base) for rung in rungs], axis=0))
 
 
 def same_proba(one: PairProba, other: PairProba) -> bool:

@@ -194,10 +194,10 @@ def decision_scores(
         sample_f=defined_mean(f_beta(sample, beta)),
         micro_mcc=float(matthews(total, n_images * n_tags)),
         macro_mcc=defined_mean(matthews(tags, n_images)),
-        hamming_loss=_share(tags.errors.sum(), n_images * n_tags),
-        subset_accuracy=_share((images.errors == 0).sum(), n_images),
-        tags_per_image=_share(total.decided, n_images),
-        true_tags_per_image=_share(total.true, n_images),
+        hamming_loss=_share(int(tags.errors.sum()), n_images * n_tags),
+        subset_accuracy=_share(int((images.errors == 0).sum()), n_images),
+        tags_per_image=_share(int(total.decided), n_images),
+        true_tags_per_image=_share(int(total.true), n_images),
         n_macro_tags=len(macro.true),
         n_macro_precision_tags=int((macro.decided > 0).sum()),
         n_sample_images=len(sample.true),
@@ -222,7 +222,9 @@ def _share(part: float, whole: float) -> float:
 
 def _ratio(part: NDArray[np.number], whole: NDArray[np.number]) -> NDArray[np.float64]:
     part, whole = np.asarray(part, float), np.asarray(whole, float)
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    result: NDArray[np.float64] = np.full(whole.shape, np.nan)
+    np.divide(part, whole, out=result, where=whole > 0)
+    return result
 
 
 def _column_counts(matrix: sparse.csr_array, n_tags: int) -> NDArray[np.int64]:
@@ -230,4 +232,4 @@ def _column_counts(matrix: sparse.csr_array, n_tags: int) -> NDArray[np.int64]:
 
 
 def _row_counts(matrix: sparse.csr_array) -> NDArray[np.int64]:
-    return np.diff(matrix.indptr).astype(np.int64)
+    return np.asarray(np.diff(matrix.indptr), np.int64)

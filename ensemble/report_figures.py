@@ -57,7 +57,13 @@ def reliability_picture(series: Sequence[tuple[str, str, Bins]]) -> Markup:
     Both axes are on the logit scale: the pairs that matter lie near 0 and near 1.
     """
     ticks = (0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99)
-    x, y = (lambda p: _LEFT + _logit_share(p) * _PLOT_WIDTH), (lambda p: _y(_logit_share(p)))
+
+    def x(proba: float) -> float:
+        return _LEFT + _logit_share(proba) * _PLOT_WIDTH
+
+    def y(proba: float) -> float:
+        return _y(_logit_share(proba))
+
     parts = _frame("Mean probability", "Share that is true")
     for tick in ticks:
         parts += [_x_tick(x(tick), f"{tick:g}"), _y_tick(y(tick), f"{tick:g}")]

@@ -54,15 +54,12 @@ class RankedPositives:
         if not len(self.of):
             return result
         everything = np.vstack([weights, weights.sum(0, keepdims=True, dtype=np.float32)])
-        hit = (self.hits @ weights).astype(np.float64)
         begins = np.flatnonzero(np.diff(self.of, prepend=-1))
-        found = _running(hit, begins)
-        met = _running((self.passed @ everything).astype(np.float64), begins)
-        gained = np.divide(hit * found, met, out=np.zeros_like(hit), where=hit > 0)
-        positives = np.add.reduceat(hit, begins)
-        with_weight = np.full_like(positives, np.nan)
-        np.divide(np.add.reduceat(gained, begins), positives, out=with_weight, where=positives > 0)
-        result[self.of[begins]] = with_weight
+        hits = np.ascontiguousarray((self.hits @ weights).T)
+        passed = np.ascontiguousarray((self.passed @ everything).T)
+        # One weighting after the other: what is summed up then stays in the processor's cache.
+        for number, (hit, met) in enumerate(zip(hits, passed, strict=True)):
+            result[self.of[begins], number] = _areas(hit, met, begins)
         return result
 
 
@@ -154,16 +151,29 @@ def _values_at(proba: PairProba, labels: sparse.csr_array) -> NDArray[np.float32
     wanted = row * np.int64(pairs.n_tags) + labels.indices
     keys = pairs.image.astype(np.int64) * pairs.n_tags + pairs.tag
     if not len(keys):
-        return proba.base[labels.indices]
+        return np.asarray(proba.base[labels.indices])
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[at] == wanted, proba.proba[at], proba.base[labels.indices])
+    value = np.where(keys[at] == wanted, proba.proba[at], proba.base[labels.indices])
+    return np.asarray(value)
 
 
-def _running(values: NDArray[np.float64], begins: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return sums from each beginning on, down the first axis."""
-    total = np.cumsum(values, axis=0)
-    before = total[begins] - values[begins]
-    total -= np.repeat(before, np.diff(np.append(begins, len(values))), axis=0)
+def _areas(
+    hit: NDArray[np.float32], met: NDArray[np.float32], begins: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Return each tag's average precision from positives and pairs met at each step."""
+    gained = _running(hit, begins) * hit
+    np.divide(gained, _running(met, begins), out=gained, where=hit > 0)
+    positives = np.add.reduceat(hit, begins, dtype=np.float64)
+    total = np.add.reduceat(gained, begins)
+    return np.divide(total, positives, out=np.full_like(total, np.nan), where=positives > 0)
+
+
+def _running(values: NDArray[np.float32], begins: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return sums from each beginning on."""
+    total = np.cumsum(values, dtype=np.float64)
+    if len(begins) > 1:
+        before = total[begins] - values[begins]
+        total -= np.repeat(before, np.diff(np.append(begins, len(values))))
     return total
 
 

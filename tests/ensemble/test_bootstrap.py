@@ -1,0 +1,160 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.metrics import average_precision_score, f1_score
+
+from tagstack.configs.errors import TagstackError
+from tagstack.ensemble.bootstrap import (
+    Evaluator,
+    Scope,
+    difference,
+    interval,
+    only_tags,
+    resampled_weights,
+    verdict,
+)
+
+
+def all_weights(groups: Any, **options: Any) -> Any:
+    return np.hstack(list(resampled_weights(np.asarray(groups), **options)))
+
+
+def test_the_first_column_is_the_sample_and_groups_stay_together() -> None:
+    groups = np.array([7, 3, 3, 7, 1, 9, 9, 9])
+    weights = all_weights(groups, resamples=50, seed=0)
+    assert weights.shape == (8, 51)
+    assert (weights[:, 0] == 1).all()
+    for group in np.unique(groups):
+        members = weights[groups == group]
+        assert (members == members[0]).all()
+    drawn = [weights[groups == group][0] for group in np.unique(groups)]
+    assert (np.sum(drawn, axis=0) == 4).all()
+
+
+def test_a_longer_run_begins_like_a_shorter_one() -> None:
+    groups = np.arange(30)
+    short, long = (all_weights(groups, resamples=n, seed=3) for n in (20, 100))
+    assert np.array_equal(long[:, :21], short)
+    assert not np.array_equal(all_weights(groups, resamples=20, seed=4), short)
+
+
+def test_no_image_is_refused() -> None:
+    with pytest.raises(TagstackError, match="The comparison has 0 images"):
+        all_weights(np.zeros(0, int), resamples=100, seed=0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_scores_equal_scikit_learn_on_repeated_rows(
+    make_proba: Callable[..., Any], seed: int
+) -> None:
+    proba, labels = make_proba(seed=seed, n_images=60)
+    rng = np.random.default_rng(seed)
+    decided = rng.random(labels.shape) < 0.4
+    chosen = np.array([True, False, True, True, False, True])
+    scopes = (
+        Scope(key="all", kind="vocabulary", title="", tags=np.ones(6, bool), whole=True),
+        Scope(key="some", kind="vocabulary", title="", tags=chosen, whole=True),
+    )
+    evaluator = Evaluator(
+        proba, sparse.csr_array(decided), sparse.csr_array(labels), scopes, beta=1.0
+    )
+    weights = rng.integers(0, 3, size=(60, 1)).astype(np.float32)
+    found = evaluator.evaluate(weights).scores
+    rows = np.repeat(np.arange(60), weights[:, 0].astype(int))
+    dense = proba.dense()[rows]
+    for scope in scopes:
+        true, ours = labels[rows][:, scope.tags], decided[rows][:, scope.tags]
+        ap = [
+            average_precision_score(t, p)
+            for t, p in zip(true.T, dense[:, scope.tags].T, strict=True)
+            if t.any()
+        ]
+        kept = true.any(0)
+        expected = {
+            "micro_f": f1_score(true.ravel(), ours.ravel()),
+            "macro_f": f1_score(true[:, kept], ours[:, kept], average="macro", zero_division=0),
+            "sample_f": f1_score(
+                true[true.any(1)], ours[true.any(1)], average="samples", zero_division=0
+            ),
+            "macro_ap": np.mean(ap),
+            "micro_ap": average_precision_score(true.ravel(), dense[:, scope.tags].ravel()),
+        }
+        for name, value in expected.items():
+            assert found[scope.key, name][0] == pytest.approx(value), (scope.key, name)
+
+
+def test_only_tags_keeps_the_probabilities(make_proba: Callable[..., Any]) -> None:
+    proba, _ = make_proba(seed=5)
+    tags = np.array([False, True, True, False, True, False])
+    assert np.array_equal(only_tags(proba, tags).dense(), proba.dense()[:, tags])
+
+
+def test_intervals_are_centred_on_the_value() -> None:
+    samples = np.concatenate([[0.5], np.linspace(0.6, 0.8, 1001)])
+    found = interval(samples, 0.9)
+    assert found.value == 0.5
+    assert (found.low, found.high) == pytest.approx((0.41, 0.59))
+
+
+def test_what_two_rungs_share_cancels() -> None:
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=1001)
+    found = difference(shared + 0.01, shared, 0.95)
+    assert (found.low, found.high) == pytest.approx((0.01, 0.01))
+    assert found.verdict == "better"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (0.1, 0.2, "better"),
+        (-0.2, -0.1, "worse"),
+        (-0.1, 0.1, "no significant difference"),
+        (0.0, 0.1, "no significant difference"),
+        (np.nan, np.nan, "undefined"),
+    ],
+)
+def test_verdicts(low: float, high: float, word: str) -> None:
+    assert verdict(low, high) == word
+
+
+def test_an_undefined_score_has_no_interval() -> None:
+    found = interval(np.full(11, np.nan), 0.95)
+    assert np.isnan([found.value, found.low, found.high]).all()
+
+
+def test_the_interval_of_a_difference_holds_the_truth_about_as_often_as_it_says(
+    make_rung: Callable[..., Any],
+) -> None:
+    rng = np.random.default_rng(0)
+    prior = np.geomspace(0.02, 0.3, 10)
+    scope = (Scope(key="all", kind="vocabulary", title="", tags=np.ones(10, bool)),)
+
+    def draw(n_images: int, resamples: int) -> Any:
+        labels = rng.random((n_images, 10)) < prior
+        signal = np.where(labels, 1.5, -1.5)
+        samples = []
+        noise = rng.normal(size=(2, n_images, 10)) * np.array([1.2, 1.5])[:, None, None]
+        evaluators = []
+        for one in noise:
+            rung = make_rung("any", 1 / (1 + np.exp(-signal - one)))
+            truth = sparse.csr_array(labels)
+            evaluators.append(Evaluator(rung.proba, rung.decided, truth, scope, 1.0))
+        weights = all_weights(
+            np.arange(n_images), resamples=resamples, seed=int(rng.integers(10**9))
+        )
+        for evaluator in evaluators:
+            samples.append(evaluator.evaluate(weights).scores["all", "macro_f"])
+        return samples
+
+    ours, theirs = draw(100_000, 1)
+    truth = ours[0] - theirs[0]
+    held = 0
+    for _ in range(100):
+        ours, theirs = draw(400, 150)
+        found = difference(ours, theirs, 0.95)
+        held += found.low <= truth <= found.high
+    assert 87 <= held  # 95 expected; fewer than 87 of 100 happens once in about 1,500 such runs

@@ -1,0 +1,231 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.metrics import f1_score
+
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import load_settings
+from tagstack.ensemble.bootstrap import UNDECIDED
+from tagstack.ensemble.comparison import Comparison, compare
+
+VOCABULARY = Vocabulary(("a", "b", "c", "d"), ("general",) * 4)
+
+
+@pytest.fixture
+def comparison(make_comparison: Callable[..., Comparison]) -> Comparison:
+    return make_comparison()
+
+
+def quick(rungs: list[Any], labels: Any, **changes: Any) -> Comparison:
+    options: dict[str, Any] = {
+        "reference": rungs[0].name,
+        "settings": load_settings().compare.model_copy(update={"resamples": 100}),
+        "seed": 0,
+        "images": [f"{i}.png" for i in range(len(labels))],
+        **changes,
+    }
+    groups = options.pop("groups", np.arange(len(labels)))
+    return compare(rungs, sparse.csr_array(labels), VOCABULARY, groups, **options)
+
+
+def test_every_rung_is_paired_with_the_reference(comparison: Comparison) -> None:
+    ours = comparison.rung("stack + decoder").scores["all"]["macro_f"].value
+    for rung in comparison.rungs:
+        found = rung.differences["all"]["macro_f"]
+        assert found.value == pytest.approx(ours - rung.scores["all"]["macro_f"].value)
+        assert found.low <= found.value <= found.high
+    own = comparison.rung("stack + decoder").differences["all"]["macro_f"]
+    assert (own.value, own.low, own.high) == (0, 0, 0)
+    assert own.verdict == "no significant difference"
+
+
+def test_rival_has_other_probabilities_and_singles_are_recognised(comparison: Comparison) -> None:
+    assert comparison.rival in ("single:first", "first @ published", "single:second")
+    assert comparison.best_single == comparison.rival
+    assert comparison.rung("stack").same_proba
+    assert not comparison.rung("single:first").same_proba
+
+
+def test_abstaining_tags_are_not_tagged_and_the_shared_vocabulary_stands_beside(
+    comparison: Comparison,
+) -> None:
+    second = comparison.rung("single:second")
+    assert second.votes_on == 11
+    assert comparison.n_shared_tags == 11
+    assert set(comparison.scopes) == {"all", "supported", "shared"}
+    whole, shared = (second.scores[key]["macro_f"].value for key in ("all", "shared"))
+    assert whole < shared  # the unknown tag counts as never decided
+    assert second.decisions.macro_f == pytest.approx(whole)
+
+
+def test_tag_table_agrees_with_scikit_learn(make_rung: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.random((200, 4)) < 0.3
+    ours = np.clip(labels * 0.6 + rng.random((200, 4)) * 0.5, 0, 1)
+    theirs = rng.random((200, 4))
+    found = quick([make_rung("ours", ours), make_rung("theirs", theirs)], labels).tags
+    assert found.f == pytest.approx(f1_score(labels, ours >= 0.5, average=None))
+    assert found.rival_f == pytest.approx(f1_score(labels, theirs >= 0.5, average=None))
+    assert found.difference == pytest.approx(found.f - found.rival_f, abs=1e-6)
+    assert (found.difference_low < found.difference).all()
+    assert (found.difference_high > found.difference).all()
+    assert set(found.verdict) == {"better"}
+
+
+def test_labels_shuffled_between_images_leave_nothing_to_win(
+    make_rung: Callable[..., Any],
+) -> None:
+    rng = np.random.default_rng(2)
+    labels = rng.random((200, 4)) < 0.3
+    signal = np.where(labels, 1.0, -1.0)
+    ours, theirs = (1 / (1 + np.exp(-signal - rng.normal(size=(200, 4)) * s)) for s in (0.6, 1.8))
+    rungs = [make_rung("ours", ours), make_rung("theirs", theirs)]
+    real = quick(rungs, labels).rungs[1].differences["all"]
+    assert real["macro_ap"].verdict == "better"
+    called = 0
+    for _ in range(30):
+        found = quick(rungs, labels[rng.permutation(200)])
+        called += found.rungs[1].differences["all"]["macro_ap"].verdict != UNDECIDED
+    assert called <= 6  # 1.5 of 30 are expected by chance
+
+
+def test_order_of_images_does_not_matter(make_rung: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.random((150, 4)) < 0.3
+    probas = [np.clip(labels + rng.normal(size=(150, 4)) * s, 0, 1) for s in (0.4, 0.9)]
+    groups = rng.integers(0, 60, 150)
+    order = rng.permutation(150)
+    names = [f"{i}.png" for i in range(150)]
+    one = quick(
+        [make_rung(n, p) for n, p in zip("ab", probas, strict=True)],
+        labels,
+        groups=groups,
+        images=names,
+    )
+    two = quick(
+        [make_rung(n, p[order]) for n, p in zip("ab", probas, strict=True)],
+        labels[order],
+        groups=groups[order],
+        images=[names[i] for i in order],
+    )
+    for scope, scores in one.rungs[1].differences.items():
+        for name, found in scores.items():
+            again = two.rungs[1].differences[scope][name]
+            assert (found.low, found.high) == pytest.approx((again.low, again.high))
+    assert one.worst == two.worst
+
+
+def test_the_same_input_gives_the_same_result(make_comparison: Callable[..., Comparison]) -> None:
+    assert repr(make_comparison()) == repr(make_comparison())
+
+
+def test_larger_groups_widen_the_interval(make_rung: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(4)
+    labels = np.repeat(rng.random((40, 4)) < 0.3, 10, axis=0)
+    noise = np.repeat(rng.normal(size=(40, 4)), 10, axis=0)
+    rungs = [make_rung("ours", labels * 0.9), make_rung("theirs", np.clip(labels + noise, 0, 1))]
+    widths = []
+    for groups in (np.arange(400), np.arange(400) // 10):
+        found = quick(rungs, labels, groups=groups).rungs[1].differences["all"]["micro_f"]
+        widths.append(found.high - found.low)
+    assert widths[1] > 2 * widths[0]
+
+
+def test_slices_bands_and_categories_are_compared(comparison: Comparison) -> None:
+    kinds = {part.kind for part in comparison.parts}
+    assert kinds == {"category", "frequency", "rating"}
+    ratings = [part for part in comparison.parts if part.kind == "rating"]
+    assert [(part.title, part.n_images) for part in ratings] == [("g", 80), ("s", 40)]
+    assert set(ratings[0].differences) == {"micro_f", "macro_f", "macro_ap", "sample_f", "micro_ap"}
+
+
+def test_rare_values_of_a_column_are_pooled(make_comparison: Callable[..., Comparison]) -> None:
+    values = [str(i) if i < 30 else "common" for i in range(120)]
+    settings = load_settings().compare.model_copy(update={"resamples": 100, "max_slice_values": 3})
+    found = make_comparison(slices={"title": values}, settings=settings)
+    titles = [part.title for part in found.parts if part.kind == "title"]
+    assert titles == ["0", "common", "other values"]
+
+
+def test_decoder_changes_are_counted_right_and_wrong(make_rung: Callable[..., Any]) -> None:
+    labels = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]], bool)
+    proba = np.array([[0.9, 0.8, 0, 0], [0.9, 0.6, 0, 0], [0, 0, 0.4, 0]])
+    plain = make_rung("plain", proba)
+    after = np.array([[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 1]], bool)
+    decoded = type(plain)(**{**vars(plain), "name": "decoded", "decided": sparse.csr_array(after)})
+    found = quick([plain, decoded], labels, reference="decoded").changes
+    assert found is not None
+    counts = (found.removed_right, found.removed_wrong, found.added_right, found.added_wrong)
+    assert counts == (1, 1, 1, 1)
+    assert found.images_changed == 3
+
+
+def test_confusion_counts_none_and_several(make_rung: Callable[..., Any]) -> None:
+    labels = np.array([[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]], bool)
+    ours = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]], float)
+    found = quick([make_rung("ours", ours)], labels, exclusive_groups={"g": (0, 1, 2)})
+    (confusion,) = found.confusions
+    assert confusion.names == ("a", "b", "c", "other tags", "none", "several")
+    expected = np.zeros((6, 6), int)
+    expected[0, 0] = expected[0, 5] = expected[4, 1] = expected[1, 4] = 1
+    assert np.array_equal(confusion.counts, expected)
+
+
+def test_worst_images_name_what_is_wrong_and_missed(make_rung: Callable[..., Any]) -> None:
+    labels = np.array([[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]], bool)
+    ours = np.array([[0.9, 0, 0, 0], [0.8, 0.2, 0.7, 0.9], [0, 0, 0, 0.4]])
+    first, second = quick([make_rung("ours", ours)], labels).worst
+    assert first.image == "1.png"
+    assert [(item.tag, round(item.proba, 2)) for item in first.wrong] == [("d", 0.9), ("a", 0.8)]
+    assert [(item.tag, round(item.proba, 2)) for item in first.missed] == [("b", 0.2)]
+    assert [item.tag for item in first.right] == ["c"]
+    assert second.image == "2.png"
+
+
+def test_tags_without_positives_are_counted_and_left_out(make_rung: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(5)
+    labels = rng.random((50, 4)) < 0.4
+    labels[:, 3] = False
+    found = quick([make_rung("ours", labels * 0.9), make_rung("bad", 1 - labels * 0.9)], labels)
+    assert found.n_tags_without_positives == 1
+    assert found.rung("ours").scores["all"]["macro_f"].value == 1.0
+    assert np.isnan(found.tags.ap[3])
+
+
+def test_one_rung_alone_has_no_rival(make_rung: Callable[..., Any]) -> None:
+    labels = np.eye(4, dtype=bool)
+    found = quick([make_rung("ours", labels * 0.9)], labels)
+    assert (found.rival, found.best_single) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reference": "nobody"}, "The reference 'nobody' is no rung"),
+        ({"images": ["0.png"]}, r"labels must have shape \(n_images, n_tags\) = \(1, 4\)"),
+        ({"groups": np.zeros(3, int)}, "one group per image, 4, got 3"),
+        ({"slices": {"year": ["1"]}}, "Column 'year' must have one value per image, 4, got 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    make_rung: Callable[..., Any], change: dict[str, Any], message: str
+) -> None:
+    labels = np.eye(4, dtype=bool)
+    with pytest.raises(TagstackError, match=message):
+        quick([make_rung("ours", labels * 0.9)], labels, **change)
+
+
+def test_two_rungs_of_one_name_are_refused(make_rung: Callable[..., Any]) -> None:
+    labels = np.eye(4, dtype=bool)
+    with pytest.raises(TagstackError, match=r"Rungs share a name: \['ours'\]"):
+        quick([make_rung("ours", labels * 0.9)] * 2, labels)
+
+
+def test_bands_that_do_not_ascend_are_refused() -> None:
+    values = load_settings().compare.model_dump() | {"frequency_bands": (1, 5, 5)}
+    with pytest.raises(ValueError, match="frequency_bands must ascend from 1 or more"):
+        type(load_settings().compare).model_validate(values)

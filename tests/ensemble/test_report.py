@@ -1,0 +1,257 @@
+import base64
+import csv
+import dataclasses
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tagstack.configs.settings import load_settings
+from tagstack.ensemble.comparison import Comparison
+from tagstack.ensemble.report import ReportExtra, ReportPaths, page, write_report
+from tagstack.ensemble.report_figures import axis_over
+from tagstack.ensemble.report_text import cell
+from tagstack.ensemble.report_words import headline, signed
+
+HOSTILE = ("<o>_<o>", ";d", "</script>", "<img src=x onerror=alert(1)>", "a|b", "&amp;", "'\"`")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def write(comparison: Comparison, out: Path, **options: Any) -> ReportPaths:
+    return write_report(
+        comparison, out, pictures=options.pop("pictures", lambda _: None), **options
+    )
+
+
+class _Page(HTMLParser):
+    """Collects what a browser would load or run, and the ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.scripts = 0
+        self.handlers: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag == "script"
+        for name, value in attrs:
+            if name in ("src", "href", "srcset", "data", "action"):
+                self.loaded.append(value or "")
+            if name.startswith("on"):
+                self.handlers.append(name)
+            if name == "id":
+                self.ids.append(value or "")
+
+
+def test_files_are_written_and_agree(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    comparison = make_comparison()
+    paths = write(comparison, tmp_path, extra=ReportExtra(provenance={"bundle": "abc"}))
+    metrics = json.loads(paths.metrics.read_text("utf-8"))
+    assert metrics["provenance"] == {"bundle": "abc"}
+    rung = metrics["rungs"][-1]
+    ours = comparison.rungs[-1].scores["all"]["macro_f"]
+    assert rung["scores"]["all"]["macro_f"]["value"] == ours.value
+    assert metrics["rungs"][0]["contradictions"] is None  # NaN is null
+    rows = list(csv.DictReader(io.StringIO(paths.tags.read_text("utf-8"))))
+    assert [row["tag"] for row in rows] == list(comparison.tags.tag)
+    assert float(rows[0]["f"]) == pytest.approx(comparison.tags.f[0], rel=1e-5)
+    text = paths.markdown.read_text("utf-8")
+    assert f"| Stack + decoder | {ours.value:.3f} |" in text
+    assert "bundle: abc" in text
+
+
+def test_the_page_is_one_file_that_loads_nothing(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    text = write(make_comparison(), tmp_path).html.read_text("utf-8")
+    found = _Page()
+    found.feed(text)
+    assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in found.loaded)
+    assert found.scripts == 2
+    assert len(found.ids) == len(set(found.ids))
+    assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", text)
+
+
+def test_the_same_comparison_gives_the_same_bytes(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    one, two = (write(make_comparison(), tmp_path / name) for name in ("one", "two"))
+    for first, second in zip(vars(one).values(), vars(two).values(), strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_tags_and_file_names_cannot_become_markup(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    images = tuple(f"{i}</script><script>alert({i})</script>.png" for i in range(120))
+    comparison = make_comparison(tags=HOSTILE, images=images, exclusive_groups={"<b>": (0, 1, 2)})
+    extra = ReportExtra(title="<i>t</i>", provenance={"<k>": "</script>"}, notices=("<u>n",))
+    paths = write(comparison, tmp_path, extra=extra)
+    text = paths.html.read_text("utf-8")
+    found = _Page()
+    found.feed(text)
+    assert found.scripts == 2
+    assert found.handlers == []
+    for markup in ("<o>", "<img src=x", "<script>alert", "<i>t", "<k>", "<u>n", '<b>"'):
+        assert markup not in text
+    data = re.search(r'id="data">(.*?)</script>', text, re.DOTALL)
+    assert data is not None
+    assert json.loads(data[1])["tag"] == list(HOSTILE)
+    rows = list(csv.reader(io.StringIO(paths.tags.read_text("utf-8"))))
+    assert [row[0] for row in rows[1:]] == list(HOSTILE)
+
+
+def test_names_that_are_no_utf8_can_be_written(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    images = tuple(f"{i:03d}\udcff.png" for i in range(120))
+    paths = write(make_comparison(images=images), tmp_path)
+    assert "\ufffd.png" in paths.html.read_text("utf-8")
+    assert "\ufffd.png" in paths.metrics.read_text("utf-8")
+
+
+def test_worst_images_carry_their_pictures(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    picture = tmp_path / "wide.png"
+    Image.new("RGBA", (640, 320), (200, 30, 30, 128)).save(picture)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    comparison = make_comparison()
+    worst = [image.image for image in comparison.worst]
+    files = {worst[0]: picture, worst[1]: broken, worst[2]: tmp_path / "gone.png"}
+    text = write(comparison, tmp_path / "out", pictures=files.get).html.read_text("utf-8")
+    uris = re.findall(r"data:image/jpeg;base64,([^\"]+)", text)
+    assert len(uris) == 1
+    assert text.count("no picture") >= len(worst) - 1
+    small = Image.open(io.BytesIO(base64.b64decode(uris[0])))
+    assert small.size == (160, 80)
+
+
+@pytest.mark.parametrize(("kept", "rival"), [((2,), ""), ((2, 3), "single:second"), ((3, 4), "")])
+def test_a_short_ladder_still_gives_a_page(
+    make_comparison: Callable[..., Comparison], kept: tuple[int, ...], rival: str
+) -> None:
+    full = make_comparison()
+    rungs = tuple(full.rungs[at] for at in kept)
+    nothing: dict[str, Any] = {"best_single": "", "changes": None, "worst": (), "confusions": ()}
+    short = dataclasses.replace(full, rungs=rungs, reference=rungs[-1].name, rival=rival, **nothing)
+    text = page(short, pictures=lambda _: None, extra=ReportExtra())
+    assert rungs[-1].title in text
+    assert ("nothing to compare it with" in text) == (rival == "")
+
+
+def test_headline_says_who_won(make_comparison: Callable[..., Comparison]) -> None:
+    comparison = make_comparison()
+    found = comparison.rung(comparison.best_single).differences["all"]["macro_f"].verdict
+    expected = {
+        "better": "Stack + decoder tags better than the best single tagger.",
+        "worse": "Stack + decoder tags worse than the best single tagger.",
+        "no significant difference": (
+            "No significant difference between Stack + decoder and the best single tagger."
+        ),
+    }
+    assert headline(comparison) == expected[found]
+
+
+def test_numbers_in_words() -> None:
+    assert [signed(v) for v in (0.0123, -0.0123, -0.0001)] == ["+0.012", "\u22120.012", "0.000"]
+    assert signed(float("nan")) == "\u2013"
+    assert cell("a|b <o>_<o>\n") == r"a\|b \<o\>\_\<o\>"
+
+
+def test_axes_cover_their_values_with_round_ticks() -> None:
+    axis = axis_over([0.31, 0.58, float("nan")])
+    assert 0 < axis.percent(0.31) < axis.percent(0.58) < 100
+    assert 3 <= len(axis.ticks) <= 8
+    assert all(tick == pytest.approx(round(tick, 2)) for tick in axis.ticks)
+    assert axis_over([]).percent(0.5) == pytest.approx(50, abs=0.1)
+
+
+def dump(target: str, profile: Path) -> str:
+    """Return the page's DOM after its script ran; console messages of any kind fail the test."""
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+        "--disable-background-networking --disable-component-update --disable-sync "
+        "--enable-logging=stderr --virtual-time-budget=3000 --window-size=1280,1200"
+    )
+    done = subprocess.run(
+        [str(CHROMIUM), *flags.split(), f"--user-data-dir={profile}", "--dump-dom", target],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert console == []
+    return done.stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium to open the report in")
+def test_a_browser_shows_searches_and_sorts_the_table(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    html = write(make_comparison(), tmp_path / "out").html
+    shown = dump(f"{html.as_uri()}", tmp_path / "one")
+    assert 'data-ready="true"' in shown
+    assert "data-error=" not in shown
+    assert "12 of 12 tags" in shown
+    assert len(re.findall(r'aria-rowindex="\d+" aria-selected="', shown)) == 12
+    searched = dump(f"{html.as_uri()}#q=TAG_00+3&theme=dark&metric=micro_ap", tmp_path / "two")
+    assert "1 of 12 tags" in searched
+    assert re.search(r'role="row"[^>]*aria-selected[^>]*>.*?tag_003', searched, re.DOTALL)
+    assert 'data-theme="dark"' in searched
+    assert re.search(r'data-metric="micro_ap" aria-pressed="true"', searched)
+    ordered = dump(f"{html.as_uri()}#sort=f&dir=asc", tmp_path / "three")
+    f = [
+        float(v)
+        for v in re.findall(
+            r'aria-rowindex.*?(?:<div role="cell"[^>]*>[^<]*</div>){6}'
+            r'<div role="cell">([\d.]+)</div>',
+            ordered,
+        )
+    ]
+    assert len(f) == 12
+    assert f == sorted(f)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium to open the report in")
+def test_ten_thousand_tags_make_few_rows_and_hostile_tags_stay_text(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    tags = (*HOSTILE, *(f"tag_{j:05d}" for j in range(9993)))
+    images = tuple(f"{i}.png" for i in range(30))
+    settings = load_settings().compare.model_copy(update={"resamples": 100})
+    comparison = make_comparison(
+        tags=tags, images=images, settings=settings, slices={}, violations={}
+    )
+    html = write(comparison, tmp_path / "out").html
+    assert html.stat().st_size < 8_000_000
+    shown = dump(f"{html.as_uri()}#sort=tag&dir=asc", tmp_path / "one")
+    assert "10,000 of 10,000 tags" in shown
+    assert 10 < len(re.findall(r'aria-rowindex="\d+" aria-selected="', shown)) < 60
+    assert "&lt;o&gt;_&lt;o&gt;" in shown
+    assert "data-error=" not in shown
+
+
+def test_undefined_values_do_not_break_the_page(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    comparison = make_comparison()
+    comparison.tags.threshold[:] = np.inf
+    comparison.tags.ap[:] = np.nan
+    text = write(comparison, tmp_path).html.read_text("utf-8")
+    assert "NaN" not in re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+    assert ">nan<" not in text

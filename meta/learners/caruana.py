@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Counts = tuple[int, ...]
 
-_LEAST_GAIN = 1e-6
+_LEAST_GAIN = 1e-5
+_PATIENCE = 5  # picks without a gain after which a path ends
 
 
 class GreedySelection:
@@ -48,15 +49,18 @@ class GreedySelection:
             Which folds may be looked at.
         """
         counts = (0,) * len(self.values)
-        kept, best = (1,) * len(self.values), -np.inf
+        kept, best, in_vain = (1,) * len(self.values), -np.inf, 0
         for _ in range(self.rounds):
             options = [_with_one_more(counts, r) for r in range(len(counts))]
             scores = [self._score(option, folds) for option in options]
             pick = int(np.argmax(scores))
             # A pick that does not help yet is made all the same: each later one weighs less.
             counts = options[pick]
+            in_vain += 1
             if scores[pick] > best + _LEAST_GAIN:
-                kept, best = counts, scores[pick]
+                kept, best, in_vain = counts, scores[pick], 0
+            if in_vain == _PATIENCE:
+                break
         return np.array(kept) / sum(kept)
 
     def _score(self, counts: Counts, folds: NDArray[np.bool_]) -> float:

@@ -45,7 +45,7 @@ class Component:
         Gain of keeping each tag, in log-odds; multiples of 2**-30.
     choices : int
         Mask of the tags that may be kept for their own sake; any other is kept if and only if
-        a kept tag implies it.
+        a kept tag implies it, and has a weight of at most 0.
     above : tuple of int
         For each tag the mask of itself and everything that it implies.
     limits : tuple of Limit

@@ -106,6 +106,8 @@ RECIPES = (
         }),
         loss="asymmetric",
         seed=1001,
+        n_images=14_000,
+        epochs=6,
         learning_rate=3e-3,
         shift=3,
         colour_jitter=0.12,

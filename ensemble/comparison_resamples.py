@@ -241,7 +241,7 @@ def _scope_parts(
             theirs=theirs,
         )
         for scope in scopes
-        if scope.kind != "vocabulary"
+        if scope.kind != "vocabulary" and (scope.tags & has_positive).any()
     ]
 
 

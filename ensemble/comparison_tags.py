@@ -56,10 +56,11 @@ def tag_table(
 
 
 def curves_of(proba: PairProba, labels: sparse.csr_array, n_points: int) -> Curves:
-    """Return every tag's precision-recall curve, at most ``n_points`` points each.
+    """Return every tag's precision-recall curve, thinned for drawing.
 
-    The points lie where a positive is met (elsewhere precision only falls), spread evenly over
-    the positives.
+    At most ``n_points`` points lie where a positive is met, spread evenly over the positives.
+    Between them precision only falls; there a point follows wherever the number of images met
+    has doubled.
 
     Parameters
     ----------
@@ -73,9 +74,11 @@ def curves_of(proba: PairProba, labels: sparse.csr_array, n_points: int) -> Curv
     begins = np.flatnonzero(np.diff(tag, prepend=-1))
     found = _running(blocks.true[order], begins, len(tag))
     met = _running(blocks.weight[order], begins, len(tag))
-    steps = np.flatnonzero(blocks.true[order] > 0)
-    kept = steps[_thinned(tag[steps], n_points)]
     positives = np.bincount(blocks.tag, blocks.true, minlength=proba.pairs.n_tags)
+    steps = np.flatnonzero(blocks.true[order] > 0)
+    doubled = np.diff(np.floor(np.log2(met)), prepend=-1) != 0
+    between = np.flatnonzero(doubled & (positives[tag] > 0))
+    kept = np.union1d(steps[_thinned(tag[steps], n_points)], between)
     indptr = np.searchsorted(tag[kept], np.arange(proba.pairs.n_tags + 1))
     return Curves(
         indptr=indptr.astype(np.int64),
@@ -91,8 +94,8 @@ def _thinned(tag: NDArray[np.int64], n_points: int) -> NDArray[np.intp]:
     number = np.arange(len(tag)) - np.repeat(np.cumsum(counts) - counts, counts)
     size = np.repeat(counts, counts)
     # A row is kept when it is the first to reach one of n_points evenly spaced places.
-    place = np.ceil(number * (n_points - 1) / np.maximum(size - 1, 1)).astype(np.int64)
-    before = np.ceil((number - 1) * (n_points - 1) / np.maximum(size - 1, 1)).astype(np.int64)
+    place = np.floor(number * (n_points - 1) / np.maximum(size - 1, 1)).astype(np.int64)
+    before = np.floor((number - 1) * (n_points - 1) / np.maximum(size - 1, 1)).astype(np.int64)
     return np.flatnonzero((size <= n_points) | (number == 0) | (place != before))
 
 

@@ -33,7 +33,7 @@ class ReportExtra:
     notices : tuple of str
         What could not be used, a line each.
     trials : tuple of float
-        Value of each tuning trial in order, NaN for one without a value; empty to leave out.
+        Value of each tuning trial in order, higher is better, NaN for one without a value.
     """
 
     title: str = "Comparison"

@@ -97,6 +97,27 @@ def frequency_picture(table: TagTable, f_name: str) -> Markup:
     return _picture(label, parts)
 
 
+def trials_picture(trials: Sequence[float]) -> Markup:
+    """Return the value of each tuning trial and the best so far; higher is better."""
+    axis = axis_over(trials)
+    last = max(len(trials) - 1, 1)
+    parts = _frame("Trial", "Value")
+    for tick in axis.ticks:
+        parts.append(_y_tick(_y(axis.percent(tick) / 100), f"{tick:g}"))
+    for number in sorted({0, last // 2, last}):
+        parts.append(_x_tick(_LEFT + number / last * _PLOT_WIDTH, str(number)))
+    points = [
+        (_LEFT + number / last * _PLOT_WIDTH, value)
+        for number, value in enumerate(trials)
+        if math.isfinite(value)
+    ]
+    best = np.maximum.accumulate([value for _, value in points])
+    line = [(x, _y(axis.percent(top) / 100)) for (x, _), top in zip(points, best, strict=True)]
+    dots = "".join(f"M{x:.1f} {_y(axis.percent(value) / 100):.1f}h0" for x, value in points)
+    parts += [_line("ours", line), Markup('<path class="dots even" d="{}"/>').format(dots)]
+    return _picture("Value of each tuning trial and the best so far", parts)
+
+
 def _round_step(raw: float) -> float:
     power: float = 10 ** math.floor(math.log10(raw))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)

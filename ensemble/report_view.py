@@ -14,6 +14,7 @@ from tagstack.ensemble.report_figures import (
     axis_of,
     frequency_picture,
     reliability_picture,
+    trials_picture,
 )
 from tagstack.ensemble.report_pictures import thumbnail
 from tagstack.ensemble.report_words import (
@@ -201,6 +202,11 @@ def reliability_figure(comparison: Comparison) -> Markup:
 def frequency_figure(comparison: Comparison) -> Markup:
     """Return the picture of F-beta against the number of positives."""
     return frequency_picture(comparison.tags, f_name(comparison.beta))
+
+
+def trials_figure(trials: tuple[float, ...]) -> Markup:
+    """Return the picture of the tuning trials."""
+    return trials_picture(trials)
 
 
 def worst_cards(

@@ -64,7 +64,9 @@ def signed(value: float, digits: int = 3) -> str:
 
 
 def between(difference: Difference, digits: int = 3) -> str:
-    """Return an interval of a difference in words."""
+    """Return an interval of a difference in words; nothing where it is undefined."""
+    if math.isnan(difference.low):
+        return ""
     return f"{signed(difference.low, digits)} to {signed(difference.high, digits)}"
 
 

@@ -229,3 +229,22 @@ def test_bands_that_do_not_ascend_are_refused() -> None:
     values = load_settings().compare.model_dump() | {"frequency_bands": (1, 5, 5)}
     with pytest.raises(ValueError, match="frequency_bands must ascend from 1 or more"):
         type(load_settings().compare).model_validate(values)
+
+
+def test_curves_hold_points_of_the_full_curve(make_rung: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(6)
+    labels = rng.random((500, 4)) < np.array([0.5, 0.2, 0.02, 0.0])
+    proba = 1 / (1 + np.exp(-np.where(labels, 1, -1) - rng.normal(size=(500, 4))))
+    found = quick([make_rung("ours", proba.astype(np.float32))], labels).curves
+    assert found.indptr[4] == found.indptr[3]  # no positive, no curve
+    for tag in range(3):
+        points = slice(found.indptr[tag], found.indptr[tag + 1])
+        assert 10 <= points.stop - points.start <= 40 + 10
+        assert (np.diff(found.recall[points]) >= 0).all()
+        for recall, precision, cut in zip(
+            found.recall[points], found.precision[points], found.proba[points], strict=True
+        ):
+            kept = proba[:, tag].astype(np.float32) >= np.float32(cut)
+            assert recall == pytest.approx(labels[kept, tag].sum() / labels[:, tag].sum())
+            assert precision == pytest.approx(labels[kept, tag].mean())
+        assert found.recall[points][-1] == 1

@@ -153,6 +153,21 @@ def test_a_short_ladder_still_gives_a_page(
     assert ("nothing to compare it with" in text) == (rival == "")
 
 
+def test_tuning_trials_are_drawn_with_the_best_so_far(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    extra = ReportExtra(trials=(0.5, float("nan"), 0.4, 0.6))
+    text = write(make_comparison(), tmp_path, extra=extra).html.read_text("utf-8")
+    figure = text[text.index("Value of each tuning trial") :]
+    dots = re.search(r'class="dots even" d="([^"]*)"', figure)
+    line = re.search(r'class="line ours" d="([^"]*)"', figure)
+    assert dots is not None
+    assert line is not None
+    assert dots[1].count("M") == 3
+    heights = [float(point.split(" ")[1]) for point in line[1][1:].split("L")]
+    assert heights[0] == heights[1] > heights[2]  # up is smaller
+
+
 def test_headline_says_who_won(make_comparison: Callable[..., Comparison]) -> None:
     comparison = make_comparison()
     found = comparison.rung(comparison.best_single).differences["all"]["macro_f"].verdict

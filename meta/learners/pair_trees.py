@@ -15,6 +15,7 @@ from tagstack.configs.stack import LightgbmSettings
 from tagstack.meta.features import PairTable
 
 _FILE = "lightgbm.txt"
+_DECIMALS = 6  # of a logit; a millionth changes no decision
 
 
 class PairTrees:
@@ -50,7 +51,8 @@ class PairTrees:
         if not len(table.pairs):
             return np.zeros(0)
         correction = self.booster_.predict(table.values, raw_score=True, num_threads=self.threads)
-        return table.logit + np.asarray(correction, np.float64)
+        # Sums over leaves differ in the sixteenth digit with the number of threads.
+        return table.logit + np.round(np.asarray(correction, np.float64), _DECIMALS)
 
     def save(self, directory: Path) -> None:
         """Write LightGBM's own text format."""

@@ -23,6 +23,7 @@ Colour = tuple[Byte, Byte, Byte]
 Channels = tuple[float, float, float]
 Proba = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[int, Field(ge=1, le=4096)]
+Resample = Literal["nearest", "area", "bilinear", "bicubic", "lanczos"]
 
 
 class Files(Section):
@@ -30,6 +31,13 @@ class Files(Section):
 
     model: str = "model.onnx"
     tags: str = "selected_tags.csv"
+
+
+class Canvas(Section):
+    """A square that the image is fitted onto, centred on the pad colour, before all else."""
+
+    size: Side
+    resample: Resample
 
 
 class Input(Section):
@@ -42,7 +50,12 @@ class Input(Section):
       (SW-CV-ModelZoo);
     - ``squash``: resize to ``size`` and let the aspect ratio go (PixAI);
     - ``fit_pad``: resize to fit inside ``size``, then centre on the pad colour (Camie);
-    - ``fit_edge``: resize to fit, then repeat the edge pixels outwards (DeepDanbooru).
+    - ``fit_edge``: resize to fit, then repeat the edge pixels outwards (DeepDanbooru); an odd
+      remainder shifts the picture by half a pixel, as its bilinear warp does.
+
+    ``rounding`` is how the shorter side of a fitted image becomes whole pixels, and ``canvas`` an
+    earlier fit with a resampling of its own (animetimm). A ``batch`` of 1 also runs files whose
+    batch turns out to be dynamic.
 
     ``mean`` and ``std`` are per RGB channel on the 0-1 scale, in RGB order whatever ``colour``
     is, and replace ``range``.
@@ -55,7 +68,9 @@ class Input(Section):
     geometry: Literal["pad_square", "pad_square_up", "squash", "fit_pad", "fit_edge"]
     pad: Colour = (255, 255, 255)
     matte: Colour = (255, 255, 255)
-    resample: Literal["nearest", "area", "bilinear", "bicubic", "lanczos"]
+    resample: Resample
+    rounding: Literal["down", "nearest"] = "down"
+    canvas: Canvas | None = None
     range: Literal["0-255", "0-1", "-1-1"] | None = None
     mean: Channels | None = None
     std: Channels | None = None

@@ -4,7 +4,8 @@ The first half (`Framing`) is what taggers of one family share: it is computed o
 each distinct value. Both halves are pure: an image's pixels depend on that image alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from tagstack.base_models.contract import Colour, Input
 
 # Part of every member's fingerprint: raise it whenever a change here or in images.py can alter a
 # pixel, so that scores from before and after are never mixed.
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
 
 _RESAMPLE = {
     "nearest": Image.Resampling.NEAREST,
@@ -36,6 +37,8 @@ class Framing:
     pad: Colour
     matte: Colour
     resample: str
+    rounding: str
+    canvas: tuple[int, str] | None
 
 
 def framing_from_input(contract: Input) -> Framing:
@@ -48,6 +51,10 @@ def framing_from_input(contract: Input) -> Framing:
         pad=contract.pad,
         matte=contract.matte,
         resample=contract.resample,
+        rounding=contract.rounding,
+        canvas=None
+        if contract.canvas is None
+        else (contract.canvas.size, contract.canvas.resample),
     )
 
 
@@ -64,7 +71,7 @@ def framed(image: Image.Image, framing: Framing) -> NDArray[np.uint8]:
     -------
     array of shape (height, width, 3), uint8
     """
-    flat = _on_matte(image, framing.matte)
+    flat = _on_canvas(_on_matte(image, framing.matte), framing)
     return np.asarray(_GEOMETRY[framing.geometry](flat, framing))
 
 
@@ -108,6 +115,13 @@ def _on_matte(image: Image.Image, matte: Colour) -> Image.Image:
     return canvas.convert("RGB")
 
 
+def _on_canvas(image: Image.Image, framing: Framing) -> Image.Image:
+    if framing.canvas is None:
+        return image
+    side, resample = framing.canvas
+    return _fit_pad(image, replace(framing, height=side, width=side, resample=resample))
+
+
 def _pad_square(image: Image.Image, framing: Framing) -> Image.Image:
     return _resized_square(image, framing, max(image.size))
 
@@ -149,16 +163,29 @@ def _fit_pad(image: Image.Image, framing: Framing) -> Image.Image:
 def _fit_edge(image: Image.Image, framing: Framing) -> Image.Image:
     small, left, top = _fitted(image, framing)
     right, bottom = framing.width - small.width - left, framing.height - small.height - top
-    edges = ((top, bottom), (left, right), (0, 0))
-    return Image.fromarray(np.pad(np.asarray(small), edges, mode="edge"))
+    pixels = np.asarray(small, np.uint16)
+    near = np.pad(pixels, ((top, bottom), (left, right), (0, 0)), mode="edge")
+    # Between two pixels lies their mean; where the remainder is even, both are the same.
+    far = np.pad(pixels, ((bottom, top), (right, left), (0, 0)), mode="edge")
+    return Image.fromarray(((near + far + 1) // 2).astype(np.uint8))
 
 
 def _fitted(image: Image.Image, framing: Framing) -> tuple[Image.Image, int, int]:
-    scale = min(framing.width / image.width, framing.height / image.height)
-    width = min(framing.width, max(1, int(image.width * scale)))
-    height = min(framing.height, max(1, int(image.height * scale)))
+    width, height = fitted_size(image.size, framing)
     small = image.resize((width, height), _RESAMPLE[framing.resample])
     return small, (framing.width - width) // 2, (framing.height - height) // 2
+
+
+def fitted_size(size: tuple[int, int], framing: Framing) -> tuple[int, int]:
+    """Return the width and height of an image of that width and height inside the framing.
+
+    The longer side fills it exactly. In fractions, because in floats every tenth size comes out a
+    pixel short.
+    """
+    scale = min(Fraction(framing.width, size[0]), Fraction(framing.height, size[1]))
+    down = framing.rounding == "down"
+    width, height = (int(side * scale) if down else round(side * scale) for side in size)
+    return max(1, width), max(1, height)
 
 
 _GEOMETRY = {

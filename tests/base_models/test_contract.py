@@ -11,6 +11,7 @@ from tagstack.base_models.contract import contract_from_toml, read_contract
 from tagstack.configs.errors import TagstackError
 
 SHIPPED = sorted((Path(str(resources.files("tagstack.configs"))) / "taggers").glob("*.toml"))
+WD = [path for path in SHIPPED if path.stem.startswith("wd-")]
 
 
 @pytest.fixture
@@ -94,8 +95,7 @@ def test_unreadable_file_is_one_line(tmp_path: Path) -> None:
 
 
 def test_ten_wd_contracts_are_shipped() -> None:
-    names = {path.stem for path in SHIPPED}
-    assert {name for name in names if name.startswith("wd-")} == {
+    assert {path.stem for path in WD} == {
         "wd-v1-4-convnext-tagger-v2",
         "wd-v1-4-convnextv2-tagger-v2",
         "wd-v1-4-moat-tagger-v2",
@@ -110,6 +110,16 @@ def test_ten_wd_contracts_are_shipped() -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_contracts_say_where_they_come_from(path: Path) -> None:
+    contract = read_contract(path)
+    assert contract.name == path.stem
+    assert contract.title
+    assert contract.licence
+    assert contract.source.startswith("https://")
+    assert contract.training is not None
+
+
+@pytest.mark.parametrize("path", WD, ids=lambda path: path.stem)
 def test_shipped_wd_contracts_state_the_published_facts(path: Path) -> None:
     contract = read_contract(path)
     version_3 = contract.name.endswith("v3")

@@ -1,0 +1,374 @@
+"""Every shipped contract against its publisher's preprocessing, written here anew from the facts.
+
+The references share no code with the package: they pad whole squares, warp with scipy, and
+composite in floats. Each contract then runs end to end with a tiny network of its input and output
+shapes and a tag file of its format, in a row order that no position could explain.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from scipy.ndimage import map_coordinates
+
+from tagstack.base_models.contract import Contract
+from tagstack.base_models.images import decode, open_image
+from tagstack.base_models.preprocess import framed, framing_from_input, input_tensor
+from tagstack.base_models.registry import add_tagger, list_taggers, load_taggers, show_tagger
+from tagstack.configs.level1 import ScoreSettings
+
+Pixels = NDArray[np.float64]
+Filter = Image.Resampling
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def _over(image: Image.Image, matte: int) -> Image.Image:
+    rgba = np.asarray(image.convert("RGBA"), np.float64)
+    alpha = rgba[..., 3:] / 255
+    return Image.fromarray(np.rint(rgba[..., :3] * alpha + matte * (1 - alpha)).astype(np.uint8))
+
+
+def _square(image: Image.Image, least: int = 0) -> Image.Image:
+    side = max(*image.size, least)
+    square = Image.new("RGB", (side, side), (255, 255, 255))
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
+
+
+def _fitted(image: Image.Image, side: int, resample: Filter) -> Image.Image:
+    width, height = image.size
+    if width >= height:
+        return image.resize((side, max(1, side * height // width)), resample)
+    return image.resize((max(1, side * width // height), side), resample)
+
+
+def _centred(image: Image.Image, side: int, colour: tuple[int, int, int]) -> Image.Image:
+    canvas = Image.new("RGB", (side, side), colour)
+    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return canvas
+
+
+def _raw_bgr(image: Image.Image) -> Pixels:
+    return np.asarray(image, np.float64)[None, :, :, ::-1]
+
+
+def _chw(image: Image.Image, norm: Any = PLAIN) -> Pixels:
+    values = (np.asarray(image, np.float64) / 255 - np.array(norm[0])) / np.array(norm[1])
+    return values.transpose(2, 0, 1)[None]
+
+
+def _wd(image: Image.Image) -> Pixels:
+    return _raw_bgr(_square(_over(image, 255)).resize((448, 448), Filter.BICUBIC))
+
+
+def _model_zoo(side: int) -> Callable[[Image.Image], Pixels]:
+    def reference(image: Image.Image) -> Pixels:
+        return _raw_bgr(_square(_over(image, 255), side).resize((side, side), Filter.BOX))
+
+    return reference
+
+
+def _deepdanbooru(image: Image.Image) -> Pixels:
+    flat = _over(image, 255)
+    scale = 512 / max(flat.size)
+    small = flat.resize((round(flat.width * scale), round(flat.height * scale)), Filter.BOX)
+    rows = np.arange(512) - (512 - small.height) / 2
+    columns = np.arange(512) - (512 - small.width) / 2
+    grid = np.meshgrid(rows, columns, indexing="ij")
+    pixels = np.asarray(small, np.float64)
+    channels = [map_coordinates(pixels[..., c], grid, order=1, mode="nearest") for c in range(3)]
+    return np.stack(channels, axis=-1)[None] / 255
+
+
+def _squashed(side: int, norm: Any) -> Callable[[Image.Image], Pixels]:
+    def reference(image: Image.Image) -> Pixels:
+        return _chw(_over(image, 255).resize((side, side), Filter.BILINEAR), norm)
+
+    return reference
+
+
+def _camie(pad: tuple[int, int, int], norm: Any) -> Callable[[Image.Image], Pixels]:
+    def reference(image: Image.Image) -> Pixels:
+        return _chw(_centred(_fitted(_over(image, 255), 512, Filter.LANCZOS), 512, pad), norm)
+
+    return reference
+
+
+def _animetimm(image: Image.Image) -> Pixels:
+    canvas = _centred(_fitted(_over(image, 255), 512, Filter.BILINEAR), 512, (255, 255, 255))
+    return _chw(canvas.resize((384, 384), Filter.BICUBIC), IMAGENET)
+
+
+def _cl_tagger(image: Image.Image) -> Pixels:
+    square = _square(_over(image, 255)).resize((448, 448), Filter.BICUBIC)
+    return (_raw_bgr(square) / 127.5 - 1).transpose(0, 3, 1, 2)
+
+
+def _jtp(image: Image.Image) -> Pixels:
+    scale = min(384 / image.width, 384 / image.height)
+    size = (min(round(image.width * scale), 384), min(round(image.height * scale), 384))
+    rgba = np.asarray(image.convert("RGBA").resize(size, Filter.LANCZOS), np.float64) / 255
+    grey = rgba[..., :3] * rgba[..., 3:] + 0.5 * (1 - rgba[..., 3:])
+    tensor = np.zeros((1, 3, 384, 384))
+    top, left = (384 - size[1]) // 2, (384 - size[0]) // 2
+    inner = ((grey - 0.5) / 0.5).transpose(2, 0, 1)
+    tensor[0, :, top : top + size[1], left : left + size[0]] = inner
+    return tensor
+
+
+@dataclass(frozen=True)
+class Published:
+    """A publisher's preprocessing, its model's outputs, and what one level of grey is worth.
+
+    Slacks are in levels: what rounding to 8 bits in another place may cost, for opaque pictures
+    and, where compositing differs too, for transparent ones.
+    """
+
+    reference: Callable[[Image.Image], Pixels]
+    outputs: tuple[str, ...]
+    level: float
+    slack: float = 0.01
+    alpha_slack: float = 2.0
+    batch: int | str = 1
+
+
+_TIMM = ("embedding", "logits", "prediction")
+_ZOO_448 = Published(_model_zoo(448), ("predictions_sigmoid",), 1)
+_DEEPDANBOORU = Published(_deepdanbooru, ("activation_172",), 1 / 255, slack=0.51)
+_WD3 = Published(_wd, ("output",), 1, batch="batch")
+PUBLISHED = {
+    **{f"wd-v1-4-{name}-tagger-v2": Published(_wd, ("predictions_sigmoid",), 1) for name in
+       ("vit", "convnext", "convnextv2", "swinv2", "moat")},
+    **{f"wd-{name}-tagger-v3": _WD3 for name in
+       ("vit", "convnext", "swinv2", "vit-large", "eva02-large")},
+    "sw-cv-modelzoo-convnext-b": _ZOO_448,
+    "sw-cv-modelzoo-vit-b16": _ZOO_448,
+    "sw-cv-modelzoo-nfnet-l1": Published(_model_zoo(320), ("predictions_sigmoid",), 1),
+    "deepdanbooru-v3": _DEEPDANBOORU,
+    "deepdanbooru-v4": _DEEPDANBOORU,
+    "ml-danbooru-caformer-m36": Published(_squashed(448, PLAIN), ("output",), 1 / 255),
+    "ml-danbooru-tresnet-d": Published(_squashed(640, PLAIN), ("output",), 1 / 255),
+    "camie-tagger": Published(_camie((0, 0, 0), PLAIN), ("initial", "refined"), 1 / 255),
+    "camie-tagger-v2": Published(
+        _camie((124, 116, 104), IMAGENET),
+        ("initial_predictions", "refined_predictions", "selected_candidates"),
+        1 / 255 / 0.224,
+    ),
+    "pixai-tagger-v0.9": Published(_squashed(448, HALVES), _TIMM, 1 / 127.5),
+    "animetimm-caformer-b36-dbv4": Published(_animetimm, _TIMM, 1 / 255 / 0.224, batch="batch"),
+    "cl-tagger-1.02": Published(_cl_tagger, ("logits",), 1 / 127.5),
+    "danbooru-autotagger": Published(_squashed(224, PLAIN), ("output",), 1 / 255),
+    # Grey 0.5 lies between two of our levels, and it composites after the resize.
+    "jtp-pilot2": Published(_jtp, ("output",), 1 / 127.5, slack=0.51, alpha_slack=3.5),
+    "z3d-e621-convnext": Published(_wd, ("predictions_sigmoid",), 1),
+}  # fmt: skip
+
+
+# Contracts with one reference state the same input, so one of each is enough to look at.
+BY_REFERENCE = {published.reference: name for name, published in sorted(PUBLISHED.items())}
+
+
+def test_every_shipped_contract_has_a_reference() -> None:
+    shipped = {entry.name for entry in list_taggers() if entry.origin == "contract"}
+    assert shipped == set(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_contracts_with_one_reference_state_one_input(name: str) -> None:
+    facts = show_tagger(name).contract.input.model_dump(exclude={"batch"})
+    other = show_tagger(BY_REFERENCE[PUBLISHED[name].reference]).contract
+    assert facts == other.input.model_dump(exclude={"batch"})
+
+
+@pytest.fixture(scope="module")
+def pictures() -> dict[str, Image.Image]:
+    """Return small soft pictures; rough ones would let rounding decide."""
+    rng = np.random.default_rng(3)
+
+    def soft(width: int, height: int, channels: int) -> Image.Image:
+        shape = (height // 9 + 2, width // 9 + 2, channels)
+        rough = rng.integers(20, 236, shape, dtype=np.uint8)
+        return Image.fromarray(rough).resize((width, height), Filter.BICUBIC)
+
+    return {
+        "landscape": soft(301, 120, 3),
+        "portrait": soft(97, 260, 3),
+        "larger": soft(900, 701, 3),
+        "square": soft(98, 98, 3),
+        "transparent": soft(130, 90, 4),
+        "palette": soft(120, 75, 3).quantize(31),
+        "grey": soft(64, 150, 3).convert("L"),
+    }
+
+
+def _tensor(image: Image.Image, contract: Contract, path: Path) -> NDArray[np.float32]:
+    image.save(path)
+    decoded = decode(open_image(path.read_bytes(), max_pixels=10**7))
+    pixels = framed(decoded, framing_from_input(contract.input))
+    return input_tensor(pixels[None], contract.input)
+
+
+@pytest.mark.parametrize("name", sorted(BY_REFERENCE.values()))
+def test_golden_tensors(name: str, pictures: dict[str, Image.Image], tmp_path: Path) -> None:
+    contract, published = show_tagger(name).contract, PUBLISHED[name]
+    for kind, image in pictures.items():
+        found = _tensor(image, contract, tmp_path / "x.png")
+        expected = published.reference(image)
+        assert found.dtype == np.float32
+        assert found.shape == expected.shape, kind
+        # Compositing in floats and in Pillow's integers differs by a level, and so then does
+        # what is made of it.
+        slack = published.slack + (published.alpha_slack if kind == "transparent" else 0)
+        assert np.abs(found - expected).max() <= slack * published.level, kind
+
+
+GRID = 16
+TAGS = tuple("hat ;) nan <o>_<o> 1girl null long_hair miku 0_0 solo (o)_(o) rating:s".split())
+
+
+def _weights(scale: float) -> NDArray[np.float32]:
+    drawn = np.random.default_rng(5).normal(0, 0.2 * scale, (3 * GRID * GRID, len(TAGS)))
+    return drawn.astype(np.float32)
+
+
+def _network(contract: Contract, published: Published) -> onnx.ModelProto:
+    """Return pooling to 16 x 16, a matrix and a sigmoid if due; all outputs but one are decoys."""
+    side = contract.input.height_width[0]
+    nhwc = contract.input.layout == "NHWC"
+    k = side // GRID
+    nodes = [
+        helper.make_node("Transpose", ["input"], ["chw"], perm=[0, 3, 1, 2])
+        if nhwc
+        else helper.make_node("Identity", ["input"], ["chw"]),
+        helper.make_node("AveragePool", ["chw"], ["pool"], kernel_shape=[k, k], strides=[k, k]),
+        helper.make_node("Flatten", ["pool"], ["flat"], axis=1),
+        helper.make_node("MatMul", ["flat", "w"], ["z"]),
+        helper.make_node("Sigmoid", ["z"], ["p"]),
+        helper.make_node("Neg", ["z"], ["decoy"]),
+    ]
+    chosen = contract.output.name or published.outputs[contract.output.index or 0]
+    for name in published.outputs:
+        source = "p" if contract.output.kind == "probabilities" else "z"
+        nodes.append(helper.make_node("Identity", [source if name == chosen else "decoy"], [name]))
+    image = (side, side, 3) if nhwc else (3, side, side)
+    scale = 1 / 255 if contract.input.range == "0-255" else 1.0
+    graph = helper.make_graph(
+        nodes,
+        "published",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, (published.batch, *image))],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, (published.batch, len(TAGS)))
+            for name in published.outputs
+        ],
+        [numpy_helper.from_array(_weights(scale), "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def _logits(tensor: Pixels, contract: Contract) -> Pixels:
+    """Return what `_network` computes, by numpy."""
+    chw = tensor if contract.input.layout == "NCHW" else tensor.transpose(0, 3, 1, 2)
+    k = chw.shape[2] // GRID
+    pooled = chw.reshape(1, 3, GRID, k, GRID, k).mean(axis=(3, 5))
+    scale = 1 / 255 if contract.input.range == "0-255" else 1.0
+    return np.asarray(pooled.reshape(1, -1) @ _weights(scale).astype(np.float64))
+
+
+def _codes(contract: Contract) -> Iterator[str]:
+    """Yield a category code for each tag, in turn, so that no order of blocks explains them."""
+    known = sorted(contract.tags.categories) or ["general", "artist", "rating"]
+    for i in range(len(TAGS)):
+        yield known[i * 5 % len(known)]
+
+
+def _category_names(contract: Contract) -> tuple[str, ...]:
+    tags = contract.tags
+    if tags.format in ("tags_txt", "json_list", "json_index"):
+        rated = "rating" if tags.prefixes else "general"
+        return tuple(rated if tag.startswith("rating:") else "general" for tag in TAGS)
+    return tuple(tags.categories.get(code, code) for code in _codes(contract))
+
+
+def _tag_file(contract: Contract) -> str:
+    codes = list(_codes(contract))
+    index = {tag: i for i, tag in enumerate(TAGS)}
+    shuffled = dict(sorted(index.items()))
+    mapping = {
+        "idx_to_tag": {str(i): tag for tag, i in shuffled.items()},
+        "tag_to_category": {tag: codes[i] for tag, i in shuffled.items()},
+    }
+    rows = [f'{i},"{tag}",{codes[i]},1,0.{i + 10}' for tag, i in index.items()]
+    records = {str(i): {"tag": tag, "category": codes[i]} for tag, i in shuffled.items()}
+    return {
+        "selected_tags_csv": "\n".join(["tag_id,name,category,count,best_threshold", *rows]),
+        "tags_txt": "\n".join(TAGS),
+        "camie_json": json.dumps({"dataset_info": {"tag_mapping": mapping}}),
+        "json_list": json.dumps(TAGS),
+        "json_index": json.dumps(shuffled),
+        "json_records": json.dumps(records),
+    }[contract.tags.format]
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_end_to_end(
+    name: str,
+    pictures: dict[str, Image.Image],
+    settings: ScoreSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TAGSTACK_HOME", str(tmp_path / "home"))
+    contract, published = show_tagger(name).contract, PUBLISHED[name]
+    folder = tmp_path / "files"
+    folder.mkdir()
+    onnx.save(_network(contract, published), str(folder / contract.files.model))
+    (folder / contract.files.tags).write_text(_tag_file(contract), encoding="utf-8")
+    report = add_tagger(folder, settings, contract=name)
+    assert report.passed, report.findings[-1]
+    (tagger,) = load_taggers([name], settings, threads=1)
+    assert tagger.vocabulary.tags == TAGS
+    assert tagger.vocabulary.categories == _category_names(contract)
+    image = pictures["larger"]
+    image.save(tmp_path / "x.png")
+    decoded = decode(open_image((tmp_path / "x.png").read_bytes(), max_pixels=10**7))
+    found = tagger.logits(framed(decoded, tagger.framing)[None])
+    expected = _logits(published.reference(image), contract)
+    assert np.ptp(expected) > 0.5
+    # Rounding to 8 bits moves all pixels alike, by up to half a level.
+    atol = 5e-3 + 0.05 * (published.slack > 0.5)
+    np.testing.assert_allclose(found, expected, atol=atol)
+
+
+def test_code_5_is_species_on_e621_and_meta_on_danbooru() -> None:
+    furry = show_tagger("z3d-e621-convnext").contract.tags.categories
+    assert (furry["5"], furry["7"]) == ("species", "meta")
+    for name in PUBLISHED:
+        categories = show_tagger(name).contract.tags.categories
+        assert name.startswith("z3d") or categories.get("5", "meta") == "meta"
+
+
+@pytest.mark.parametrize("size", [(900, 300), (300, 900)])
+def test_no_contract_crops(size: tuple[int, int]) -> None:
+    corners = {(0, 0): (255, 0, 0), (1, 0): (0, 255, 0), (0, 1): (0, 0, 255), (1, 1): (255, 0, 255)}
+    image = Image.new("RGB", size, (70, 70, 70))
+    block = (size[0] // 10, size[1] // 10)
+    for (x, y), colour in corners.items():
+        image.paste(colour, (x * 9 * block[0], y * 9 * block[1], *_end(x, y, block)))
+    for name in BY_REFERENCE.values():
+        pixels = framed(image, framing_from_input(show_tagger(name).contract.input)).astype(int)
+        for colour in corners.values():
+            assert (np.abs(pixels - colour).max(axis=-1) < 40).any(), (name, colour)
+
+
+def _end(x: int, y: int, block: tuple[int, int]) -> tuple[int, int]:
+    return (x * 9 + 1) * block[0], (y * 9 + 1) * block[1]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.errors import TagstackError
 
 if TYPE_CHECKING:  # everything heavier than this is imported where it is used
@@ -47,6 +48,7 @@ Seed = Annotated[int | None, typer.Option(min=0, help="Seed of every random choi
 
 def main() -> None:
     """Run the command line; only our own errors become a message."""
+    let_idle_threads_sleep()
     for stream in (sys.stdout, sys.stderr):
         # File names need not be UTF-8; printing one must not end a run.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")

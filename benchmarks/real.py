@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tagstack.base_models.atomic import write_text
+from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.compare import CompareRequest, compare_bundle
 from tagstack.ensemble.dataset import DatasetSource
@@ -133,6 +134,7 @@ def run(root: Path, name: str, out: Path, seed: int, trials: int | None) -> None
 
 def main() -> None:
     """Run every set asked for."""
+    let_idle_threads_sleep()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("real-results"))

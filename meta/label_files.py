@@ -38,11 +38,14 @@ class LabelTable:
     rows : tuple of LabelRow
     by_stem : bool
         Whether ``image`` has no suffix and means every image with that stem (sidecars).
+    filtered : bool
+        Whether rows were left out on purpose.
     """
 
     source: str
     rows: tuple[LabelRow, ...]
     by_stem: bool = False
+    filtered: bool = False
 
     def where(self, condition: str | None) -> "LabelTable":
         """Return the rows that meet ``COLUMN=VALUE``; all of them for None.
@@ -64,7 +67,7 @@ class LabelTable:
             known = sorted(set(values))[:10]
             msg = f"No row of {self.source} has {column} = {value!r}. Values there: {known}."
             raise TagstackError(msg)
-        return replace(self, rows=rows)
+        return replace(self, rows=rows, filtered=True)
 
     def column(self, name: str) -> list[str]:
         """Return a further column's value of every row; a column that a row lacks is an error."""

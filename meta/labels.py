@@ -131,7 +131,7 @@ def _match(table: LabelTable, images: Sequence[str]) -> tuple[dict[int, LabelRow
     kinds = {
         "labelled images have no scores": missing,
         "images are labelled more than once; the first row counts": repeated,
-        "scored images have no labels": without,
+        "scored images have no labels": [] if table.filtered else without,
     }
     return found, [_notice(what, names) for what, names in kinds.items() if names]
 

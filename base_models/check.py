@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tagstack.base_models.contract import CONTRACT_FILE, Contract, read_contract
+from tagstack.base_models.contract import Contract
 from tagstack.base_models.tagger import Tagger, load_tagger, smoke_test
+from tagstack.base_models.timm_contract import contract_of_folder
 from tagstack.configs.errors import TagstackError
 
 
@@ -59,7 +60,7 @@ def check_tagger(folder: Path, *, floor: float, threads: int) -> CheckReport:
     contract: Contract | None = None
     stage = "contract"
     try:
-        contract = read_contract(folder / CONTRACT_FILE)
+        contract = contract_of_folder(folder)
         findings.append(Finding("contract", True, _described(contract)))
         stage = "files"
         tagger = load_tagger(folder, floor=floor, threads=threads, smoke=False)
@@ -79,9 +80,11 @@ def _described(contract: Contract) -> str:
     source = contract.input
     scale = source.range or f"mean {source.mean} std {source.std}"
     height, width = source.height_width
+    first = source.canvas
+    canvas = f" after fitting onto {first.size} {first.resample}" if first else ""
     return (
         f"{contract.name}: {width} x {height} {source.colour} {source.layout}, {source.geometry}, "
-        f"{source.resample}, pad {source.pad}, matte {source.matte}, {scale}, batch "
+        f"{source.resample}{canvas}, pad {source.pad}, matte {source.matte}, {scale}, batch "
         f"{source.batch}; {contract.output.kind}; {contract.licence}"
     )
 

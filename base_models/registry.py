@@ -15,7 +15,9 @@ from pathlib import Path
 
 from tagstack.base_models.check import CheckReport, check_tagger
 from tagstack.base_models.contract import CONTRACT_FILE, Contract, read_contract
+from tagstack.base_models.contract_toml import contract_toml
 from tagstack.base_models.tagger import Tagger, load_tagger
+from tagstack.base_models.timm_contract import describes_itself, timm_contract
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 
@@ -123,7 +125,8 @@ def add_tagger(
     Parameters
     ----------
     folder : Path
-        Holds the model and the tag file, and ``tagger.toml`` unless ``contract`` is given.
+        Holds the model and the tag file, and, unless ``contract`` is given, ``tagger.toml`` or
+        the publisher's own description (``preprocess.json``), which becomes one.
     settings : ScoreSettings
     contract : str, optional
         Name of a contract in ``configs/taggers`` that describes the files.
@@ -141,8 +144,7 @@ def add_tagger(
     TagstackError
         If a file is missing, the name is taken, or the registry cannot be written.
     """
-    source = _contract_path(folder, contract)
-    facts = read_contract(source)
+    facts, text = _contract_and_text(folder, contract)
     target = registry_folder() / facts.name
     if target.exists():
         raise TagstackError(f"{target} exists. Remove it first to add {facts.name!r} anew.")
@@ -153,7 +155,7 @@ def add_tagger(
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as staging:
             staged = Path(staging) / facts.name
-            _fill(staged, folder, source, facts, copy=copy)
+            _fill(staged, folder, text, facts, copy=copy)
             report = check_tagger(staged, floor=settings.floor, threads=threads)
             if report.passed:
                 staged.rename(target)
@@ -189,22 +191,26 @@ def load_taggers(
     return tuple(loaded.values())
 
 
-def _contract_path(folder: Path, contract: str | None) -> Path:
-    if contract is None:
-        if not (folder / CONTRACT_FILE).is_file():
+def _contract_and_text(folder: Path, name: str | None) -> tuple[Contract, str]:
+    """Return the contract for a folder, and the text that states it."""
+    path = folder / CONTRACT_FILE
+    if name is not None:
+        path = _package_folder("tagstack.configs", "taggers") / f"{name}.toml"
+        if not path.is_file():
+            known = sorted(entry.stem for entry in path.parent.glob("*.toml"))
+            raise TagstackError(f"Unknown contract {name!r}. Known contracts: {known}.")
+    elif not path.is_file():
+        if not describes_itself(folder):
             raise TagstackError(_no_contract(folder))
-        return folder / CONTRACT_FILE
-    path = _package_folder("tagstack.configs", "taggers") / f"{contract}.toml"
-    if not path.is_file():
-        known = sorted(entry.stem for entry in path.parent.glob("*.toml"))
-        raise TagstackError(f"Unknown contract {contract!r}. Known contracts: {known}.")
-    return path
+        facts = timm_contract(folder)
+        return facts, contract_toml(facts)
+    return read_contract(path), path.read_text(encoding="utf-8")
 
 
 def _complete_folder(folder: Path) -> Path:
     if not folder.is_dir():
         raise TagstackError(f"There is no folder {folder}; expected one holding a tagger.")
-    if not (folder / CONTRACT_FILE).is_file():
+    if not ((folder / CONTRACT_FILE).is_file() or describes_itself(folder)):
         raise TagstackError(_no_contract(folder))
     return folder
 
@@ -216,9 +222,9 @@ def _no_contract(folder: Path) -> str:
     )
 
 
-def _fill(staged: Path, folder: Path, source: Path, facts: Contract, *, copy: bool) -> None:
+def _fill(staged: Path, folder: Path, text: str, facts: Contract, *, copy: bool) -> None:
     staged.mkdir()
-    shutil.copyfile(source, staged / CONTRACT_FILE)
+    (staged / CONTRACT_FILE).write_text(text, encoding="utf-8")
     # Weights above 2 GB lie in files of their own, named after the model.
     model = facts.files.model
     names = {model, facts.files.tags, *(path.name for path in folder.glob(f"{model}?*"))}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from tagstack.base_models.atomic import file_sha256
-from tagstack.base_models.contract import CONTRACT_FILE, Contract, read_contract
+from tagstack.base_models.contract import Contract
 from tagstack.base_models.preprocess import (
     PREPROCESSING_VERSION,
     Framing,
@@ -26,6 +26,7 @@ from tagstack.base_models.preprocess import (
 )
 from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.tag_files import TagRow, read_tag_file
+from tagstack.base_models.timm_contract import contract_of_folder
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 
@@ -141,7 +142,7 @@ def load_tagger(
     Parameters
     ----------
     folder : Path
-        Holds ``tagger.toml`` and the files it names.
+        Holds ``tagger.toml`` and the files it names, or what `timm_contract` reads instead.
     floor : float
         Probabilities below this will not be stored.
     threads : int
@@ -158,7 +159,7 @@ def load_tagger(
     """
     from tagstack.base_models.runtimes.ort import OrtCpuSession
 
-    contract = read_contract(folder / CONTRACT_FILE)
+    contract = contract_of_folder(folder)
     model = folder / contract.files.model
     rows = read_tag_file(folder / contract.files.tags, contract.tags)
     vocabulary = vocabulary_from_rows(rows, contract)

@@ -1,8 +1,8 @@
 """Why the decoder added or removed a tag: the rule, who is behind it, and how close it was."""
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.contradictions import Decoder
-from tagstack.ensemble.contradictions_reduction import Evidence, Problem, Reduction, kept_keys
+from tagstack.ensemble.contradictions_reduction import Evidence, Problem, kept_keys
 from tagstack.ensemble.contradictions_search import UNMET, Solution
 from tagstack.ensemble.rules_binding import BoundExclusive, BoundRules
 
@@ -83,13 +83,14 @@ class _Case:
 
     def __init__(self, decoder: Decoder, evidence: Evidence) -> None:
         self.decoder, self.evidence, self.rules = decoder, evidence, decoder.rules
-        self.reduction: Reduction = decoder.reduce(evidence, shortcut=False)
+        reduction = decoder.reduce(evidence, shortcut=False)
         self.solved: list[tuple[Problem, Solution]] = [
-            (problem, decoder.search(problem.component)) for problem in self.reduction.problems
+            (problem, decoder.search(problem.component)) for problem in reduction.problems
         ]
         found = [tag for problem, solution in self.solved for tag in kept_keys(problem, solution)]
-        kept = np.concatenate([self.reduction.settled, np.array(found, np.int64)])
-        self.kept = frozenset(decoder.closed(kept).tolist())
+        self.chosen = {*found, *reduction.settled.tolist()}
+        closed = decoder.closed(np.array(sorted(self.chosen), np.int64))
+        self.kept = frozenset(closed.tolist())
         self.passed = frozenset(evidence.tagged().tolist())
 
     def changes(self) -> Iterator[Change]:
@@ -116,50 +117,64 @@ class _Case:
         for rule in self.rules.exclusives:
             if rule.at_least_one and tag in rule.tags and _applies(rule, self.kept):
                 return set(rule.when), rule.id, rule.source
+        # A member of an at-least-one group may also be worth keeping since it turns a rule off.
+        without = self.kept - {other for other in self.kept if self._implies(other, tag)}
+        without -= set(_row(self.rules, tag))
+        for rule in self.rules.exclusives:
+            if _cost(rule, without) > _cost(rule, self.kept):
+                return set(rule.tags) & without, rule.id, rule.source
         return set(), "", ""
 
     def _removed(self, tag: int) -> tuple[set[int], str, str]:
         """Return the kept tags that a tag, with what it implies, would contradict."""
         wanted = {tag, *_row(self.rules, tag)}
-        together = self.kept | wanted
-        broken = [
-            (rule, set(rule.tags) & together)
-            for rule in self.rules.exclusives
-            if _applies(rule, together) and len(set(rule.tags) & together) > 1
-        ]
-        # What was broken anyway (a soft rule) explains nothing.
-        broken = [(rule, tags) for rule, tags in broken if not self._broken_already(rule, tags)]
+        broken = [rule for rule in self.rules.exclusives if self._breaks(rule, wanted)]
         if broken:
-            culprits = set().union(*(tags for _, tags in broken)) - wanted
-            return culprits or set().union(*(tags for _, tags in broken)) - {tag}, *_said(broken)
+            rivals = {other for rule in broken for other in rule.tags} & self.kept - wanted
+            guards = {other for rule in broken for other in rule.when} & self.kept - wanted
+            return rivals or guards, broken[0].id, broken[0].source
         missing = {other for other in wanted - self.kept if other != tag}
         for (child, parent), said in self.rules.edge_rule.items():
             if child in wanted and parent in missing:
                 return missing, *said
         return set(), "", ""
 
-    def _broken_already(self, rule: BoundExclusive, tags: set[int]) -> bool:
-        return _applies(rule, self.kept) and tags <= self.kept
+    def _breaks(self, rule: BoundExclusive, wanted: set[int]) -> bool:
+        """Return whether a rule costs more once ``wanted`` is kept as well."""
+        before, after = _cost(rule, self.kept), _cost(rule, self.kept | wanted)
+        return after > before
 
     def _margin_in(self, tag: int) -> float:
         """Return the loss of forcing a removed tag in; it lies in one component."""
-        for problem, solution in self.solved:
-            if tag in problem.key:
-                above = problem.component.above[problem.key.index(tag)]
-                forced = self.decoder.search(problem.component, forced_in=above)
-                return _loss(solution, forced)
-        return math.inf
+        problem, solution = next(case for case in self.solved if tag in case[0].key)
+        above = problem.component.above[problem.key.index(tag)]
+        forced = self.decoder.search(problem.component, forced_in=above)
+        others = self.chosen - set(kept_keys(problem, solution))
+        return self._lost(others | set(kept_keys(problem, forced)))
 
     def _margin_out(self, tag: int) -> float:
         """Return the loss of forcing an added tag out, with everything that implies it."""
-        children = {child for child in self.passed if tag in _row(self.rules, child)} | {tag}
-        settled = [child for child in self.reduction.settled.tolist() if child in children]
-        lost = float(self.evidence.weight_at(np.array(settled, np.int64)).sum())
-        for problem, solution in self.solved:
-            out = sum(1 << i for i, key in enumerate(problem.key) if key in children)
-            if out:
-                lost += _loss(solution, self.decoder.search(problem.component, forced_out=out))
-        return lost
+        barred = self.rules.ancestors[:, [tag]].toarray().ravel().astype(bool)
+        barred[tag] = True
+        without = replace(
+            self.evidence,
+            proba=np.where(barred[self.evidence.key], np.float32(np.nan), self.evidence.proba),
+            base=np.where(barred, np.float32(np.nan), self.evidence.base),
+        )
+        return self._lost(_Case(self.decoder, without).chosen)
+
+    def _lost(self, chosen: Set[int]) -> float:
+        """Return how much worse other choices, with all they imply, are than the best."""
+        closed = self.decoder.closed(np.array(sorted(chosen), np.int64))
+        lost = self._value(self.kept) - self._value(frozenset(closed.tolist()))
+        return math.inf if lost > UNMET / 2 else max(lost, 0.0)
+
+    def _value(self, kept: frozenset[int]) -> float:
+        gain = float(self.evidence.weight_at(np.array(sorted(kept), np.int64)).sum())
+        return gain - sum(_cost(rule, kept) for rule in self.rules.exclusives)
+
+    def _implies(self, child: int, tag: int) -> bool:
+        return child == tag or tag in _row(self.rules, child)
 
     def _ranked(self, tags: Iterable[int]) -> tuple[tuple[str, float], ...]:
         order = sorted(tags, key=lambda tag: (-self._own(tag), tag))
@@ -175,21 +190,20 @@ class _Case:
         return self.rules.vocabulary.tags[tag]
 
 
-def _loss(best: Solution, forced: Solution) -> float:
-    lost = best.value - forced.value
-    return math.inf if lost > UNMET / 2 else max(lost, 0.0)
+def _applies(rule: BoundExclusive, tags: Set[int]) -> bool:
+    return tags >= set(rule.when) and tags.isdisjoint(rule.unless)
 
 
-def _applies(rule: BoundExclusive, tags: frozenset[int] | set[int]) -> bool:
-    return tags.issuperset(rule.when) and tags.isdisjoint(rule.unless)
+def _cost(rule: BoundExclusive, tags: Set[int]) -> float:
+    if not _applies(rule, tags):
+        return 0.0
+    held = len(tags & set(rule.tags))
+    if held > 1:
+        return min(rule.penalty, UNMET) * (held - 1)
+    return min(rule.penalty, UNMET) if rule.at_least_one and not held else 0.0
 
 
 def _row(rules: BoundRules, tag: int) -> list[int]:
     start, end = rules.ancestors.indptr[tag : tag + 2]
     above: list[int] = rules.ancestors.indices[start:end].tolist()
     return above
-
-
-def _said(broken: list[tuple[BoundExclusive, set[int]]]) -> tuple[str, str]:
-    rule = broken[0][0]
-    return rule.id, rule.source

@@ -67,11 +67,18 @@ class RuleLists:
         self.switch = self._switches()
 
     def _switches(self) -> Bools:
-        """Return the rules of which a member can turn another rule off."""
-        off = np.diff(self.unless.indptr) > 0
-        child, above = self.ancestors.expand(np.arange(self.n_tags))
-        off[child[off[above]]] = True
-        return np.array([off[list(rule.tags)].any() for rule in self.exclusives], bool)
+        """Return the at-least-one rules of which a member can serve another rule as well.
+
+        It may turn one off, or meet one that asks for a tag; such members are choices everywhere.
+        """
+        found = np.zeros(len(self.exclusives), bool)
+        for number in np.flatnonzero(self.least):
+            tags = np.array(self.exclusives[number].tags, np.int64)
+            reach = {*tags.tolist(), *self.ancestors.expand(tags)[1].tolist()}
+            for other, rule in enumerate(self.exclusives):
+                useful = {*rule.unless, *(rule.tags if rule.at_least_one else ())}
+                found[number] |= not reach.isdisjoint(useful if other != number else rule.unless)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +253,7 @@ class _Active:
 
     @property
     def unless(self) -> Bools:
-        return self.part == 2
+        return np.asarray(self.part == 2)
 
     def bound_nodes(self, n_nodes: int) -> Bools:
         """Return the nodes that are members or conditions of an instance."""

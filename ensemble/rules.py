@@ -6,6 +6,7 @@ changes can be traced to who said so. A new file format is one more reader in ``
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
@@ -133,7 +134,8 @@ class Rules:
     @property
     def ids(self) -> tuple[str, ...]:
         """Id of every rule, implications first."""
-        return tuple(rule.id for rule in (*self.implications, *self.exclusives))
+        said = [rule.id for rule in self.implications]
+        return (*said, *(rule.id for rule in self.exclusives))
 
     @classmethod
     def none(cls) -> "Rules":
@@ -242,5 +244,4 @@ def _require_distinct(what: str, names: tuple[str, ...]) -> None:
 
 
 def _repeated(names: Iterable[str]) -> list[str]:
-    seen: set[str] = set()
-    return sorted({name for name in names if name in seen or seen.add(name)})
+    return sorted(name for name, count in Counter(names).items() if count > 1)

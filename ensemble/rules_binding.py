@@ -132,7 +132,7 @@ def _names(rules: Rules, final: Mapping[str, str]) -> set[str]:
 
 def _positions(vocabulary: Vocabulary, final: Mapping[str, str]) -> dict[str, int]:
     """Return the position of each final name; a tag of that very name goes before its aliases."""
-    position = {}
+    position: dict[str, int] = {}
     for i, tag in enumerate(vocabulary.tags):
         position.setdefault(final.get(tag, tag), i)
     return position | {tag: i for i, tag in enumerate(vocabulary.tags) if tag not in final}

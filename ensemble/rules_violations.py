@@ -89,7 +89,7 @@ def _broken_implications(
 
 def _broken_exclusives(rules: BoundRules, tagged: sparse.csr_array) -> sparse.csr_array:
     by_tag = tagged.tocsc()
-    images = [np.flatnonzero(_broken_exclusive(rule, by_tag)) for rule in rules.exclusives]
+    images = [np.flatnonzero(_broken_exclusive(rule, by_tag)).tolist() for rule in rules.exclusives]
     return membership(images, tagged.shape[0])
 
 
@@ -99,7 +99,7 @@ def _broken_exclusive(rule: BoundExclusive, tagged: sparse.csc_array) -> NDArray
     if rule.at_least_one:
         wrong |= held == 0
     applies = (_count(tagged, rule.when) == len(rule.when)) & (_count(tagged, rule.unless) == 0)
-    return wrong & applies
+    return np.asarray(wrong & applies)
 
 
 def _count(tagged: sparse.csc_array, tags: Sequence[int]) -> NDArray[np.int64]:

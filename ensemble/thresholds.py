@@ -191,10 +191,13 @@ def _column_sums(matrix: sparse.csr_array) -> NDArray[np.int64]:
 
 
 def _states(n_positives: NDArray[np.int64], settings: ThresholdSettings) -> tuple[State, ...]:
-    if settings.strategy == "fixed":
-        return ("fixed",) * len(n_positives)
-    enough = (n_positives >= settings.min_positives) & (settings.strategy in PER_TAG)
-    return tuple("tuned" if own else "pooled" for own in enough)
+    def state(count: int) -> State:
+        if settings.strategy == "fixed":
+            return "fixed"
+        own = settings.strategy in PER_TAG and count >= settings.min_positives
+        return "tuned" if own else "pooled"
+
+    return tuple(map(state, n_positives.tolist()))
 
 
 def _digest(proba: PairProba, labels: sparse.csr_array, folds: NDArray[np.integer]) -> str:

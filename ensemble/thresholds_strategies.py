@@ -14,7 +14,7 @@ from scipy.special import expit, logit
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.ensemble.thresholds_curves import GRID, Bools, Counts, Curves, Floats
 
-_INSIDE = 1e-6
+_INSIDE = 1e-9  # logits stay finite; float32 probabilities stop short of 1 by 6e-8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def plugin_f(sample: Sample, settings: ThresholdSettings) -> Floats:
     expected = _best_expected_f(sample, settings.beta)
     plugged = _logit(expected / (1 + settings.beta**2))
     category = _pooled(curves, sample.category, settings)
-    return _capped(np.where(expected > 0, plugged, category), sample, settings)[None]
+    return _capped(np.where(expected > 0, plugged, category), sample, settings)[None, :]
 
 
 STRATEGIES: dict[str, Callable[[Sample, ThresholdSettings], Floats]] = {
@@ -117,13 +117,13 @@ def average_f(counts: Counts, settings: ThresholdSettings, axis: int = 0) -> Flo
         predicted=counts.predicted.sum(axis=axis),
         positives=counts.positives.sum(axis=axis),
     )
-    return np.nan_to_num(total.f_beta(settings.beta))
+    return np.asarray(np.nan_to_num(total.f_beta(settings.beta)))
 
 
 def thresholds_from_logits(logits: Floats, floor: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return thresholds in (0, 1], each above its tag's floor."""
     above = np.nextafter(floor, np.float32(2))
-    return np.maximum(expit(logits).astype(np.float32), above)
+    return np.asarray(np.maximum(expit(logits).astype(np.float32), above))
 
 
 def _best_cuts(curves: Curves, beta: float) -> Floats:
@@ -202,8 +202,8 @@ def _capped(logits: Floats, sample: Sample, settings: ThresholdSettings) -> Floa
     least = np.full(curves.n_tags, -np.inf)
     # Just above the first pair that is one too many.
     least[over] = _logit(np.nextafter(curves.proba[place[over]], np.float32(2)))
-    return np.maximum(logits, least)
+    return np.asarray(np.maximum(logits, least))
 
 
-def _logit(proba: NDArray[np.floating]) -> Floats:
+def _logit(proba: NDArray[np.float32] | Floats) -> Floats:
     return np.asarray(logit(np.clip(proba.astype(np.float64), _INSIDE, 1 - _INSIDE)))

@@ -3,7 +3,8 @@
 A tag that contests a group keeps its place only if it gains more than its rivals lose. With the
 other thresholds as they are, that is one number per pair: its logit less the cost of the contest.
 Thresholds fitted on these *standing* logits are fitted for what the decoder leaves. The cost is
-exact where a tag meets its rivals in one group, and close to it in nested groups.
+exact where a tag meets its rivals in one group, and close to it in nested groups; implied tags
+that are not even listed cost nothing here.
 """
 
 from dataclasses import dataclass
@@ -90,9 +91,9 @@ class _Contest:
         listed = place < len(self.key)
         listed[listed] = self.key[place[listed]] == self.implied[listed]
         listed &= ~np.isin(self.implied, _keys(self.decided))
-        return np.bincount(
-            self.implied_by[listed], self.lack[place[listed]], minlength=len(self.key)
-        )
+        loss = np.zeros(len(self.key))
+        np.add.at(loss, self.implied_by[listed], self.lack[place[listed]])
+        return loss
 
     def _rivals(self) -> Floats:
         """Return by how much the strongest rival of each pair outdoes its own side."""
@@ -119,7 +120,9 @@ class _Contest:
         """Return each (image, tag) that a tagged pair stands for, and what would go with it."""
         backed = self.gain[self.pair] > 0
         node, place = np.unique(self.node[backed], return_inverse=True)
-        return node, np.bincount(place, self.gain[self.pair[backed]], minlength=len(node))
+        support = np.zeros(len(node))
+        np.add.at(support, place, self.gain[self.pair[backed]])
+        return node, support
 
     def _contests(self, node: Ints) -> tuple[Ints, Ints]:
         """Return (position, contest) for every group that a node belongs to and that applies."""
@@ -156,7 +159,7 @@ def _looked_up(keys: Ints, values: Floats, wanted: Ints) -> Floats:
 
 def _keys(decided: sparse.csr_array) -> Ints:
     found = decided.tocoo()
-    return found.row.astype(np.int64) * decided.shape[1] + found.col
+    return np.asarray(found.row.astype(np.int64) * decided.shape[1] + found.col)
 
 
 def _logit(proba: NDArray[np.float32]) -> Floats:

@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Literal, Self, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +63,8 @@ class Thresholds:
     calibration_hash: str
 
     def __post_init__(self) -> None:
-        lengths = {len(self.vocabulary), *map(len, (self.value, self.state))}
-        if len(lengths | {len(self.positives), len(self.estimate)}) > 1:
+        lengths = [len(self.value), len(self.state), len(self.positives), len(self.estimate)]
+        if set(lengths) != {len(self.vocabulary)}:
             msg = f"Thresholds need one row per tag ({len(self.vocabulary)}), got {lengths}."
             raise TagstackError(msg)
         wrong = np.flatnonzero(~(self.value > 0))
@@ -176,8 +176,7 @@ def _number(row: Mapping[str, str], column: str, path: Path) -> float:
 
 
 def _state(row: Mapping[str, str], path: Path) -> State:
-    for state in get_args(State):
-        if row["state"] == state:
-            return state  # type: ignore[no-any-return]
+    if row["state"] in get_args(State):
+        return cast(State, row["state"])
     msg = f"{path.name} has state {row['state']!r}; expected one of {list(get_args(State))}."
     raise TagstackError(msg)

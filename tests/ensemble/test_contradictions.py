@@ -205,7 +205,7 @@ def decode(rules: Rules, *probas: float, threshold: float = 0.5, **changes: obje
 @pytest.mark.parametrize("seed", range(4))
 def test_objective_equals_an_independent_milp_over_whole_images(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    for _ in range(250):
+    for _ in range(150):
         n_tags = int(rng.integers(2, 13))
         rules = random_rules(rng, n_tags)
         proba, threshold = random_image(rng, n_tags)
@@ -376,7 +376,7 @@ def drawn_images(seed: int, n_images: int, n_tags: int) -> tuple[Rules, Floats, 
 
 
 @given(st.integers(0, 10**6))
-@hypothesis_settings(deadline=None, max_examples=60)
+@hypothesis_settings(deadline=None, max_examples=30)
 def test_each_image_is_decided_alone_and_legally(seed: int) -> None:
     rules, dense, threshold = drawn_images(seed, 9, 10)
     together = decoder(rules, 10).decode(pair_proba(dense), threshold).toarray()
@@ -434,10 +434,14 @@ def explained(rules: Rules, *probas: float) -> dict[str, Change]:
     return {change.tag: change for change in changes}
 
 
+def culprits(change: Change) -> dict[str, float]:
+    return dict(change.because)
+
+
 def test_a_removed_tag_names_its_rival_and_the_margin() -> None:
     change = explained(Rules(exclusives=(exclusive("t0", "t1"),)), 0.9, 0.6)["t1"]
     assert (change.action, change.rule, change.source) == ("removed", "x.t0.t1", "me")
-    assert change.because == (("t0", pytest.approx(0.9)),)
+    assert culprits(change) == {"t0": pytest.approx(0.9)}
     assert change.margin == pytest.approx(logit(0.9) - logit(0.6), abs=1e-5)
     assert str(change).startswith("removed t1 (0.60): against t0 (0.90), rule x.t0.t1; the opp")
 
@@ -457,7 +461,7 @@ def test_an_added_tag_names_who_implies_it() -> None:
         "t1": "added",
         "t2": "added",
     }
-    assert changes["t1"].because == (("t0", pytest.approx(0.9)),)
+    assert culprits(changes["t1"]) == {"t0": pytest.approx(0.9)}
     assert changes["t2"].rule == "t1.t2"
     total = logit(0.9) + logit(0.4) + logit(0.45)
     assert changes["t1"].margin == pytest.approx(total, abs=1e-5)
@@ -466,7 +470,7 @@ def test_an_added_tag_names_who_implies_it() -> None:
 def test_a_tag_whose_parent_is_too_improbable_says_so() -> None:
     change = explained(Rules(implications=(implies("t0", "t1"),)), 0.6, 0.1)["t0"]
     assert (change.action, change.rule) == ("removed", "t0.t1")
-    assert change.because == (("t1", pytest.approx(0.1)),)
+    assert culprits(change) == {"t1": pytest.approx(0.1)}
     assert change.margin == pytest.approx(-logit(0.6) - logit(0.1), abs=1e-5)
 
 
@@ -484,7 +488,7 @@ def test_what_at_least_one_adds_is_explained() -> None:
 
 
 @given(st.integers(0, 10**6))
-@hypothesis_settings(deadline=None, max_examples=80)
+@hypothesis_settings(deadline=None, max_examples=60)
 def test_explanations_cover_exactly_what_changed(seed: int) -> None:
     rules, dense, threshold = drawn_images(seed, 1, 9)
     one, proba = decoder(rules, 9), pair_proba(dense)

@@ -17,12 +17,13 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from tagstack import __version__
 from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.settings import Settings
+from tagstack.configs.settings import Settings, validation_summary
 from tagstack.ensemble.fitted_images import FittedImages
 from tagstack.ensemble.rules import Rules
 from tagstack.ensemble.thresholds import Thresholds
@@ -162,7 +163,7 @@ def load_bundle(directory: Path) -> Bundle:
         thresholds=Thresholds.from_csv(directory / "thresholds.csv"),
         rung_thresholds=_load_arrays(directory / "rung_thresholds.safetensors"),
         fitted_images=FittedImages(**_load_arrays(directory / "fitted_images.safetensors")),
-        settings=Settings.model_validate(manifest["settings"]),
+        settings=_settings(directory, manifest),
         evidence=manifest["evidence"],
     )
 
@@ -222,6 +223,17 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
         msg = f"{directory} has bundle format {found!r}, expected {FORMAT}. Fit it again."
         raise TagstackError(msg)
     return dict(manifest)
+
+
+def _settings(directory: Path, manifest: Mapping[str, Any]) -> Settings:
+    try:
+        return Settings.model_validate(manifest["settings"])
+    except ValidationError as error:
+        msg = (
+            f"Bundle {directory} was fitted by tagstack {manifest['tagstack']} with settings that "
+            f"{__version__} does not have: {validation_summary(error)}. Fit it again."
+        )
+        raise TagstackError(msg) from error
 
 
 def _check_files(directory: Path, files: Mapping[str, str]) -> None:

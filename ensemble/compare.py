@@ -40,7 +40,8 @@ def compare_bundle(
     Raises
     ------
     TagstackError
-        If bundle, scores or labels cannot be used, images were fitted on, or the report exists.
+        If bundle, scores or labels cannot be used, all images were fitted on, or the report
+        exists.
     """
     refuse_existing(request.out, overwrite=request.overwrite)
     bundle = load_bundle(request.bundle)
@@ -49,7 +50,8 @@ def compare_bundle(
         aliases=canonical_names(bundle.rules.aliases),
         members=tuple(member.name for member in bundle.members),
     )
-    notices = (*dataset.notices, *bundle.fitted_images.check_unseen(dataset))
+    dataset, leaks = bundle.fitted_images.without(dataset)
+    notices = (*dataset.notices, *leaks)
     for notice in notices:
         progress.notice(notice)
     progress.stage("climbing the ladder")

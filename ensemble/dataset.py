@@ -1,7 +1,7 @@
 """Scores joined with labels: what fitting and comparing start from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,18 @@ class Dataset:
     columns: Mapping[str, tuple[str, ...]]
     members: tuple[MemberInfo, ...]
     notices: tuple[str, ...]
+
+    def take(self, images: NDArray[np.intp]) -> "Dataset":
+        """Return the images at these indices, in that order."""
+        return replace(
+            self,
+            scores=self.scores.take(images),
+            labels=self.labels[images],
+            groups=self.groups[images],
+            contents=tuple(self.contents[i] for i in images),
+            titles=tuple(self.titles[i] for i in images),
+            columns={name: tuple(own[i] for i in images) for name, own in self.columns.items()},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

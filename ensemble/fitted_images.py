@@ -30,29 +30,35 @@ class FittedImages:
         """Return the hashes of a dataset's images."""
         return cls(contents=_hashes(dataset.contents), titles=_hashes(dataset.titles))
 
-    def check_unseen(self, dataset: Dataset) -> tuple[str, ...]:
-        """Refuse a dataset that holds fitted images; return notices about fitted groups.
+    def without(self, dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+        """Return a dataset without the fitted images, and notices about what that means.
 
         Raises
         ------
         TagstackError
-            If an image of the dataset was fitted on.
+            If every image was fitted on.
         """
         seen = np.isin(_each(dataset.contents), self.contents)
-        if seen.any():
-            first = dataset.scores.images[int(seen.argmax())]
+        if seen.all():
             msg = (
-                f"{int(seen.sum())} of {len(seen)} images were used to fit this bundle, such as "
-                f"{first!r}; a comparison on them proves nothing. Choose others with --where."
+                f"All {len(seen)} images were used to fit this bundle; a comparison on them proves "
+                "nothing. Choose others with --where."
             )
             raise TagstackError(msg)
-        shared = np.isin(_each(dataset.titles), self.titles) & (np.array(dataset.titles) != "")
-        if not shared.any():
-            return ()
-        return (
-            f"{int(shared.sum())} of {len(shared)} images belong to a group that the bundle was "
-            "fitted on; the stack may know them too well",
-        )
+        known = np.isin(_each(dataset.titles), self.titles) & (np.array(dataset.titles) != "")
+        notices = []
+        if seen.any():
+            first = dataset.scores.images[int(seen.argmax())]
+            notices.append(
+                f"{int(seen.sum())} of {len(seen)} images were used to fit this bundle, copies "
+                f"included, such as {first}; they are left out"
+            )
+        if (known & ~seen).any():
+            notices.append(
+                f"{int((known & ~seen).sum())} images belong to a group that the bundle was "
+                "fitted on; the stack may know them too well"
+            )
+        return dataset.take(np.flatnonzero(~seen)), tuple(notices)
 
 
 def _hashes(texts: Iterable[str]) -> NDArray[np.uint64]:

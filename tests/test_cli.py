@@ -138,11 +138,22 @@ def test_compare_writes_the_report_on_images_the_stack_never_saw(
 def test_compare_refuses_images_that_were_fitted_on(booru: Path, tmp_path: Path) -> None:
     result = tagstack(
         "compare", "--bundle", booru / "bundle", "--scores", booru / "scores", "--labels",
-        booru / "labels.csv", "--out", tmp_path / "report",
+        booru / "labels.csv", "--where", "part=fit", "--out", tmp_path / "report",
     )  # fmt: skip
     assert result.returncode == 1
+    assert "Error: All " in result.stderr
     assert "images were used to fit this bundle" in result.stderr
     assert not (tmp_path / "report").exists()
+
+
+def test_compare_leaves_out_fitted_images_and_says_so(booru: Path, tmp_path: Path) -> None:
+    result = tagstack(
+        "compare", "--bundle", booru / "bundle", "--scores", booru / "scores", "--labels",
+        booru / "labels.csv", "--out", tmp_path / "report", "--config", booru / "small.toml",
+    )  # fmt: skip
+    assert result.returncode == 0
+    assert "of 360 images were used to fit this bundle" in result.stderr
+    assert "are left out" in (tmp_path / "report/report.html").read_text()
 
 
 def test_tags_do_not_depend_on_company(booru: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tagstack.base_models.contract import Contract
+from tagstack.base_models.runtimes.selection import REFERENCE, RuntimeChoice
 from tagstack.base_models.tagger import Tagger, load_tagger, smoke_test
 from tagstack.base_models.timm_contract import contract_of_folder
 from tagstack.configs.errors import TagstackError
@@ -43,7 +44,9 @@ class CheckReport:
         return all(finding.passed for finding in self.findings)
 
 
-def check_tagger(folder: Path, *, floor: float, threads: int) -> CheckReport:
+def check_tagger(
+    folder: Path, *, floor: float, threads: int, runtime: RuntimeChoice = REFERENCE
+) -> CheckReport:
     """Run a tagger's whole contract against its files.
 
     Reads the contract, the tag file and the model, compares their shapes, and runs a flat and a
@@ -55,6 +58,8 @@ def check_tagger(folder: Path, *, floor: float, threads: int) -> CheckReport:
     floor : float
         The store's floor, part of the fingerprint that is shown.
     threads : int
+    runtime : RuntimeChoice
+        Backend and precision; by default ONNX Runtime in fp32.
     """
     findings: list[Finding] = []
     contract: Contract | None = None
@@ -63,7 +68,7 @@ def check_tagger(folder: Path, *, floor: float, threads: int) -> CheckReport:
         contract = contract_of_folder(folder)
         findings.append(Finding("contract", True, _described(contract)))
         stage = "files"
-        tagger = load_tagger(folder, floor=floor, threads=threads, smoke=False)
+        tagger = load_tagger(folder, floor=floor, threads=threads, smoke=False, runtime=runtime)
         try:
             findings.extend(_loaded(tagger))
             stage = "outputs"

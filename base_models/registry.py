@@ -16,6 +16,7 @@ from pathlib import Path
 from tagstack.base_models.check import CheckReport, check_tagger
 from tagstack.base_models.contract import CONTRACT_FILE, Contract, read_contract
 from tagstack.base_models.contract_toml import contract_toml
+from tagstack.base_models.runtimes.selection import RuntimeChoice
 from tagstack.base_models.tagger import Tagger, load_tagger
 from tagstack.base_models.timm_contract import describes_itself, timm_contract
 from tagstack.configs.errors import TagstackError
@@ -156,7 +157,8 @@ def add_tagger(
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as staging:
             staged = Path(staging) / facts.name
             _fill(staged, folder, text, facts, copy=copy)
-            report = check_tagger(staged, floor=settings.floor, threads=threads)
+            runtime = RuntimeChoice.of_settings(settings)
+            report = check_tagger(staged, floor=settings.floor, threads=threads, runtime=runtime)
             if report.passed:
                 staged.rename(target)
     except OSError as error:
@@ -176,9 +178,12 @@ def load_taggers(
         If one cannot be found or loaded, or two have the same member name.
     """
     loaded: dict[str, Tagger] = {}
+    runtime = RuntimeChoice.of_settings(settings)
     for name in names:
         folder = resolve(name)
-        tagger = load_tagger(folder, floor=settings.floor, threads=threads, source=name)
+        tagger = load_tagger(
+            folder, floor=settings.floor, threads=threads, source=name, runtime=runtime
+        )
         if tagger.name in loaded:
             msg = (
                 f"{loaded[tagger.name].folder} and {folder} are both named {tagger.name!r}; "

@@ -25,6 +25,7 @@ from tagstack.base_models.preprocess import (
     input_tensor,
 )
 from tagstack.base_models.runtimes.base import Session
+from tagstack.base_models.runtimes.selection import REFERENCE, RuntimeChoice, open_session
 from tagstack.base_models.tag_files import TagRow, read_tag_file
 from tagstack.base_models.timm_contract import contract_of_folder
 from tagstack.base_models.vocabulary import Vocabulary
@@ -135,7 +136,13 @@ class Tagger:
 
 
 def load_tagger(
-    folder: Path, *, floor: float, threads: int, source: str | None = None, smoke: bool = True
+    folder: Path,
+    *,
+    floor: float,
+    threads: int,
+    source: str | None = None,
+    smoke: bool = True,
+    runtime: RuntimeChoice = REFERENCE,
 ) -> Tagger:
     """Load the tagger in a folder and check it against its contract.
 
@@ -151,19 +158,19 @@ def load_tagger(
         Name it was asked for by, for messages; the folder by default.
     smoke : bool
         Run two synthetic images and check the scale of the outputs.
+    runtime : RuntimeChoice
+        Backend and precision; by default ONNX Runtime in fp32.
 
     Raises
     ------
     TagstackError
         If a file is missing or broken, or file and contract contradict each other.
     """
-    from tagstack.base_models.runtimes.ort import OrtCpuSession
-
     contract = contract_of_folder(folder)
     model = folder / contract.files.model
     rows = read_tag_file(folder / contract.files.tags, contract.tags)
     vocabulary = vocabulary_from_rows(rows, contract)
-    session = OrtCpuSession(_existing(model), contract, threads=threads)
+    session = open_session(_existing(model), contract, runtime, threads=threads)
     tagger = Tagger(
         folder=folder,
         name=contract.name,

@@ -97,7 +97,7 @@ def _stages(path: Path) -> list[dict[str, Any]]:
 
 
 def _image_of_config(path: Path) -> dict[str, Any]:
-    config = _json_object(path).get("pretrained_cfg")
+    config: Any = _json_object(path).get("pretrained_cfg")
     try:
         mode, (_, height, width) = config["crop_mode"], config["input_size"]
         filter_, mean, std = config["interpolation"], config["mean"], config["std"]

@@ -118,7 +118,6 @@ def _colour(name: object) -> list[int]:
 
 
 def _pair(size: object) -> tuple[int, int] | None:
-    sides = size if isinstance(size, list) else [size]
-    if len(sides) not in (1, 2) or not all(isinstance(side, int) for side in sides):
-        return None
-    return sides[0], sides[-1]
+    sides = [side for side in (size if isinstance(size, list) else [size]) if isinstance(side, int)]
+    expected = len(size) if isinstance(size, list) else 1
+    return (sides[0], sides[-1]) if len(sides) == expected and expected in (1, 2) else None

@@ -1,5 +1,7 @@
 """Settings of level 1: decoding, batches, threads and the score store."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from tagstack.configs.section import Section
@@ -14,4 +16,6 @@ class ScoreSettings(Section):
     part_seconds: float = Field(gt=0)
     max_pixels: int = Field(ge=1)
     max_file_bytes: int = Field(ge=1)
+    backend: Literal["ort", "openvino", "auto"]
+    precision: Literal["fp32", "bf16"]
     extensions: tuple[str, ...] = Field(min_length=1)

@@ -19,11 +19,11 @@ class SessionInfo:
     Parameters
     ----------
     backend : str
-        Name of the backend: ``"ort"``.
+        Name of the backend: ``"ort"`` or ``"openvino"``.
     provider : str
         Execution provider in use as the runtime itself reports it.
     precision : str
-        ``"fp32"``, ``"fp16"``, ``"int8"``, ...
+        ``"fp32"``, ``"fp16"``, ``"bf16"``, ...
     device : str
         ``"cpu"`` or ``"cuda:0"``.
     threads : int
@@ -57,6 +57,11 @@ class Session(Protocol):
     @property
     def info(self) -> SessionInfo:
         """What really runs."""
+        ...
+
+    @property
+    def n_outputs(self) -> int | None:
+        """Width of the output where the file states it."""
         ...
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:

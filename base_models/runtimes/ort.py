@@ -11,6 +11,7 @@ References
 https://onnxruntime.ai/docs/performance/tune-performance/threading.html
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from tagstack.base_models.contract import Contract
 from tagstack.base_models.runtimes.base import SessionInfo
+from tagstack.base_models.runtimes.model_io import (
+    Port,
+    checked_shape,
+    chosen_output,
+    fixed,
+    only_input,
+)
 from tagstack.configs.errors import TagstackError
 
 PROVIDER = "CPUExecutionProvider"
@@ -29,7 +37,10 @@ PROVIDER = "CPUExecutionProvider"
 # ones nothing, and more than 8 brought no network anything.
 CALL_IMAGES = 8
 
-_FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_FLOATS: dict[str, type[np.floating[Any]]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+}
 _FAULTS = (
     ort_errors.EPFail,
     ort_errors.EngineError,
@@ -66,10 +77,11 @@ class OrtCpuSession:
     def __init__(self, path: Path, contract: Contract, *, threads: int) -> None:
         self._path = path
         self._session: Any = _loaded(path)
-        self._input = _only_input(path, self._session, contract)
-        self._output = _chosen_output(path, self._session, contract)
-        self._shape = _checked_shape(path, self._input.shape, contract)
-        self._dtype = _FLOATS[self._input.type]
+        self._input = only_input(path, _ports(self._session.get_inputs()), contract)
+        outputs = _ports(self._session.get_outputs())
+        self._output = outputs[chosen_output(path, outputs, contract)]
+        self._shape = checked_shape(path, self._input, contract)
+        self._dtype = _dtype(path, self._input)
         # None until a full batch has shown whether rows are bit-equal to single images.
         self._batches_agree: bool | None = None
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="ort")
@@ -81,14 +93,13 @@ class OrtCpuSession:
             threads=threads,
             versions=(("onnxruntime", onnxruntime.__version__),),
             score_class="ort-cpu",
-            model_batch=self._input.shape[0] if isinstance(self._input.shape[0], int) else None,
+            model_batch=fixed(self._input.shape[0]),
         )
 
     @property
     def n_outputs(self) -> int | None:
         """Width of the output where the file states it."""
-        width = self._output.shape[-1] if self._output.shape else None
-        return width if isinstance(width, int) else None
+        return fixed(self._output.shape[-1]) if self._output.shape else None
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the raw outputs of a batch; see `Session.run`."""
@@ -166,57 +177,15 @@ def _verified_provider(path: Path, session: Any) -> str:
     return str(used[0])
 
 
-def _only_input(path: Path, session: Any, contract: Contract) -> Any:
-    inputs = {item.name: item for item in session.get_inputs()}
-    name = contract.input.name
-    if (name is None and len(inputs) != 1) or (name is not None and set(inputs) != {name}):
-        msg = (
-            f"{path}: the model has the inputs {sorted(inputs)}, the contract expects "
-            f"{[name] if name else 'one'}. Models with several inputs cannot be run."
-        )
+def _dtype(path: Path, port: Port) -> type[np.floating[Any]]:
+    if port.kind not in _FLOATS:
+        msg = f"{path}: input {port.name!r} is {port.kind}; expected {sorted(_FLOATS)}."
         raise TagstackError(msg)
-    found = next(iter(inputs.values()))
-    if found.type not in _FLOATS:
-        msg = f"{path}: input {found.name!r} is {found.type}; expected {sorted(_FLOATS)}."
-        raise TagstackError(msg)
-    return found
+    return _FLOATS[port.kind]
 
 
-def _chosen_output(path: Path, session: Any, contract: Contract) -> Any:
-    outputs = session.get_outputs()
-    names = [item.name for item in outputs]
-    wanted = contract.output
-    if wanted.name is not None and wanted.name in names:
-        return outputs[names.index(wanted.name)]
-    if wanted.index is not None and -len(names) <= wanted.index < len(names):
-        return outputs[wanted.index]
-    if wanted.name is None and wanted.index is None and len(outputs) == 1:
-        return outputs[0]
-    asked = wanted.name if wanted.name is not None else wanted.index
-    msg = (
-        f"{path}: the model has the outputs {names}, the contract asks for "
-        f"{'none of them by name' if asked is None else repr(asked)}. Set [output] name."
-    )
-    raise TagstackError(msg)
-
-
-def _checked_shape(path: Path, found: list[Any], contract: Contract) -> tuple[int, int, int]:
-    height, width = contract.input.height_width
-    nhwc = contract.input.layout == "NHWC"
-    shape = (height, width, 3) if nhwc else (3, height, width)
-    batch = contract.input.batch
-    expected = [batch if isinstance(batch, int) else "batch", *shape]
-    pairs = zip(found[1:], shape, strict=False)
-    fits = len(found) == 4 and all(not isinstance(a, int) or a == b for a, b in pairs)
-    # A batch that the contract fixes may be dynamic in the file; the reverse is a contradiction.
-    fits = fits and (not isinstance(found[0], int) or found[0] == batch)
-    if not fits:
-        msg = (
-            f"{path}: the model's input is {found}, the contract says {expected} "
-            f"({contract.input.layout}). Correct [input] layout, size or batch."
-        )
-        raise TagstackError(msg)
-    return shape
+def _ports(items: Sequence[Any]) -> list[Port]:
+    return [Port(item.name, tuple(item.shape), item.type) for item in items]
 
 
 def _line(error: BaseException) -> str:

@@ -59,12 +59,12 @@ def _centred(image: Image.Image, side: int, colour: tuple[int, int, int]) -> Ima
 
 
 def _raw_bgr(image: Image.Image) -> Pixels:
-    return np.asarray(image, np.float64)[None, :, :, ::-1]
+    return np.asarray(np.asarray(image, np.float64)[None, :, :, ::-1])
 
 
 def _chw(image: Image.Image, norm: Any = PLAIN) -> Pixels:
     values = (np.asarray(image, np.float64) / 255 - np.array(norm[0])) / np.array(norm[1])
-    return values.transpose(2, 0, 1)[None]
+    return np.asarray(values.transpose(2, 0, 1)[None])
 
 
 def _wd(image: Image.Image) -> Pixels:

@@ -10,28 +10,30 @@ import pytest
 from numpy.typing import NDArray
 
 from tagstack.base_models.contract import read_contract
+from tagstack.base_models.runtimes import selection
 from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.runtimes.ort import CALL_IMAGES, OrtCpuSession
+from tagstack.base_models.runtimes.selection import RuntimeChoice
 from tagstack.configs.errors import TagstackError
 
 Folder = Callable[..., Path]
 
 
-def _ort_cpu(folder: Path, threads: int) -> Session:
-    return OrtCpuSession(
-        folder / "model.onnx", read_contract(folder / "tagger.toml"), threads=threads
-    )
+BACKENDS = ("ort", "openvino")
 
 
-BACKENDS: dict[str, Callable[[Path, int], Session]] = {"ort-cpu": _ort_cpu}
-
-
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(params=BACKENDS)
 def open_session(request: pytest.FixtureRequest) -> Any:
+    if request.param == "openvino":
+        pytest.importorskip("openvino", reason="the extra openvino is not installed")
     opened: list[Session] = []
+    choice = RuntimeChoice(backend=request.param, precision="fp32")
 
     def opener(folder: Path, threads: int = 2) -> Session:
-        opened.append(BACKENDS[request.param](folder, threads))
+        contract = read_contract(folder / "tagger.toml")
+        opened.append(
+            selection.open_session(folder / "model.onnx", contract, choice, threads=threads)
+        )
         return opened[-1]
 
     yield opener
@@ -146,18 +148,16 @@ class TestSessionContract:
             np.testing.assert_array_equal(rows, whole[i:])
 
 
-def _open(folder: Path) -> OrtCpuSession:
-    return OrtCpuSession(folder / "model.onnx", read_contract(folder / "tagger.toml"), threads=1)
-
-
 @pytest.mark.parametrize("content", [b"", b"not a model", None])
-def test_corrupt_model(make_tagger_folder: Folder, content: bytes | None) -> None:
+def test_corrupt_model(
+    open_session: Any, make_tagger_folder: Folder, content: bytes | None
+) -> None:
     model = make_tagger_folder() / "model.onnx"
     model.write_bytes(model.read_bytes()[:-900] if content is None else content)
     with pytest.raises(
         TagstackError, match=r"Cannot load the model .*model\.onnx: .*fetch it again"
     ):
-        _open(model.parent)
+        open_session(model.parent)
 
 
 @pytest.mark.parametrize(
@@ -165,24 +165,26 @@ def test_corrupt_model(make_tagger_folder: Folder, content: bytes | None) -> Non
     [({"layout": "NCHW"}, "NHWC"), ({"layout": "NHWC"}, "NCHW")],
 )
 def test_layout_against_the_contract(
-    make_tagger_folder: Folder, declared: dict[str, str], actual: str
+    open_session: Any, make_tagger_folder: Folder, declared: dict[str, str], actual: str
 ) -> None:
     with pytest.raises(TagstackError, match=r"the model's input is \[.*, the contract says \["):
-        _open(make_tagger_folder(layout=actual, declared=declared))
+        open_session(make_tagger_folder(layout=actual, declared=declared))
 
 
-def test_fixed_batch_against_the_contract(make_tagger_folder: Folder) -> None:
+def test_fixed_batch_against_the_contract(open_session: Any, make_tagger_folder: Folder) -> None:
     folder = make_tagger_folder(batch=1)
     toml = folder / "tagger.toml"
     toml.write_text(toml.read_text().replace("batch = 1", 'batch = "dynamic"'))
     with pytest.raises(TagstackError, match=r"input is \[1, 8, 8, 3\].*'batch'.*batch\."):
-        _open(folder)
+        open_session(folder)
 
 
-def test_output_must_be_named_where_there_are_several(make_tagger_folder: Folder) -> None:
+def test_output_must_be_named_where_there_are_several(
+    open_session: Any, make_tagger_folder: Folder
+) -> None:
     folder = make_tagger_folder(three_outputs=True)
     toml = folder / "tagger.toml"
-    assert _open(folder).n_outputs == 10
+    assert open_session(folder).n_outputs == 10
     for old, new, message in (
         ('name = "chosen"\n', "", "none of them by name"),
         ('name = "chosen"', 'name = "prediction"', "asks for 'prediction'"),
@@ -191,24 +193,26 @@ def test_output_must_be_named_where_there_are_several(make_tagger_folder: Folder
         text = toml.read_text()
         toml.write_text(text.replace(old, new))
         with pytest.raises(TagstackError, match=rf"\['flat', 'product', 'chosen'\].*{message}"):
-            _open(folder)
+            open_session(folder)
         toml.write_text(text)
     toml.write_text(toml.read_text().replace('name = "chosen"', "index = -1"))
-    assert _open(folder).n_outputs == 10
+    assert open_session(folder).n_outputs == 10
 
 
-def test_input_name_must_agree(make_tagger_folder: Folder) -> None:
+def test_input_name_must_agree(open_session: Any, make_tagger_folder: Folder) -> None:
     folder = make_tagger_folder()
     toml = folder / "tagger.toml"
     toml.write_text(toml.read_text().replace("[input]\n", '[input]\nname = "pixels"\n'))
     with pytest.raises(TagstackError, match=r"inputs \['input'\].*expects \['pixels'\]"):
-        _open(folder)
+        open_session(folder)
 
 
 def test_a_model_whose_batches_differ_runs_one_by_one(
     make_tagger_folder: Folder, batch: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = _open(make_tagger_folder())
+    folder = make_tagger_folder()
+    contract = read_contract(folder / "tagger.toml")
+    session = OrtCpuSession(folder / "model.onnx", contract, threads=1)
     alone = np.concatenate([session.run(image[None]) for image in batch])
     exact = session._call
 

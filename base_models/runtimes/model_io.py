@@ -1,0 +1,101 @@
+"""A model file's inputs and outputs against the contract, whichever backend has read the file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagstack.base_models.contract import Contract
+from tagstack.configs.errors import TagstackError
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output as the file states it.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int, str or None
+        Fixed sides as numbers; whatever else stands for a dynamic one.
+    kind : str
+        Element type in the backend's own words, for messages.
+    """
+
+    name: str
+    shape: tuple[int | str | None, ...]
+    kind: str
+
+
+def only_input(path: Path, inputs: Sequence[Port], contract: Contract) -> Port:
+    """Return a model's one input.
+
+    Raises
+    ------
+    TagstackError
+        If there are several, or it is not the one that the contract names.
+    """
+    by_name = {port.name: port for port in inputs}
+    name = contract.input.name
+    if (name is None and len(by_name) != 1) or (name is not None and set(by_name) != {name}):
+        msg = (
+            f"{path}: the model has the inputs {sorted(by_name)}, the contract expects "
+            f"{[name] if name else 'one'}. Models with several inputs cannot be run."
+        )
+        raise TagstackError(msg)
+    return next(iter(by_name.values()))
+
+
+def chosen_output(path: Path, outputs: Sequence[Port], contract: Contract) -> int:
+    """Return the position of the output that the contract asks for.
+
+    Raises
+    ------
+    TagstackError
+        If there is none, or there are several and the contract names none.
+    """
+    names = [port.name for port in outputs]
+    wanted = contract.output
+    if wanted.name is not None and wanted.name in names:
+        return names.index(wanted.name)
+    if wanted.index is not None and -len(names) <= wanted.index < len(names):
+        return wanted.index % len(names)
+    if wanted.name is None and wanted.index is None and len(names) == 1:
+        return 0
+    asked = wanted.name if wanted.name is not None else wanted.index
+    msg = (
+        f"{path}: the model has the outputs {names}, the contract asks for "
+        f"{'none of them by name' if asked is None else repr(asked)}. Set [output] name."
+    )
+    raise TagstackError(msg)
+
+
+def checked_shape(path: Path, port: Port, contract: Contract) -> tuple[int, int, int]:
+    """Return the shape of one image in the contract's layout.
+
+    Raises
+    ------
+    TagstackError
+        If the model's input has another shape.
+    """
+    found = list(port.shape)
+    height, width = contract.input.height_width
+    nhwc = contract.input.layout == "NHWC"
+    shape = (height, width, 3) if nhwc else (3, height, width)
+    batch = contract.input.batch
+    expected = [batch if isinstance(batch, int) else "batch", *shape]
+    pairs = zip(found[1:], shape, strict=False)
+    fits = len(found) == 4 and all(not isinstance(a, int) or a == b for a, b in pairs)
+    # A batch that the contract fixes may be dynamic in the file; the reverse is a contradiction.
+    fits = fits and (not isinstance(found[0], int) or found[0] == batch)
+    if not fits:
+        msg = (
+            f"{path}: the model's input is {found}, the contract says {expected} "
+            f"({contract.input.layout}). Correct [input] layout, size or batch."
+        )
+        raise TagstackError(msg)
+    return shape
+
+
+def fixed(side: int | str | None) -> int | None:
+    """Return a side of a shape if the file fixes it, else None."""
+    return side if isinstance(side, int) else None

@@ -76,7 +76,8 @@ def draw_gallery(folder: Path, *, n_images: int, seed: int, start: int = 0) -> P
     n_images : int
         At least 1.
     seed, start : int
-        Not negative; the pictures are ``start`` to ``start + n_images - 1`` of this seed.
+        Not negative; the pictures are ``start`` to ``start + n_images - 1`` of this seed. The
+        shipped taggers were trained on seeds from ``recipes.FIRST_RESERVED_SEED`` on: stay below.
 
     Returns
     -------

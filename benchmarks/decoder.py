@@ -133,7 +133,8 @@ def main() -> None:
     left = int(bound.violations(decided).per_image.sum())
     print(f"candidates: {plain.nnz / arguments.images:.1f} an image")
     print(f"in conflict before: {conflicts:.1%} of images; rules broken after: {left}")
-    print(f"decode: {arguments.images / seconds:,.0f} images a CPU second over {arguments.images} images")
+    rate = arguments.images / seconds
+    print(f"decode: {rate:,.0f} images a CPU second over {arguments.images} images")
     few = proba.take(np.arange(min(arguments.check, arguments.images)))
     n_components, worse = disagreements(decoder, few, thresholds)
     print(f"against the solver: {worse} of {n_components} components differ in the objective")

@@ -20,11 +20,10 @@ from scipy import sparse
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.decisions import DecoderSettings
 from tagstack.configs.errors import TagstackError
+from tagstack.ensemble.contradictions_evidence import Evidence, RuleLists
 from tagstack.ensemble.contradictions_reduction import (
-    Evidence,
     Problem,
     Reduction,
-    RuleLists,
     kept_keys,
     reduce_images,
 )

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.contradictions import Decoder
-from tagstack.ensemble.contradictions_reduction import Evidence, Problem, kept_keys
+from tagstack.ensemble.contradictions_evidence import Evidence
+from tagstack.ensemble.contradictions_reduction import Problem, kept_keys
 from tagstack.ensemble.contradictions_search import UNMET, Solution
 from tagstack.ensemble.rules_binding import BoundExclusive, BoundRules
 

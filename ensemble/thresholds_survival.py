@@ -16,7 +16,7 @@ from scipy import sparse
 from scipy.special import expit, logit
 
 from tagstack.base_models.pairs import PairProba
-from tagstack.ensemble.contradictions_reduction import Lists
+from tagstack.ensemble.contradictions_evidence import Lists
 from tagstack.ensemble.rules_binding import BoundRules
 from tagstack.ensemble.rules_violations import membership
 from tagstack.ensemble.thresholds_curves import Bools, Floats, Ints

@@ -137,6 +137,24 @@ def open_image(content: bytes, *, max_pixels: int) -> Image.Image:
     return image
 
 
+def reduced(image: Image.Image, factor: int) -> Image.Image:
+    """Return an opened JPEG that will decode at 1/``factor`` of its size: 1, 2, 4 or 8.
+
+    Both sides must be multiples of ``factor``.
+
+    Raises
+    ------
+    ImageError
+        If its decoder does not give that size.
+    """
+    width, height = image.width // factor, image.height // factor
+    if factor > 1:
+        image.draft(None, (width, height))
+    if image.size != (width, height):
+        raise ImageError(f"decodes to {image.size}, expected {(width, height)} at 1/{factor}")
+    return image
+
+
 def decode(image: Image.Image) -> Image.Image:
     """Return the picture upright, first frame only, in mode RGB, or RGBA if it has transparency.
 

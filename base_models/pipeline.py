@@ -16,16 +16,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.base_models.images import (
-    FileContent,
-    ImageError,
-    decode,
-    file_content,
-    open_image,
-    read_content,
-)
+from tagstack.base_models.framed_pixels import framed_pixels
+from tagstack.base_models.images import FileContent, ImageError, file_content, read_content
 from tagstack.base_models.pixel_budget import PixelBudget
-from tagstack.base_models.preprocess import Framing, framed
+from tagstack.base_models.preprocess import Framing
 from tagstack.base_models.sources import ImageFailure, ImageSources
 from tagstack.base_models.store_writer import ScoreWriter
 from tagstack.base_models.tagger import Tagger
@@ -256,15 +250,11 @@ class _Run:
         framings = {self.taggers[number].framing for number in task.missing}
         try:
             data = read_content(self.sources.path(task.name), task.content)
-            header = open_image(data, max_pixels=self.settings.max_pixels)
-            with self.budget.taking(header.width * header.height):
-                waited = time.monotonic()
-                image = decode(header)
-                decoded = time.monotonic()
-                pixels = {framing: framed(image, framing) for framing in framings}
+            pixels, seconds = framed_pixels(
+                data, framings, max_pixels=self.settings.max_pixels, budget=self.budget
+            )
         except ImageError as error:
             return _Framed(task, {}, str(error), {"decode": time.monotonic() - began})
-        seconds = {"decode": decoded - waited, "frame": time.monotonic() - decoded}
         return _Framed(task, pixels, None, seconds)
 
     def _infer(self, batch: Sequence[_Framed]) -> None:

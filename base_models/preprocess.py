@@ -13,8 +13,8 @@ from PIL import Image
 
 from tagstack.base_models.contract import Colour, Input
 
-# Part of every member's fingerprint: raise it whenever a change here or in images.py can alter a
-# pixel, so that scores from before and after are never mixed.
+# Part of every member's fingerprint: raise it whenever a change here, in images.py or in
+# framed_pixels.py can alter a pixel, so that scores from before and after are never mixed.
 PREPROCESSING_VERSION = 2
 
 _RESAMPLE = {
@@ -39,10 +39,18 @@ class Framing:
     resample: str
     rounding: str
     canvas: tuple[int, str] | None
+    scaled_decoding: bool
 
 
-def framing_from_input(contract: Input) -> Framing:
-    """Return the framing that a contract's input asks for."""
+def framing_from_input(contract: Input, *, scaled_decoding: bool = False) -> Framing:
+    """Return the framing that a contract's input asks for.
+
+    Parameters
+    ----------
+    contract : Input
+    scaled_decoding : bool
+        Whether a large JPEG may be decoded at a part of its size.
+    """
     height, width = contract.height_width
     return Framing(
         height=height,
@@ -55,6 +63,7 @@ def framing_from_input(contract: Input) -> Framing:
         canvas=None
         if contract.canvas is None
         else (contract.canvas.size, contract.canvas.resample),
+        scaled_decoding=scaled_decoding,
     )
 
 

@@ -182,7 +182,12 @@ def load_taggers(
     for name in names:
         folder = resolve(name)
         tagger = load_tagger(
-            folder, floor=settings.floor, threads=threads, source=name, runtime=runtime
+            folder,
+            floor=settings.floor,
+            threads=threads,
+            source=name,
+            runtime=runtime,
+            scaled_decoding=settings.scaled_decoding,
         )
         if tagger.name in loaded:
             msg = (

@@ -68,6 +68,8 @@ class Tagger:
     floor : float
         Probabilities below this are not stored.
     session : Session
+    scaled_decoding : bool
+        Whether large JPEGs are decoded at a part of their size for it.
     """
 
     folder: Path
@@ -79,11 +81,12 @@ class Tagger:
     fingerprint: str
     floor: float
     session: Session
+    scaled_decoding: bool
 
     @property
     def framing(self) -> Framing:
         """The pixels it wants; taggers with equal framings share them."""
-        return framing_from_input(self.contract.input)
+        return framing_from_input(self.contract.input, scaled_decoding=self.scaled_decoding)
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the logits of framed images.
@@ -143,6 +146,7 @@ def load_tagger(
     source: str | None = None,
     smoke: bool = True,
     runtime: RuntimeChoice = REFERENCE,
+    scaled_decoding: bool = False,
 ) -> Tagger:
     """Load the tagger in a folder and check it against its contract.
 
@@ -160,6 +164,8 @@ def load_tagger(
         Run two synthetic images and check the scale of the outputs.
     runtime : RuntimeChoice
         Backend and precision; by default ONNX Runtime in fp32.
+    scaled_decoding : bool
+        Decode large JPEGs at a part of their size: faster, and other scores.
 
     Raises
     ------
@@ -178,9 +184,10 @@ def load_tagger(
         contract=contract,
         vocabulary=vocabulary,
         published_thresholds=thresholds_from_rows(rows, contract),
-        fingerprint=_fingerprint(model, contract, vocabulary, session, floor),
+        fingerprint=_fingerprint(model, contract, vocabulary, session, floor, scaled_decoding),
         floor=floor,
         session=session,
+        scaled_decoding=scaled_decoding,
     )
     if session.n_outputs not in (None, len(vocabulary)):
         raise TagstackError(_width_message(folder, contract, session.n_outputs, tagger))
@@ -257,7 +264,12 @@ def _check_scale(tagger: Tagger, raw: NDArray[np.float32]) -> None:
 
 
 def _fingerprint(
-    model: Path, contract: Contract, vocabulary: Vocabulary, session: Session, floor: float
+    model: Path,
+    contract: Contract,
+    vocabulary: Vocabulary,
+    session: Session,
+    floor: float,
+    scaled_decoding: bool,
 ) -> str:
     # Weights above 2 GB lie in files of their own, named after the model.
     weights = sorted(path for path in model.parent.glob(f"{model.name}?*") if path.is_file())
@@ -265,7 +277,7 @@ def _fingerprint(
         "model": [file_sha256(path) for path in (model, *weights)],
         "contract": contract.digest(),
         "tags": vocabulary.tags,
-        "preprocessing": PREPROCESSING_VERSION,
+        "preprocessing": [PREPROCESSING_VERSION, scaled_decoding],
         "precision": session.info.precision,
         "score_class": session.info.score_class,
         "floor": floor,

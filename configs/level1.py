@@ -18,4 +18,5 @@ class ScoreSettings(Section):
     max_file_bytes: int = Field(ge=1)
     backend: Literal["ort", "openvino", "auto"]
     precision: Literal["fp32", "bf16"]
+    scaled_decoding: bool
     extensions: tuple[str, ...] = Field(min_length=1)

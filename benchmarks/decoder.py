@@ -125,10 +125,9 @@ def main() -> None:
     started = time.process_time()
     decided = decoder.decode(proba, thresholds)
     seconds = time.process_time() - started
-    plain = sparse.csr_array(
-        (proba.proba >= 0.35, proba.pairs.tag, proba.pairs.indptr), shape=decided.shape
-    )
-    plain.eliminate_zeros()
+    passed = proba.proba >= 0.35
+    where = proba.pairs.image[passed], proba.pairs.tag[passed]
+    plain = sparse.csr_array((np.ones(passed.sum(), bool), where), shape=decided.shape)
     conflicts = (bound.violations(plain).per_image > 0).mean()
     left = int(bound.violations(decided).per_image.sum())
     print(f"candidates: {plain.nnz / arguments.images:.1f} an image")

@@ -7,7 +7,7 @@ alone: not on the batch, the order, the threads or an interruption.
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from tagstack.base_models.framed_pixels import framed_pixels
 from tagstack.base_models.images import FileContent, ImageError, file_content, read_content
 from tagstack.base_models.pixel_budget import PixelBudget
 from tagstack.base_models.preprocess import Framing
+from tagstack.base_models.score_summary import ScoreProgress, ScoreSummary
 from tagstack.base_models.sources import ImageFailure, ImageSources
 from tagstack.base_models.store_writer import ScoreWriter
 from tagstack.base_models.tagger import Tagger
@@ -27,58 +28,10 @@ from tagstack.base_models.threads import thread_count
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 
+__all__ = ["ScoreProgress", "ScoreSummary", "score_images"]
+
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreProgress:
-    """How far a run is; ``seconds`` since its start."""
-
-    n_images: int
-    n_scored: int
-    n_skipped: int
-    n_failed: int
-    seconds: float
-
-    @property
-    def n_done(self) -> int:
-        """Images that are through, one way or another."""
-        return self.n_scored + self.n_skipped + self.n_failed
-
-    @property
-    def images_per_s(self) -> float:
-        """Images through a second."""
-        return self.n_done / self.seconds if self.seconds else 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreSummary:
-    """What a run did.
-
-    Parameters
-    ----------
-    n_scored : int
-        Images that a model ran on.
-    n_skipped : int
-        Images whose content had been scored already, in this run or before.
-    n_failed : int
-        Images without scores.
-    failures : tuple of ImageFailure
-        Each failed image or folder, and why.
-    seconds : float
-        Wall clock of the run.
-    stage_seconds : mapping of str to float
-        ``read``, ``decode`` and ``frame`` summed over threads; ``infer NAME`` for each member and
-        ``store`` in wall clock.
-    """
-
-    n_scored: int
-    n_skipped: int
-    n_failed: int
-    failures: tuple[ImageFailure, ...]
-    seconds: float
-    stage_seconds: Mapping[str, float]
 
 
 def score_images(

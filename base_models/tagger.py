@@ -5,10 +5,7 @@ contract contradict each other, because a wrong colour order or a second sigmoid
 that look almost right.
 """
 
-import hashlib
-import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.contract import Contract
-from tagstack.base_models.preprocess import (
-    PREPROCESSING_VERSION,
-    Framing,
-    framing_from_input,
-    input_tensor,
-)
+from tagstack.base_models.fingerprint import member_fingerprint
+from tagstack.base_models.preprocess import Framing, framing_from_input, input_tensor
 from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.runtimes.selection import REFERENCE, RuntimeChoice, open_session
-from tagstack.base_models.tag_files import TagRow, read_tag_file
+from tagstack.base_models.tag_files import read_tag_file
+from tagstack.base_models.tag_rows import thresholds_from_rows, vocabulary_from_rows
 from tagstack.base_models.timm_contract import contract_of_folder
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
@@ -184,7 +177,9 @@ def load_tagger(
         contract=contract,
         vocabulary=vocabulary,
         published_thresholds=thresholds_from_rows(rows, contract),
-        fingerprint=_fingerprint(model, contract, vocabulary, session, floor, scaled_decoding),
+        fingerprint=member_fingerprint(
+            model, contract, vocabulary, session, floor, scaled_decoding
+        ),
         floor=floor,
         session=session,
         scaled_decoding=scaled_decoding,
@@ -194,31 +189,6 @@ def load_tagger(
     if smoke:
         smoke_test(tagger)
     return tagger
-
-
-def vocabulary_from_rows(rows: Sequence[TagRow], contract: Contract) -> Vocabulary:
-    """Return the tags under their current names.
-
-    Raises
-    ------
-    TagstackError
-        If an alias names no tag of the file, or leads to a name that another row has.
-    """
-    unknown = set(contract.aliases) - {row.tag for row in rows}
-    if unknown:
-        msg = f"Tagger {contract.name!r}: [aliases] names tags it lacks: {sorted(unknown)[:5]}."
-        raise TagstackError(msg)
-    tags = tuple(contract.aliases.get(row.tag, row.tag) for row in rows)
-    return Vocabulary(tags, tuple(row.category for row in rows))
-
-
-def thresholds_from_rows(rows: Sequence[TagRow], contract: Contract) -> NDArray[np.float32]:
-    """Return the published threshold of each row, shape (n_tags,), float32."""
-    published = contract.threshold
-    by_category = (published.per_category.get(row.category, published.default) for row in rows)
-    pairs = zip(rows, by_category, strict=True)
-    values = [other if row.best_threshold is None else row.best_threshold for row, other in pairs]
-    return np.array(values, np.float32)
 
 
 def smoke_test(tagger: Tagger) -> NDArray[np.float32]:
@@ -261,28 +231,6 @@ def _check_scale(tagger: Tagger, raw: NDArray[np.float32]) -> None:
             f"after two sigmoids; expected most tags near 0. Export the model with one sigmoid."
         )
         raise TagstackError(msg)
-
-
-def _fingerprint(
-    model: Path,
-    contract: Contract,
-    vocabulary: Vocabulary,
-    session: Session,
-    floor: float,
-    scaled_decoding: bool,
-) -> str:
-    # Weights above 2 GB lie in files of their own, named after the model.
-    weights = sorted(path for path in model.parent.glob(f"{model.name}?*") if path.is_file())
-    facts = {
-        "model": [file_sha256(path) for path in (model, *weights)],
-        "contract": contract.digest(),
-        "tags": vocabulary.tags,
-        "preprocessing": [PREPROCESSING_VERSION, scaled_decoding],
-        "precision": session.info.precision,
-        "score_class": session.info.score_class,
-        "floor": floor,
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _existing(model: Path) -> Path:

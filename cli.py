@@ -80,8 +80,8 @@ def demo(
 ) -> None:
     """Draw a small booru, score it with three taggers, fit, compare and tag."""
     from tagstack.ensemble.demo import demo_settings, run_demo
-    from tagstack.ensemble.terminal import stages
-    from tagstack.ensemble.terminal_ladder import print_demo
+    from tagstack.ensemble.terminal.console import stages
+    from tagstack.ensemble.terminal.ladder import print_demo
 
     with stages() as progress:
         result = run_demo(
@@ -103,8 +103,8 @@ def score(
 ) -> None:
     """Run taggers over images and keep every score; run again to resume."""
     from tagstack.ensemble.scoring import score_folder
-    from tagstack.ensemble.terminal import stages
-    from tagstack.ensemble.terminal_models import print_score_summary
+    from tagstack.ensemble.terminal.console import stages
+    from tagstack.ensemble.terminal.models import print_score_summary
 
     with stages() as progress:
         summary = score_folder(images, models.split(","), scores, _settings(config), progress)
@@ -132,8 +132,8 @@ def fit(
     """Fit the stack on labelled images and write a bundle; prints the ladder."""
     from tagstack.ensemble.dataset import DatasetSource
     from tagstack.ensemble.fit import FitRequest, fit_bundle
-    from tagstack.ensemble.terminal import stages
-    from tagstack.ensemble.terminal_ladder import print_fit
+    from tagstack.ensemble.terminal.console import stages
+    from tagstack.ensemble.terminal.ladder import print_fit
 
     request = FitRequest(
         source=DatasetSource(scores=scores, labels=labels, where=where, group=group),
@@ -164,8 +164,8 @@ def compare(
     """Compare every rung, single taggers to stack, on images the stack never saw."""
     from tagstack.ensemble.compare import CompareRequest, compare_bundle
     from tagstack.ensemble.dataset import DatasetSource
-    from tagstack.ensemble.terminal import stages
-    from tagstack.ensemble.terminal_ladder import print_comparison
+    from tagstack.ensemble.terminal.console import stages
+    from tagstack.ensemble.terminal.ladder import print_comparison
 
     source = DatasetSource(scores=scores, labels=labels, where=where, group=group)
     request = CompareRequest(bundle=bundle, source=source, out=out, overwrite=overwrite)
@@ -192,8 +192,8 @@ def tag(
 ) -> None:
     """Tag images with a fitted stack; run again to resume."""
     from tagstack.ensemble.tag import TagRequest, tag_images
-    from tagstack.ensemble.terminal import stages
-    from tagstack.ensemble.terminal_tags import print_tag_summary
+    from tagstack.ensemble.terminal.console import stages
+    from tagstack.ensemble.terminal.tags import print_tag_summary
 
     request = TagRequest(
         images=tuple(images),
@@ -221,7 +221,7 @@ def explain(
 ) -> None:
     """Show why a tag is there or not: votes, stack, threshold, rule."""
     from tagstack.ensemble.explain import explain_image
-    from tagstack.ensemble.terminal_tags import print_explanation
+    from tagstack.ensemble.terminal.tags import print_explanation
 
     print_explanation(explain_image(image, bundle, tag), as_json=as_json)
 
@@ -230,7 +230,7 @@ def explain(
 def list_models(as_json: Json = False) -> None:
     """List every tagger that has a name."""
     from tagstack.base_models.registry import list_taggers
-    from tagstack.ensemble.terminal_models import print_models
+    from tagstack.ensemble.terminal.models import print_models
 
     print_models(list_taggers(), as_json=as_json)
 
@@ -241,7 +241,7 @@ def list_models(as_json: Json = False) -> None:
 def show_model(name: str, as_json: Json = False) -> None:
     """Show a tagger's contract, its source and licence, and the files it needs."""
     from tagstack.base_models.registry import show_tagger
-    from tagstack.ensemble.terminal_models import print_model
+    from tagstack.ensemble.terminal.models import print_model
 
     print_model(show_tagger(name), as_json=as_json)
 
@@ -259,7 +259,7 @@ def add_model(
 ) -> None:
     """Check a folder and enter it in your registry, under its contract's name."""
     from tagstack.base_models.registry import add_tagger
-    from tagstack.ensemble.terminal_models import print_check
+    from tagstack.ensemble.terminal.models import print_check
 
     report = add_tagger(folder, _settings(None).score, contract=contract, copy=copy)
     print_check(report, as_json=as_json)
@@ -273,7 +273,7 @@ def check_model(name_or_folder: str, as_json: Json = False) -> None:
     """Run a tagger's whole contract against its files."""
     from tagstack.base_models.check import check_tagger
     from tagstack.base_models.registry import resolve
-    from tagstack.ensemble.terminal_models import print_check
+    from tagstack.ensemble.terminal.models import print_check
 
     folder = resolve(name_or_folder)
     report = check_tagger(folder, floor=_settings(None).score.floor, threads=1)
@@ -285,7 +285,7 @@ def check_model(name_or_folder: str, as_json: Json = False) -> None:
 def doctor(as_json: Json = False) -> None:
     """Say what this machine can do and what is missing."""
     from tagstack.ensemble.doctor import examine
-    from tagstack.ensemble.terminal_models import print_findings
+    from tagstack.ensemble.terminal.models import print_findings
 
     findings = examine(Path())
     print_findings(findings, as_json=as_json)

@@ -17,10 +17,10 @@ from scipy import sparse
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.contradictions import Decoder
-from tagstack.ensemble.contradictions_milp import solve_milp
-from tagstack.ensemble.rules import Exclusive, Implication, Rules
-from tagstack.ensemble.rules_binding import BoundRules
+from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.contradictions.milp import solve_milp
+from tagstack.ensemble.rules.binding import BoundRules
+from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 
 N_TAGS, N_GROUPS, CANDIDATES = 10_861, 300, 50
 

@@ -23,8 +23,8 @@ from tagstack.ensemble.compare import CompareRequest, compare_bundle
 from tagstack.ensemble.dataset import DatasetSource
 from tagstack.ensemble.fit import FitRequest, fit_bundle
 from tagstack.ensemble.scoring import score_folder
-from tagstack.ensemble.terminal import stages
-from tagstack.ensemble.terminal_ladder import print_comparison, print_fit
+from tagstack.ensemble.terminal.console import stages
+from tagstack.ensemble.terminal.ladder import print_comparison, print_fit
 
 GROUPS = {"fashion": "title", "emoji": "concept"}
 TAG_FILES = {
@@ -125,11 +125,8 @@ def run(root: Path, name: str, out: Path, seed: int, trials: int | None) -> None
     print(f"\n## {name}, seed {seed}\n")
     print_fit(bundle, out / f"bundle-{seed}", as_json=False)
     print_comparison(comparison, paths, as_json=False)
-    seconds = ", ".join(
-        f"{stage} {end - start:.0f} s"
-        for stage, start, end in zip(("score", "fit", "compare"), marks, marks[1:], strict=True)
-    )
-    print(f"Wall clock: {seconds}.")
+    score, fit, compare = np.diff(marks)
+    print(f"Wall clock: score {score:.0f} s, fit {fit:.0f} s, compare {compare:.0f} s.")
 
 
 def main() -> None:

@@ -93,6 +93,8 @@ def _overlaid(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     merged = dict(values)
     for key, change in changes.items():
         known = merged.get(key)
-        both = isinstance(known, Mapping) and isinstance(change, Mapping)
-        merged[key] = _overlaid(known, change) if both else change
+        if isinstance(known, Mapping) and isinstance(change, Mapping):
+            merged[key] = _overlaid(known, change)
+        else:
+            merged[key] = change
     return merged

@@ -25,8 +25,8 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings, validation_summary
 from tagstack.ensemble.fitted_images import FittedImages
-from tagstack.ensemble.rules import Rules
-from tagstack.ensemble.thresholds import Thresholds
+from tagstack.ensemble.rules.rule_set import Rules
+from tagstack.ensemble.thresholds.fitting import Thresholds
 from tagstack.meta.stacker import Stacker
 
 FORMAT = 1

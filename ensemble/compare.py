@@ -11,13 +11,13 @@ from tagstack import __version__
 from tagstack.base_models.store import ScoreStore
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle import Bundle, load_bundle, refuse_existing
-from tagstack.ensemble.comparison import Comparison, Rung, compare
+from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.ladder import DECODED, climb
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.report import ReportExtra, ReportPaths, write_report
-from tagstack.ensemble.rules_binding import BoundRules
-from tagstack.ensemble.rules_hygiene import canonical_names
+from tagstack.ensemble.report.writing import ReportExtra, ReportPaths, write_report
+from tagstack.ensemble.rules.binding import BoundRules
+from tagstack.ensemble.rules.hygiene import canonical_names
 
 _MAX_SLICED_VALUES = 50  # a column with more values is an identity (a title, a date), not a slice
 

@@ -8,7 +8,7 @@ from scipy.special import expit
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.ensemble.bundle import Bundle
-from tagstack.ensemble.contradictions import Decoder
+from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.ladder import decided_by
 from tagstack.ensemble.tagged import TagEntry, TaggedImage
 

@@ -12,11 +12,11 @@ from tagstack.base_models.zoo.gallery import draw_gallery
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.bundle import refuse_existing
 from tagstack.ensemble.compare import CompareRequest, compare_bundle
-from tagstack.ensemble.comparison import Comparison
+from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.dataset import DatasetSource
 from tagstack.ensemble.fit import FitRequest, fit_bundle
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.report import ReportPaths
+from tagstack.ensemble.report.writing import ReportPaths
 from tagstack.ensemble.scoring import score_folder
 from tagstack.ensemble.tag import TagRequest, TagSummary, tag_images
 

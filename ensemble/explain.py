@@ -9,7 +9,7 @@ from tagstack.base_models.sources import find_images
 from tagstack.base_models.store import ScoreStore
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.bundle import Bundle, load_bundle
-from tagstack.ensemble.contradictions_explain import Change
+from tagstack.ensemble.contradictions.explanations import Change
 from tagstack.ensemble.decisions import Judge
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.scoring import loaded_taggers, score_sources

@@ -12,13 +12,13 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.threads import thread_count
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle import Bundle, BundleMember, refuse_existing, save_bundle
-from tagstack.ensemble.contradictions import Decoder
+from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.fitted_images import FittedImages
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.rules import Rules, load_rules
-from tagstack.ensemble.rules_hygiene import canonical_names
-from tagstack.ensemble.thresholds import Thresholds, fit_thresholds
+from tagstack.ensemble.rules.hygiene import canonical_names
+from tagstack.ensemble.rules.rule_set import Rules, load_rules
+from tagstack.ensemble.thresholds.fitting import Thresholds, fit_thresholds
 from tagstack.meta.stacker import Stacker
 
 

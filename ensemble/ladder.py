@@ -15,8 +15,8 @@ from tagstack.base_models.member_info import MemberInfo
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.ensemble.bundle import Bundle
-from tagstack.ensemble.comparison import Rung
-from tagstack.ensemble.contradictions import Decoder
+from tagstack.ensemble.comparison.comparing import Rung
+from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.dataset import Dataset
 
 STACK = "stack"

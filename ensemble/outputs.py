@@ -6,6 +6,7 @@ in `WRITERS`.
 """
 
 import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -106,13 +107,12 @@ def json_lines(folder: OutputFolder, settings: OutputSettings) -> Iterator[Write
 def score_table(folder: OutputFolder, settings: OutputSettings) -> Iterator[Write]:
     """``tags.csv``: ``filename,tag,score`` of the final tags, as Danbooru's importer reads it."""
     with folder.table("tags.csv") as stream:
-        table = None if stream is None else csv.writer(stream)
-        if table is not None:
-            table.writerow(("filename", "tag", "score"))
+        table = csv.writer(io.StringIO() if stream is None else stream)
+        table.writerow(("filename", "tag", "score"))
 
         def write(tagged: TaggedImage) -> None:
-            for entry in tagged.tags if table is not None else ():
-                table.writerow((_printable(tagged.image), entry.tag, f"{entry.proba:.4f}"))
+            name = _printable(tagged.image)
+            table.writerows((name, entry.tag, f"{entry.proba:.4f}") for entry in tagged.tags)
 
         yield write
 

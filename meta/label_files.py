@@ -15,7 +15,7 @@ from tagstack.configs.errors import TagstackError
 
 # A file name that is not UTF-8 reaches Python with escaped bytes; reading labels the same way
 # lets the two meet.
-_BYTES = {"encoding": "utf-8-sig", "errors": "surrogateescape"}
+_ENCODING, _ERRORS = "utf-8-sig", "surrogateescape"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ def _reader_of(source: Path) -> Callable[[Path], Iterator[LabelRow]]:
 
 
 def _csv_rows(source: Path) -> Iterator[LabelRow]:
-    with source.open(newline="", **_BYTES) as stream:
+    with source.open(newline="", encoding=_ENCODING, errors=_ERRORS) as stream:
         reader = csv.DictReader(stream)
         missing = {"image", "tags"} - set(reader.fieldnames or ())
         if missing:
@@ -146,7 +146,7 @@ def _csv_rows(source: Path) -> Iterator[LabelRow]:
 
 
 def _jsonl_rows(source: Path) -> Iterator[LabelRow]:
-    with source.open(**_BYTES) as stream:
+    with source.open(encoding=_ENCODING, errors=_ERRORS) as stream:
         for number, line in enumerate(stream, 1):
             record = json.loads(line) if line.strip() else None
             if record is None:
@@ -160,7 +160,8 @@ def _jsonl_rows(source: Path) -> Iterator[LabelRow]:
 def _sidecar_rows(folder: Path) -> Iterator[LabelRow]:
     for path in sorted(folder.rglob("*.txt")):
         stem = path.relative_to(folder).with_suffix("").as_posix()
-        yield LabelRow(image=stem, tags=split_tags(path.read_text(**_BYTES)), columns={})
+        text = path.read_text(encoding=_ENCODING, errors=_ERRORS)
+        yield LabelRow(image=stem, tags=split_tags(text), columns={})
 
 
 def _row(record: Mapping[str, Any]) -> LabelRow:

@@ -108,8 +108,9 @@ def group_numbers(values: Sequence[str], contents: Sequence[str]) -> NDArray[np.
     image, key_number = np.array(cells, np.int64).reshape(-1, 2).T
     size = len(values) + len(keys)
     link = (np.ones(len(image), bool), (image, key_number + len(values)))
-    joined = connected_components(sparse.coo_array(link, shape=(size, size)), directed=False)[1]
-    return joined[: len(values)].astype(np.int64)
+    graph = sparse.coo_array(link, shape=(size, size))
+    numbers: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
+    return numbers[: len(values)]
 
 
 def _match(table: LabelTable, images: Sequence[str]) -> tuple[dict[int, LabelRow], list[str]]:

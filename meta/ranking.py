@@ -2,7 +2,7 @@
 
 Equal probabilities form one step of the curve, so that the order of rows never decides. All
 unlisted pairs of a tag share its base value and therefore enter as one such step; nothing dense
-is ever made. Reporting metrics at a threshold live in `tagstack.ensemble.metrics`.
+is ever made. Reporting metrics at a threshold live in `tagstack.ensemble.comparison.metrics`.
 """
 
 import numpy as np

@@ -10,7 +10,7 @@ from scipy import sparse
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.comparison import Comparison, Rung, compare
+from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from scipy import sparse
 from sklearn.metrics import average_precision_score, f1_score
 
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.bootstrap import (
+from tagstack.ensemble.comparison.bootstrap import (
     Evaluator,
     Scope,
     difference,

@@ -7,7 +7,7 @@ from scipy import sparse
 from sklearn.metrics import brier_score_loss, log_loss
 
 from tagstack.base_models.pairs import PairProba, Pairs
-from tagstack.ensemble.calibration_error import (
+from tagstack.ensemble.comparison.calibration_error import (
     blocks_of,
     classwise_error,
     equal_mass_bins,

@@ -9,8 +9,8 @@ from sklearn.metrics import f1_score
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.bootstrap import UNDECIDED
-from tagstack.ensemble.comparison import Comparison, compare
+from tagstack.ensemble.comparison.bootstrap import UNDECIDED
+from tagstack.ensemble.comparison.comparing import Comparison, compare
 
 VOCABULARY = Vocabulary(("a", "b", "c", "d"), ("general",) * 4)
 

@@ -17,17 +17,17 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.decisions import DecoderSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.contradictions import Decoder, implied_tags
-from tagstack.ensemble.contradictions_explain import Change
-from tagstack.ensemble.contradictions_milp import solve_milp
-from tagstack.ensemble.contradictions_search import (
+from tagstack.ensemble.contradictions.decoder import Decoder, implied_tags
+from tagstack.ensemble.contradictions.explanations import Change
+from tagstack.ensemble.contradictions.milp import solve_milp
+from tagstack.ensemble.contradictions.search import (
     UNMET,
     Component,
     Limit,
     branch_and_bound,
     greedy,
 )
-from tagstack.ensemble.rules import Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 
 Floats = NDArray[np.float32]
 
@@ -393,7 +393,7 @@ def test_each_image_is_decided_alone_and_legally(seed: int) -> None:
 def test_results_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     rules, dense, threshold = drawn_images(3, 50, 12)
     whole = decoder(rules, 12).decode(pair_proba(dense), threshold).toarray()
-    monkeypatch.setattr("tagstack.ensemble.contradictions._CHUNK", 7)
+    monkeypatch.setattr("tagstack.ensemble.contradictions.decoder._CHUNK", 7)
     parts = decoder(rules, 12).decode(pair_proba(dense), threshold).toarray()
     assert whole.any()
     assert (whole == parts).all()

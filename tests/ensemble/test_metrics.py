@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn import metrics as reference
 
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.metrics import (
+from tagstack.ensemble.comparison.metrics import (
     Counts,
     count_by_image,
     count_by_tag,

@@ -122,7 +122,7 @@ def test_a_table_that_breaks_off_leaves_nothing(tmp_path: Path, settings: Output
             put(TAGGED)
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt, match="^$"):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
         break_off()
     assert list(tmp_path.iterdir()) == []
 

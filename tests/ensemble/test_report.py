@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.comparison import Comparison
-from tagstack.ensemble.report import ReportExtra, ReportPaths, page, write_report
-from tagstack.ensemble.report_figures import axis_over
-from tagstack.ensemble.report_text import cell
-from tagstack.ensemble.report_words import headline, signed
+from tagstack.ensemble.comparison.comparing import Comparison
+from tagstack.ensemble.report.figures import axis_over
+from tagstack.ensemble.report.text import cell
+from tagstack.ensemble.report.words import headline, signed
+from tagstack.ensemble.report.writing import ReportExtra, ReportPaths, page, write_report
 
 HOSTILE = ("<o>_<o>", ";d", "</script>", "<img src=x onerror=alert(1)>", "a|b", "&amp;", "'\"`")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.rules import (
+from tagstack.ensemble.rules.rule_set import (
     Alias,
     Exclusive,
     Implication,

@@ -18,12 +18,12 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.contradictions import Decoder
-from tagstack.ensemble.rules import Exclusive, Implication, Rules
-from tagstack.ensemble.thresholds import Thresholds, fit_thresholds, read_overrides
-from tagstack.ensemble.thresholds_curves import GRID, Sorted
-from tagstack.ensemble.thresholds_strategies import Sample, scut, thresholds_from_logits
-from tagstack.ensemble.thresholds_survival import survival
+from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.ensemble.thresholds.curves import GRID, Sorted
+from tagstack.ensemble.thresholds.fitting import Thresholds, fit_thresholds, read_overrides
+from tagstack.ensemble.thresholds.strategies import Sample, scut, thresholds_from_logits
+from tagstack.ensemble.thresholds.survival import survival
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]

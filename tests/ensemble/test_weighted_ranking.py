@@ -6,7 +6,7 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import average_precision_score
 
-from tagstack.ensemble.weighted_ranking import ranked_positives, without_abstentions
+from tagstack.ensemble.comparison.weighted_ranking import ranked_positives, without_abstentions
 from tagstack.meta.ranking import average_precision, micro_average_precision
 
 

@@ -1,0 +1,1 @@
+"""Rungs on the same labelled images: metrics, paired resamples, what separates them."""

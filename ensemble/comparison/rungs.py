@@ -1,0 +1,110 @@
+"""A rung of the ladder, and what several rungs have to have in common."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from tagstack.base_models.pairs import PairProba
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.configs.errors import TagstackError
+from tagstack.ensemble.comparison.metrics import decision_scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One way of tagging the test images.
+
+    Parameters
+    ----------
+    name : str
+        Unique; ``single:`` in front marks a single tagger, as in the stack's own ladder.
+    title : str
+        What the report calls it.
+    proba : PairProba
+    decided : csr_array of shape (n_images, n_tags), bool
+    thresholds : array of shape (n_tags,), float32, optional
+        What decided, where there is one threshold per tag.
+    note : str
+        Where its probabilities and thresholds come from.
+    single : bool
+        Whether it is one tagger alone.
+    """
+
+    name: str
+    title: str
+    proba: PairProba
+    decided: sparse.csr_array
+    thresholds: NDArray[np.float32] | None
+    note: str
+    single: bool = False
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one tagger alone, by its flag or by its name."""
+        return self.single or self.name.startswith("single:")
+
+
+def check_rungs(
+    rungs: Sequence[Rung],
+    labels: sparse.csr_array,
+    vocabulary: Vocabulary,
+    groups: NDArray[np.integer],
+    images: Sequence[str],
+    reference: str,
+) -> None:
+    """Refuse rungs, labels, groups and images that do not fit together.
+
+    Raises
+    ------
+    TagstackError
+        If names repeat, the reference is no rung, or shapes do not fit.
+    """
+    names = [rung.name for rung in rungs]
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        msg = f"Rungs share a name: {twice}. Give each rung its own name."
+        raise TagstackError(msg)
+    if reference not in names:
+        msg = f"The reference {reference!r} is no rung. Rungs: {names}."
+        raise TagstackError(msg)
+    shape = (len(images), len(vocabulary))
+    for what, got in [("labels", labels.shape)] + [(r.name, r.decided.shape) for r in rungs]:
+        if got != shape:
+            msg = f"{what} must have shape (n_images, n_tags) = {shape}, got {got}."
+            raise TagstackError(msg)
+    for rung in rungs:
+        got = (rung.proba.pairs.n_images, rung.proba.pairs.n_tags)
+        if got != shape:
+            msg = f"The probabilities of {rung.name} must have shape {shape}, got {got}."
+            raise TagstackError(msg)
+    if len(groups) != shape[0]:
+        msg = f"There must be one group per image, {shape[0]}, got {len(groups)}."
+        raise TagstackError(msg)
+
+
+def shared_tags(rungs: Sequence[Rung]) -> NDArray[np.bool_]:
+    """Return the tags for which every rung has a probability, shape (n_tags,), bool."""
+    return np.asarray(np.all([~np.isnan(rung.proba.base) for rung in rungs], axis=0))
+
+
+def same_proba(one: PairProba, other: PairProba) -> bool:
+    """Return whether two rungs have the same probabilities."""
+    return one is other or (
+        np.array_equal(one.base, other.base, equal_nan=True)
+        and np.array_equal(one.pairs.tag, other.pairs.tag)
+        and np.array_equal(one.pairs.indptr, other.pairs.indptr)
+        and np.array_equal(one.proba, other.proba, equal_nan=True)
+    )
+
+
+def rival_of(rungs: Sequence[Rung], ours: Rung, labels: sparse.csr_array, beta: float) -> Rung:
+    """Return the rung with the best macro-F among those with other probabilities, or ours."""
+    others = [rung for rung in rungs if not same_proba(rung.proba, ours.proba)]
+    return max(
+        others,
+        key=lambda rung: np.nan_to_num(decision_scores(rung.decided, labels, beta=beta).macro_f),
+        default=ours,
+    )

@@ -1,0 +1,1 @@
+"""The exact decoder: tags that obey the rules, and why each change was made."""

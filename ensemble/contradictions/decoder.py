@@ -1,0 +1,231 @@
+"""From probabilities and thresholds to tags that contradict no rule, exactly.
+
+Of all tag sets that obey the rules, the decoder returns the one with the largest sum of
+``logit(proba) - logit(threshold)``, less the penalties of soft rules broken. A tag below its
+threshold is kept only if a kept tag implies it or an at-least-one rule has nothing better. The
+decision for an image depends on that image alone, so neither batches nor order matter.
+
+The probabilities are not changed: after decoding they still say what the stack believes of each
+tag by itself, not given the rules.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from tagstack.base_models.pairs import PairProba
+from tagstack.configs.decisions import DecoderSettings
+from tagstack.configs.errors import TagstackError
+from tagstack.ensemble.contradictions.evidence import Evidence, RuleLists
+from tagstack.ensemble.contradictions.reduction import (
+    Problem,
+    Reduction,
+    kept_keys,
+    reduce_images,
+)
+from tagstack.ensemble.contradictions.search import Component, Solution, branch_and_bound
+from tagstack.ensemble.rules.binding import BoundRules
+
+if TYPE_CHECKING:
+    from tagstack.ensemble.contradictions.explanations import Change
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 2048  # images reduced together: bounds memory, changes no result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """Tags that obey the rules.
+
+    Parameters
+    ----------
+    tags : csr_array of shape (n_images, n_tags), bool
+    inexact : array of shape (n_images,), bool
+        Images on which the search budget ran out: legal, but perhaps not the best.
+    """
+
+    tags: sparse.csr_array
+    inexact: NDArray[np.bool_]
+
+
+class Decoder:
+    """Decides which tags an image gets.
+
+    Parameters
+    ----------
+    rules : BoundRules
+    settings : DecoderSettings
+    """
+
+    def __init__(self, rules: BoundRules, settings: DecoderSettings) -> None:
+        self.rules = rules
+        self.settings = settings
+        self._lists = RuleLists(rules)
+
+    def decode(self, proba: PairProba, thresholds: NDArray[np.float32]) -> sparse.csr_array:
+        """Return the best legal tags of each image.
+
+        Parameters
+        ----------
+        proba : PairProba
+            NaN for a tag that nobody scored: it is tagged only where a kept tag implies it.
+        thresholds : array of shape (n_tags,), float32
+            Infinite for a tag that is never tagged for its own sake.
+
+        Returns
+        -------
+        csr_array of shape (n_images, n_tags), bool
+
+        Raises
+        ------
+        TagstackError
+            If the numbers of tags differ, or a threshold is NaN.
+        """
+        decoded = self.solve(proba, thresholds)
+        if n_inexact := int(decoded.inexact.sum()):
+            logger.warning(
+                "The search budget of %d ran out on %d of %d images; their tags are legal but "
+                "perhaps not the best. Raise decoder.search_budget.",
+                self.settings.search_budget,
+                n_inexact,
+                len(decoded.inexact),
+            )
+        return decoded.tags
+
+    def solve(self, proba: PairProba, thresholds: NDArray[np.float32]) -> Decoded:
+        """Return the best legal tags and where the search stopped early; see :meth:`decode`."""
+        n_images = proba.pairs.n_images
+        keys, inexact = [np.zeros(0, np.int64)], np.zeros(n_images, bool)
+        for start in range(0, n_images, _CHUNK):
+            images = np.arange(start, min(start + _CHUNK, n_images))
+            kept, unsure = self._solve_chunk(proba.take(images), thresholds)
+            keys.append(kept + start * self.rules.n_tags)
+            inexact[start + unsure] = True
+        return Decoded(
+            tags=_matrix(np.concatenate(keys), n_images, self.rules.n_tags), inexact=inexact
+        )
+
+    def explain(self, proba: PairProba, thresholds: NDArray[np.float32]) -> "tuple[Change, ...]":
+        """Return every change that decoding makes to one image's tags, and why.
+
+        Parameters
+        ----------
+        proba : PairProba
+            Of one image; ``proba.take(np.array([i]))`` picks it.
+        thresholds : array of shape (n_tags,), float32
+
+        Raises
+        ------
+        TagstackError
+            If ``proba`` is not about exactly one image.
+        """
+        from tagstack.ensemble.contradictions.explanations import explain
+
+        return explain(self, proba, thresholds)
+
+    def evidence(self, proba: PairProba, thresholds: NDArray[np.float32]) -> Evidence:
+        """Return probabilities and thresholds as the search sees them.
+
+        Raises
+        ------
+        TagstackError
+            If the numbers of tags differ, or a threshold is NaN.
+        """
+        _check(proba, thresholds, self.rules.n_tags)
+        pairs = proba.pairs
+        return Evidence(
+            n_images=pairs.n_images,
+            n_tags=pairs.n_tags,
+            key=pairs.image.astype(np.int64) * pairs.n_tags + pairs.tag,
+            proba=proba.proba,
+            base=proba.base,
+            threshold=thresholds.astype(np.float32),
+            utility=self.settings.objective == "utility",
+        )
+
+    def reduce(self, evidence: Evidence, *, shortcut: bool = True) -> Reduction:
+        """Return what is certain and what must be searched."""
+        return reduce_images(self._lists, evidence, shortcut=shortcut)
+
+    def search(self, component: Component, *, forced_in: int = 0, forced_out: int = 0) -> Solution:
+        """Return the best legal tags of one component, with some perhaps forced in or out."""
+        budget = self.settings.search_budget
+        forced = bool(forced_in or forced_out)
+        if component.choices.bit_count() > self.settings.search_tags and not forced:
+            from tagstack.ensemble.contradictions.milp import solve_milp
+
+            return solve_milp(component, budget)
+        return branch_and_bound(component, budget, forced_in=forced_in, forced_out=forced_out)
+
+    def closed(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return keys (``image * n_tags + tag``) with everything that they imply, ascending."""
+        n_tags = self.rules.n_tags
+        source, above = self._lists.ancestors.expand(keys % n_tags)
+        return np.union1d(keys, (keys // n_tags)[source] * n_tags + above)
+
+    def _solve_chunk(
+        self, proba: PairProba, thresholds: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        reduction = self.reduce(self.evidence(proba, thresholds))
+        solved = [(problem, self.search(problem.component)) for problem in reduction.problems]
+        found = [key for problem, solution in solved for key in kept_keys(problem, solution)]
+        unsure = [
+            _image(problem, self.rules.n_tags) for problem, solution in solved if not solution.exact
+        ]
+        kept = np.concatenate([reduction.settled, np.array(found, np.int64)])
+        return self.closed(kept), np.array(unsure, np.int64)
+
+
+def implied_tags(
+    decided: sparse.csr_array, rules: BoundRules, style: Literal["keep", "add", "drop"]
+) -> sparse.csr_array:
+    """Return decided tags with implied ones styled for export; the decision itself stays.
+
+    Parameters
+    ----------
+    decided : csr_array of shape (n_images, n_tags), bool
+    rules : BoundRules
+    style : {"keep", "add", "drop"}
+        As decided; with everything that a tag implies; or without what another tag implies.
+    """
+    tags = decided.astype(np.int32)
+    above = tags @ rules.ancestors.astype(np.int32)
+    if style == "add":
+        tags = tags + above
+    if style == "drop":
+        tags = tags - tags.multiply(above.astype(bool))
+    styled = sparse.csr_array(tags.astype(bool))
+    styled.eliminate_zeros()
+    styled.sort_indices()
+    return styled
+
+
+def _image(problem: Problem, n_tags: int) -> int:
+    return problem.key[0] // n_tags
+
+
+def _matrix(keys: NDArray[np.int64], n_images: int, n_tags: int) -> sparse.csr_array:
+    counts = np.bincount(keys // n_tags, minlength=n_images)
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    ones = np.ones(len(keys), bool)
+    return sparse.csr_array((ones, keys % n_tags, indptr), shape=(n_images, n_tags))
+
+
+def _check(proba: PairProba, thresholds: NDArray[np.float32], n_tags: int) -> None:
+    if proba.pairs.n_tags != n_tags or thresholds.shape != (n_tags,):
+        msg = (
+            f"The rules are about {n_tags} tags, but proba has {proba.pairs.n_tags} and thresholds "
+            f"have shape {thresholds.shape}. Use one vocabulary for all three."
+        )
+        raise TagstackError(msg)
+    if np.isnan(thresholds).any():
+        msg = (
+            f"{int(np.isnan(thresholds).sum())} thresholds are NaN; give numbers, or infinity for "
+            f"a tag that shall never be tagged by itself."
+        )
+        raise TagstackError(msg)

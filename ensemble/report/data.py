@@ -1,0 +1,101 @@
+"""The comparison as JSON: in full for metrics.json, compact inside the report."""
+
+import base64
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.ensemble.comparison.results import Comparison, Curves
+from tagstack.ensemble.report.words import printable
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+_CURVE_STEPS = 65535  # curves are drawn from 16-bit numbers: far finer than a screen
+
+
+def metrics_json(comparison: Comparison, provenance: Mapping[str, str]) -> str:
+    """Return every figure as JSON; undefined values are null, curves are left out."""
+    content = {
+        field.name: plain(getattr(comparison, field.name))
+        for field in dataclasses.fields(comparison)
+        if field.name not in ("curves", "rival_curves", "thumbnail_px")
+    }
+    content["provenance"] = dict(provenance)
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def page_data(comparison: Comparison) -> Json:
+    """Return what the report's script needs: tags by column, curves, confusions."""
+    table = comparison.tags
+    verdict = {"better": 1, "worse": -1}
+    return {
+        "tag": list(table.tag),
+        "category": list(table.category),
+        "positives": plain(table.positives),
+        "decided": plain(table.decided),
+        "right": plain(table.right),
+        "threshold": _short(table.threshold),
+        "precision": _short(table.precision),
+        "recall": _short(table.recall),
+        "f": _short(table.f),
+        "ap": _short(table.ap),
+        "rival_precision": _short(table.rival_precision),
+        "rival_recall": _short(table.rival_recall),
+        "rival_f": _short(table.rival_f),
+        "rival_ap": _short(table.rival_ap),
+        "delta": _short(table.difference),
+        "low": _short(table.difference_low),
+        "high": _short(table.difference_high),
+        "q": _short(table.q_value),
+        "verdict": [verdict.get(word, 0) for word in table.verdict],
+        "curves": [_packed(comparison.curves), _packed(comparison.rival_curves)],
+        "confusions": plain(comparison.confusions),
+        "beta": comparison.beta,
+    }
+
+
+def script_safe(content: Json) -> str:
+    """Return JSON that may stand inside a script element, whatever strings it holds."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    for unsafe in "<>&\u2028\u2029":
+        text = text.replace(unsafe, f"\\u{ord(unsafe):04x}")
+    return text
+
+
+def plain(value: object) -> Json:
+    """Return a result of the comparison as JSON values; NaN and infinity become None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in cast(Iterable[object], value)]
+    if isinstance(value, str):
+        return printable(value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    msg = f"no JSON form for {type(value).__name__}"
+    raise TypeError(msg)
+
+
+def _short(values: NDArray[np.float64]) -> Json:
+    return [round(value, 4) if math.isfinite(value) else None for value in values.tolist()]
+
+
+def _packed(curves: Curves) -> Json:
+    """Return the curves as base64 of little-endian 16-bit numbers, column by column."""
+    columns = np.stack([curves.recall, curves.precision, curves.proba])
+    numbers = np.rint(columns * _CURVE_STEPS).astype("<u2")
+    return {
+        "indptr": plain(curves.indptr),
+        "points": base64.b64encode(numbers.tobytes()).decode("ascii"),
+    }

@@ -1,0 +1,341 @@
+"""What the report's template shows: rows and columns of finished text, made from a comparison."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from tagstack.ensemble.comparison.bootstrap import Difference, Interval
+from tagstack.ensemble.comparison.results import Comparison, RungResult, WorstImage
+from tagstack.ensemble.report.figures import (
+    Axis,
+    axis_of,
+    frequency_picture,
+    reliability_picture,
+    trials_picture,
+)
+from tagstack.ensemble.report.pictures import thumbnail
+from tagstack.ensemble.report.words import (
+    ScoreText,
+    between,
+    f_name,
+    number,
+    printable,
+    score_texts,
+    signed,
+    verdict_class,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A value with its interval as places on an axis, in percent."""
+
+    left: float
+    width: float
+    dot: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tick:
+    """A place on an axis, in percent, with its text."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delta:
+    """A difference as text and as marks on an axis around 0."""
+
+    value: str
+    interval: str
+    verdict: str
+    style: str
+    mark: Mark | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderRow:
+    """One rung in one panel of the ladder."""
+
+    title: str
+    note: str
+    value: str
+    mark: Mark | None
+    delta: Delta | None
+    is_reference: bool
+    is_rival: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """The ladder by one score over one set of tags."""
+
+    key: str
+    scope: str
+    title: str
+    scope_title: str
+    ticks: tuple[Tick, ...]
+    rows: tuple[LadderRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRow:
+    """One score of the reference beside the best single tagger and the strongest rival."""
+
+    title: str
+    meaning: str
+    value: str
+    against: tuple[tuple[str, str, Delta], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartRow:
+    """The reference and its rival on some of the tags or images."""
+
+    title: str
+    n_tags: str
+    n_images: str
+    reference: str
+    rival: str
+    delta: Delta
+    ap_reference: str
+    ap_rival: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartTable:
+    """Parts of one kind, with the axis of their differences."""
+
+    kind: str
+    zero: float
+    ticks: tuple[Tick, ...]
+    rows: tuple[PartRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstCard:
+    """An image with many errors and its picture."""
+
+    name: str
+    found: WorstImage
+    picture: str | None
+
+
+def panels(comparison: Comparison) -> tuple[Panel, ...]:
+    """Return the ladder by every score over every set of tags, the headline's score first."""
+    texts = score_texts(comparison.beta)
+    return tuple(
+        _panel(comparison, text, scope, title)
+        for scope, (title, _) in comparison.scopes.items()
+        for text in texts
+        if text.key in comparison.rungs[0].scores[scope]
+    )
+
+
+def score_rows(comparison: Comparison) -> tuple[ScoreRow, ...]:
+    """Return the scorecard: each score of the reference and its lead over two others."""
+    ours = comparison.rung(comparison.reference)
+    others = opponents(comparison)
+    axis = axis_of(
+        (
+            other.differences["all"][text.key]
+            for other in others
+            for text in score_texts(comparison.beta)
+        ),
+        with_zero=True,
+    )
+    return tuple(
+        ScoreRow(
+            title=text.title,
+            meaning=text.meaning,
+            value=number(ours.scores["all"][text.key].value),
+            against=tuple(
+                (
+                    other.title,
+                    number(other.scores["all"][text.key].value),
+                    _delta(other.differences["all"][text.key], axis),
+                )
+                for other in others
+            ),
+        )
+        for text in score_texts(comparison.beta)
+    )
+
+
+def scorecard_zero(comparison: Comparison) -> float:
+    """Return the place of 0 on the scorecard's axis, in percent."""
+    differences = [
+        other.differences["all"][text.key]
+        for other in opponents(comparison)
+        for text in score_texts(comparison.beta)
+    ]
+    return axis_of(differences, with_zero=True).percent(0.0)
+
+
+def opponents(comparison: Comparison) -> tuple[RungResult, ...]:
+    """Return the best single tagger and the strongest rival, once if they are the same."""
+    names = [comparison.best_single, comparison.rival]
+    wanted = [n for n in dict.fromkeys(names) if n and n != comparison.reference]
+    return tuple(comparison.rung(name) for name in wanted)
+
+
+def part_tables(comparison: Comparison) -> tuple[PartTable, ...]:
+    """Return one table per kind of part: category, frequency, each label column."""
+    kinds = dict.fromkeys(part.kind for part in comparison.parts)
+    return tuple(_part_table(comparison, kind) for kind in kinds)
+
+
+def reliability_figure(comparison: Comparison) -> Markup:
+    """Return the reliability picture of the reference and its rival."""
+    ours = comparison.rung(comparison.reference)
+    series = [("ours", ours.title, ours.reliability)]
+    if comparison.rival:
+        rival = comparison.rung(comparison.rival)
+        series.insert(0, ("rival", rival.title, rival.reliability))
+    return reliability_picture(series)
+
+
+def frequency_figure(comparison: Comparison) -> Markup:
+    """Return the picture of F-beta against the number of positives."""
+    return frequency_picture(comparison.tags, f_name(comparison.beta))
+
+
+def trials_figure(trials: tuple[float, ...]) -> Markup:
+    """Return the picture of the tuning trials."""
+    return trials_picture(trials)
+
+
+def worst_cards(
+    comparison: Comparison, pictures: Callable[[str], Path | None]
+) -> tuple[WorstCard, ...]:
+    """Return the worst images with their pictures as data URIs."""
+    return tuple(
+        WorstCard(
+            name=printable(image.image),
+            found=image,
+            picture=thumbnail(pictures(image.image), comparison.thumbnail_px),
+        )
+        for image in comparison.worst
+    )
+
+
+def full_table(comparison: Comparison) -> tuple[Mapping[str, str], ...]:
+    """Return every score of every rung as text, columns in reading order."""
+    return tuple(_full_row(comparison, rung) for rung in comparison.rungs)
+
+
+def _full_row(comparison: Comparison, rung: RungResult) -> dict[str, str]:
+    d, p, r, f = rung.decisions, rung.probabilities, rung.ranking, f_name(comparison.beta)
+    supported = rung.scores["supported"]
+    return {
+        "Rung": rung.title,
+        "Votes on tags": f"{rung.votes_on:,}",
+        f"micro-{f}": number(d.micro_f),
+        "micro-P": number(d.micro_precision),
+        "micro-R": number(d.micro_recall),
+        f"macro-{f}": number(d.macro_f),
+        "macro-P": number(d.macro_precision),
+        "macro-R": number(d.macro_recall),
+        f"weighted-{f}": number(d.weighted_f),
+        f"sample-{f}": number(d.sample_f),
+        "sample-P": number(d.sample_precision),
+        "sample-R": number(d.sample_recall),
+        "micro-MCC": number(d.micro_mcc),
+        "macro-MCC": number(d.macro_mcc),
+        "Subset accuracy": number(d.subset_accuracy),
+        "Hamming loss": number(d.hamming_loss, 5),
+        "Tags per image": number(d.tags_per_image, 2),
+        "macro-AP": number(rung.scores["all"]["macro_ap"].value),
+        f"mAP, {comparison.min_positives}+ positives": number(supported["macro_ap"].value),
+        "micro-AP": number(rung.scores["all"]["micro_ap"].value),
+        "LRAP": number(r.lrap),
+        "Coverage": number(r.coverage, 1),
+        "Brier": number(p.brier, 5),
+        "Log loss": number(p.log_loss, 5),
+        "Classwise ECE": number(p.classwise_ece, 4),
+        "Contradictions per image": number(rung.contradictions, 3),
+        "Images with a contradiction": _percent(rung.contradicting_images),
+    }
+
+
+def _percent(share: float) -> str:
+    return number(share) if math.isnan(share) else f"{share:.1%}"
+
+
+def _panel(comparison: Comparison, text: ScoreText, scope: str, title: str) -> Panel:
+    axis = axis_of(rung.scores[scope][text.key] for rung in comparison.rungs)
+    steps = [rung.differences[scope][text.key] for rung in comparison.rungs]
+    around_zero = axis_of(steps, with_zero=True)
+    rows = tuple(
+        LadderRow(
+            title=rung.title,
+            note=_note(rung, comparison),
+            value=number(rung.scores[scope][text.key].value),
+            mark=_mark(rung.scores[scope][text.key], axis),
+            delta=None if rung.name == comparison.reference else _delta(step, around_zero),
+            is_reference=rung.name == comparison.reference,
+            is_rival=rung.name == comparison.rival,
+        )
+        for rung, step in zip(comparison.rungs, steps, strict=True)
+    )
+    return Panel(
+        key=text.key,
+        scope=scope,
+        title=text.title,
+        scope_title=title,
+        ticks=_ticks(axis),
+        rows=rows,
+    )
+
+
+def _note(rung: RungResult, comparison: Comparison) -> str:
+    if rung.votes_on == comparison.n_tags:
+        return rung.note
+    return f"{rung.note}; votes on {rung.votes_on:,} of {comparison.n_tags:,} tags"
+
+
+def _part_table(comparison: Comparison, kind: str) -> PartTable:
+    parts = [part for part in comparison.parts if part.kind == kind]
+    axis = axis_of((part.differences["macro_f"] for part in parts), with_zero=True)
+    rows = tuple(
+        PartRow(
+            title=part.title,
+            n_tags=f"{part.n_tags:,}",
+            n_images=f"{part.n_images:,}",
+            reference=number(part.reference["macro_f"].value),
+            rival=number(part.rival["macro_f"].value),
+            delta=_delta(part.differences["macro_f"], axis),
+            ap_reference=number(part.reference["macro_ap"].value),
+            ap_rival=number(part.rival["macro_ap"].value),
+        )
+        for part in parts
+    )
+    return PartTable(kind=kind, zero=axis.percent(0.0), ticks=_ticks(axis), rows=rows)
+
+
+def _delta(difference: Difference, axis: Axis) -> Delta:
+    return Delta(
+        value=signed(difference.value),
+        interval=between(difference),
+        verdict=difference.verdict,
+        style=verdict_class(difference.verdict),
+        mark=_mark(difference, axis),
+    )
+
+
+def _mark(interval: Interval, axis: Axis) -> Mark | None:
+    if math.isnan(interval.value):
+        return None
+    dot = axis.percent(interval.value)
+    if math.isnan(interval.low):
+        return Mark(left=dot, width=0.0, dot=dot)
+    left = axis.percent(interval.low)
+    return Mark(left=left, width=round(axis.percent(interval.high) - left, 2), dot=dot)
+
+
+def _ticks(axis: Axis) -> tuple[Tick, ...]:
+    return tuple(Tick(at=axis.percent(tick), text=f"{tick:g}") for tick in axis.ticks)

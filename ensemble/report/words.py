@@ -1,0 +1,158 @@
+"""What the report says in words: names and definitions of the scores, numbers, the headline."""
+
+import math
+from dataclasses import dataclass
+
+from tagstack.ensemble.comparison.bootstrap import BETTER, UNDECIDED, UNDEFINED, WORSE, Difference
+from tagstack.ensemble.comparison.results import Comparison, RungResult
+
+
+@dataclass(frozen=True)
+class ScoreText:
+    """A score's name and what it means."""
+
+    key: str
+    title: str
+    meaning: str
+
+
+MACRO_F, MICRO_F, SAMPLE_F, MACRO_AP, MICRO_AP = (
+    "macro_f",
+    "micro_f",
+    "sample_f",
+    "macro_ap",
+    "micro_ap",
+)
+
+
+def score_texts(beta: float) -> tuple[ScoreText, ...]:
+    """Return the compared scores, the one that the headline names first."""
+    f = f_name(beta)
+    return (
+        ScoreText(MACRO_F, f"macro-{f}", f"mean of the tags' {f}: every tag counts the same"),
+        ScoreText(MICRO_F, f"micro-{f}", f"{f} of all (image, tag) pairs: common tags count most"),
+        ScoreText(SAMPLE_F, f"sample-{f}", f"mean of the images' {f}: every image counts the same"),
+        ScoreText(
+            MACRO_AP,
+            "macro-AP",
+            "mean of the tags' average precision: the ranking alone, before any threshold",
+        ),
+        ScoreText(
+            MICRO_AP, "micro-AP", "average precision of all (image, tag) pairs ranked together"
+        ),
+    )
+
+
+def f_name(beta: float) -> str:
+    """Return ``F1``, or ``F`` with another weight of recall."""
+    return f"F{beta:g}"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Return a score with fixed digits; a dash where it is undefined."""
+    return "\N{EN DASH}" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """Return a difference with its sign; a typographic minus, a dash where undefined."""
+    if math.isnan(value):
+        return "\N{EN DASH}"
+    text = f"{abs(value):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return ("\N{MINUS SIGN}" if value < 0 else "+") + text
+
+
+def between(difference: Difference, digits: int = 3) -> str:
+    """Return an interval of a difference in words; nothing where it is undefined."""
+    if math.isnan(difference.low):
+        return ""
+    return f"{signed(difference.low, digits)} to {signed(difference.high, digits)}"
+
+
+def count(value: int, noun: str) -> str:
+    """Return a number with its noun, thousands parted by a comma."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    """Return text in which bytes of a name that are no UTF-8 have become replacement marks."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def headline(comparison: Comparison) -> str:
+    """Return the outcome in one short sentence: who won against the best single tagger."""
+    ours = comparison.rung(comparison.reference)
+    other, role = _main_opponent(comparison)
+    if not other:
+        return f"{ours.title} stands alone: there is nothing to compare it with."
+    verdict = comparison.rung(other).differences["all"][MACRO_F].verdict
+    return _OUTCOMES[verdict].format(ours=ours.title, role=role)
+
+
+def sublines(comparison: Comparison) -> tuple[str, ...]:
+    """Return by how much and how sure: against the best single tagger and the strongest rival."""
+    wanted = (
+        (comparison.best_single, "the best single tagger"),
+        (comparison.rival, "the strongest rival"),
+    )
+    lines = {}
+    for other, role in wanted:
+        if other and other != comparison.reference and other not in lines:
+            lines[other] = _against(comparison, other, role)
+    return tuple(lines.values())
+
+
+def verdict_sentence(comparison: Comparison) -> str:
+    """Return on how many tags the reference decides better, worse, or undecidably so."""
+    verdicts = comparison.verdicts
+    rate = f"{comparison.false_discovery_rate:.0%}"
+    return (
+        f"Tag by tag it decides better on {verdicts.better:,}, worse on {verdicts.worse:,} and is "
+        f"undecided on {verdicts.undecided:,} (exact McNemar tests on {verdicts.tested:,} tags, "
+        f"false discovery rate {rate})."
+    )
+
+
+def measured_on(comparison: Comparison) -> str:
+    """Return what the figures rest on, in one line."""
+    return (
+        f"{count(comparison.n_images, 'image')} in {count(comparison.n_groups, 'group')}, "
+        f"{count(comparison.n_tags, 'tag')}, {count(comparison.n_labels, 'label')}; "
+        f"{comparison.resamples:,} paired resamples, seed {comparison.seed}"
+    )
+
+
+def verdict_class(verdict: str) -> str:
+    """Return the style class of a verdict."""
+    return {BETTER: "better", WORSE: "worse"}.get(verdict, "even")
+
+
+_OUTCOMES = {
+    BETTER: "{ours} tags better than {role}.",
+    WORSE: "{ours} tags worse than {role}.",
+    UNDECIDED: "No significant difference between {ours} and {role}.",
+    UNDEFINED: "No verdict between {ours} and {role}: the score is undefined here.",
+}
+
+
+def _main_opponent(comparison: Comparison) -> tuple[str, str]:
+    if comparison.best_single and comparison.best_single != comparison.reference:
+        return comparison.best_single, "the best single tagger"
+    return comparison.rival, "its strongest rival"
+
+
+def _against(comparison: Comparison, other: str, role: str) -> str:
+    theirs = comparison.rung(other)
+    difference = theirs.differences["all"][MACRO_F]
+    name = score_texts(comparison.beta)[0].title
+    ours = _value(comparison.rung(comparison.reference))
+    level = f"{comparison.confidence:.0%} interval {between(difference)}"
+    return (
+        f"With {role}, {theirs.title}: {name} {ours} against "
+        f"{_value(theirs)}, difference {signed(difference.value)} ({level}): {difference.verdict}."
+    )
+
+
+def _value(rung: RungResult) -> str:
+    return number(rung.scores["all"][MACRO_F].value)

@@ -1,0 +1,120 @@
+"""The comparison as files: one self-contained HTML page, metrics.json, Markdown and a tag table.
+
+The page holds its style, script, data and pictures; it loads nothing. Its bytes depend on the
+comparison, the pictures and the provenance alone: no date, no random order.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from markupsafe import Markup
+
+from tagstack.base_models.atomic import write_text
+from tagstack.ensemble.comparison.results import Comparison
+from tagstack.ensemble.report import view, words
+from tagstack.ensemble.report.data import metrics_json, page_data, script_safe
+from tagstack.ensemble.report.text import markdown, tags_csv
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportExtra:
+    """What a report shows besides the comparison.
+
+    Parameters
+    ----------
+    title : str
+        Stands above the headline and in the browser's tab.
+    provenance : mapping of str to str
+        What was compared: version, bundle, members, command, hashes.
+    notices : tuple of str
+        What could not be used, a line each.
+    trials : tuple of float
+        Value of each tuning trial in order, higher is better, NaN for one without a value.
+    """
+
+    title: str = "Comparison"
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+    trials: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportPaths:
+    """Where the files of a report are."""
+
+    html: Path
+    metrics: Path
+    markdown: Path
+    tags: Path
+
+
+def write_report(
+    comparison: Comparison,
+    out_dir: Path,
+    *,
+    pictures: Callable[[str], Path | None],
+    extra: ReportExtra | None = None,
+) -> ReportPaths:
+    """Write ``report.html``, ``metrics.json``, ``report.md`` and ``tags.csv``.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    out_dir : Path
+        Made if it does not exist; files of these names in it are replaced.
+    pictures : callable from image name to Path or None
+        Where the picture of a named image lies, for the thumbnails.
+    extra : ReportExtra, optional
+
+    Returns
+    -------
+    ReportPaths
+    """
+    extra = extra or ReportExtra()
+    paths = ReportPaths(
+        html=out_dir / "report.html",
+        metrics=out_dir / "metrics.json",
+        markdown=out_dir / "report.md",
+        tags=out_dir / "tags.csv",
+    )
+    write_text(paths.metrics, metrics_json(comparison, extra.provenance))
+    write_text(paths.markdown, markdown(comparison, extra.provenance))
+    write_text(paths.tags, tags_csv(comparison))
+    write_text(paths.html, page(comparison, pictures=pictures, extra=extra))
+    return paths
+
+
+def page(
+    comparison: Comparison, *, pictures: Callable[[str], Path | None], extra: ReportExtra
+) -> str:
+    """Return the report as one HTML page."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = _template("report.js")
+    return environment.get_template("report.html").render(
+        comparison=comparison,
+        extra=extra,
+        view=view,
+        words=words,
+        cards=view.worst_cards(comparison, pictures),
+        style=Markup(_template("report.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        data=Markup(script_safe(page_data(comparison))),
+    )
+
+
+def _template(name: str) -> str:
+    folder = resources.files("tagstack.ensemble.report") / "templates"
+    return folder.joinpath(name).read_text("utf-8")

@@ -1,0 +1,1 @@
+"""What cannot be true together and what follows from what: read, checked, bound to a vocabulary."""

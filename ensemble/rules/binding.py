@@ -1,0 +1,208 @@
+"""Rules tied to one vocabulary: positions instead of names, implications closed.
+
+Tags that a vocabulary lacks drop out of the rules; what they passed on stays: with
+``a -> b -> c`` and no ``b`` in the vocabulary, ``a`` still implies ``c``.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.ensemble.rules.hygiene import (
+    Parents,
+    ancestors_by_tag,
+    canonical_names,
+    check_no_dead_tags,
+    parents_by_child,
+)
+from tagstack.ensemble.rules.rule_set import Exclusive, Rules
+
+if TYPE_CHECKING:
+    from tagstack.ensemble.rules.violations import Violations
+    from tagstack.meta.relations import TagRelations
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundExclusive:
+    """One exclusion with its tags as positions in the vocabulary, each ascending."""
+
+    id: str
+    source: str
+    tags: tuple[int, ...]
+    when: tuple[int, ...]
+    unless: tuple[int, ...]
+    at_least_one: bool
+    penalty: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundRules:
+    """Rules about the tags of one vocabulary.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+    parents : csr_array of shape (n_tags, n_tags), bool
+        ``parents[child, parent]``: the nearest known tags that a tag implies.
+    ancestors : csr_array of shape (n_tags, n_tags), bool
+        Everything that a tag implies, itself left out.
+    edge_rule : mapping of (child, parent) to (id, source)
+        The rule behind each entry of ``parents``.
+    exclusives : tuple of BoundExclusive
+    unknown : tuple of str
+        Tags that rules name and the vocabulary lacks, sorted.
+    dropped : tuple of str
+        Ids of rules that say nothing about this vocabulary.
+    """
+
+    vocabulary: Vocabulary
+    parents: sparse.csr_array
+    ancestors: sparse.csr_array
+    edge_rule: Mapping[tuple[int, int], tuple[str, str]]
+    exclusives: tuple[BoundExclusive, ...]
+    unknown: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+    @property
+    def n_tags(self) -> int:
+        """Size of the vocabulary."""
+        return len(self.vocabulary)
+
+    def relations(self) -> "TagRelations":
+        """Return the hard rules as the features of the meta-model want them, guards left out."""
+        from tagstack.meta.relations import TagRelations
+
+        groups = tuple(rule.tags for rule in self.exclusives if np.isinf(rule.penalty))
+        return TagRelations(parents=self.parents, groups=groups)
+
+    def violations(self, decided: sparse.csr_array) -> "Violations":
+        """Return how often each image breaks each rule.
+
+        Parameters
+        ----------
+        decided : csr_array of shape (n_images, n_tags), bool
+
+        Raises
+        ------
+        TagstackError
+            If ``decided`` does not have one column per tag.
+        """
+        from tagstack.ensemble.rules.violations import count_violations
+
+        return count_violations(self, decided)
+
+
+def bind(rules: Rules, vocabulary: Vocabulary) -> BoundRules:
+    """Return rules as positions of a vocabulary, after checking that they make sense.
+
+    Raises
+    ------
+    TagstackError
+        If aliases or implications form a loop, or a tag is excluded by what it implies.
+    """
+    final = canonical_names(rules.aliases)
+    parents = parents_by_child(rules.implications, final)
+    ancestors = ancestors_by_tag(parents)
+    check_no_dead_tags(rules.exclusives, ancestors, final)
+    position = _positions(vocabulary, final)
+    edges = _known_edges(parents, position, {rule.id: rule.source for rule in rules.implications})
+    exclusives = tuple(_bound(rule, position, final) for rule in rules.exclusives)
+    kept = tuple(rule for rule in exclusives if rule is not None)
+    said = {rule for rule, _ in edges.values()} | {rule.id for rule in kept}
+    return BoundRules(
+        vocabulary=vocabulary,
+        parents=_pairs_matrix(edges, len(vocabulary)),
+        ancestors=_pairs_matrix(_known_pairs(ancestors, position), len(vocabulary)),
+        edge_rule=edges,
+        exclusives=kept,
+        unknown=tuple(sorted(_names(rules, final) - set(position))),
+        dropped=tuple(name for name in rules.ids if name not in said),
+    )
+
+
+def _names(rules: Rules, final: Mapping[str, str]) -> set[str]:
+    names = {tag for rule in rules.implications for tag in (*rule.tags, *rule.implies)}
+    names |= {tag for rule in rules.exclusives for tag in (*rule.tags, *rule.when, *rule.unless)}
+    return {final.get(name, name) for name in names}
+
+
+def _positions(vocabulary: Vocabulary, final: Mapping[str, str]) -> dict[str, int]:
+    """Return the position of each final name; a tag of that very name goes before its aliases."""
+    position: dict[str, int] = {}
+    for i, tag in enumerate(vocabulary.tags):
+        position.setdefault(final.get(tag, tag), i)
+    return position | {tag: i for i, tag in enumerate(vocabulary.tags) if tag not in final}
+
+
+def _known_edges(
+    parents: Parents, position: Mapping[str, int], source: Mapping[str, str]
+) -> dict[tuple[int, int], tuple[str, str]]:
+    edges: dict[tuple[int, int], tuple[str, str]] = {}
+    for child in parents:
+        if child in position:
+            for parent, rule in _nearest_known(child, parents, position):
+                edges.setdefault((position[child], position[parent]), (rule, source[rule]))
+    return edges
+
+
+def _nearest_known(
+    child: str, parents: Parents, position: Mapping[str, int]
+) -> Iterable[tuple[str, str]]:
+    """Yield each nearest known ancestor with the rule by which ``child`` leads to it."""
+    for parent, rule in parents.get(child, {}).items():
+        if parent in position:
+            yield parent, rule
+        else:
+            for beyond, _ in _nearest_known(parent, parents, position):
+                yield beyond, rule
+
+
+def _known_pairs(
+    ancestors: Mapping[str, frozenset[str]], position: Mapping[str, int]
+) -> list[tuple[int, int]]:
+    return [
+        (position[tag], position[above])
+        for tag, over in ancestors.items()
+        if tag in position
+        for above in over
+        if above in position
+    ]
+
+
+def _pairs_matrix(pairs: Iterable[tuple[int, int]], n_tags: int) -> sparse.csr_array:
+    index = np.array(list(pairs), dtype=np.int32).reshape(-1, 2)
+    ones = np.ones(len(index), bool)
+    matrix = sparse.csr_array((ones, (index[:, 0], index[:, 1])), shape=(n_tags, n_tags))
+    matrix.sort_indices()
+    return matrix
+
+
+def _bound(
+    rule: Exclusive, position: Mapping[str, int], final: Mapping[str, str]
+) -> BoundExclusive | None:
+    """Return the rule over known tags, or None where it cannot say anything about them."""
+    tags, when, unless = (
+        {final.get(tag, tag) for tag in names} for names in (rule.tags, rule.when, rule.unless)
+    )
+    known = tags & set(position)
+    # A missing member might be the one that holds, so "at least one" is no longer known.
+    at_least_one = rule.at_least_one and known == tags
+    if when - set(position) or len(known) < (1 if at_least_one else 2):
+        return None
+    return BoundExclusive(
+        id=rule.id,
+        source=rule.source,
+        tags=_sorted_positions(known, position),
+        when=_sorted_positions(when, position),
+        unless=_sorted_positions(unless & set(position), position),
+        at_least_one=at_least_one,
+        penalty=rule.penalty,
+    )
+
+
+def _sorted_positions(names: set[str], position: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(sorted(position[name] for name in names if name in position))

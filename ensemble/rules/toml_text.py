@@ -1,0 +1,122 @@
+"""Rules as TOML text, both ways."""
+
+import json
+import tomllib
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import validation_summary
+from tagstack.ensemble.rules.rule_set import HARD, Alias, Exclusive, Implication, Rules
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Implication(_Entry):
+    id: str = Field(min_length=1)
+    tags: tuple[str, ...]
+    implies: str | tuple[str, ...]
+    source: str
+
+    def rule(self) -> Implication:
+        implies = (self.implies,) if isinstance(self.implies, str) else self.implies
+        return Implication(id=self.id, tags=self.tags, implies=implies, source=self.source)
+
+
+class _Exclusive(_Entry):
+    id: str = Field(min_length=1)
+    tags: tuple[str, ...]
+    source: str
+    at_least_one: bool = False
+    when: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
+    strength: Literal["hard"] | None = None
+    penalty: float | None = None
+
+    @model_validator(mode="after")
+    def _one_strength(self) -> "_Exclusive":
+        if self.strength is not None and self.penalty is not None:
+            msg = "strength = 'hard' and a penalty exclude each other"
+            raise ValueError(msg)
+        return self
+
+    def rule(self) -> Exclusive:
+        values = self.model_dump(exclude={"strength", "penalty"})
+        return Exclusive(**values, penalty=HARD if self.penalty is None else self.penalty)
+
+
+class _Alias(_Entry):
+    old: str = Field(alias="from", min_length=1)
+    new: str = Field(alias="to", min_length=1)
+
+
+class _File(_Entry):
+    implication: tuple[_Implication, ...] = ()
+    exclusive: tuple[_Exclusive, ...] = ()
+    alias: tuple[_Alias, ...] = ()
+
+
+def rules_from_toml(text: str, name: str) -> Rules:
+    """Return the rules of a TOML text.
+
+    Raises
+    ------
+    TagstackError
+        If the text is not TOML, or holds an unknown key or an impossible rule.
+    """
+    try:
+        file = _File.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        msg = f"Cannot read the rules {name}: {error}. Expected TOML."
+        raise TagstackError(msg) from error
+    except ValidationError as error:
+        msg = f"Rules {name}: {validation_summary(error)}."
+        raise TagstackError(msg) from error
+    return Rules(
+        implications=tuple(entry.rule() for entry in file.implication),
+        exclusives=tuple(entry.rule() for entry in file.exclusive),
+        aliases=tuple(Alias(old=entry.old, new=entry.new) for entry in file.alias),
+    )
+
+
+def toml_from_rules(rules: Rules) -> str:
+    """Return rules as TOML text; reading it gives the same rules in the same order."""
+    blocks = [_block("implication", _implication_values(rule)) for rule in rules.implications]
+    blocks += [_block("exclusive", _exclusive_values(rule)) for rule in rules.exclusives]
+    blocks += [_block("alias", {"from": alias.old, "to": alias.new}) for alias in rules.aliases]
+    return "\n".join(blocks)
+
+
+def _implication_values(rule: Implication) -> dict[str, Any]:
+    return {
+        "id": rule.id,
+        "tags": list(rule.tags),
+        "implies": list(rule.implies),
+        "source": rule.source,
+    }
+
+
+def _exclusive_values(rule: Exclusive) -> dict[str, Any]:
+    strength: dict[str, Any] = {"strength": "hard"} if rule.hard else {"penalty": rule.penalty}
+    return {
+        "id": rule.id,
+        "tags": list(rule.tags),
+        "at_least_one": rule.at_least_one,
+        "when": list(rule.when),
+        "unless": list(rule.unless),
+        **strength,
+        "source": rule.source,
+    }
+
+
+def _block(table: str, values: dict[str, Any]) -> str:
+    # JSON's strings, lists, booleans and finite numbers are TOML too, once DEL is escaped.
+    lines = [f"{key} = {_json(value)}" for key, value in values.items()]
+    return "\n".join([f"[[{table}]]", *lines, ""])
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

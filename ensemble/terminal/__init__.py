@@ -1,0 +1,1 @@
+"""What the commands print: results on standard output, progress on standard error."""

@@ -75,7 +75,7 @@ def configure(
 @app.command(epilog="tagstack demo --out demo\n\ntagstack demo --out demo --images 600")
 def demo(
     out: Out = Path("tagstack-demo"),
-    images: Annotated[int, typer.Option(min=300, help="Drawn images to learn from.")] = 1500,
+    images: Annotated[int, typer.Option(min=300, help="Drawn images to learn from.")] = 1200,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a small booru, score it with three taggers, fit, compare and tag."""

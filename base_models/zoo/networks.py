@@ -71,12 +71,18 @@ class ConvNextBlock(nn.Module):  # type: ignore[misc]
 
 
 class ConvNext(nn.Module):  # type: ignore[misc]
-    """A patch stem, three stages of ConvNeXt blocks, mean pooling and one linear layer."""
+    """A two-step stem, three stages of ConvNeXt blocks, mean pooling and one linear layer.
+
+    One large patch layer, as in the paper, loses the eyes of a figure on 64 pixels.
+    """
 
     def __init__(self, n_tags: int) -> None:
         super().__init__()
         self.stages = nn.Sequential(
-            nn.Conv2d(3, 40, 4, 4),
+            nn.Conv2d(3, 20, 3, 2, 1),
+            nn.BatchNorm2d(20),
+            nn.GELU(),
+            nn.Conv2d(20, 40, 3, 2, 1),
             ConvNextBlock(40),
             ConvNextBlock(40),
             nn.BatchNorm2d(40),

@@ -1,0 +1,29 @@
+from tagstack.base_models.zoo.gallery import Picture
+from tagstack.base_models.zoo.quality import FOLDER, NAMES
+from tagstack.base_models.zoo.report import report_text
+
+
+def section(text: str, title: str) -> str:
+    return text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_the_committed_readme_agrees_with_the_records_beside_the_models(
+    pictures: list[Picture],
+) -> None:
+    """All but the measured table, which takes thousands of pictures."""
+    committed = (FOLDER / "README.md").read_text(encoding="utf-8")
+    fresh = report_text(FOLDER, pictures)
+    for title in ("Training", "Tags they lack"):
+        assert section(committed, title) == section(fresh, title)
+
+
+def test_the_measured_table_has_a_row_of_scores_for_each_tagger(pictures: list[Picture]) -> None:
+    rows = [
+        line.split("|")[2:-1]
+        for line in section(report_text(FOLDER, pictures), "Measured").splitlines()
+        if line.startswith(tuple(f"| `{name}`" for name in NAMES))
+    ]
+    assert len(rows) == len(NAMES)
+    for _, *scores in rows:
+        assert len(scores) == 6
+        assert all(0.3 < float(score) < 1 for score in scores)

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tagstack.base_models.contract import Contract
+from tagstack.base_models.contract import CONTRACT_FILE, Contract, Input
 from tagstack.base_models.runtimes.selection import REFERENCE, RuntimeChoice
 from tagstack.base_models.tagger import Tagger, load_tagger, smoke_test
-from tagstack.base_models.timm_contract import contract_of_folder
+from tagstack.base_models.timm_contract import PREPROCESS_FILE, contract_of_folder, timm_contract
 from tagstack.configs.errors import TagstackError
+
+_PIXEL_FACTS = {"geometry", "canvas", "matte", "resample", "rounding"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class CheckReport:
     contract : Contract or None
         None if it could not be read.
     findings : tuple of Finding
-        In the order of checking; a failure ends it, for what follows depends on it.
+        In the order of checking; it ends where what follows depends on what failed.
     """
 
     folder: Path
@@ -67,6 +70,7 @@ def check_tagger(
     try:
         contract = contract_of_folder(folder)
         findings.append(Finding("contract", True, _described(contract)))
+        findings.extend(_against_publisher(folder, contract))
         stage = "files"
         tagger = load_tagger(folder, floor=floor, threads=threads, smoke=False, runtime=runtime)
         try:
@@ -79,6 +83,45 @@ def check_tagger(
     except TagstackError as error:
         findings.append(Finding(stage, False, str(error)))
     return CheckReport(folder=folder, contract=contract, findings=tuple(findings))
+
+
+def _against_publisher(folder: Path, contract: Contract) -> list[Finding]:
+    """Compare what decides the pixels with the publisher's ``preprocess.json``, if there is one."""
+    if not (folder / PREPROCESS_FILE).is_file():
+        return []
+    try:
+        stated = _pixel_facts(timm_contract(folder).input)
+    except TagstackError as error:
+        return [Finding(PREPROCESS_FILE, True, f"cannot be compared: {error}")]
+    declared = _pixel_facts(contract.input)
+    differ = [
+        f"{key} is {declared[key]}, not {value}"
+        for key, value in stated.items()
+        if declared[key] != value
+    ]
+    if not differ:
+        return [Finding(PREPROCESS_FILE, True, "says what the contract says")]
+    detail = (
+        f"the contract contradicts it: {'; '.join(differ)}. Correct the contract, or do without "
+        f"one (no {CONTRACT_FILE}, no --contract) to follow {PREPROCESS_FILE}."
+    )
+    return [Finding(PREPROCESS_FILE, False, detail)]
+
+
+def _pixel_facts(source: Input) -> dict[str, Any]:
+    """Return what decides the pixels, alike for equal meanings."""
+    facts = source.model_dump(include=_PIXEL_FACTS)
+    pads = source.geometry != "squash" or source.canvas is not None
+    # Ranges as mean and deviation on the 0-1 scale.
+    mean, std = {"0-1": (0, 1), "-1-1": (0.5, 0.5), "0-255": (0, 1 / 255)}.get(
+        source.range or "", (source.mean, source.std)
+    )
+    return facts | {
+        "size": source.height_width,
+        "pad": source.pad if pads else None,
+        "mean": mean if isinstance(mean, tuple) else (mean,) * 3,
+        "std": std if isinstance(std, tuple) else (std,) * 3,
+    }
 
 
 def _described(contract: Contract) -> str:

@@ -18,7 +18,7 @@ from tagstack.base_models.contract import CONTRACT_FILE, Contract, read_contract
 from tagstack.base_models.contract_toml import contract_toml
 from tagstack.base_models.runtimes.selection import RuntimeChoice
 from tagstack.base_models.tagger import Tagger, load_tagger
-from tagstack.base_models.timm_contract import describes_itself, timm_contract
+from tagstack.base_models.timm_contract import PUBLISHER_FILES, describes_itself, timm_contract
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 
@@ -238,6 +238,8 @@ def _fill(staged: Path, folder: Path, text: str, facts: Contract, *, copy: bool)
     # Weights above 2 GB lie in files of their own, named after the model.
     model = facts.files.model
     names = {model, facts.files.tags, *(path.name for path in folder.glob(f"{model}?*"))}
+    # What the publisher says about preprocessing stays beside the contract to compare with.
+    names |= {name for name in PUBLISHER_FILES if (folder / name).is_file()}
     for name in sorted(names):
         place = staged / name
         place.parent.mkdir(parents=True, exist_ok=True)

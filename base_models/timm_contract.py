@@ -25,6 +25,9 @@ from tagstack.configs.errors import TagstackError
 
 PREPROCESS_FILE = "preprocess.json"
 CONFIG_FILE = "config.json"
+CATEGORIES_FILE = "categories.json"
+THRESHOLDS_FILE = "thresholds.csv"
+PUBLISHER_FILES = (PREPROCESS_FILE, CATEGORIES_FILE, THRESHOLDS_FILE)
 # What imgutils takes for tags without a threshold of their own or of their category.
 _DEFAULT_THRESHOLD = 0.4
 
@@ -116,7 +119,7 @@ def _image_of_config(path: Path) -> dict[str, Any]:
 
 
 def _categories(folder: Path) -> dict[str, str]:
-    path = folder / "categories.json"
+    path = folder / CATEGORIES_FILE
     if path.is_file():
         listed = _json(path)
         try:
@@ -149,7 +152,7 @@ def _category_thresholds(folder: Path) -> dict[str, float]:
 
 
 def _threshold_rows(folder: Path) -> list[dict[str, str]]:
-    path = folder / "thresholds.csv"
+    path = folder / THRESHOLDS_FILE
     return list(csv.DictReader(_read(path).splitlines())) if path.is_file() else []
 
 

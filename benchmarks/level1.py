@@ -141,6 +141,8 @@ def paired(
     """Return medians over rounds in which the bare sessions and the whole run take turns."""
     pixels = [framed_folder(images, tagger) for tagger in taggers]
     n_images = len(pixels[0])
+    # The first full batch also finds out whether batches are exact; that is not speed.
+    bare_seconds(taggers, [own[: settings.batch_images] for own in pixels], settings.batch_images)
     bare, whole = [], []
     for _ in range(rounds):
         bare.append(n_images / bare_seconds(taggers, pixels, settings.batch_images))

@@ -186,6 +186,33 @@ def test_a_folder_without_a_contract_runs_and_can_be_added(
     np.testing.assert_array_equal(added.logits(pixels), direct.logits(pixels))
 
 
+def test_a_contract_that_contradicts_the_publisher_fails_its_check(
+    make_tagger_folder: Callable[..., Path],
+    settings: ScoreSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TAGSTACK_HOME", str(tmp_path / "home"))
+    folder = make_tagger_folder(name="both", layout="NCHW", colour="RGB", range="0-1")
+    (folder / "categories.json").write_text(json.dumps(CATEGORIES))
+    _stages(folder, [{"type": "resize", "size": [8, 8], "interpolation": "bilinear"}])
+    report = check_tagger(folder, floor=1e-4, threads=1)
+    found = {finding.check: finding for finding in report.findings}
+    assert not report.passed
+    for wanted in ("geometry is pad_square, not squash", "resample is bicubic, not bilinear"):
+        assert wanted in found["preprocess.json"].detail
+    assert "mean" not in found["preprocess.json"].detail
+    assert not add_tagger(folder, settings).passed
+    toml = folder / "tagger.toml"
+    toml.write_text(toml.read_text().replace("pad_square", "squash").replace("bicubic", "bilinear"))
+    assert check_tagger(folder, floor=1e-4, threads=1).passed
+    assert add_tagger(folder, settings).passed
+    _stages(folder, [{"type": "blur"}])
+    report = check_tagger(folder, floor=1e-4, threads=1)
+    assert report.passed
+    assert "cannot be compared" in {f.check: f.detail for f in report.findings}["preprocess.json"]
+
+
 @pytest.mark.parametrize("name", [entry.name for entry in list_taggers()])
 def test_a_contract_written_out_is_the_same_contract(name: str) -> None:
     contract = show_tagger(name).contract

@@ -311,7 +311,7 @@ def test_one_image_is_too_few_to_fit_on(booru: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.returncode == 1
     assert result.stderr.strip().splitlines()[-1].startswith("Error: ")
-    assert "1 image" in result.stderr
+    assert "at least 10 labelled images for 5 folds, got 1" in result.stderr
 
 
 def test_images_of_one_stem_get_a_sidecar_each(booru: Path, tmp_path: Path) -> None:

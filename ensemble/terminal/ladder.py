@@ -1,5 +1,6 @@
 """What `fit`, `compare` and `demo` print: the ladder."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,16 @@ from rich.table import Table
 from tagstack.ensemble.bundle import Bundle
 from tagstack.ensemble.comparison.bootstrap import Difference
 from tagstack.ensemble.comparison.comparing import Comparison
-from tagstack.ensemble.comparison.results import RungResult
 from tagstack.ensemble.demo import DemoResult
 from tagstack.ensemble.report.writing import ReportPaths
 from tagstack.ensemble.terminal.console import out, plain, print_json
 
-_LADDER_SCORES = ("macro_ap", "micro_ap", "macro_f", "micro_f", "sample_f")
+_SCORES = {
+    "macro_ap": "macro-AP",
+    "micro_ap": "micro-AP",
+    "macro_f": "macro-F1",
+    "micro_f": "micro-F1",
+}
 
 
 def print_comparison(comparison: Comparison, paths: ReportPaths, *, as_json: bool) -> None:
@@ -22,44 +27,52 @@ def print_comparison(comparison: Comparison, paths: ReportPaths, *, as_json: boo
         out.print(paths.metrics.read_text(encoding="utf-8"), soft_wrap=True, markup=False)
         return
     out.print(_ladder_table(comparison))
+    out.print()
+    out.print(_gains_table(comparison))
     out.print(
-        f"{comparison.n_images} images in {comparison.n_groups} groups, {comparison.n_tags} tags, "
-        f"{comparison.resamples} paired resamples of groups, seed {comparison.seed}. "
-        f"Differences are {comparison.reference} minus the rung; * excludes 0 at "
-        f"{comparison.confidence:.0%}."
+        f"* excludes 0 at {comparison.confidence:.0%}. {comparison.n_images} images in "
+        f"{comparison.n_groups} groups, {comparison.n_tags} tags, {comparison.resamples} paired "
+        f"resamples of groups, seed {comparison.seed}."
     )
     out.print(f"Report: {paths.html}", markup=False, soft_wrap=True)
 
 
-def _ladder_table(comparison: Comparison) -> Table:
+def _table(first: str, others: Iterable[str]) -> Table:
+    """Return an empty table that fits 80 columns: names are never folded, figures align."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("rung")
-    for name in ("macro-AP", "micro-AP", "macro-F1", "micro-F1", "sample-F1"):
-        table.add_column(name, justify="right")
-    table.add_column("tags/image", justify="right")
-    table.add_column("contradict.", justify="right")
-    table.add_column("stack gains in macro-AP, micro-AP", justify="right")
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _ladder_table(comparison: Comparison) -> Table:
+    table = _table("rung", (*_SCORES.values(), "tags", "against rules"))
     for rung in comparison.rungs:
-        scores = [f"{rung.scores['all'][name].value:.3f}" for name in _LADDER_SCORES]
+        scores = [f"{rung.scores['all'][name].value:.3f}" for name in _SCORES]
+        broken = "-" if np.isnan(rung.contradictions) else f"{rung.contradictions:.2f}"
         table.add_row(
             plain(rung.name),
             *scores,
             f"{rung.decisions.tags_per_image:.1f}",
-            "-" if np.isnan(rung.contradictions) else f"{rung.contradictions:.2f}",
-            "" if rung.same_proba else _gains(rung),
+            broken,
             style="bold" if rung.name == comparison.reference else None,
         )
     return table
 
 
-def _gains(rung: RungResult) -> str:
-    return "  ".join(_signed(rung.differences["all"][name]) for name in _LADDER_SCORES[:2])
+def _gains_table(comparison: Comparison) -> Table:
+    table = _table(f"{comparison.reference} minus", ("macro-AP", "micro-AP"))
+    for rung in comparison.rungs:
+        if not rung.same_proba:
+            found = rung.differences["all"]
+            table.add_row(plain(rung.name), _signed(found["macro_ap"]), _signed(found["micro_ap"]))
+    return table
 
 
 def _signed(difference: Difference) -> str:
     star = "*" if difference.low > 0 or difference.high < 0 else " "
-    low, high = f"{difference.low:+.3f}", f"{difference.high:+.3f}"
-    return f"{difference.value:+.3f}{star} \\[{low}, {high}]"
+    return f"{difference.value:+.3f}{star} \\[{difference.low:+.3f}, {difference.high:+.3f}]"
 
 
 def print_fit(bundle: Bundle, directory: Path, *, as_json: bool) -> None:
@@ -67,10 +80,7 @@ def print_fit(bundle: Bundle, directory: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(bundle.evidence)
         return
-    table = Table(box=None, pad_edge=False)
-    table.add_column("out of fold")
-    table.add_column("macro-AP", justify="right")
-    table.add_column("micro-AP", justify="right")
+    table = _table("out of fold", ("macro-AP", "micro-AP"))
     for row in bundle.stacker.ladder_:
         chosen = row.rung == bundle.stacker.chosen_
         style = "bold" if chosen else None

@@ -23,7 +23,8 @@ from tagstack.ensemble.tag import TagRequest, TagSummary, tag_images
 TAGGERS = ("doll_resnet", "doll_convnext", "doll_vit")
 N_NEW = 24  # pictures without labels, to be tagged
 
-# Below recipes.FIRST_RESERVED_SEED, so the taggers never saw these drawings. Parts are so far apart that no character is in two.
+# Below recipes.FIRST_RESERVED_SEED: the taggers never saw these drawings. The parts are so far
+# apart that no character is in two of them.
 _SEED = 9
 _STARTS = {"fit": 0, "test": 100_000, "new": 200_000}
 

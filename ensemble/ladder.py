@@ -34,6 +34,9 @@ _TITLES = {
 }
 
 
+_PARTS = ("shrunken_logistic", "svm", "lightgbm", "xgboost", "blend")
+
+
 def decided_by(proba: PairProba, thresholds: NDArray[np.float32]) -> sparse.csr_array:
     """Return the pairs with ``proba >= threshold``, shape (n_images, n_tags), bool.
 
@@ -104,6 +107,7 @@ def _tuned(bundle: Bundle, dataset: Dataset) -> Iterator[Rung]:
             decided=decided_by(proba, thresholds),
             thresholds=thresholds,
             note="thresholds fitted like the stack's",
+            part=rung in _PARTS,
         )
 
 

@@ -211,7 +211,7 @@ class Comparison:
     min_positives, resamples, seed : int
     confidence, beta, false_discovery_rate, calibration_floor : float
     reference, rival : str
-        Names of rungs; ``rival`` is the best other rung by macro average precision (its
+        Names of rungs; ``rival`` is the best rung outside the reference by macro-F (its
         probabilities differ from the reference's). Empty when there is no other.
     best_single : str
         The best rung whose title says that it is a single tagger, or empty.

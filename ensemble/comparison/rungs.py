@@ -31,6 +31,8 @@ class Rung:
         Where its probabilities and thresholds come from.
     single : bool
         Whether it is one tagger alone.
+    part : bool
+        Whether it is a learner inside the reference: shown on the ladder, but no rival of it.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Rung:
     thresholds: NDArray[np.float32] | None
     note: str
     single: bool = False
+    part: bool = False
 
     @property
     def is_single(self) -> bool:
@@ -101,8 +104,11 @@ def same_proba(one: PairProba, other: PairProba) -> bool:
 
 
 def rival_of(rungs: Sequence[Rung], ours: Rung, labels: sparse.csr_array, beta: float) -> Rung:
-    """Return the rung with the best macro-F among those with other probabilities, or ours."""
-    others = [rung for rung in rungs if not same_proba(rung.proba, ours.proba)]
+    """Return the rung with the best macro-F among those with other probabilities, or ours.
+
+    Learners inside the reference are left out: whoever has them has the reference.
+    """
+    others = [rung for rung in rungs if not (rung.part or same_proba(rung.proba, ours.proba))]
     return max(
         others,
         key=lambda rung: np.nan_to_num(decision_scores(rung.decided, labels, beta=beta).macro_f),

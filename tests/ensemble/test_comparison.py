@@ -6,11 +6,13 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import f1_score
 
+from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.bootstrap import UNDECIDED
-from tagstack.ensemble.comparison.comparing import Comparison, compare
+from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
+from tagstack.ensemble.comparison.rungs import rival_of
 
 VOCABULARY = Vocabulary(("a", "b", "c", "d"), ("general",) * 4)
 
@@ -248,3 +250,21 @@ def test_curves_hold_points_of_the_full_curve(make_rung: Callable[..., Any]) -> 
             assert recall == pytest.approx(labels[kept, tag].sum() / labels[:, tag].sum())
             assert precision == pytest.approx(labels[kept, tag].mean())
         assert found.recall[points][-1] == 1
+
+
+def test_a_learner_inside_the_reference_is_no_rival(make_proba: Callable[..., Any]) -> None:
+    proba, dense = make_proba(0)
+    other, _ = make_proba(1)
+    labels = sparse.csr_array(dense)
+    never = sparse.csr_array(np.zeros(dense.shape, bool))
+
+    def rung(name: str, own: PairProba, decided: Any, *, part: bool = False) -> Rung:
+        return Rung(
+            name=name, title=name, proba=own, decided=decided, thresholds=None, note="", part=part
+        )
+
+    ours = rung("stack", proba, labels)
+    learner = rung("learner", other, labels, part=True)
+    mean = rung("mean", other, never)
+    assert rival_of([mean, learner, ours], ours, labels, beta=1.0) is mean
+    assert rival_of([learner, ours], ours, labels, beta=1.0) is ours

@@ -58,7 +58,7 @@ def load_settings(
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        msg = f"{path or 'default.toml'}: {validation_summary(error)}"
+        msg = f"{path or 'Settings'}: {validation_summary(error)}."
         raise TagstackError(msg) from error
 
 

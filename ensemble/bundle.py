@@ -17,13 +17,12 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from tagstack import __version__
 from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.settings import Settings, validation_summary
+from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.fitted_images import FittedImages
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.thresholds.fitting import Thresholds
@@ -226,12 +225,13 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
 
 
 def _settings(directory: Path, manifest: Mapping[str, Any]) -> Settings:
+    """Return a bundle's settings; those that came up since it was fitted have their defaults."""
     try:
-        return Settings.model_validate(manifest["settings"])
-    except ValidationError as error:
+        return load_settings(changes=manifest["settings"])
+    except TagstackError as error:
         msg = (
             f"Bundle {directory} was fitted by tagstack {manifest['tagstack']} with settings that "
-            f"{__version__} does not have: {validation_summary(error)}. Fit it again."
+            f"{__version__} no longer has. {error} Fit it again."
         )
         raise TagstackError(msg) from error
 

@@ -30,7 +30,7 @@ def print_comparison(comparison: Comparison, paths: ReportPaths, *, as_json: boo
     out.print()
     out.print(_gains_table(comparison))
     out.print(
-        f"* excludes 0 at {comparison.confidence:.0%}. {comparison.n_images} images in "
+        f"tags: an image; broken: rules an image. * excludes 0 at {comparison.confidence:.0%}. {comparison.n_images} images in "
         f"{comparison.n_groups} groups, {comparison.n_tags} tags, {comparison.resamples} paired "
         f"resamples of groups, seed {comparison.seed}."
     )
@@ -38,16 +38,16 @@ def print_comparison(comparison: Comparison, paths: ReportPaths, *, as_json: boo
 
 
 def _table(first: str, others: Iterable[str]) -> Table:
-    """Return an empty table that fits 80 columns: names are never folded, figures align."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column(first, no_wrap=True)
+    """Return an empty table for 80 columns: where space is short, names fold, never figures."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(first, overflow="fold")
     for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     return table
 
 
 def _ladder_table(comparison: Comparison) -> Table:
-    table = _table("rung", (*_SCORES.values(), "tags", "against rules"))
+    table = _table("rung", (*_SCORES.values(), "tags", "broken"))
     for rung in comparison.rungs:
         scores = [f"{rung.scores['all'][name].value:.3f}" for name in _SCORES]
         broken = "-" if np.isnan(rung.contradictions) else f"{rung.contradictions:.2f}"

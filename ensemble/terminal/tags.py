@@ -44,9 +44,12 @@ def print_explanation(explanation: Explanation, *, as_json: bool) -> None:
         print_json(asdict(explanation))
         return
     members = tuple(explanation.entries[0].votes) if explanation.entries else ()
-    table = Table(box=None, pad_edge=False, title=None)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("", "tag", *members, "stack", "threshold", "rule"):
-        table.add_column(plain(name), justify="left" if name in ("", "tag", "rule") else "right")
+        figure = name not in ("", "tag", "rule")
+        table.add_column(
+            plain(name), justify="right" if figure else "left", no_wrap=figure, overflow="fold"
+        )
     for entry in explanation.entries:
         votes = ("-" if vote is None else f"{vote:.3f}" for vote in entry.votes.values())
         mark = "[green]+[/]" if entry.tagged else " "

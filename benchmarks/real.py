@@ -20,11 +20,12 @@ from tagstack.base_models.atomic import write_text
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.compare import CompareRequest, compare_bundle
+from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.dataset import DatasetSource
 from tagstack.ensemble.fit import FitRequest, fit_bundle
 from tagstack.ensemble.scoring import score_folder
 from tagstack.ensemble.terminal.console import stages
-from tagstack.ensemble.terminal.ladder import print_comparison, print_fit
+from tagstack.ensemble.terminal.ladder import print_fit
 
 GROUPS = {"fashion": "title", "emoji": "concept"}
 TAG_FILES = {
@@ -86,6 +87,27 @@ def split(labels: Path, group: str, seed: int, out: Path) -> list[str]:
     return [row["image"] for row in rows]
 
 
+def markdown(comparison: Comparison) -> str:
+    """Return the ladder as a Markdown table; differences are the reference minus the rung."""
+    lines = [
+        "| rung | macro-AP | micro-AP | macro-F1 | micro-F1 | tags | broken | "
+        "lead in macro-AP | lead in micro-AP |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for rung in comparison.rungs:
+        scores, leads = rung.scores["all"], rung.differences["all"]
+        cells = [
+            f"{scores[key].value:.3f}" for key in ("macro_ap", "micro_ap", "macro_f", "micro_f")
+        ]
+        cells += [f"{rung.decisions.tags_per_image:.1f}", f"{rung.contradictions:.2f}"]
+        for key in ("macro_ap", "micro_ap"):
+            lead = leads[key]
+            text = f"{lead.value:+.3f} [{lead.low:+.3f}, {lead.high:+.3f}]"
+            cells.append("" if rung.same_proba else text)
+        lines.append(f"| {rung.name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def run(root: Path, name: str, out: Path, seed: int, trials: int | None) -> None:
     """Run one set and print what came out."""
     data = root / "data" / name
@@ -120,11 +142,12 @@ def run(root: Path, name: str, out: Path, seed: int, trials: int | None) -> None
             out=out / f"report-{seed}",
             overwrite=True,
         )
-        comparison, paths = compare_bundle(request, settings, progress)
+        comparison, _ = compare_bundle(request, settings, progress)
         marks.append(time.perf_counter())
     print(f"\n## {name}, seed {seed}\n")
     print_fit(bundle, out / f"bundle-{seed}", as_json=False)
-    print_comparison(comparison, paths, as_json=False)
+    print(f"\n{bundle.evidence['n_images']} images to fit, {comparison.n_images} to test.\n")
+    print(markdown(comparison))
     score, fit, compare = np.diff(marks)
     print(f"Wall clock: score {score:.0f} s, fit {fit:.0f} s, compare {compare:.0f} s.")
 

@@ -99,7 +99,7 @@ def resolve(name_or_folder: str) -> Path:
         If there is none, or files are missing; the message says which file goes where.
     """
     given = Path(name_or_folder)
-    if os.sep in name_or_folder or given.is_dir():
+    if _names_folder(name_or_folder):
         return _complete_folder(given)
     entry = show_tagger(name_or_folder)
     if entry.folder is None:
@@ -185,7 +185,8 @@ def load_taggers(
             folder,
             floor=settings.floor,
             threads=threads,
-            source=name,
+            # A bundle keeps this, and is used from other working folders.
+            source=str(folder.absolute()) if _names_folder(name) else name,
             runtime=runtime,
             scaled_decoding=settings.scaled_decoding,
         )
@@ -215,6 +216,10 @@ def _contract_and_text(folder: Path, name: str | None) -> tuple[Contract, str]:
         facts = timm_contract(folder)
         return facts, contract_toml(facts)
     return read_contract(path), path.read_text(encoding="utf-8")
+
+
+def _names_folder(name_or_folder: str) -> bool:
+    return os.sep in name_or_folder or Path(name_or_folder).is_dir()
 
 
 def _complete_folder(folder: Path) -> Path:

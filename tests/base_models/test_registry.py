@@ -132,3 +132,13 @@ def test_check_names_the_failure(
     assert not report.passed
     assert report.findings[-1].check == stage
     assert message in report.findings[-1].detail
+
+
+def test_a_folder_is_remembered_from_wherever_it_was_named(
+    make_tagger_folder: Folder, settings: ScoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_tagger_folder()
+    monkeypatch.chdir(folder.parent)
+    (tagger,) = load_taggers([folder.name], settings, threads=1)
+    tagger.close()
+    assert tagger.source == str(folder)

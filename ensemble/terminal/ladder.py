@@ -30,9 +30,9 @@ def print_comparison(comparison: Comparison, paths: ReportPaths, *, as_json: boo
     out.print()
     out.print(_gains_table(comparison))
     out.print(
-        f"tags: an image; broken: rules an image. * excludes 0 at {comparison.confidence:.0%}. {comparison.n_images} images in "
-        f"{comparison.n_groups} groups, {comparison.n_tags} tags, {comparison.resamples} paired "
-        f"resamples of groups, seed {comparison.seed}."
+        f"tags: an image; broken: rules an image. * excludes 0 at {comparison.confidence:.0%}. "
+        f"{comparison.n_images} images in {comparison.n_groups} groups, {comparison.n_tags} tags, "
+        f"{comparison.resamples} paired resamples of groups, seed {comparison.seed}."
     )
     out.print(f"Report: {paths.html}", markup=False, soft_wrap=True)
 

@@ -48,7 +48,8 @@ def test_the_main_command_works_as_written(tmp_path: Path) -> None:
 
 def test_every_command_of_the_readme_exists() -> None:
     installed = Path(sys.executable).with_name("tagstack")
-    named = sorted(set(re.findall(r"^(?:\.venv/bin/)?tagstack ([a-z]+)", README, re.MULTILINE)))
+    blocks = "".join(re.findall(r"```console\n(.*?)```", README, re.DOTALL))
+    named = sorted(set(re.findall(r"^(?:\.venv/bin/)?tagstack ([a-z]+)", blocks, re.MULTILINE)))
     assert len(named) >= 4
     for name in named:
         done = subprocess.run([installed, name, "--help"], capture_output=True, check=False)

@@ -4,6 +4,7 @@ Results go to standard output, everything else to standard error. Exit codes: 0 
 (one line), 2 usage, 3 done but some images failed, 130 interrupted.
 """
 
+import errno
 import logging
 import sys
 from pathlib import Path
@@ -37,13 +38,18 @@ Images = Annotated[list[Path], typer.Argument(help="Image files or folders (recu
 Scores = Annotated[Path, typer.Option(help="Folder of the score store.")]
 Labels = Annotated[Path, typer.Option(help="CSV, JSONL or a folder of .txt sidecars.")]
 BundleDir = Annotated[Path, typer.Option("--bundle", help="Folder of the bundle.")]
+TaggersNow = Annotated[
+    str | None, typer.Option(help="Where the bundle's taggers are now, comma-separated.")
+]
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Where = Annotated[str | None, typer.Option(help="Use label rows with COLUMN=VALUE only.")]
 Group = Annotated[str | None, typer.Option(help="Label column that no split may part.")]
 Config = Annotated[Path | None, typer.Option(help="TOML file laid over the defaults.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Seed of every random choice.")]
+Seed = Annotated[
+    int | None, typer.Option(min=0, max=2**31 - 1, help="Seed of every random choice.")
+]
 
 
 def main() -> None:
@@ -55,7 +61,13 @@ def main() -> None:
     try:
         app()
     except TagstackError as error:
-        typer.echo(f"Error: {error}", err=True)
+        message = "\\n".join(str(error).splitlines())  # a file name may hold a line break
+        typer.echo(f"Error: {message}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        typer.echo(f"Error: {error.strerror}. Free some and run the same command again.", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("Interrupted; run the same command again to go on.", err=True)
@@ -69,7 +81,8 @@ def configure(
 ) -> None:
     """Stack image taggers, calibrate a threshold per tag, and prove the gain."""
     level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(message)s")
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
+    logging.getLogger("tagstack").setLevel(level)  # not the root: libraries log every chunk
 
 
 @app.command(epilog="tagstack demo --out demo\n\ntagstack demo --out demo --images 600")
@@ -106,8 +119,9 @@ def score(
     from tagstack.ensemble.terminal.console import stages
     from tagstack.ensemble.terminal.models import print_score_summary
 
+    taggers = _listed(models, "--models")
     with stages() as progress:
-        summary = score_folder(images, models.split(","), scores, _settings(config), progress)
+        summary = score_folder(images, taggers, scores, _settings(config), progress)
     print_score_summary(summary, as_json=as_json)
     _exit_with_failures(summary.n_failed)
 
@@ -183,9 +197,7 @@ def tag(
     bundle: BundleDir,
     out: Out,
     formats: Annotated[str, typer.Option("--format", help="Of txt,json,jsonl,csv.")] = "txt",
-    models: Annotated[
-        str | None, typer.Option(help="Where the bundle's taggers are now, comma-separated.")
-    ] = None,
+    models: TaggersNow = None,
     config: Config = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -200,7 +212,7 @@ def tag(
         bundle=bundle,
         out=out,
         formats=_formats(formats),
-        models=tuple(models.split(",")) if models else None,
+        models=None if models is None else _listed(models, "--models"),
         overwrite=overwrite,
     )
     with stages() as progress:
@@ -217,13 +229,15 @@ def explain(
     image: Annotated[Path, typer.Argument(help="Image file.")],
     tag: Annotated[str | None, typer.Argument(help="One tag; all candidates without it.")] = None,
     bundle: BundleDir = Path("bundle"),
+    models: TaggersNow = None,
     as_json: Json = False,
 ) -> None:
     """Show why a tag is there or not: votes, stack, threshold, rule."""
     from tagstack.ensemble.explain import explain_image
     from tagstack.ensemble.terminal.tags import print_explanation
 
-    print_explanation(explain_image(image, bundle, tag), as_json=as_json)
+    taggers = None if models is None else _listed(models, "--models")
+    print_explanation(explain_image(image, bundle, tag, taggers), as_json=as_json)
 
 
 @models.command("list", epilog="tagstack models list\n\ntagstack models list --json")
@@ -308,12 +322,21 @@ def _settings(
 def _formats(text: str) -> tuple[str, ...]:
     from tagstack.ensemble.outputs import WRITERS
 
-    names = tuple(text.split(","))
+    names = _listed(text, "--format")
     for name in names:
         if name not in WRITERS:
             msg = f"{name!r} is none of {', '.join(WRITERS)}."
             raise typer.BadParameter(msg, param_hint="--format")
     return names
+
+
+def _listed(text: str, option: str) -> tuple[str, ...]:
+    """Return the parts of a comma-separated option, each once, without space around them."""
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(parts):
+        msg = f"{text!r} has an empty part; expected names with one comma between them."
+        raise typer.BadParameter(msg, param_hint=option)
+    return tuple(dict.fromkeys(parts)) if option == "--format" else parts
 
 
 def _exit_unless(good: bool) -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from tagstack.configs.errors import TagstackError
 
+# What a killed process leaves behind starts so; who owns a folder may delete such files.
+TEMPORARY = ".tmp-"
+
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
@@ -40,9 +43,13 @@ def written_whole(target: Path) -> Iterator[Path]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write ``text`` to ``target`` in UTF-8, whole or not at all."""
+    r"""Write ``text`` to ``target`` in UTF-8, whole or not at all.
+
+    Bytes of file names that are not UTF-8 are written as escapes (``\udcff``), which JSON reads
+    back as they were.
+    """
     with written_whole(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def file_sha256(path: Path) -> str:
@@ -54,7 +61,7 @@ def file_sha256(path: Path) -> str:
 def _reserve(target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     # A long target name leaves no room for additions, so the temporary name does not contain it.
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".tmp-", suffix=target.suffix)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=TEMPORARY, suffix=target.suffix)
     os.close(handle)
     return Path(name)
 

@@ -15,6 +15,19 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 
 FORMAT = 1
+_AGAIN = "Score again into a new folder."
+_MEMBER_KEYS = {
+    "name",
+    "fingerprint",
+    "source",
+    "floor",
+    "contract_digest",
+    "runtime",
+    "aliases",
+    "tags",
+    "categories",
+    "published_thresholds",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +99,10 @@ def read_member_info(folder: Path) -> MemberInfo:
         If it cannot be read.
     """
     content = _json_object(folder / "member.json")
+    missing = sorted(_MEMBER_KEYS - set(content))
+    if missing:
+        msg = f"{folder / 'member.json'} is damaged: {missing[0]!r} is missing. {_AGAIN}"
+        raise TagstackError(msg)
     return MemberInfo(
         name=content["name"],
         fingerprint=content["fingerprint"],
@@ -117,7 +134,10 @@ def read_store_index(directory: Path) -> dict[str, str]:
     if not path.is_file():
         msg = f"{directory} is no score store: store.json is missing. Run `tagstack score` first."
         raise TagstackError(msg)
-    return dict(_json_object(path)["members"])
+    folders = _json_object(path).get("members")
+    if not isinstance(folders, dict) or not all(isinstance(f, str) for f in folders.values()):
+        raise TagstackError(f"{path} is damaged: 'members' must name a folder each. {_AGAIN}")
+    return dict(folders)
 
 
 def _json_object(path: Path) -> dict[str, Any]:

@@ -219,11 +219,11 @@ def _contract_and_text(folder: Path, name: str | None) -> tuple[Contract, str]:
 
 
 def _names_folder(name_or_folder: str) -> bool:
-    return os.sep in name_or_folder or Path(name_or_folder).is_dir()
+    return os.sep in name_or_folder or os.path.isdir(name_or_folder)
 
 
 def _complete_folder(folder: Path) -> Path:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # unlike Path.is_dir, this takes names of any length
         raise TagstackError(f"There is no folder {folder}; expected one holding a tagger.")
     if not ((folder / CONTRACT_FILE).is_file() or describes_itself(folder)):
         raise TagstackError(_no_contract(folder))

@@ -24,7 +24,7 @@ from tagstack.configs.stack import StackSettings
 class Settings(Section):
     """Every setting of a run, validated."""
 
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**31)
     threads: int = Field(ge=0)
     score: ScoreSettings
     stack: StackSettings

@@ -8,10 +8,11 @@ preprocessing, precision, runtime) are in the manifest.
 """
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +31,15 @@ from tagstack.meta.stacker import Stacker
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
+_KINDS = {
+    "tagstack": str,
+    "members": list,
+    "evidence": dict,
+    "settings": dict,
+    "tags": list,
+    "categories": list,
+    "files": dict,
+}
 
 
 class Fingerprinted(Protocol):
@@ -94,6 +104,26 @@ class Bundle:
     settings: Settings
     fitted_images: FittedImages
     evidence: Mapping[str, Any]
+
+    def tagger_sources(self, given: tuple[str, ...] | None) -> tuple[str, ...]:
+        """Return where the taggers are: as ``given``, else where they were at fit time.
+
+        Raises
+        ------
+        TagstackError
+            If a folder of fit time is not there; the message says how to name the new one.
+        """
+        if given is not None:
+            return given
+        for member in self.members:
+            if os.sep in member.source and not os.path.isdir(member.source):
+                msg = (
+                    f"The bundle's tagger {member.name!r} was in {member.source}, which is not "
+                    f"there. Say where all of {[m.name for m in self.members]} are now: "
+                    "--models A,B,C (names or folders)."
+                )
+                raise TagstackError(msg)
+        return tuple(member.source for member in self.members)
 
     def check_members(self, members: Iterable[Fingerprinted]) -> None:
         """Refuse scores of other taggers than those the stack was fitted with.
@@ -169,8 +199,30 @@ def load_bundle(directory: Path) -> Bundle:
 
 def refuse_existing(directory: Path, *, overwrite: bool) -> None:
     """Raise if ``directory`` holds something that is not to be replaced."""
-    if directory.exists() and not overwrite:
+    empty = os.path.isdir(directory) and not os.listdir(directory)
+    if os.path.lexists(directory) and not empty and not overwrite:
         msg = f"{directory} exists. Choose another folder or pass --overwrite to replace it."
+        raise TagstackError(msg)
+
+
+def refuse_other_content(directory: Path) -> None:
+    """Raise if replacing ``directory`` would delete something that is no bundle.
+
+    Raises
+    ------
+    TagstackError
+        If it is a file, or a folder that holds other things than a bundle.
+    """
+    try:
+        ours = not os.path.lexists(directory) or not any(directory.iterdir())
+    except OSError as error:
+        msg = f"{directory} is no folder that can be read: {error.strerror}. Choose another."
+        raise TagstackError(msg) from error
+    if not ours and not (directory / _MANIFEST).is_file():
+        msg = (
+            f"{directory} holds files but no {_MANIFEST}, so it is no bundle, and replacing it "
+            "would delete them. Choose another folder."
+        )
         raise TagstackError(msg)
 
 
@@ -220,6 +272,13 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT:
         msg = f"{directory} has bundle format {found!r}, expected {FORMAT}. Fit it again."
+        raise TagstackError(msg)
+    wrong = [key for key, kind in _KINDS.items() if not isinstance(manifest.get(key), kind)]
+    wanted = {field.name for field in fields(BundleMember)}
+    if not wrong and not all(set(member) == wanted for member in manifest["members"]):
+        wrong = ["members"]
+    if wrong:
+        msg = f"{directory / _MANIFEST} is damaged: {', '.join(wrong)}. Copy or fit it again."
         raise TagstackError(msg)
     return dict(manifest)
 

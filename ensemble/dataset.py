@@ -110,6 +110,14 @@ def load_dataset(
     scores = store.load(members=chosen)
     table = read_labels(source.labels).where(source.where)
     aligned = align_labels(table, scores.images, scores.vocabulary, aliases)
+    if not aligned.matrix.nnz:
+        found = sorted({tag for row in table.rows for tag in row.tags})[:5]
+        msg = (
+            f"{source.labels} names no tag that a tagger knows on any scored image; its tags are "
+            f"{found or 'none at all'}. Expected tags as the taggers write them, such as "
+            f"{list(scores.vocabulary.tags[:3])}."
+        )
+        raise TagstackError(msg)
     taken = scores.take(aligned.rows)
     content = {record.path: record.sha256 for record in store.records()}
     contents = tuple(content[image] for image in taken.images)

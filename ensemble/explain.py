@@ -1,5 +1,6 @@
 """Why a tag is on an image or not: each vote, the stack, the threshold, the rule."""
 
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,12 @@ class Explanation:
     chosen: str
 
 
-def explain_image(image: Path, bundle_dir: Path, tag: str | None) -> Explanation:
+def explain_image(
+    image: Path, bundle_dir: Path, tag: str | None, models: tuple[str, ...] | None = None
+) -> Explanation:
     """Return what led to the tags of one image, or to one tag's being there or not.
+
+    ``models`` says where the bundle's taggers are now; where they were at fit time by default.
 
     Raises
     ------
@@ -49,7 +54,7 @@ def explain_image(image: Path, bundle_dir: Path, tag: str | None) -> Explanation
     if tag is not None and tag not in bundle.vocabulary.index:
         msg = f"No tagger of {bundle_dir} knows the tag {tag!r}. {_similar(tag, bundle)}"
         raise TagstackError(msg)
-    scores = _scored(image, bundle)
+    scores = _scored(image, bundle, models)
     judge = Judge(bundle, bundle.settings.output.score_floor, always=() if tag is None else (tag,))
     (tagged,) = judge.judge(scores)
     proba = bundle.stacker.predict_proba(scores)
@@ -62,9 +67,11 @@ def explain_image(image: Path, bundle_dir: Path, tag: str | None) -> Explanation
     )
 
 
-def _scored(image: Path, bundle: Bundle) -> Level1Scores:
+def _scored(image: Path, bundle: Bundle, given: tuple[str, ...] | None) -> Level1Scores:
+    if os.path.isdir(image):
+        raise TagstackError(f"{image} is a folder; expected one image file. Give the file itself.")
     sources = find_images([image], extensions=bundle.settings.score.extensions)
-    models = [member.source for member in bundle.members]
+    models = bundle.tagger_sources(given)
     names = [member.name for member in bundle.members]
     with (
         tempfile.TemporaryDirectory() as scratch,

@@ -10,12 +10,20 @@ import numpy as np
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.threads import thread_count
+from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.bundle import Bundle, BundleMember, refuse_existing, save_bundle
+from tagstack.ensemble.bundle import (
+    Bundle,
+    BundleMember,
+    refuse_existing,
+    refuse_other_content,
+    save_bundle,
+)
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.fitted_images import FittedImages
 from tagstack.ensemble.progress import Progress
+from tagstack.ensemble.report.data import plain
 from tagstack.ensemble.rules.hygiene import canonical_names
 from tagstack.ensemble.rules.rule_set import Rules, load_rules
 from tagstack.ensemble.thresholds.fitting import Thresholds, fit_thresholds
@@ -54,6 +62,7 @@ def fit_bundle(request: FitRequest, settings: Settings, progress: Progress) -> B
         If scores, labels or rules cannot be used, or the bundle exists or cannot be written.
     """
     refuse_existing(request.bundle, overwrite=request.overwrite)
+    refuse_other_content(request.bundle)
     rules = Rules.none() if request.rules is None else load_rules(request.rules)
     dataset = load_dataset(request.source, aliases=canonical_names(rules.aliases))
     for notice in dataset.notices:
@@ -112,11 +121,18 @@ def fit_dataset(
 def _workspace(bundle: Path, digest: str) -> Path:
     """Return the folder for resumable work; work on other inputs is thrown away."""
     folder = bundle.parent / f".{bundle.name}.fitting"
-    for stale in folder.glob("*"):
-        if stale.name != digest:
-            shutil.rmtree(stale)
     workspace = folder / digest
-    workspace.mkdir(parents=True, exist_ok=True)
+    try:
+        workspace.mkdir(parents=True, exist_ok=True)
+        for stale in folder.iterdir():
+            if stale.name != digest:
+                shutil.rmtree(stale)
+    except OSError as error:
+        msg = (
+            f"Cannot write beside the bundle {bundle}: {error.strerror or error}. Choose another "
+            "folder for it, or mend that (space, permissions)."
+        )
+        raise TagstackError(msg) from error
     return workspace
 
 
@@ -140,7 +156,7 @@ def _labels_sha256(dataset: Dataset) -> str:
 
 
 def _evidence(dataset: Dataset, stacker: Stacker, settings: Settings) -> dict[str, Any]:
-    return {
+    content = {
         "n_images": dataset.scores.n_images,
         "n_groups": int(dataset.groups.max()) + 1,
         "n_labels": int(dataset.labels.nnz),
@@ -152,6 +168,8 @@ def _evidence(dataset: Dataset, stacker: Stacker, settings: Settings) -> dict[st
         "tuning": _tuning(stacker),
         "notices": list(dataset.notices),
     }
+    # A score that no fold defines is null: NaN is not JSON.
+    return {key: plain(value) for key, value in content.items()}
 
 
 def _tuning(stacker: Stacker) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ in `WRITERS`.
 import csv
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -15,11 +16,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
 from tagstack.base_models.atomic import write_text, written_whole
+from tagstack.base_models.sources import ImageFailure
 from tagstack.configs.output import OutputSettings
 from tagstack.ensemble.captions import caption
 from tagstack.ensemble.tagged import TagEntry, TaggedImage
 
 Write = Callable[[TaggedImage], None]
+_MAX_NAME_BYTES = 255  # of one name, on every file system in common use
 
 
 class OutputFolder:
@@ -39,19 +42,38 @@ class OutputFolder:
         self.directory = directory
         self.overwrite = overwrite
         self.kept: list[Path] = []
+        self._too_long: dict[str, str] = {}
         stems = Counter(_stem(image) for image in images)
+        # 1.png.png must not take the name that 1.png may need.
+        stems.update(image for image in images if _stem(image) != image)
         self.collisions = tuple(image for image in images if stems[_stem(image)] > 1)
         self._full_names = frozenset(self.collisions)
+
+    @property
+    def failures(self) -> tuple[ImageFailure, ...]:
+        """Images whose sidecar could not be written, and why."""
+        return tuple(ImageFailure(name, reason) for name, reason in self._too_long.items())
 
     def sidecar(self, image: str, suffix: str) -> Path:
         """Return the path of an image's sidecar file."""
         name = image if image in self._full_names else _stem(image)
         return self.directory / f"{name}{suffix}"
 
-    def publish(self, target: Path, text: str) -> None:
-        """Write ``text`` to ``target`` unless that would replace other content."""
-        if target.exists() and not self.overwrite:
-            if target.read_bytes() != text.encode("utf-8"):
+    def publish(self, image: str, suffix: str, text: str) -> None:
+        """Write an image's sidecar unless that would replace other content.
+
+        A name that no file system takes costs that image alone: see `failures`.
+        """
+        target = self.sidecar(image, suffix)
+        size = len(os.fsencode(target.name))
+        if size > _MAX_NAME_BYTES:
+            self._too_long[image] = (
+                f"its sidecar would have a name of {size} bytes, over the limit of "
+                f"{_MAX_NAME_BYTES}; shorten the image's name, or use --format jsonl"
+            )
+            return
+        if os.path.lexists(target) and not self.overwrite:
+            if _content(target) != text.encode("utf-8", "backslashreplace"):
                 self.kept.append(target)
             return
         write_text(target, text)
@@ -60,7 +82,7 @@ class OutputFolder:
     def table(self, name: str) -> Iterator[TextIO | None]:
         """Yield a stream for a file that appears when all is written; None if one is there."""
         target = self.directory / name
-        if target.exists() and not self.overwrite:
+        if os.path.lexists(target) and not self.overwrite:
             self.kept.append(target)
             yield None
             return
@@ -74,8 +96,7 @@ def caption_files(folder: OutputFolder, settings: OutputSettings) -> Iterator[Wr
     """``IMAGE.txt``: the tags in one line, as caption trainers and boorus read them."""
 
     def write(tagged: TaggedImage) -> None:
-        target = folder.sidecar(tagged.image, ".txt")
-        folder.publish(target, caption(tagged.tags, settings) + "\n")
+        folder.publish(tagged.image, ".txt", caption(tagged.tags, settings) + "\n")
 
     yield write
 
@@ -85,8 +106,7 @@ def json_files(folder: OutputFolder, settings: OutputSettings) -> Iterator[Write
     """``IMAGE.json``: tags, probabilities, thresholds, votes and the rules that changed them."""
 
     def write(tagged: TaggedImage) -> None:
-        target = folder.sidecar(tagged.image, ".json")
-        folder.publish(target, json.dumps(_record(tagged), indent=1) + "\n")
+        folder.publish(tagged.image, ".json", json.dumps(_record(tagged), indent=1) + "\n")
 
     yield write
 
@@ -148,6 +168,14 @@ def _candidate(entry: TagEntry) -> dict[str, Any]:
 
 def _stem(image: str) -> str:
     return PurePosixPath(image).with_suffix("").as_posix()
+
+
+def _content(path: Path) -> bytes | None:
+    """Return a file's bytes; None for what is no readable file, a folder for one."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _printable(name: str) -> str:

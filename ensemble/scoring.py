@@ -81,7 +81,6 @@ def write_failures(target: Path, failures: Iterable[ImageFailure]) -> None:
     rows = [(failure.name, failure.reason) for failure in failures]
     table.writerows(rows)
     if rows:
-        escaped = text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
-        write_text(target, escaped)
+        write_text(target, text.getvalue())
     else:
         target.unlink(missing_ok=True)

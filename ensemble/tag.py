@@ -87,6 +87,7 @@ def tag_images(request: TagRequest, settings: Settings, progress: Progress) -> T
     progress.stage("tagging")
     folder = OutputFolder(request.out, sources.names, overwrite=request.overwrite)
     n_images, n_tags = _write(request, bundle, sources, settings, folder)
+    failures = tuple(sorted((*failures, *folder.failures), key=lambda item: item.name))
     write_failures(request.out / FAILURES, failures)
     return TagSummary(
         n_images=n_images,
@@ -104,7 +105,7 @@ def _score(
     settings: Settings,
     progress: Progress,
 ) -> tuple[ImageFailure, ...]:
-    models = request.models or tuple(member.source for member in bundle.members)
+    models = bundle.tagger_sources(request.models)
     # What counts as "too small to store" is part of the scores that the stack was fitted on.
     floor = {"floor": bundle.settings.score.floor}
     settings = settings.model_copy(update={"score": settings.score.model_copy(update=floor)})

@@ -6,6 +6,7 @@ generator of `LabelRow` and name it in `_reader_of`.
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,7 +38,8 @@ class LabelTable:
         Where the rows came from, for messages.
     rows : tuple of LabelRow
     by_stem : bool
-        Whether ``image`` has no suffix and means every image with that stem (sidecars).
+        Whether ``image`` is a sidecar's name without ``.txt``: a whole image name
+        (``1.png.txt``), or a stem that means every image with it (``1.txt``).
     filtered : bool
         Whether rows were left out on purpose.
     """
@@ -91,7 +93,7 @@ def read_labels(source: Path) -> LabelTable:
     reader = _reader_of(source)
     try:
         rows = tuple(reader(source))
-    except (OSError, csv.Error, json.JSONDecodeError) as error:
+    except (OSError, csv.Error, json.JSONDecodeError, RecursionError) as error:
         msg = f"Cannot read labels from {source}: {error}. Expected UTF-8 CSV, JSONL or sidecars."
         raise TagstackError(msg) from error
     if not rows:
@@ -135,8 +137,13 @@ def _csv_rows(source: Path) -> Iterator[LabelRow]:
         if missing:
             msg = (
                 f"{source} lacks the column {sorted(missing)[0]!r}. "
-                f"Expected image,tags and any further ones, got {list(reader.fieldnames or ())}."
+                "Expected image,tags and any further ones, comma-separated, got "
+                f"{list(reader.fieldnames or ())}."
             )
+            raise TagstackError(msg)
+        repeated = [name for name, n in Counter(reader.fieldnames).items() if n > 1]
+        if repeated:
+            msg = f"{source} has the column {repeated[0]!r} twice; rename one of them."
             raise TagstackError(msg)
         for record in reader:
             if None in record or None in record.values():
@@ -154,7 +161,18 @@ def _jsonl_rows(source: Path) -> Iterator[LabelRow]:
             if not isinstance(record, dict) or not {"image", "tags"} <= set(record):
                 msg = f"{source}, line {number}: expected an object with 'image' and 'tags'."
                 raise TagstackError(msg)
+            tags = record["tags"]
+            if not isinstance(tags, str) and not _is_texts(tags):
+                msg = (
+                    f"{source}, line {number}: 'tags' is {tags!r:.60}. Expected one text or a list "
+                    "of texts; write [] for an image without tags."
+                )
+                raise TagstackError(msg)
             yield _row(record)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _sidecar_rows(folder: Path) -> Iterator[LabelRow]:
@@ -168,6 +186,6 @@ def _row(record: Mapping[str, Any]) -> LabelRow:
     tags = record["tags"]
     return LabelRow(
         image=str(record["image"]),
-        tags=split_tags(tags) if isinstance(tags, str) else tuple(map(str, tags)),
+        tags=split_tags(tags) if isinstance(tags, str) else tuple(tags),
         columns={key: str(value) for key, value in record.items() if key not in ("image", "tags")},
     )

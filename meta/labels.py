@@ -5,7 +5,7 @@ that could not be used.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -116,7 +116,9 @@ def group_numbers(values: Sequence[str], contents: Sequence[str]) -> NDArray[np.
 def _match(table: LabelTable, images: Sequence[str]) -> tuple[dict[int, LabelRow], list[str]]:
     positions: dict[str, list[int]] = defaultdict(list)
     for i, image in enumerate(images):
-        positions[_stem(image) if table.by_stem else image].append(i)
+        positions[image].append(i)
+    if table.by_stem:
+        _add_stems(positions, images, {row.image for row in table.rows})
     found: dict[int, LabelRow] = {}
     missing: list[str] = []
     repeated: list[str] = []
@@ -135,6 +137,16 @@ def _match(table: LabelTable, images: Sequence[str]) -> tuple[dict[int, LabelRow
         "scored images have no labels": [] if table.filtered else without,
     }
     return found, [_notice(what, names) for what, names in kinds.items() if names]
+
+
+def _add_stems(
+    positions: dict[str, list[int]], images: Sequence[str], named: Collection[str]
+) -> None:
+    """Let a stem mean every image with it, except those with a sidecar of their whole name."""
+    whole = frozenset(images)
+    for i, image in enumerate(images):
+        if image not in named and _stem(image) not in whole:
+            positions[_stem(image)].append(i)
 
 
 def _stem(image: str) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import TuningSettings, XgboostSettings
 from tagstack.meta.features import PairTable
 from tagstack.meta.learners.meta_trees import MetaTrees
@@ -97,7 +98,7 @@ class Tuner:
         """Search, then compare the best with the defaults on the withheld fold."""
         if self.settings.trials < 2 or len(self.inner) < 2:
             return _not_searched(self.defaults)
-        with _quiet_optuna():
+        with _quiet_optuna(), _storage_faults(study_dir):
             study = self._study(study_dir)
             self._search(study, progress)
             found = self._settings(study.best_trial.params)
@@ -237,6 +238,22 @@ def _finished(study: "Study") -> list[Any]:
     from optuna.trial import TrialState
 
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+
+@contextmanager
+def _storage_faults(study_dir: Path | None) -> Iterator[None]:
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        msg = (
+            f"Cannot keep the tuning trials in {study_dir}: {reason}. Free some space, or delete "
+            "that folder if it is damaged, and run the same command again."
+        )
+        raise TagstackError(msg) from error
 
 
 @contextmanager

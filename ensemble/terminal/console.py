@@ -1,6 +1,7 @@
 """The console: results on standard output, progress and notices on standard error."""
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
 _NAMED = 5  # how many failures a summary shows before it refers to the file
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Without `emoji=False` a colon pair in a path or a tag would turn into a picture.
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 
 class _Stages:
@@ -39,13 +41,15 @@ class _Stages:
         if text != self._stage:
             self._stage = text
             self._bars.reset(self._task, total=None, description=text)
-            if not err.is_terminal:
+            if not err.is_terminal and not _quiet():
                 err.print(text, markup=False)
         self._bars.update(self._task, completed=done, total=total or None)
 
     def notice(self, text: str) -> None:
         """Print a line that stays."""
-        self._bars.console.print(f"Note: {text}", style="yellow", markup=False, soft_wrap=True)
+        if not _quiet():
+            console = self._bars.console
+            console.print(f"Note: {text}", style="yellow", markup=False, soft_wrap=True)
 
     def scored(self, state: "ScoreProgress") -> None:
         """Move the bar."""
@@ -55,6 +59,11 @@ class _Stages:
         self._bars.update(
             self._task, description=description, completed=state.n_done, total=state.n_images
         )
+
+
+def _quiet() -> bool:
+    """Return whether the user asked for errors alone."""
+    return not logging.getLogger("tagstack").isEnabledFor(logging.WARNING)
 
 
 @contextmanager
@@ -68,13 +77,15 @@ def stages() -> Iterator[_Stages]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+    with Bars(
+        *columns, console=err, transient=True, disable=_quiet() or not err.is_terminal
+    ) as bars:
         yield _Stages(bars)
 
 
 def print_json(content: object) -> None:
     """Print JSON on standard output."""
-    out.print_json(json.dumps(content))
+    out.print_json(json.dumps(content, allow_nan=False))
 
 
 def plain(text: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tagstack.base_models.atomic import TEMPORARY
 from tagstack.base_models.store import ScoreStore
 from tagstack.base_models.store_parts import part_paths
 from tagstack.base_models.store_writer import ScoreWriter
@@ -268,11 +269,11 @@ def test_leftovers_of_a_killed_writer_are_removed(
     _write(tmp_path / "s", taggers, logits, range(3))
     (member, *_) = sorted((tmp_path / "s" / "members").iterdir())
     for folder in (member, tmp_path / "s" / "images", tmp_path / "s"):
-        (folder / ".abc.tmp.parquet").write_bytes(b"half a part")
+        (folder / f"{TEMPORARY}abc.parquet").write_bytes(b"half a part")
     before = ScoreStore(tmp_path / "s").load()
     with ScoreWriter(tmp_path / "s", taggers):
         pass
-    assert list((tmp_path / "s").rglob(".*.tmp*")) == []
+    assert list((tmp_path / "s").rglob(f"{TEMPORARY}*")) == []
     assert ScoreStore(tmp_path / "s").load().images == before.images
 
 

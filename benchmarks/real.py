@@ -108,8 +108,8 @@ def markdown(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def run(root: Path, name: str, out: Path, seed: int, trials: int | None) -> None:
-    """Run one set and print what came out."""
+def run(root: Path, name: str, out: Path, seed: int, trials: int | None) -> Comparison:
+    """Run one set, print what came out and return it."""
     data = root / "data" / name
     changes: dict[str, object] = {"seed": seed}
     if trials is not None:
@@ -150,6 +150,7 @@ def run(root: Path, name: str, out: Path, seed: int, trials: int | None) -> None
     print(markdown(comparison))
     score, fit, compare = np.diff(marks)
     print(f"Wall clock: score {score:.0f} s, fit {fit:.0f} s, compare {compare:.0f} s.")
+    return comparison
 
 
 def main() -> None:

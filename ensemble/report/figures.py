@@ -16,7 +16,7 @@ from tagstack.ensemble.comparison.calibration_error import Bins
 from tagstack.ensemble.comparison.results import TagTable
 
 _WIDTH, _HEIGHT = 460, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 26, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 26, 40
 _PLOT_WIDTH, _PLOT_HEIGHT = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
 

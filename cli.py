@@ -6,6 +6,7 @@ Results go to standard output, everything else to standard error. Exit codes: 0 
 
 import errno
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,6 +59,13 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # File names need not be UTF-8; printing one must not end a run.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    interrupted: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        interrupted.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
         app()
     except TagstackError as error:
@@ -69,7 +77,10 @@ def main() -> None:
             raise
         typer.echo(f"Error: {error.strerror}. Free some and run the same command again.", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ImportError, SystemExit):
+        # Typer turns an interruption into an exit; a native module, into a failed import.
+        if not interrupted:
+            raise
         typer.echo("Interrupted; run the same command again to go on.", err=True)
         sys.exit(130)
 

@@ -1,6 +1,7 @@
 """What a score store keeps of each member, so that scores can be read without the tagger."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,7 @@ def read_store_index(directory: Path) -> dict[str, str]:
         If the folder is no score store, or of another format.
     """
     path = directory / "store.json"
-    if not path.is_file():
+    if not os.path.isfile(path):
         msg = f"{directory} is no score store: store.json is missing. Run `tagstack score` first."
         raise TagstackError(msg)
     folders = _json_object(path).get("members")

@@ -6,6 +6,7 @@ generator of `LabelRow` and name it in `_reader_of`.
 
 import csv
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -99,7 +100,7 @@ def read_labels(source: Path) -> LabelTable:
     if not rows:
         msg = f"{source} holds no labels. Expected at least one image with its tags."
         raise TagstackError(msg)
-    return LabelTable(source=str(source), rows=rows, by_stem=source.is_dir())
+    return LabelTable(source=str(source), rows=rows, by_stem=os.path.isdir(source))
 
 
 def split_tags(text: str) -> tuple[str, ...]:
@@ -121,7 +122,7 @@ def split_tags(text: str) -> tuple[str, ...]:
 
 
 def _reader_of(source: Path) -> Callable[[Path], Iterator[LabelRow]]:
-    if source.is_dir():
+    if os.path.isdir(source):
         return _sidecar_rows
     readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".ndjson": _jsonl_rows}
     if source.suffix.lower() not in readers:

@@ -14,7 +14,15 @@ import pytest
 
 TAGSTACK = Path(sys.executable).with_name("tagstack")
 TAGGERS = "doll_resnet,doll_vit"
-QUICK = "threads = 1\n[stack.tuning]\ntrials = 0\n[compare]\nresamples = 100\n"
+QUICK = """
+threads = 1
+[stack]
+learners = ["svm"]
+[stack.tuning]
+trials = 0
+[compare]
+resamples = 100
+"""
 
 
 def tagstack(
@@ -214,7 +222,7 @@ def test_odd_file_names_cost_nobody_else(small: Path, tmp_path: Path) -> None:
     names = [b"new\nline.png", b"caf\xe9.png", "\U0001f600.png".encode(), b"a" * 250 + b".png",
              b"b" * 251 + b".png", b"1.png", b"1.jpg", b"1.png.png", b"=1.png"]  # fmt: skip
     for name in names:
-        shutil.copy(picture(small), os.fsencode(folder) + b"/" + name)
+        shutil.copy(picture(small), folder / os.fsdecode(name))
     result = tag(small, folder, tmp_path / "t", "--format", "json", "--json")
     assert result.returncode == 3, result.stderr
     content = json.loads(result.stdout)
@@ -226,17 +234,6 @@ def test_odd_file_names_cost_nobody_else(small: Path, tmp_path: Path) -> None:
     assert sorted(json.loads(path.read_text())["image"] for path in written) == sorted(
         os.fsdecode(name) for name in names if not name.startswith(b"bb")
     )
-
-
-def test_sidecars_that_tag_wrote_serve_as_labels(small: Path, tmp_path: Path) -> None:
-    labels = tmp_path / "labels"
-    labels.mkdir()
-    with (small / "labels.csv").open(newline="") as stream:
-        for row in csv.DictReader(stream):
-            (labels / f"{row['image']}.txt").write_text(row["tags"])
-    result = fit(small, tmp_path / "b", "--json", labels=labels)
-    assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout)["n_images"] == 90
 
 
 def test_an_error_is_one_line_whatever_the_name_holds(small: Path, tmp_path: Path) -> None:
@@ -281,17 +278,17 @@ def test_a_damaged_store_index_is_named(small: Path, tmp_path: Path, content: st
     refused(result, "store.json is damaged")
 
 
-def test_fit_on_a_full_disk_is_one_line_and_can_be_repeated(small: Path, tmp_path: Path) -> None:
+def test_fit_on_a_full_disk_is_one_line_and_leaves_no_bundle(small: Path, tmp_path: Path) -> None:
     import resource
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
-    more = ["--trials", "2"]
+    (tmp_path / "tuned.toml").write_text("threads = 1\n[stack]\nlearners = ['xgboost']\n")
+    more = ["--trials", "2", "--config", tmp_path / "tuned.toml"]
     refused(fit(small, tmp_path / "b", *more, before=limit), "Cannot keep the tuning trials")
     assert not (tmp_path / "b").exists()
-    assert fit(small, tmp_path / "b", *more).returncode == 0
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
@@ -305,3 +302,14 @@ def test_a_full_disk_behind_standard_output_is_one_line() -> None:
             check=False,
         )
     refused(result, "Error: No space left on device")
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    command = [str(TAGSTACK), "demo", "--out", str(tmp_path / "demo"), "--images", "3000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert b"drawing" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, shown = process.communicate()
+    assert process.returncode == 130
+    assert shown.decode().startswith("Interrupted;")

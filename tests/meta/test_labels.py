@@ -44,6 +44,16 @@ def test_csv_jsonl_and_sidecars_give_the_same_labels(csv_file: Path, tmp_path: P
         assert matrix.tolist() == expected
 
 
+def test_a_sidecar_may_bear_the_whole_name_of_its_image(tmp_path: Path) -> None:
+    """``tag`` writes such names where two images share a stem; a plain stem still means both."""
+    for name in ("1.png.txt", "1.jpg.txt", "2.txt"):
+        (tmp_path / name).write_text({"1.png.txt": "hat", "1.jpg.txt": "solo"}.get(name, "1girl"))
+    images = ["1.jpg", "1.png", "2.jpg", "2.png"]
+    labels = align_labels(read_labels(tmp_path), images, VOCABULARY)
+    assert labels.matrix.indices.tolist() == [3, 1, 0, 0]
+    assert labels.notices == ()
+
+
 def test_whatever_cannot_be_used_is_counted_and_named(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text(

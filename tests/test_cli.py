@@ -347,3 +347,13 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
     assert "Traceback" not in result.stderr
     done(*arguments)
     assert loaded(tmp_path / "scores") == loaded(booru / "scores")
+
+
+def test_a_demonstration_that_was_killed_goes_on(tmp_path: Path) -> None:
+    arguments = ["demo", "--out", tmp_path / "demo", "--images", 300]
+    killed(arguments, 6.0, signal.SIGKILL)
+    done(*arguments)
+    assert (tmp_path / "demo/report/report.html").exists()
+    again = tagstack(*arguments)
+    assert again.returncode == 1
+    assert "--overwrite" in again.stderr

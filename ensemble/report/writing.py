@@ -19,6 +19,8 @@ from tagstack.ensemble.report import view, words
 from tagstack.ensemble.report.data import metrics_json, page_data, script_safe
 from tagstack.ensemble.report.text import markdown, tags_csv
 
+PAGE = "report.html"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportExtra:
@@ -76,7 +78,7 @@ def write_report(
     """
     extra = extra or ReportExtra()
     paths = ReportPaths(
-        html=out_dir / "report.html",
+        html=out_dir / PAGE,
         metrics=out_dir / "metrics.json",
         markdown=out_dir / "report.md",
         tags=out_dir / "tags.csv",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tagstack.configs.errors import TagstackError
 
-# What a killed process leaves behind starts so; who owns a folder may delete such files.
-TEMPORARY = ".tmp-"
+# What a killed process leaves behind starts so, and nothing else does.
+TEMPORARY = ".tagstack-tmp-"
 
 
 @contextmanager
@@ -50,6 +50,20 @@ def write_text(target: Path, text: str) -> None:
     """
     with written_whole(target) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def remove_leftovers(folder: Path, *, below: bool = False) -> None:
+    """Delete what a killed writer left in ``folder``; the caller is its only writer.
+
+    Parameters
+    ----------
+    folder : Path
+    below : bool
+        Look into the folders below, too.
+    """
+    pattern = f"{TEMPORARY}*"
+    for path in folder.rglob(pattern) if below else folder.glob(pattern):
+        path.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path) -> str:

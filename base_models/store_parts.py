@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from tagstack.base_models.atomic import TEMPORARY, written_whole
+from tagstack.base_models.atomic import written_whole
 from tagstack.configs.errors import TagstackError
 
 # Names are bytes because a file name need not be valid UTF-8.
@@ -72,9 +72,3 @@ def read_part(path: Path, schema: pa.Schema, columns: Sequence[str] | None = Non
             f"and score again: only its images will be scored anew."
         )
         raise TagstackError(msg) from error
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete what a killed writer left behind; the caller holds the store's lock."""
-    for path in folder.glob(f"{TEMPORARY}*"):
-        path.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tagstack.base_models.atomic import remove_leftovers
 from tagstack.base_models.member_info import (
     member_folder,
     read_store_index,
@@ -28,7 +29,6 @@ from tagstack.base_models.store_parts import (
     SCORES,
     part_paths,
     read_part,
-    remove_leftovers,
     write_part,
 )
 from tagstack.base_models.tagger import Tagger, floor_logit

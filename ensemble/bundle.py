@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack import __version__
-from tagstack.base_models.atomic import file_sha256
+from tagstack.base_models.atomic import TEMPORARY, file_sha256
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings, load_settings
@@ -161,7 +161,7 @@ def save_bundle(bundle: Bundle, directory: Path, *, overwrite: bool = False) -> 
     refuse_existing(directory, overwrite=overwrite)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".tmp-bundle-"))
+        staging = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f"{TEMPORARY}bundle-"))
         try:
             _write_files(bundle, staging)
             _write_manifest(bundle, staging)
@@ -254,7 +254,7 @@ def _write_manifest(bundle: Bundle, folder: Path) -> None:
 def _replace_folder(staging: Path, directory: Path) -> None:
     staging.chmod(0o755)
     if directory.exists():
-        retired = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".tmp-old-")) / "bundle"
+        retired = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f"{TEMPORARY}old-")) / "bundle"
         directory.rename(retired)
         staging.rename(directory)
         shutil.rmtree(retired.parent)

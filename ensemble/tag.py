@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagstack.base_models.atomic import remove_leftovers
 from tagstack.base_models.sources import ImageFailure, ImageSources, find_images
 from tagstack.base_models.store import ScoreStore
 from tagstack.configs.settings import Settings
@@ -85,6 +86,7 @@ def tag_images(request: TagRequest, settings: Settings, progress: Progress) -> T
     sources = find_images(request.images, extensions=settings.score.extensions)
     failures = _score(request, bundle, sources, settings, progress)
     progress.stage("tagging")
+    remove_leftovers(request.out, below=True)
     folder = OutputFolder(request.out, sources.names, overwrite=request.overwrite)
     n_images, n_tags = _write(request, bundle, sources, settings, folder)
     failures = tuple(sorted((*failures, *folder.failures), key=lambda item: item.name))

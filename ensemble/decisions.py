@@ -1,14 +1,17 @@
 """From level-1 scores to the final tags of each image, with what led to them."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.special import expit
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.ensemble.bundle import Bundle
-from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.contradictions.decoder import Decoder, implied_tags
 from tagstack.ensemble.ladder import decided_by
 from tagstack.ensemble.tagged import TagEntry, TaggedImage
 
@@ -23,11 +26,21 @@ class Judge:
         Candidates that are not tagged are listed from this probability on.
     always : tuple of str
         Tags that are listed whatever their probability.
+    implied : {"keep", "add", "drop"}
+        Which implied tags captions show. The decoder leaves closed sets, so "add" adds nothing
+        to "keep".
     """
 
-    def __init__(self, bundle: Bundle, floor: float, always: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        floor: float,
+        always: tuple[str, ...] = (),
+        implied: Literal["keep", "add", "drop"] = "keep",
+    ) -> None:
         self.bundle = bundle
         self.floor = floor
+        self.implied = implied
         self.always = np.array([bundle.vocabulary.index[tag] for tag in always], np.int32)
         self.decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
 
@@ -37,12 +50,15 @@ class Judge:
         proba = self.bundle.stacker.predict_proba(scores)
         proposed = decided_by(proba, thresholds)
         final = self.decoder.decode(proba, thresholds)
+        styled = implied_tags(final, self.decoder.rules, self.implied)
         for i, image in enumerate(scores.images):
-            kept = final.indices[final.indptr[i] : final.indptr[i + 1]]
-            wanted = proposed.indices[proposed.indptr[i] : proposed.indptr[i + 1]]
-            changed = np.setxor1d(kept, wanted)
+            kept = _row(final, i)
+            changed = np.setxor1d(kept, _row(proposed, i))
             rules = self._rules(proba, i) if len(changed) else {}
-            yield TaggedImage(image=image, entries=self._entries(scores, proba, i, kept, rules))
+            entries = self._entries(scores, proba, i, kept, rules)
+            shown = {self.bundle.vocabulary.tags[tag] for tag in _row(styled, i)}
+            styled_entries = (replace(e, in_caption=e.tag in shown) for e in entries)
+            yield TaggedImage(image=image, entries=tuple(styled_entries))
 
     def _rules(self, proba: PairProba, image: int) -> dict[str, str]:
         """Return the id of the rule behind each changed tag of one image."""
@@ -92,3 +108,9 @@ class Judge:
             tagged=tagged,
             rule=rules.get(name, ""),
         )
+
+
+def _row(tags: sparse.csr_array, image: int) -> NDArray[np.int32]:
+    """Return the tag indices of one image."""
+    row: NDArray[np.int32] = tags.indices[tags.indptr[image] : tags.indptr[image + 1]]
+    return row

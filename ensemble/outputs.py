@@ -96,7 +96,11 @@ def caption_files(folder: OutputFolder, settings: OutputSettings) -> Iterator[Wr
     """``IMAGE.txt``: the tags in one line, as caption trainers and boorus read them."""
 
     def write(tagged: TaggedImage) -> None:
-        folder.publish(tagged.image, ".txt", caption(tagged.tags, settings) + "\n")
+        folder.publish(
+            tagged.image,
+            ".txt",
+            caption((entry for entry in tagged.tags if entry.in_caption), settings) + "\n",
+        )
 
     yield write
 

@@ -124,7 +124,7 @@ def _write(
     settings: Settings,
     folder: OutputFolder,
 ) -> tuple[int, int]:
-    judge = Judge(bundle, settings.output.score_floor)
+    judge = Judge(bundle, settings.output.score_floor, implied=settings.output.implied)
     store = ScoreStore(request.out / SCORES)
     members = [member.name for member in bundle.members]
     n_images = n_tags = 0

@@ -22,6 +22,9 @@ class TagEntry:
         Whether the tag is in the final set, after the rules.
     rule : str
         Id of the rule that added or removed the tag; empty if none did.
+    in_caption : bool
+        Whether captions show the tag once it is tagged; ``output.implied`` may leave out what
+        another tag implies.
     """
 
     tag: str
@@ -31,6 +34,7 @@ class TagEntry:
     votes: Mapping[str, float | None]
     tagged: bool
     rule: str = ""
+    in_caption: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -365,3 +365,24 @@ def test_a_demonstration_that_was_killed_goes_on(tmp_path: Path) -> None:
     again = tagstack(*arguments)
     assert again.returncode == 1
     assert "--overwrite" in again.stderr
+
+
+def test_captions_can_leave_out_what_other_tags_imply(booru: Path, tmp_path: Path) -> None:
+    from tagstack.base_models.vocabulary import Vocabulary
+    from tagstack.ensemble.rules.rule_set import load_rules
+
+    (tmp_path / "drop.toml").write_text('[output]\nimplied = "drop"\n')
+    arguments = ["tag", booru / "images", "--bundle", booru / "bundle", "--format", "txt,json"]
+    done(*arguments, "--out", tmp_path / "keep")
+    done(*arguments, "--out", tmp_path / "drop", "--config", tmp_path / "drop.toml")
+    dropped = 0
+    for path in sorted((tmp_path / "keep").glob("*.txt")):
+        kept = set(path.read_text().strip().split(", "))
+        short = set((tmp_path / "drop" / path.name).read_text().strip().split(", "))
+        bound = load_rules("danbooru").bind(Vocabulary(tuple(sorted(kept)), ("",) * len(kept)))
+        implied = set(bound.ancestors.tocoo().coords[1].tolist())
+        assert short == {tag for i, tag in enumerate(sorted(kept)) if i not in implied}
+        dropped += len(implied)
+        record = json.loads(path.with_suffix(".json").read_text())
+        assert set(record["tags"]) == kept
+    assert dropped > 0

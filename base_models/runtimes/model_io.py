@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tagstack.base_models.contract import Contract
 from tagstack.configs.errors import TagstackError
 
@@ -94,6 +97,26 @@ def checked_shape(path: Path, port: Port, contract: Contract) -> tuple[int, int,
         )
         raise TagstackError(msg)
     return shape
+
+
+def check_batch(
+    path: Path, batch: NDArray[np.float32], shape: tuple[int, int, int], *, is_open: bool
+) -> None:
+    """Refuse a batch that a session cannot run.
+
+    Raises
+    ------
+    TagstackError
+        If the session is closed, or dtype or shape are not the model's.
+    """
+    if not is_open:
+        raise TagstackError(f"{path}: the session is closed; open the tagger again.")
+    if batch.dtype != np.float32 or batch.shape[1:] != shape:
+        msg = (
+            f"{path}: the batch must be float32 of shape (n_images, "
+            f"{', '.join(map(str, shape))}), got {batch.dtype} {batch.shape}."
+        )
+        raise TagstackError(msg)
 
 
 def fixed(side: int | str | None) -> int | None:

@@ -25,6 +25,7 @@ from tagstack.base_models.contract import Contract
 from tagstack.base_models.runtimes.base import SessionInfo
 from tagstack.base_models.runtimes.model_io import (
     Port,
+    check_batch,
     checked_shape,
     chosen_output,
     fixed,
@@ -95,7 +96,7 @@ class OpenvinoSession:
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the raw outputs of a batch; see `Session.run`."""
-        self._check(batch)
+        check_batch(self._path, batch, self._shape, is_open=self._compiled is not None)
         if len(batch) == 0:
             return np.empty((0, self._width or 0), np.float32)
         # One by one even where the model's batch is fixed, as a batch's rows may differ in bits.
@@ -120,16 +121,6 @@ class OpenvinoSession:
         finally:
             self._requests.put(request)
         return raw.reshape(1, -1)
-
-    def _check(self, batch: NDArray[np.float32]) -> None:
-        if self._compiled is None:
-            raise TagstackError(f"{self._path}: the session is closed; open the tagger again.")
-        if batch.dtype != np.float32 or batch.shape[1:] != self._shape:
-            msg = (
-                f"{self._path}: the batch must be float32 of shape (n_images, "
-                f"{', '.join(map(str, self._shape))}), got {batch.dtype} {batch.shape}."
-            )
-            raise TagstackError(msg)
 
 
 def _check_precision(core: Any, precision: str) -> None:

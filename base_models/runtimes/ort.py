@@ -25,6 +25,7 @@ from tagstack.base_models.contract import Contract
 from tagstack.base_models.runtimes.base import SessionInfo
 from tagstack.base_models.runtimes.model_io import (
     Port,
+    check_batch,
     checked_shape,
     chosen_output,
     fixed,
@@ -103,7 +104,7 @@ class OrtCpuSession:
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the raw outputs of a batch; see `Session.run`."""
-        self._check(batch)
+        check_batch(self._path, batch, self._shape, is_open=self._session is not None)
         if len(batch) == 0:
             return np.empty((0, self.n_outputs or 0), np.float32)
         if self.info.model_batch is None and len(batch) >= CALL_IMAGES:
@@ -142,16 +143,6 @@ class OrtCpuSession:
             msg = f"{self._path}: the model failed on a batch of {len(batch)}: {_line(error)}"
             raise TagstackError(msg) from error
         return np.asarray(raw[: len(batch)].reshape(len(batch), -1), np.float32)
-
-    def _check(self, batch: NDArray[np.float32]) -> None:
-        if self._session is None:
-            raise TagstackError(f"{self._path}: the session is closed; open the tagger again.")
-        if batch.dtype != np.float32 or batch.shape[1:] != self._shape:
-            msg = (
-                f"{self._path}: the batch must be float32 of shape (n_images, "
-                f"{', '.join(map(str, self._shape))}), got {batch.dtype} {batch.shape}."
-            )
-            raise TagstackError(msg)
 
 
 def _loaded(path: Path) -> Any:

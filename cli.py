@@ -9,15 +9,32 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.errors import TagstackError
-
-if TYPE_CHECKING:  # everything heavier than this is imported where it is used
-    from tagstack.configs.settings import Settings
+from tagstack.ensemble.commands.models import models
+from tagstack.ensemble.commands.options import (
+    BundleDir,
+    Config,
+    Group,
+    Images,
+    Json,
+    Labels,
+    Out,
+    Overwrite,
+    Scores,
+    Seed,
+    TaggersNow,
+    Where,
+    exit_unless,
+    exit_with_failures,
+    formats_of,
+    listed,
+    settings_of,
+)
 
 app = typer.Typer(
     help="Stack image taggers, calibrate a threshold per tag, and prove the gain.",
@@ -27,30 +44,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models = typer.Typer(
-    help="Taggers: those shipped, those you added, and whether a folder keeps its contract.",
-    epilog="tagstack models list\n\ntagstack models check ./my-tagger",
-    no_args_is_help=True,
-)
 app.add_typer(models, name="models")
-
-
-Images = Annotated[list[Path], typer.Argument(help="Image files or folders (recursive).")]
-Scores = Annotated[Path, typer.Option(help="Folder of the score store.")]
-Labels = Annotated[Path, typer.Option(help="CSV, JSONL or a folder of .txt sidecars.")]
-BundleDir = Annotated[Path, typer.Option("--bundle", help="Folder of the bundle.")]
-TaggersNow = Annotated[
-    str | None, typer.Option(help="Where the bundle's taggers are now, comma-separated.")
-]
-Out = Annotated[Path, typer.Option(help="Folder for the results.")]
-Where = Annotated[str | None, typer.Option(help="Use label rows with COLUMN=VALUE only.")]
-Group = Annotated[str | None, typer.Option(help="Label column that no split may part.")]
-Config = Annotated[Path | None, typer.Option(help="TOML file laid over the defaults.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
-Seed = Annotated[
-    int | None, typer.Option(min=0, max=2**31 - 1, help="Seed of every random choice.")
-]
 
 
 def main() -> None:
@@ -103,7 +97,7 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a small booru, score it with three taggers, fit, compare and tag."""
-    from tagstack.ensemble.demo import demo_settings, run_demo
+    from tagstack.ensemble.demo import run_demo
     from tagstack.ensemble.terminal.console import stages
     from tagstack.ensemble.terminal.ladder import print_demo
 
@@ -130,11 +124,11 @@ def score(
     from tagstack.ensemble.terminal.console import stages
     from tagstack.ensemble.terminal.models import print_score_summary
 
-    taggers = _listed(models, "--models")
+    taggers = listed(models, "--models")
     with stages() as progress:
-        summary = score_folder(images, taggers, scores, _settings(config), progress)
+        summary = score_folder(images, taggers, scores, settings_of(config), progress)
     print_score_summary(summary, as_json=as_json)
-    _exit_with_failures(summary.n_failed)
+    exit_with_failures(summary.n_failed)
 
 
 @app.command(
@@ -167,7 +161,7 @@ def fit(
         overwrite=overwrite,
     )
     with stages() as progress:
-        fitted = fit_bundle(request, _settings(config, seed=seed, trials=trials), progress)
+        fitted = fit_bundle(request, settings_of(config, seed=seed, trials=trials), progress)
     print_fit(fitted, bundle, as_json=as_json)
 
 
@@ -195,7 +189,7 @@ def compare(
     source = DatasetSource(scores=scores, labels=labels, where=where, group=group)
     request = CompareRequest(bundle=bundle, source=source, out=out, overwrite=overwrite)
     with stages() as progress:
-        comparison, paths = compare_bundle(request, _settings(config), progress)
+        comparison, paths = compare_bundle(request, settings_of(config), progress)
     print_comparison(comparison, paths, as_json=as_json)
 
 
@@ -222,14 +216,14 @@ def tag(
         images=tuple(images),
         bundle=bundle,
         out=out,
-        formats=_formats(formats),
-        models=None if models is None else _listed(models, "--models"),
+        formats=formats_of(formats),
+        models=None if models is None else listed(models, "--models"),
         overwrite=overwrite,
     )
     with stages() as progress:
-        summary = tag_images(request, _settings(config), progress)
+        summary = tag_images(request, settings_of(config), progress)
     print_tag_summary(summary, as_json=as_json)
-    _exit_with_failures(summary.n_failed)
+    exit_with_failures(summary.n_failed)
 
 
 @app.command(
@@ -247,63 +241,8 @@ def explain(
     from tagstack.ensemble.explain import explain_image
     from tagstack.ensemble.terminal.tags import print_explanation
 
-    taggers = None if models is None else _listed(models, "--models")
+    taggers = None if models is None else listed(models, "--models")
     print_explanation(explain_image(image, bundle, tag, taggers), as_json=as_json)
-
-
-@models.command("list", epilog="tagstack models list\n\ntagstack models list --json")
-def list_models(as_json: Json = False) -> None:
-    """List every tagger that has a name."""
-    from tagstack.base_models.registry import list_taggers
-    from tagstack.ensemble.terminal.models import print_models
-
-    print_models(list_taggers(), as_json=as_json)
-
-
-@models.command(
-    "show", epilog="tagstack models show wd-vit-tagger-v3\n\ntagstack models show doll_vit"
-)
-def show_model(name: str, as_json: Json = False) -> None:
-    """Show a tagger's contract, its source and licence, and the files it needs."""
-    from tagstack.base_models.registry import show_tagger
-    from tagstack.ensemble.terminal.models import print_model
-
-    print_model(show_tagger(name), as_json=as_json)
-
-
-@models.command(
-    "add",
-    epilog="tagstack models add ./my-tagger\n\n"
-    "tagstack models add ./downloads --contract wd-vit-tagger-v3",
-)
-def add_model(
-    folder: Path,
-    contract: Annotated[str | None, typer.Option(help="A shipped contract's name.")] = None,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy the files, do not link.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Check a folder and enter it in your registry, under its contract's name."""
-    from tagstack.base_models.registry import add_tagger
-    from tagstack.ensemble.terminal.models import print_check
-
-    report = add_tagger(folder, _settings(None).score, contract=contract, copy=copy)
-    print_check(report, as_json=as_json)
-    _exit_unless(report.passed)
-
-
-@models.command(
-    "check", epilog="tagstack models check ./my-tagger\n\ntagstack models check doll_vit"
-)
-def check_model(name_or_folder: str, as_json: Json = False) -> None:
-    """Run a tagger's whole contract against its files."""
-    from tagstack.base_models.check import check_tagger
-    from tagstack.base_models.registry import resolve
-    from tagstack.ensemble.terminal.models import print_check
-
-    folder = resolve(name_or_folder)
-    report = check_tagger(folder, floor=_settings(None).score.floor, threads=1)
-    print_check(report, as_json=as_json)
-    _exit_unless(report.passed)
 
 
 @app.command(epilog="tagstack doctor\n\ntagstack doctor --json")
@@ -314,47 +253,4 @@ def doctor(as_json: Json = False) -> None:
 
     findings = examine(Path())
     print_findings(findings, as_json=as_json)
-    _exit_unless(all(finding.state != "fault" for finding in findings))
-
-
-def _settings(
-    config: Path | None, *, seed: int | None = None, trials: int | None = None
-) -> "Settings":
-    from tagstack.configs.settings import load_settings
-
-    changes: dict[str, object] = {}
-    if seed is not None:
-        changes["seed"] = seed
-    if trials is not None:
-        changes["stack"] = {"tuning": {"trials": trials}}
-    return load_settings(config, changes)
-
-
-def _formats(text: str) -> tuple[str, ...]:
-    from tagstack.ensemble.outputs import WRITERS
-
-    names = _listed(text, "--format")
-    for name in names:
-        if name not in WRITERS:
-            msg = f"{name!r} is none of {', '.join(WRITERS)}."
-            raise typer.BadParameter(msg, param_hint="--format")
-    return names
-
-
-def _listed(text: str, option: str) -> tuple[str, ...]:
-    """Return the parts of a comma-separated option, each once, without space around them."""
-    parts = tuple(part.strip() for part in text.split(","))
-    if not all(parts):
-        msg = f"{text!r} has an empty part; expected names with one comma between them."
-        raise typer.BadParameter(msg, param_hint=option)
-    return tuple(dict.fromkeys(parts)) if option == "--format" else parts
-
-
-def _exit_unless(good: bool) -> None:
-    if not good:
-        raise typer.Exit(1)
-
-
-def _exit_with_failures(n_failed: int) -> None:
-    if n_failed:
-        raise typer.Exit(3)
+    exit_unless(all(finding.state != "fault" for finding in findings))

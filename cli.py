@@ -97,7 +97,7 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a small booru, score it with three taggers, fit, compare and tag."""
-    from tagstack.ensemble.demo import run_demo
+    from tagstack.ensemble.demo import demo_settings, run_demo
     from tagstack.ensemble.terminal.console import stages
     from tagstack.ensemble.terminal.ladder import print_demo
 

@@ -1,23 +1,75 @@
 """Settings of the decisions: thresholds and the contradiction decoder."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tagstack.configs.section import Section
+
+Strategy = Literal[
+    "fixed",
+    "one_threshold",
+    "category",
+    "scut",
+    "plugin_f",
+    "expected_utility",
+    "precision_at_least",
+    "recall_at_least",
+    "p_equals_r",
+    "mcut",
+    "rcut",
+]
+STRATEGY_NAMES: tuple[Strategy, ...] = get_args(Strategy)
+Share = Annotated[float, Field(gt=0, lt=1)]
+Proba = Annotated[float, Field(ge=0, le=1)]
+
+
+class UtilitySettings(Section):
+    """What each outcome of one decision is worth; each default's reason is in default.toml."""
+
+    tp: float
+    fp: float
+    fn: float
+    tn: float
+
+    @model_validator(mode="after")
+    def _right_is_better(self) -> Self:
+        if not (self.tp > self.fn and self.tn > self.fp):
+            msg = (
+                f"a hit must be worth more than a miss (tp > fn) and a right refusal more than a "
+                f"wrong tag (tn > fp), got tp={self.tp:g}, fn={self.fn:g}, tn={self.tn:g}, "
+                f"fp={self.fp:g}"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class ThresholdSettings(Section):
     """How thresholds are chosen; each default and its reason stand in default.toml."""
 
-    strategy: Literal["fixed", "one_threshold", "category", "scut", "plugin_f"]
+    strategy: Strategy
+    objective: Literal["f_beta", "utility"]
     average: Literal["macro", "micro"]
     beta: float = Field(gt=0)
-    value: float = Field(gt=0, lt=1)
+    utility: UtilitySettings
+    value: Share
+    precision: Share
+    recall: Share
+    max_tags: int = Field(ge=1)
     min_positives: int = Field(ge=1)
+    cv: bool
     shrinkage: tuple[Annotated[float, Field(ge=0)], ...] = Field(min_length=1)
+    fbr: float = Field(ge=0, lt=1)
     max_rate: float = Field(gt=0)
+    bound: Literal["none", "wilson", "clopper_pearson"]
+    guarantee: Literal["none", "fixed_sequence"]
+    confidence: float = Field(gt=0.5, lt=1)
+    certify_share: Share
+    min_frequency: int = Field(ge=0)
+    tag_floors: dict[str, Proba]
+    category_floors: dict[str, Proba]
     decoder_rounds: int = Field(ge=0)
+    keep_out_of_fold: bool
 
 
 class DecoderSettings(Section):

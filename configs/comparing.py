@@ -12,6 +12,7 @@ class CompareSettings(Section):
     """How rungs are compared; each default and its reason stand in default.toml."""
 
     resamples: int = Field(ge=100)
+    seeds: int = Field(ge=1, le=20)
     confidence: float = Field(gt=0.5, lt=1)
     min_positives: int = Field(ge=1)
     beta: float = Field(gt=0)

@@ -173,8 +173,8 @@ def _pooled(
     weight: NDArray[np.float64],
     true: NDArray[np.float64],
 ) -> Blocks:
-    kept = np.flatnonzero((weight > 0) & ~np.isnan(value))
-    order = kept[np.lexsort((value[kept], tag[kept]))]
+    kept = np.flatnonzero((weight > 0) & (value >= 0))  # neither NaN nor left out
+    order = kept[np.argsort(_ascending(tag[kept], value[kept]))]
     tag, value, weight, true = tag[order], value[order], weight[order], true[order]
     if not len(tag):
         return Blocks(tag=tag, proba=value, weight=weight, true=true)
@@ -186,6 +186,12 @@ def _pooled(
         weight=np.add.reduceat(weight, first),
         true=np.add.reduceat(true, first),
     )
+
+
+def _ascending(tag: NDArray[np.int64], value: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """Return integers that sort by tag, then by value: a non-negative float's bits sort like it."""
+    bits = (value.astype(np.float32) + np.float32(0)).view(np.uint32).astype(np.uint64)
+    return (tag.astype(np.uint64) << np.uint64(32)) | bits
 
 
 def _mean(loss: NDArray[np.float64], blocks: Blocks) -> float:

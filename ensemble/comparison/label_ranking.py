@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
+from tagstack.ensemble.comparison.left_out import is_left_out
 from tagstack.ensemble.comparison.metrics import canonical, defined_mean
 
 
@@ -63,7 +64,9 @@ def label_ranking(proba: PairProba, labels: sparse.csr_array) -> LabelRanking:
 
 
 def _ranked(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.where(np.isnan(values), np.float32(-1), values)
+    """Return values that rank no probability below all others, and what is left out nowhere."""
+    nowhere = np.where(is_left_out(values), np.float32(-2), values)
+    return np.where(np.isnan(values), np.float32(-1), nowhere)
 
 
 def _values_of(

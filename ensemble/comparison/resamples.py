@@ -1,7 +1,7 @@
 """One pass over the resamples: every rung, every set of tags, every slice of the images."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,9 @@ from scipy import sparse
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.comparing import CompareSettings
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.comparison.bootstrap import Evaluated, Evaluator, Scope, resampled_weights
+from tagstack.ensemble.comparison.evaluator import Evaluated, Evaluator, Scope
 from tagstack.ensemble.comparison.rungs import Rung, shared_tags
+from tagstack.ensemble.comparison.weightings import Weightings
 from tagstack.meta.truth import positives_per_tag
 
 ALL, SHARED, SUPPORTED = "all", "shared", "supported"
@@ -111,27 +112,40 @@ def resample(
     seed : int
     """
     ours, theirs = pair
-    evaluators = {
-        rung.name: Evaluator(rung.proba, rung.decided, labels, scopes, settings.beta)
+    weightings = Weightings(groups, resamples=settings.resamples, seed=seed, repeats=settings.seeds)
+    # One rung after the other, so that only one rung's rankings are in memory.
+    sums = {
+        rung.name: _collected(
+            Evaluator(rung.proba, rung.decided, labels, scopes, settings.beta),
+            weightings,
+            keep_tags=rung.name in (ours.name, theirs.name),
+        )
         for rung in rungs
     }
-    parts = _slices(slices, labels, pair, settings)
-    sums = {name: _Collected(keep_tags=name in (ours.name, theirs.name)) for name in evaluators}
-    for weights in resampled_weights(groups, resamples=settings.resamples, seed=seed):
-        for name, evaluator in evaluators.items():
-            sums[name].add(evaluator.evaluate(weights))
-        for part in parts:
-            part.add(weights)
     scores = {name: collected.samples() for name, collected in sums.items()}
     return Resamples(
         scores=scores,
         parts=(
             *_scope_parts(scopes, scores[ours.name], scores[theirs.name], labels),
-            *(part.result() for part in parts),
+            *_slice_parts(slices, labels, pair, weightings, settings),
         ),
         tag_f={rung.name: sums[rung.name].tag_f() for rung in pair},
         tag_ap={rung.name: sums[rung.name].tag_ap for rung in pair},
     )
+
+
+def _collected(
+    evaluator: Evaluator,
+    weightings: Weightings,
+    *,
+    keep_tags: bool = False,
+    images: NDArray[np.intp] | None = None,
+) -> "_Collected":
+    """Return an evaluator's scores under all weightings, of some of the images where asked."""
+    collected = _Collected(keep_tags=keep_tags)
+    for weights in weightings.blocks():
+        collected.add(evaluator.evaluate(weights if images is None else weights[images]))
+    return collected
 
 
 class _Collected:
@@ -161,48 +175,6 @@ class _Collected:
     def tag_f(self) -> NDArray[np.float32]:
         """Return F-beta per tag, shape (n_tags, 1 + n_resamples)."""
         return np.concatenate(self._tag_f, axis=1)
-
-
-class _Slice:
-    """The reference and its rival on the images with one value of a label column."""
-
-    def __init__(
-        self,
-        column: str,
-        value: str,
-        images: NDArray[np.intp],
-        labels: sparse.csr_array,
-        pair: tuple[Rung, Rung],
-        beta: float,
-    ) -> None:
-        self._column, self._value, self._images = column, value, images
-        taken = labels[images]
-        self._n_tags = int((positives_per_tag(taken) > 0).sum())
-        every = np.ones(labels.shape[1], bool)
-        scope = Scope(key=ALL, kind=column, title=value, tags=every, whole=True)
-        self._evaluators = [
-            Evaluator(rung.proba.take(images), rung.decided[images], taken, (scope,), beta)
-            for rung in pair
-        ]
-        self._collected = [_Collected(keep_tags=False) for _ in pair]
-
-    def add(self, weights: NDArray[np.float32]) -> None:
-        """Score a chunk of resamples of the whole test set."""
-        for evaluator, collected in zip(self._evaluators, self._collected, strict=True):
-            collected.add(evaluator.evaluate(weights[self._images]))
-
-    def result(self) -> PartSamples:
-        """Return what was collected."""
-        ours, theirs = (collected.samples() for collected in self._collected)
-        return PartSamples(
-            kind=self._column,
-            key=ALL,
-            title=self._value,
-            n_tags=self._n_tags,
-            n_images=len(self._images),
-            ours=ours,
-            theirs=theirs,
-        )
 
 
 def _categories(vocabulary: Vocabulary) -> list[Scope]:
@@ -245,13 +217,14 @@ def _scope_parts(
     ]
 
 
-def _slices(
+def _slice_parts(
     slices: Mapping[str, Sequence[str]],
     labels: sparse.csr_array,
     pair: tuple[Rung, Rung],
+    weightings: Weightings,
     settings: CompareSettings,
-) -> list[_Slice]:
-    result = []
+) -> Iterator[PartSamples]:
+    """Yield the reference and its rival on the images with each value of each label column."""
     for column, values in slices.items():
         if len(values) != labels.shape[0]:
             msg = (
@@ -260,11 +233,40 @@ def _slices(
             )
             raise TagstackError(msg)
         pooled = np.array(_commonest(values, settings.max_slice_values), dtype=object)
-        result += [
-            _Slice(column, value, np.flatnonzero(pooled == value), labels, pair, settings.beta)
-            for value in sorted(set(pooled), key=lambda value: (value == OTHERS, value))
-        ]
-    return result
+        for value in sorted(set(pooled), key=lambda value: (value == OTHERS, value)):
+            images = np.flatnonzero(pooled == value)
+            yield _slice(column, value, images, labels, pair, weightings, settings.beta)
+
+
+def _slice(
+    column: str,
+    value: str,
+    images: NDArray[np.intp],
+    labels: sparse.csr_array,
+    pair: tuple[Rung, Rung],
+    weightings: Weightings,
+    beta: float,
+) -> PartSamples:
+    taken = labels[images]
+    every = np.ones(labels.shape[1], bool)
+    scope = Scope(key=ALL, kind=column, title=value, tags=every, whole=True)
+    ours, theirs = (
+        _collected(
+            Evaluator(rung.proba.take(images), rung.decided[images], taken, (scope,), beta),
+            weightings,
+            images=images,
+        ).samples()
+        for rung in pair
+    )
+    return PartSamples(
+        kind=column,
+        key=ALL,
+        title=value,
+        n_tags=int((positives_per_tag(taken) > 0).sum()),
+        n_images=len(images),
+        ours=ours,
+        theirs=theirs,
+    )
 
 
 def _commonest(values: Sequence[str], most: int) -> list[str]:

@@ -208,7 +208,8 @@ class Comparison:
         Tags with at least ``min_positives`` positives.
     n_tags_without_positives : int
         Tags that no average over tags can contain.
-    min_positives, resamples, seed : int
+    min_positives, resamples, seed, seeds : int
+        ``resamples`` in all, drawn with ``seeds`` seeds from ``seed`` on.
     confidence, beta, false_discovery_rate, calibration_floor : float
     reference, rival : str
         Names of rungs; ``rival`` is the best rung outside the reference by macro-F (its
@@ -241,6 +242,7 @@ class Comparison:
     min_positives: int
     resamples: int
     seed: int
+    seeds: int
     confidence: float
     beta: float
     false_discovery_rate: float

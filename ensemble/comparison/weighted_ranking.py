@@ -3,9 +3,12 @@
 A bootstrap asks for the same average precisions a thousand times with other image weights. The
 order of the pairs never changes, so it is found once and kept as two sparse matrices; each
 weighting is then one sparse product. Only the places of the positives are kept: between them
-the average precision does not move.
+the average precision does not move. Where numba is installed, compiled code does the same sums.
+
+Pairs that are left out of the judgement (see `left_out`) count neither as met nor as unlisted.
 """
 
+import importlib.util
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +16,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
+from tagstack.ensemble.comparison.left_out import is_left_out
 from tagstack.ensemble.comparison.metrics import canonical
+
+HAS_NUMBA = importlib.util.find_spec("numba") is not None
+
+_BLOCK = 16  # weightings at a time without numba: enough for the sparse products, little memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,23 +45,40 @@ class RankedPositives:
     hits: sparse.csr_array
     n_tags: int
 
-    def average_precision(self, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+    def average_precision(
+        self, weights: NDArray[np.float32], *, compiled: bool = HAS_NUMBA
+    ) -> NDArray[np.float64]:
         """Return the average precision of each tag under each weighting.
 
         Parameters
         ----------
         weights : array of shape (n_images, n_weightings), float32, whole numbers
             How often each image counts.
+        compiled : bool
+            Whether compiled code does it (ten times as fast, needs numba; equal to 12 digits).
 
         Returns
         -------
         array of shape (n_tags, n_weightings), float64
             NaN where no positive has weight.
         """
-        result = np.full((self.n_tags, weights.shape[1]), np.nan)
         if not len(self.of):
-            return result
+            return np.full((self.n_tags, weights.shape[1]), np.nan)
         everything = np.vstack([weights, weights.sum(0, keepdims=True, dtype=np.float32)])
+        if compiled:
+            from tagstack.ensemble.comparison.compiled_areas import areas
+
+            return areas(self.of, self.passed, self.hits, everything, self.n_tags)
+        blocks = [
+            self._areas(weights[:, at : at + _BLOCK], everything[:, at : at + _BLOCK])
+            for at in range(0, weights.shape[1], _BLOCK)
+        ]
+        return np.hstack(blocks)
+
+    def _areas(
+        self, weights: NDArray[np.float32], everything: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        result = np.full((self.n_tags, weights.shape[1]), np.nan)
         begins = np.flatnonzero(np.diff(self.of, prepend=-1))
         hits = np.ascontiguousarray((self.hits @ weights).T)
         passed = np.ascontiguousarray((self.passed @ everything).T)
@@ -79,13 +104,14 @@ def ranked_positives(
     pairs = proba.pairs
     labels = canonical(labels, (pairs.n_images, pairs.n_tags))
     every = np.arange(pairs.n_tags)
-    listed = _keys(pairs.tag, proba.proba, together)
+    listed = _keys(pairs.tag, proba.proba, together)  # a value left out is never looked up
     blocks = _keys(every, proba.base, together)
     positives = _keys(labels.indices, _values_at(proba, labels), together)
     steps, step_of = np.unique(positives, return_inverse=True)
     image = np.repeat(np.arange(pairs.n_images), np.diff(labels.indptr))
     passed = _Entries(steps)
-    passed.add(listed, pairs.image, 1)
+    judged = ~is_left_out(proba.proba)
+    passed.add(listed[judged], pairs.image[judged], 1)
     unlisted = np.bincount(pairs.tag, minlength=pairs.n_tags) < pairs.n_images
     passed.add(blocks[unlisted], np.full(unlisted.sum(), pairs.n_images), 1)
     beside = unlisted[pairs.tag]

@@ -7,19 +7,13 @@ from scipy import sparse
 from sklearn.metrics import average_precision_score, f1_score
 
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.comparison.bootstrap import (
-    Evaluator,
-    Scope,
-    difference,
-    interval,
-    only_tags,
-    resampled_weights,
-    verdict,
-)
+from tagstack.ensemble.comparison.bootstrap import difference, interval, verdict
+from tagstack.ensemble.comparison.evaluator import Evaluator, Scope, only_tags
+from tagstack.ensemble.comparison.weightings import Weightings
 
 
 def all_weights(groups: Any, **options: Any) -> Any:
-    return np.hstack(list(resampled_weights(np.asarray(groups), **options)))
+    return np.hstack(list(Weightings(np.asarray(groups), **options).blocks()))
 
 
 def test_the_first_column_is_the_sample_and_groups_stay_together() -> None:
@@ -39,6 +33,14 @@ def test_a_longer_run_begins_like_a_shorter_one() -> None:
     short, long = (all_weights(groups, resamples=n, seed=3) for n in (20, 100))
     assert np.array_equal(long[:, :21], short)
     assert not np.array_equal(all_weights(groups, resamples=20, seed=4), short)
+
+
+def test_repeats_follow_each_other_with_the_next_seed() -> None:
+    groups = np.arange(30) // 2
+    both = all_weights(groups, resamples=70, seed=3, repeats=2)
+    assert both.shape == (30, 141)
+    one, two = (all_weights(groups, resamples=70, seed=seed) for seed in (3, 4))
+    assert np.array_equal(both, np.hstack([one, two[:, 1:]]))
 
 
 def test_no_image_is_refused() -> None:

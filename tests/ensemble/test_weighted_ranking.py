@@ -28,6 +28,22 @@ def test_weights_equal_repeated_rows(make_proba: Callable[..., Any], seed: int) 
         assert together.average_precision(weights)[0, draw] == pytest.approx(micro)
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_compiled_code_agrees_with_the_sparse_products(
+    make_proba: Callable[..., Any], together: bool
+) -> None:
+    pytest.importorskip("numba", reason="the compiled areas need the extra `fast`")
+    proba, labels = make_proba(seed=11, n_images=400, n_tags=30)
+    labels[:, 3] = False
+    ranked = ranked_positives(proba, sparse.csr_array(labels), together=together)
+    weights = np.random.default_rng(0).integers(0, 3, size=(400, 70)).astype(np.float32)
+    weights[labels[:, 5], 7] = 0  # a tag whose positives a resample leaves out
+    compiled = ranked.average_precision(weights, compiled=True)
+    plain = ranked.average_precision(weights, compiled=False)
+    assert together or np.isnan(compiled[5, 7])
+    assert compiled == pytest.approx(plain, rel=1e-12, nan_ok=True)
+
+
 def test_equal_weights_equal_the_plain_average_precision(make_proba: Callable[..., Any]) -> None:
     proba, labels = make_proba(seed=3, n_images=300, n_tags=20)
     matrix = sparse.csr_array(labels)

@@ -1,0 +1,184 @@
+"""One rung against the labels, scored under any weighting of the images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from tagstack.base_models.pairs import PairProba
+from tagstack.ensemble.comparison.metrics import canonical, count_by_image, f_beta
+from tagstack.ensemble.comparison.weighted_ranking import (
+    RankedPositives,
+    ranked_positives,
+    without_abstentions,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """Some tags over which scores are summed or averaged.
+
+    Parameters
+    ----------
+    key : str
+        Unique name.
+    kind : str
+        ``vocabulary``, ``category`` or ``frequency``.
+    title : str
+        What a reader calls it.
+    tags : array of shape (n_tags,), bool
+    whole : bool
+        Also score per image and rank all pairs together, which costs more than per-tag scores.
+    """
+
+    key: str
+    kind: str
+    title: str
+    tags: NDArray[np.bool_]
+    whole: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """Scores of one rung under several weightings of the images.
+
+    Parameters
+    ----------
+    scores : mapping of (scope key, score name) to array of shape (n_weightings,), float64
+    tag_f, tag_ap : array of shape (n_tags, n_weightings), float64
+        F-beta and average precision; NaN for a tag without a positive of weight above 0.
+    """
+
+    scores: Mapping[tuple[str, str], NDArray[np.float64]]
+    tag_f: NDArray[np.float64]
+    tag_ap: NDArray[np.float64]
+
+
+class Evaluator:
+    """One rung against the labels, ready to be scored under any weighting of the images.
+
+    Parameters
+    ----------
+    proba : PairProba
+    decided, labels : csr_array of shape (n_images, n_tags), bool
+    scopes : sequence of Scope
+    beta : float
+        Weight of recall in F-beta.
+    """
+
+    def __init__(
+        self,
+        proba: PairProba,
+        decided: sparse.csr_array,
+        labels: sparse.csr_array,
+        scopes: tuple[Scope, ...],
+        beta: float,
+    ) -> None:
+        labels, decided = canonical(labels), canonical(decided, labels.shape)
+        self._beta = beta
+        self._scopes = scopes
+        self._right = _by_tag(canonical(decided.multiply(labels)))
+        self._decided = _by_tag(decided)
+        self._true = _by_tag(labels)
+        filled = without_abstentions(proba)
+        self._ranks = ranked_positives(filled, labels)
+        self._whole = {
+            scope.key: _Whole(filled, decided, labels, scope.tags, beta)
+            for scope in scopes
+            if scope.whole
+        }
+        self._members = sparse.csr_array(np.array([scope.tags for scope in scopes], dtype=float))
+
+    def evaluate(self, weights: NDArray[np.float32]) -> "Evaluated":
+        """Return every score under each weighting.
+
+        Parameters
+        ----------
+        weights : array of shape (n_images, n_weightings), float32, whole numbers
+            How often each image counts.
+        """
+        # Sums of up to 16 million images are exact in the sparse products' float32.
+        right, decided, true = (
+            (matrix @ weights).astype(np.float64)
+            for matrix in (self._right, self._decided, self._true)
+        )
+        tag_f = _f(right, decided, true, self._beta)
+        tag_ap = self._ranks.average_precision(weights)
+        n_tags = self._members @ (true > 0).astype(float)
+        columns = {
+            "micro_f": _f(
+                self._members @ right, self._members @ decided, self._members @ true, self._beta
+            ),
+            "macro_f": _divided(self._members @ np.nan_to_num(tag_f), n_tags),
+            "macro_ap": _divided(self._members @ np.nan_to_num(tag_ap), n_tags),
+        }
+        scores = {
+            (scope.key, name): values[row]
+            for name, values in columns.items()
+            for row, scope in enumerate(self._scopes)
+        }
+        for key, whole in self._whole.items():
+            scores[key, "sample_f"] = whole.sample_f(weights)
+            scores[key, "micro_ap"] = whole.ranks.average_precision(weights)[0]
+        return Evaluated(scores=scores, tag_f=tag_f, tag_ap=tag_ap)
+
+
+class _Whole:
+    """What needs images or all pairs together: sample-F and micro average precision."""
+
+    ranks: RankedPositives
+
+    def __init__(
+        self,
+        proba: PairProba,
+        decided: sparse.csr_array,
+        labels: sparse.csr_array,
+        tags: NDArray[np.bool_],
+        beta: float,
+    ) -> None:
+        if not tags.all():
+            decided, labels = decided[:, tags], labels[:, tags]
+            proba = only_tags(proba, tags)
+        counts = count_by_image(decided, labels)
+        self._labelled = (counts.true > 0).astype(np.float64)
+        self._f = np.where(counts.true > 0, np.nan_to_num(f_beta(counts, beta)), 0.0)
+        self.ranks = ranked_positives(proba, labels, together=True)
+
+    def sample_f(self, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the mean F-beta of the images with a label."""
+        rows = sparse.csr_array(np.stack([self._f, self._labelled]))
+        total, n_images = rows @ weights.astype(np.float64)
+        return _divided(total, n_images)
+
+
+def only_tags(proba: PairProba, tags: NDArray[np.bool_]) -> PairProba:
+    """Return the probabilities of some tags, renumbered in their order."""
+    kept = tags[proba.pairs.tag]
+    number = np.cumsum(tags, dtype=np.int32) - 1
+    counts = np.bincount(proba.pairs.image[kept], minlength=proba.pairs.n_images)
+    pairs = type(proba.pairs)(
+        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        tag=number[proba.pairs.tag[kept]].astype(np.int32),
+        n_tags=int(tags.sum()),
+    )
+    return PairProba(pairs=pairs, proba=proba.proba[kept], base=proba.base[tags])
+
+
+def _f(
+    right: NDArray[np.float64], decided: NDArray[np.float64], true: NDArray[np.float64], beta: float
+) -> NDArray[np.float64]:
+    """Return F-beta where something is true, NaN elsewhere."""
+    squared = beta * beta
+    score = _divided((1 + squared) * right, squared * true + decided)
+    return np.where(true > 0, score, np.nan)
+
+
+def _divided(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = np.full(whole.shape, np.nan)
+    return np.divide(part, whole, out=result, where=whole > 0)
+
+
+def _by_tag(matrix: sparse.csr_array) -> sparse.csr_array:
+    return sparse.csr_array(matrix.T, dtype=np.float32)

@@ -8,39 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from tagstack.base_models.pairs import Level1Scores, Pairs
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.meta.newton import TagRows, fit_hierarchy, tag_rows
-from tagstack.meta.truth import pair_labels, unlisted_counts
+from tagstack.meta.truth import PairTruth
 
 # A member that is noise on a tag would get slope zero or less: its ranking would be lost or
 # turned round by a handful of labels.
 _MIN_SLOPE = 0.05
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairTruth:
-    """The labels of listed pairs, and how many unlisted pairs of each tag are true and false.
-
-    Parameters
-    ----------
-    listed : array of shape (n_pairs,), bool
-    n_true, n_false : arrays of shape (n_tags,), int64
-        Of the unlisted pairs.
-    """
-
-    listed: NDArray[np.bool_]
-    n_true: NDArray[np.int64]
-    n_false: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, pairs: Pairs, labels: sparse.csr_array) -> "PairTruth":
-        """Return the truth of ``pairs`` from labels of shape (n_images, n_tags)."""
-        listed = pair_labels(pairs, labels)
-        n_unlisted, n_true = unlisted_counts(pairs, listed, labels)
-        return cls(listed=listed, n_true=n_true, n_false=n_unlisted - n_true)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +120,7 @@ def regression_rows(
     """
     tags = np.arange(pairs.n_tags)
     tag = np.concatenate([pairs.tag, tags, tags]).astype(np.int64)
-    weight = np.concatenate([np.ones(len(pairs)), truth.n_true, truth.n_false]) * known[tag]
+    weight = np.concatenate([truth.weight, truth.n_true, truth.n_false]) * known[tag]
     columns = np.concatenate([listed, base, base], axis=1)
     true = np.concatenate([truth.listed, np.ones(len(tags), bool), np.zeros(len(tags), bool)])
     return tag_rows(columns, true, weight, tag, category)

@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from tagstack.base_models.pairs import Pairs
 from tagstack.meta.relations import TagRelations
+from tagstack.meta.truth import Evidence
 
 Floats = NDArray[np.float64]
 
@@ -62,29 +63,47 @@ def relative_logit(pairs: Pairs, logit: Floats, relatives: sparse.csr_array) -> 
     return _fold_max(pair, value, len(pairs))
 
 
-def log_lift(labels: sparse.csr_array) -> sparse.csr_array:
+def log_lift(evidence: Evidence) -> sparse.csr_array:
     """Return how much one tag speaks for another: the shrunken log lift of their co-occurrence.
 
     Parameters
     ----------
-    labels : csr_array of shape (n_images, n_tags), bool
+    evidence : Evidence
+        Two tags are compared on the images where both are known.
 
     Returns
     -------
     csr_array of shape (n_tags, n_tags), float64
         ``lift[speaker, tag]``; the strongest few speakers of each tag, the diagonal empty.
     """
-    counts = labels.astype(np.float64)
+    counts = evidence.labels.astype(np.float64)
     together = sparse.coo_array(counts.T @ counts)
     speaker, tag = together.coords
-    single = np.asarray(counts.sum(axis=0)).ravel()
-    expected = single[speaker] * single[tag] / max(labels.shape[0], 1)
+    expected = _expected_together(evidence, speaker, tag)
     lift = np.log((together.data + _PSEUDO_IMAGES) / (expected + _PSEUDO_IMAGES))
     order = np.lexsort((speaker, -np.abs(lift), tag))
     order = order[speaker[order] != tag[order]]
     first = np.searchsorted(tag[order], tag[order])  # where this tag's speakers begin
     order = order[np.arange(len(order)) - first < _NEIGHBOURS]
     return sparse.csr_array((lift[order], (speaker[order], tag[order])), shape=together.shape)
+
+
+def _expected_together(
+    evidence: Evidence, speaker: NDArray[np.integer], tag: NDArray[np.integer]
+) -> Floats:
+    """Return on how many images two tags would meet by chance, where both are known."""
+    labels = evidence.labels.astype(np.float64)
+    single = np.asarray(labels.sum(axis=0)).ravel()
+    n_images = labels.shape[0]
+    if not evidence.unknown.nnz:
+        return np.asarray(single[speaker] * single[tag] / max(n_images, 1))
+    unknown = evidence.unknown.astype(np.float64)
+    hidden = np.asarray(unknown.sum(axis=0)).ravel()
+    lost, both = sparse.csr_array(labels.T @ unknown), sparse.csr_array(unknown.T @ unknown)
+    n_known = n_images - hidden[speaker] - hidden[tag] + both[speaker, tag]
+    of_speaker = single[speaker] - lost[speaker, tag]
+    of_tag = single[tag] - lost[tag, speaker]
+    return np.asarray(of_speaker * of_tag / np.maximum(n_known, 1.0))
 
 
 def company(pairs: Pairs, logit: Floats, lift: sparse.csr_array) -> Floats:

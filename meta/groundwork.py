@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.special import logit as logit_of
 
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibration import (
     MemberLogits,
-    PairTruth,
     PlattCalibration,
     category_numbers,
     fit_platt,
@@ -24,6 +22,7 @@ from tagstack.meta.features import PairTable, pair_table
 from tagstack.meta.learners.shrunken_logistic import ShrunkenLogistic, fit_shrunken_logistic
 from tagstack.meta.relations import TagRelations
 from tagstack.meta.tag_statistics import TagStatistics, tag_statistics
+from tagstack.meta.truth import Evidence
 
 Floats = NDArray[np.float64]
 
@@ -90,21 +89,19 @@ class Groundwork:
         return Ground(members=members, listed=listed, base=base, rows=rows, table=table)
 
 
-def fit_groundwork(
-    scores: Level1Scores, labels: sparse.csr_array, strengths: Strengths
-) -> Groundwork:
+def fit_groundwork(scores: Level1Scores, evidence: Evidence, strengths: Strengths) -> Groundwork:
     """Return the groundwork fitted on these images.
 
     Parameters
     ----------
     scores : Level1Scores
-    labels : csr_array of shape (n_images, n_tags), bool
+    evidence : Evidence
     strengths : Strengths
     """
-    truth = PairTruth.of(scores.pairs, labels)
+    truth = evidence.truth(scores.pairs)
     category = category_numbers(scores.vocabulary)
     platt = fit_platt(scores, truth, strengths.calibration)
     members = platt.apply(scores)
     logistic = fit_shrunken_logistic(members, scores.pairs, truth, category, strengths.logistic)
-    statistics = tag_statistics(members, scores.pairs, truth, labels, category)
+    statistics = tag_statistics(members, scores.pairs, truth, evidence, category)
     return Groundwork(platt=platt, logistic=logistic, statistics=statistics)

@@ -1,15 +1,15 @@
 """One fit's work in progress: every rung out of fold, their scores, and the final fits."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.special import expit
 
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.calibration import PairTruth, category_numbers, fit_monotone
+from tagstack.meta.calibration import category_numbers, fit_monotone
 from tagstack.meta.features import PairTable
 from tagstack.meta.fitted_stack import FittedStack
 from tagstack.meta.groundwork import Ground, fit_groundwork
@@ -36,6 +36,7 @@ from tagstack.meta.rungs import (
 )
 from tagstack.meta.selection import FoldScorer, LadderRow, choose_rung, ladder_row
 from tagstack.meta.strengths import choose_strengths
+from tagstack.meta.truth import Evidence
 from tagstack.meta.tuning import Tuner, TuningResult
 
 Floats = NDArray[np.float64]
@@ -46,7 +47,7 @@ class Ladder:
 
     Parameters
     ----------
-    scores, labels, folds, relations, settings, seed, threads
+    scores, evidence, folds, relations, settings, seed, threads
         As in `tagstack.meta.stacker.Stacker`.
     """
 
@@ -55,19 +56,19 @@ class Ladder:
     def __init__(
         self,
         scores: Level1Scores,
-        labels: sparse.csr_array,
+        evidence: Evidence,
         folds: NDArray[np.int64],
         relations: TagRelations,
         settings: StackSettings,
         seed: int,
         threads: int,
     ) -> None:
-        self.scores, self.labels, self.folds = scores, labels, folds
+        self.scores, self.evidence, self.folds = scores, evidence, folds
         self.relations, self.settings = relations, settings
         self.seed, self.threads = seed, threads
         self.category = category_numbers(scores.vocabulary)
-        self.truth = PairTruth.of(scores.pairs, labels)
-        self.scorer = FoldScorer(scores.pairs, self.truth, labels, folds)
+        self.truth = evidence.truth(scores.pairs)
+        self.scorer = FoldScorer(scores.pairs, self.truth, evidence, folds)
         self.level_two: dict[str, Floats] = {}
         self._raw: dict[str, RungLogits] = {}
         self._rungs: dict[str, RungLogits] = {}
@@ -77,12 +78,13 @@ class Ladder:
         """Make every rung out of fold, the simplest first."""
         progress("calibration", 0, 1)
         self.strengths = choose_strengths(
-            self.scores, self.labels, self.folds, self.settings, self.seed
+            self.scores, self.evidence, self.folds, self.settings, self.seed
         )
         self.ground: Ground = cross_fitted_ground(
-            self.scores, self.labels, self.folds, self.relations, self.strengths, self.settings
+            self.scores, self.evidence, self.folds, self.relations, self.strengths, self.settings
         )
         self.true = self.truth.listed[self.ground.rows]
+        self.weight = self.truth.weight[self.ground.rows]
         self._select_members()
         learned = [name for name in LEVEL_TWO if name in self.settings.learners]
         for i, name in enumerate(learned):
@@ -128,7 +130,7 @@ class Ladder:
         learners: dict[str, PairLearner] = {}
         for name in self.settings.learners:
             table = self.table if name == "xgboost" else self.ground.table
-            learners[name] = self._make(name).fit(table, self.true)
+            learners[name] = self._make(name).fit(table, self.true, self.weight)
         pairs, strength = self.scores.pairs, self.settings.rung_strength
         calibrations = {
             name: fit_monotone(raw.listed, raw.base, pairs, self.truth, self.category, strength)
@@ -139,7 +141,7 @@ class Ladder:
             vocabulary=self.scores.vocabulary,
             members=self.scores.members,
             relations=self.relations,
-            groundwork=fit_groundwork(self.scores, self.labels, self.strengths),
+            groundwork=fit_groundwork(self.scores, self.evidence, self.strengths),
             member_weights=self.member_weights,
             learners=learners,
             calibrations=calibrations,
@@ -150,7 +152,8 @@ class Ladder:
         return make_learner(name, self.settings, seed=self.seed, threads=self.threads)
 
     def _cross_fitted(self, name: str, table: PairTable) -> Floats:
-        return cross_fitted_logit(lambda: self._make(name), table, self.true, self.folds)
+        make = partial(self._make, name)
+        return cross_fitted_logit(make, table, self.true, self.folds, self.weight)
 
     def _with_level_two(self) -> PairTable:
         columns = {f"level2:{name}": logit for name, logit in self.level_two.items()}
@@ -163,7 +166,7 @@ class Ladder:
             raw.listed,
             raw.base,
             self.scores.pairs,
-            self.labels,
+            self.evidence,
             self.folds,
             self.category,
             self.settings.rung_strength,
@@ -226,6 +229,7 @@ class Ladder:
         tuner = Tuner(
             self.table,
             self.true,
+            self.weight,
             self.folds,
             score,
             settings=self.settings.tuning,

@@ -8,22 +8,22 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from tagstack.base_models.pairs import Level1Scores, Pairs
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.calibration import MemberLogits, PairTruth, fit_monotone
+from tagstack.meta.calibration import MemberLogits, fit_monotone
 from tagstack.meta.features import PairTable
 from tagstack.meta.groundwork import Ground, Strengths, fit_groundwork
 from tagstack.meta.learners.protocol import PairLearner
 from tagstack.meta.relations import TagRelations
+from tagstack.meta.truth import Evidence
 
 Floats = NDArray[np.float64]
 
 
 def cross_fitted_ground(
     scores: Level1Scores,
-    labels: sparse.csr_array,
+    evidence: Evidence,
     folds: NDArray[np.int64],
     relations: TagRelations,
     strengths: Strengths,
@@ -40,7 +40,7 @@ def cross_fitted_ground(
     parts, names = [], np.unique(folds)
     for fold in names:
         fit, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        groundwork = fit_groundwork(scores.take(fit), labels[fit], strengths)
+        groundwork = fit_groundwork(scores.take(fit), evidence.take(fit, scores.pairs), strengths)
         ground = groundwork.apply(scores.take(held), relations, settings)
         rows = scores.pairs.rows(held)
         members.listed[:, rows] = ground.members.listed
@@ -57,6 +57,7 @@ def cross_fitted_logit(
     table: PairTable,
     true: NDArray[np.bool_],
     folds: NDArray[np.int64],
+    weight: Floats,
 ) -> Floats:
     """Return a learner's logit of every candidate pair, each from a fit on the other folds.
 
@@ -67,11 +68,14 @@ def cross_fitted_logit(
     table : PairTable
     true : array of shape (n_candidates,), bool
     folds : array of shape (n_images,), int64
+    weight : array of shape (n_candidates,), float64
+        How much a pair counts in the fits; 0 leaves it out.
     """
     logit = np.empty(len(table.pairs))
     for fold in np.unique(folds):
         fit, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        fitted = make().fit(table.take(fit), true[table.pairs.rows(fit)])
+        rows = table.pairs.rows(fit)
+        fitted = make().fit(table.take(fit), true[rows], weight[rows])
         logit[table.pairs.rows(held)] = fitted.predict_logit(table.take(held))
     return logit
 
@@ -80,7 +84,7 @@ def cross_fitted_monotone(
     listed: Floats,
     base: Floats,
     pairs: Pairs,
-    labels: sparse.csr_array,
+    evidence: Evidence,
     folds: NDArray[np.int64],
     category: NDArray[np.int64],
     strength: float,
@@ -91,14 +95,14 @@ def cross_fitted_monotone(
     ----------
     listed : array of shape (n_pairs,), float64
     base : array of shape (n_tags,), float64
-    pairs, labels, folds, category, strength
+    pairs, evidence, folds, category, strength
     """
     calibrated, calibrated_base = np.empty(len(listed)), np.zeros(len(base))
     names = np.unique(folds)
     for fold in names:
         fit, rows = np.flatnonzero(folds != fold), pairs.rows(np.flatnonzero(folds == fold))
         of_fit = pairs.take(fit)
-        truth = PairTruth.of(of_fit, labels[fit])
+        truth = evidence.take(fit, pairs).truth(of_fit)
         theta = fit_monotone(listed[pairs.rows(fit)], base, of_fit, truth, category, strength)
         tag = pairs.tag[rows]
         calibrated[rows] = theta[tag, 0] + theta[tag, 1] * listed[rows]

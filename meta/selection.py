@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.special import expit
 
 from tagstack.base_models.pairs import Pairs
 from tagstack.configs.stack import Objective
-from tagstack.meta.calibration import PairTruth
 from tagstack.meta.ranking import area_of_steps
+from tagstack.meta.truth import Evidence, PairTruth
 
 Floats = NDArray[np.float64]
 
@@ -70,7 +69,8 @@ class FoldScorer:
     ----------
     pairs : Pairs
     truth : PairTruth
-    labels : csr_array of shape (n_images, n_tags), bool
+    evidence : Evidence
+        Pairs of which nothing is known are not ranked at all.
     folds : array of shape (n_images,), int64, in [0, n_folds)
     """
 
@@ -78,17 +78,21 @@ class FoldScorer:
         self,
         pairs: Pairs,
         truth: PairTruth,
-        labels: sparse.csr_array,
+        evidence: Evidence,
         folds: NDArray[np.int64],
     ) -> None:
         self.n_folds, self.n_tags = int(folds.max()) + 1, pairs.n_tags
         self.truth = truth
         self.key = folds[pairs.image] * pairs.n_tags + pairs.tag
         size = self.n_folds * pairs.n_tags
-        image, tag = labels.astype(bool).nonzero()
+        image, tag = evidence.labels.nonzero()
+        hidden_image, hidden_tag = evidence.unknown.nonzero()
         n_true = np.bincount(folds[image] * pairs.n_tags + tag, minlength=size)
         n_images = np.repeat(np.bincount(folds, minlength=self.n_folds), pairs.n_tags)
-        self.n_unlisted = n_images - np.bincount(self.key, minlength=size)
+        n_hidden = np.bincount(folds[hidden_image] * pairs.n_tags + hidden_tag, minlength=size)
+        self.n_known = truth.known.astype(np.int64)
+        n_listed = np.bincount(self.key[truth.known], minlength=size)
+        self.n_unlisted = n_images - n_hidden - n_listed
         self.n_missed = n_true - np.bincount(self.key[truth.listed], minlength=size)
         self.n_true = n_true
 
@@ -96,7 +100,7 @@ class FoldScorer:
         """Return the scores of logits (n_pairs,) and of unlisted pairs' logits (n_tags,)."""
         key = np.concatenate([self.key, np.arange(len(self.n_true))])
         logit = np.concatenate([listed, np.tile(base, self.n_folds)])
-        count = np.concatenate([np.ones(len(self.key), np.int64), self.n_unlisted])
+        count = np.concatenate([self.n_known, self.n_unlisted])
         true = np.concatenate([self.truth.listed.astype(np.int64), self.n_missed])
         kept = ~np.isnan(logit) & (count > 0)
         n_true = np.where(np.isnan(np.tile(base, self.n_folds)), 0, self.n_true)
@@ -106,7 +110,9 @@ class FoldScorer:
     def score_rows(self, rows: NDArray[np.int64], proba: Floats) -> FoldScores:
         """Return the scores when only the listed pairs at ``rows`` are ranked, the rest missed."""
         key, true = self.key[rows], self.truth.listed[rows].astype(np.int64)
-        return self._scores(key, proba, np.ones(len(rows), np.int64), true, self.n_true)
+        kept = self.n_known[rows] > 0
+        key, proba, true = key[kept], proba[kept], true[kept]
+        return self._scores(key, proba, np.ones(len(key), np.int64), true, self.n_true)
 
     def _scores(
         self,

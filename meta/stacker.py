@@ -26,6 +26,7 @@ from tagstack.meta.relations import TagRelations
 from tagstack.meta.rungs import rung_names
 from tagstack.meta.selection import LadderRow
 from tagstack.meta.stack_files import load_stack, save_stack
+from tagstack.meta.truth import Evidence
 from tagstack.meta.tuning import TuningResult
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class Stacker:
         groups: NDArray[np.int64],
         relations: TagRelations,
         *,
+        unknown: sparse.csr_array | None = None,
         study_dir: Path | None = None,
         progress: Progress | None = None,
     ) -> Self:
@@ -87,6 +89,9 @@ class Stacker:
         groups : array of shape (n_images,), integer
             Images with the same number are never in different folds.
         relations : TagRelations
+        unknown : csr_array of shape (n_images, n_tags), bool, optional
+            Pairs of which nothing is known: they are neither positive nor negative in any fit,
+            whatever ``labels`` hold there.
         study_dir : Path, optional
             Where the search for parameters keeps its trials, to resume after an interruption.
         progress : callable, optional
@@ -98,12 +103,12 @@ class Stacker:
             If there are too few groups of images for the folds, or shapes differ.
         """
         began = time.perf_counter()
-        labels = sparse.csr_array(labels.astype(bool))
-        labels.eliminate_zeros()
+        evidence = Evidence.of(labels, unknown)
+        labels = evidence.labels
         _check(scores, labels, groups, relations, self.settings.folds)
         self.folds_ = stratified_group_folds(labels, groups, self.settings.folds, self.seed)
         ladder = Ladder(
-            scores, labels, self.folds_, relations, self.settings, self.seed, self.threads
+            scores, evidence, self.folds_, relations, self.settings, self.seed, self.threads
         )
         ladder.climb(study_dir, progress or _silent)
         self.rungs_ = rung_names(scores.members, self.settings)

@@ -4,20 +4,20 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.calibration import MemberLogits, PairTruth, category_numbers, fit_platt
+from tagstack.meta.calibration import MemberLogits, category_numbers, fit_platt
 from tagstack.meta.groundwork import Strengths
 from tagstack.meta.learners.shrunken_logistic import fit_shrunken_logistic
+from tagstack.meta.truth import Evidence, PairTruth
 
 Floats = NDArray[np.float64]
 
 
 def choose_strengths(
     scores: Level1Scores,
-    labels: sparse.csr_array,
+    evidence: Evidence,
     folds: NDArray[np.int64],
     settings: StackSettings,
     seed: int,
@@ -29,7 +29,7 @@ def choose_strengths(
     Parameters
     ----------
     scores : Level1Scores
-    labels : csr_array of shape (n_images, n_tags), bool
+    evidence : Evidence
     folds : array of shape (n_images,), int64
     settings : StackSettings
     seed : int
@@ -40,9 +40,10 @@ def choose_strengths(
             calibration=settings.calibration_strengths[0], logistic=settings.logistic_strengths[0]
         )
     drawn = _drawn(scores, settings.strength_pairs, seed)
-    scores, labels, folds = scores.take(drawn), labels[drawn], folds[drawn]
+    evidence = evidence.take(drawn, scores.pairs)
+    scores, folds = scores.take(drawn), folds[drawn]
     names = np.unique(folds)[: settings.strength_splits]
-    splits = [_Split(scores, labels, folds == fold) for fold in names]
+    splits = [_Split(scores, evidence, folds == fold) for fold in names]
     calibration = _best(
         settings.calibration_strengths, [split.calibration_loss for split in splits]
     )
@@ -62,7 +63,8 @@ def _drawn(scores: Level1Scores, max_pairs: int, seed: int) -> NDArray[np.intp]:
 def log_loss(listed: Floats, base: Floats, truth: PairTruth) -> float:
     """Return the summed negative log likelihood in nats; pairs without a logit count nothing."""
     held, known = ~np.isnan(listed), ~np.isnan(base)
-    loss = np.logaddexp(0.0, np.where(truth.listed, -listed, listed)[held]).sum()
+    of_pair = np.logaddexp(0.0, np.where(truth.listed, -listed, listed)[held])
+    loss = (truth.weight[held] * of_pair).sum()
     true, false, at = truth.n_true[known], truth.n_false[known], base[known]
     unlisted = true * np.logaddexp(0.0, -at) + false * np.logaddexp(0.0, at)
     return float(loss + unlisted.sum())
@@ -78,13 +80,11 @@ def _best(strengths: tuple[float, ...], losses: list[Callable[[float], float]]) 
 class _Split:
     """One fold held out: fits on the rest, losses on the fold."""
 
-    def __init__(
-        self, scores: Level1Scores, labels: sparse.csr_array, held: NDArray[np.bool_]
-    ) -> None:
+    def __init__(self, scores: Level1Scores, evidence: Evidence, held: NDArray[np.bool_]) -> None:
         fit, test = np.flatnonzero(~held), np.flatnonzero(held)
         self.fit, self.test = scores.take(fit), scores.take(test)
-        self.fit_truth = PairTruth.of(self.fit.pairs, labels[fit])
-        self.test_truth = PairTruth.of(self.test.pairs, labels[test])
+        self.fit_truth = evidence.take(fit, scores.pairs).truth(self.fit.pairs)
+        self.test_truth = evidence.take(test, scores.pairs).truth(self.test.pairs)
         self.category = category_numbers(scores.vocabulary)
 
     def calibration_loss(self, strength: float) -> float:

@@ -12,9 +12,9 @@ from scipy import sparse
 from scipy.special import logit as logit_of
 
 from tagstack.base_models.pairs import Pairs
-from tagstack.meta.calibration import MemberLogits, PairTruth
+from tagstack.meta.calibration import MemberLogits
 from tagstack.meta.context import log_lift
-from tagstack.meta.truth import positives_per_tag
+from tagstack.meta.truth import Evidence, PairTruth
 
 Floats = NDArray[np.float64]
 
@@ -46,19 +46,26 @@ def tag_statistics(
     members: MemberLogits,
     pairs: Pairs,
     truth: PairTruth,
-    labels: sparse.csr_array,
+    evidence: Evidence,
     category: NDArray[np.int64],
 ) -> TagStatistics:
     """Return the statistics of labelled images."""
-    positives = positives_per_tag(labels)
-    mean = positives.sum() / max(labels.shape[0] * labels.shape[1], 1)
-    share = (positives + _PSEUDO_IMAGES * mean) / (labels.shape[0] + _PSEUDO_IMAGES)
+    positives = _positives(pairs, truth)
+    mean = positives.sum() / max(evidence.n_known.sum(), 1)
+    share = (positives + _PSEUDO_IMAGES * mean) / (evidence.n_known + _PSEUDO_IMAGES)
     skill = [
         _skill(listed, base, pairs, truth, positives, category)
         for listed, base in zip(members.listed, members.base, strict=True)
     ]
     prior = logit_of(np.clip(share, 1e-6, 1 - 1e-6))
-    return TagStatistics(prior=prior, skill=np.stack(skill), lift=log_lift(labels))
+    return TagStatistics(prior=prior, skill=np.stack(skill), lift=log_lift(evidence))
+
+
+def _positives(pairs: Pairs, truth: PairTruth) -> Floats:
+    """Return the weighted number of true pairs of each tag, listed or not."""
+    weight = np.where(truth.listed, truth.weight, 0.0)
+    listed = np.bincount(pairs.tag, weights=weight, minlength=pairs.n_tags)
+    return np.asarray(listed + truth.n_true, np.float64)
 
 
 def _skill(
@@ -66,13 +73,13 @@ def _skill(
     base: Floats,
     pairs: Pairs,
     truth: PairTruth,
-    positives: NDArray[np.int64],
+    positives: Floats,
     category: NDArray[np.int64],
 ) -> Floats:
     """Return one member's shrunken separation of each tag, NaN for tags it lacks."""
     known = ~np.isnan(base)
-    true_mean = _mean(listed, base, pairs, truth.listed, truth.n_true)
-    false_mean = _mean(listed, base, pairs, ~truth.listed, truth.n_false)
+    true_mean = _mean(listed, base, pairs, truth.weight * truth.listed, truth.n_true)
+    false_mean = _mean(listed, base, pairs, truth.weight * ~truth.listed, truth.n_false)
     separation = true_mean - false_mean
     weight = np.where(known & (positives > 0) & np.isfinite(separation), positives, 0)
     usable = np.where(weight > 0, separation, 0.0)
@@ -87,14 +94,15 @@ def _mean(
     listed: Floats,
     base: Floats,
     pairs: Pairs,
-    chosen: NDArray[np.bool_],
+    weight: Floats,
     n_unlisted: NDArray[np.int64],
 ) -> Floats:
-    """Return each tag's mean logit over the chosen listed pairs and its unlisted ones."""
+    """Return each tag's mean logit over the weighted listed pairs and its unlisted ones."""
     n_tags = pairs.n_tags
-    rows = np.flatnonzero(chosen & ~np.isnan(listed))
-    total = np.bincount(pairs.tag[rows], weights=listed[rows], minlength=n_tags)
-    count = np.bincount(pairs.tag[rows], minlength=n_tags) + n_unlisted
+    rows = np.flatnonzero((weight > 0) & ~np.isnan(listed))
+    tag, weight = pairs.tag[rows], weight[rows]
+    total = np.bincount(tag, weights=weight * listed[rows], minlength=n_tags)
+    count = np.bincount(tag, weights=weight, minlength=n_tags) + n_unlisted
     total = total + np.where(n_unlisted > 0, base * n_unlisted, 0.0)
     mean: Floats = np.full(n_tags, np.nan)
     np.divide(total, count, out=mean, where=count > 0)

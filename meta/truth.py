@@ -2,14 +2,169 @@
 
 The (image, tag) pairs that no member scored above its floor are never listed. They still count:
 most are negatives, a few are positives that every member missed.
+
+A pair may be unknown: nobody said whether the tag holds. It is then neither positive nor negative
+and has no say in any fit, whatever the labels hold there.
 """
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tagstack.base_models.pairs import Pairs
+from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.errors import TagstackError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairTruth:
+    """What is known of listed pairs, and how many unlisted pairs of each tag are true and false.
+
+    Parameters
+    ----------
+    listed : array of shape (n_pairs,), bool
+        Whether the pair is labelled true; False where unknown.
+    known : array of shape (n_pairs,), bool
+    weight : array of shape (n_pairs,), float64, not negative
+        How much the pair counts in a fit; 0 where unknown.
+    n_true, n_false : arrays of shape (n_tags,), int64
+        Of the unlisted pairs that are known.
+    """
+
+    listed: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    weight: NDArray[np.float64]
+    n_true: NDArray[np.int64]
+    n_false: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, pairs: Pairs, labels: sparse.csr_array, unknown: sparse.csr_array | None = None
+    ) -> Self:
+        """Return the truth of ``pairs`` from labels of shape (n_images, n_tags)."""
+        if unknown is not None:
+            labels = known_labels(labels, unknown)
+        listed = pair_labels(pairs, labels)
+        known = np.ones(len(pairs), bool) if unknown is None else ~pair_labels(pairs, unknown)
+        n_unlisted, n_true = unlisted_counts(pairs, listed, labels)
+        if unknown is not None:
+            n_unlisted = n_unlisted - unlisted_counts(pairs, ~known, unknown)[1]
+        return cls(
+            listed=listed,
+            known=known,
+            weight=known.astype(np.float64),
+            n_true=n_true,
+            n_false=n_unlisted - n_true,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What a fit may learn from: labels, what of them is unknown, and how much each pair counts.
+
+    Parameters
+    ----------
+    labels : csr_array of shape (n_images, n_tags), bool
+        Never true where unknown; `of` sees to that.
+    unknown : csr_array of shape (n_images, n_tags), bool
+    weight : array of shape (n_pairs,), float64, optional
+        Of the listed pairs of the scores that the labels belong to; 1 each when not given.
+    """
+
+    labels: sparse.csr_array
+    unknown: sparse.csr_array
+    weight: NDArray[np.float64] | None = None
+
+    @classmethod
+    def of(cls, labels: sparse.csr_array, unknown: sparse.csr_array | None = None) -> Self:
+        """Return the evidence of labels; those at unknown pairs are dropped.
+
+        Raises
+        ------
+        TagstackError
+            If the two have different shapes.
+        """
+        if unknown is None:
+            unknown = sparse.csr_array(labels.shape, dtype=bool)
+        return cls(labels=known_labels(labels, unknown), unknown=canonical_mask(unknown))
+
+    def take(self, images: NDArray[np.intp], pairs: Pairs) -> "Evidence":
+        """Return the evidence of the images at these indices; ``pairs`` are those of all images."""
+        weight = None if self.weight is None else self.weight[pairs.rows(images)]
+        return Evidence(labels=self.labels[images], unknown=self.unknown[images], weight=weight)
+
+    def weighted(self, weight: NDArray[np.float64]) -> "Evidence":
+        """Return the same labels with a weight for each listed pair."""
+        return replace(self, weight=weight)
+
+    def truth(self, pairs: Pairs) -> PairTruth:
+        """Return the truth of the listed ``pairs`` of these images."""
+        truth = PairTruth.of(pairs, self.labels, self.unknown if self.unknown.nnz else None)
+        if self.weight is None:
+            return truth
+        return replace(truth, weight=truth.weight * self.weight)
+
+    @cached_property
+    def n_known(self) -> NDArray[np.int64]:
+        """How many images have the tag known, true or not, shape (n_tags,), int64."""
+        return np.asarray(self.labels.shape[0] - positives_per_tag(self.unknown), np.int64)
+
+
+def canonical_mask(mask: sparse.csr_array) -> sparse.csr_array:
+    """Return a boolean matrix with sorted indices and nothing stored that is False."""
+    result = sparse.csr_array(mask.astype(bool))
+    result.sum_duplicates()
+    result.eliminate_zeros()
+    return result
+
+
+def known_labels(labels: sparse.csr_array, unknown: sparse.csr_array) -> sparse.csr_array:
+    """Return the labels without those at unknown pairs.
+
+    Raises
+    ------
+    TagstackError
+        If the two have different shapes.
+    """
+    if labels.shape != unknown.shape:
+        msg = f"unknown must have the labels' shape {labels.shape}, got {unknown.shape}."
+        raise TagstackError(msg)
+    labels, unknown = canonical_mask(labels), canonical_mask(unknown)
+    return canonical_mask(labels > labels.multiply(unknown)) if unknown.nnz else labels
+
+
+def without_unknown(proba: PairProba, unknown: sparse.csr_array) -> PairProba:
+    """Return probabilities in which every unknown pair is listed with probability 0.
+
+    With labels that are False there, such a pair ranks below all others and is never tagged: it
+    counts neither as hit nor as false alarm, and average precision is as if it were not there.
+    Tags without any probability stay without.
+
+    Parameters
+    ----------
+    proba : PairProba
+    unknown : csr_array of shape (n_images, n_tags), bool
+    """
+    unknown = canonical_mask(unknown)
+    if not unknown.nnz:
+        return proba
+    pairs, added = proba.pairs, unknown.tocoo().coords
+    listed_keys = _keys(pairs.image, pairs.tag, pairs.n_tags)
+    added_keys = _keys(added[0], added[1], pairs.n_tags)
+    keys = np.union1d(listed_keys, added_keys)
+    value = np.zeros(len(keys), np.float32)
+    value[np.searchsorted(keys, listed_keys)] = proba.proba
+    value[np.searchsorted(keys, added_keys)] = 0.0
+    tag = (keys % pairs.n_tags).astype(np.int32)
+    value[np.isnan(proba.base)[tag]] = np.nan
+    counts = np.bincount(keys // pairs.n_tags, minlength=pairs.n_images)
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return PairProba(
+        pairs=Pairs(indptr=indptr, tag=tag, n_tags=pairs.n_tags), proba=value, base=proba.base
+    )
 
 
 def pair_labels(pairs: Pairs, labels: sparse.csr_array) -> NDArray[np.bool_]:
@@ -66,6 +221,6 @@ def unlisted_counts(
     return pairs.n_images - n_listed, positives_per_tag(labels) - n_true_listed
 
 
-def _keys(image: NDArray[np.int32], tag: NDArray[np.int32], n_tags: int) -> NDArray[np.int64]:
+def _keys(image: NDArray[np.integer], tag: NDArray[np.integer], n_tags: int) -> NDArray[np.int64]:
     keys: NDArray[np.int64] = image.astype(np.int64) * n_tags + tag
     return keys

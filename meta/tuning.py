@@ -68,6 +68,8 @@ class Tuner:
     table : PairTable
         Features with the level-2 columns.
     true : array of shape (n_pairs,), bool
+    weight : array of shape (n_pairs,), float64
+        How much a pair counts in the fits; 0 leaves it out.
     folds : array of shape (n_images,), int64
         The highest fold is withheld from the search.
     score : callable
@@ -79,6 +81,7 @@ class Tuner:
         self,
         table: PairTable,
         true: NDArray[np.bool_],
+        weight: Floats,
         folds: NDArray[np.int64],
         score: Score,
         *,
@@ -87,7 +90,8 @@ class Tuner:
         seed: int,
         threads: int,
     ) -> None:
-        self.table, self.true, self.folds, self.score = table, true, folds, score
+        self.table, self.true, self.weight = table, true, weight
+        self.folds, self.score = folds, score
         self.settings, self.defaults = settings, defaults
         self.seed, self.threads = seed, threads
         self.inner = np.unique(folds)[:-1]
@@ -154,7 +158,7 @@ class Tuner:
     def _fingerprint(self) -> str:
         """Return a hash of everything a trial's value depends on: another study is never mixed."""
         digest = hashlib.sha256()
-        for array in (self.table.values, self.table.pairs.tag, self.true, self.folds):
+        for array in (self.table.values, self.table.pairs.tag, self.true, self.weight, self.folds):
             digest.update(np.ascontiguousarray(array).tobytes())
         settings = self.settings.model_dump(exclude={"trials", "seconds"})
         digest.update(repr((settings, self.defaults.model_dump(), self.seed)).encode())
@@ -210,7 +214,8 @@ class Tuner:
         return self._score_of(learner, np.flatnonzero(self.folds == self.withheld))
 
     def _matrix(self, learner: MetaTrees, images: NDArray[np.intp]) -> Any:
-        return learner.matrix(self.table.take(images), self.true[self.table.pairs.rows(images)])
+        rows = self.table.pairs.rows(images)
+        return learner.matrix(self.table.take(images), self.true[rows], self.weight[rows])
 
     def _drawn(self, images: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return so many of the images, drawn by the seed, that the pairs stay within bounds."""

@@ -41,8 +41,9 @@ class LinearSvms:
     def __init__(self, settings: SvmSettings, *, seed: int, threads: int) -> None:
         self.settings, self.seed, self.threads = settings, seed, threads
 
-    def fit(self, table: PairTable, true: NDArray[np.bool_]) -> Self:
-        """Fit on candidate pairs and their labels."""
+    def fit(self, table: PairTable, true: NDArray[np.bool_], weight: Floats | None = None) -> Self:
+        """Fit on candidate pairs and their labels; see the protocol."""
+        weight = np.ones(len(true)) if weight is None else weight
         self.basis_ = _basis(table, self.settings.context)
         raw = _design(table, self.basis_)
         self.centre_ = raw.mean(axis=0) if len(raw) else np.zeros(raw.shape[1])
@@ -52,8 +53,8 @@ class LinearSvms:
         n_tags = table.pairs.n_tags
         self.coefficients_ = np.zeros((n_tags, design.shape[1] + 1))
         self.fitted_ = np.zeros(n_tags, bool)
-        self._fit_tags(design, table.pairs.tag, true)
-        self.margin_to_logit_ = self._margin_platt(design, table.pairs.tag, true)
+        self._fit_tags(design, table.pairs.tag, true, weight)
+        self.margin_to_logit_ = self._margin_platt(design, table.pairs.tag, true, weight)
         return self
 
     def predict_logit(self, table: PairTable) -> Floats:
@@ -82,22 +83,26 @@ class LinearSvms:
             setattr(self, name, arrays[name])
         return self
 
-    def _fit_tags(self, design: Floats, tag: NDArray[np.int32], true: NDArray[np.bool_]) -> None:
+    def _fit_tags(
+        self, design: Floats, tag: NDArray[np.int32], true: NDArray[np.bool_], weight: Floats
+    ) -> None:
         """Fit every tag with enough true and false pairs, chunks of tags side by side."""
         from joblib import Parallel, delayed
 
-        order = np.argsort(tag, kind="stable")
-        ends = np.cumsum(np.bincount(tag, minlength=len(self.fitted_)))
-        rows_of = np.split(order, ends[:-1])
-        n_true = np.bincount(tag, weights=true, minlength=len(self.fitted_))
-        n_false = np.bincount(tag, minlength=len(self.fitted_)) - n_true
+        counted = np.flatnonzero(weight > 0)
+        order = counted[np.argsort(tag[counted], kind="stable")]
+        n_rows = np.bincount(tag[counted], minlength=len(self.fitted_))
+        rows_of = np.split(order, np.cumsum(n_rows)[:-1])
+        n_true = np.bincount(tag[counted], weights=true[counted], minlength=len(self.fitted_))
+        n_false = n_rows - n_true
         enough = np.minimum(n_true, n_false) >= self.settings.min_positives
         tags = np.flatnonzero(enough)
         chunks = [tags[i : i + _CHUNK] for i in range(0, len(tags), _CHUNK)]
         fit = delayed(_fit_chunk)
         # Threads, not processes: the solver releases the lock, and the design is not copied.
         done = Parallel(n_jobs=self.threads, backend="threading")(
-            fit([rows_of[t] for t in chunk], design, true, self.settings.cost) for chunk in chunks
+            fit([rows_of[t] for t in chunk], design, true, weight, self.settings.cost)
+            for chunk in chunks
         )
         for chunk, coefficients in zip(chunks, done, strict=True):
             self.coefficients_[chunk] = coefficients
@@ -110,9 +115,9 @@ class LinearSvms:
         return margin
 
     def _margin_platt(
-        self, design: Floats, tag: NDArray[np.int32], true: NDArray[np.bool_]
+        self, design: Floats, tag: NDArray[np.int32], true: NDArray[np.bool_], weight: Floats
     ) -> Floats:
-        weight = self.fitted_[tag].astype(np.float64)
+        weight = weight * self.fitted_[tag]
         one_category = np.zeros(len(self.fitted_), np.int64)
         margin = self._margins(design, tag)[None]
         rows = tag_rows(margin, true, weight, tag.astype(np.int64), one_category)
@@ -125,7 +130,11 @@ _ARRAYS = ("basis_", "centre_", "scale_", "coefficients_", "fitted_", "margin_to
 
 
 def _fit_chunk(
-    rows: list[NDArray[np.int64]], design: Floats, true: NDArray[np.bool_], cost: float
+    rows: list[NDArray[np.int64]],
+    design: Floats,
+    true: NDArray[np.bool_],
+    weight: Floats,
+    cost: float,
 ) -> Floats:
     """Return coefficients and intercept of each tag of a chunk."""
     from sklearn.svm import LinearSVC
@@ -134,7 +143,7 @@ def _fit_chunk(
     for of_tag in rows:
         # The primal solver is deterministic and needs no seed.
         svm = LinearSVC(C=cost, dual=False, tol=1e-3, max_iter=1000)
-        svm.fit(design[of_tag], true[of_tag])
+        svm.fit(design[of_tag], true[of_tag], sample_weight=weight[of_tag])
         fitted.append(np.append(svm.coef_[0], svm.intercept_))
     return np.stack(fitted)
 

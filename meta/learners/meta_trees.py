@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.atomic import written_whole
 from tagstack.configs.stack import XgboostSettings
 from tagstack.meta.features import PairTable
+from tagstack.meta.learners.counted_rows import counted_rows
 
 _FILE = "xgboost.ubj"
 _RISING = {"shrunken_logistic", "max", "min", "mean", "level2:lightgbm", "level2:svm"}
@@ -32,17 +33,29 @@ class MetaTrees:
     def __init__(self, settings: XgboostSettings, *, seed: int, threads: int) -> None:
         self.settings, self.seed, self.threads = settings, seed, threads
 
-    def fit(self, table: PairTable, true: NDArray[np.bool_]) -> Self:
-        """Fit on candidate pairs and their labels."""
-        return self.fit_matrix(self.matrix(table, true), table.names)
+    def fit(
+        self,
+        table: PairTable,
+        true: NDArray[np.bool_],
+        weight: NDArray[np.float64] | None = None,
+    ) -> Self:
+        """Fit on candidate pairs and their labels; see the protocol."""
+        return self.fit_matrix(self.matrix(table, true, weight), table.names)
 
-    def matrix(self, table: PairTable, true: NDArray[np.bool_]) -> Any:
+    def matrix(
+        self,
+        table: PairTable,
+        true: NDArray[np.bool_],
+        weight: NDArray[np.float64] | None = None,
+    ) -> Any:
         """Return the binned training data, which fits with other parameters can share."""
         import xgboost
 
+        rows = counted_rows(table, true, weight)
         return xgboost.QuantileDMatrix(
-            table.values,
-            label=true.astype(np.float32),
+            rows.values,
+            label=rows.true.astype(np.float32),
+            weight=rows.weight,
             max_bin=self.settings.bins,
             nthread=self.threads,
         )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.atomic import write_text
 from tagstack.configs.stack import LightgbmSettings
 from tagstack.meta.features import PairTable
+from tagstack.meta.learners.counted_rows import counted_rows
 
 _FILE = "lightgbm.txt"
 _DECIMALS = 6  # of a logit; a millionth changes no decision
@@ -32,14 +33,21 @@ class PairTrees:
     def __init__(self, settings: LightgbmSettings, *, seed: int, threads: int) -> None:
         self.settings, self.seed, self.threads = settings, seed, threads
 
-    def fit(self, table: PairTable, true: NDArray[np.bool_]) -> Self:
-        """Fit on candidate pairs and their labels."""
+    def fit(
+        self,
+        table: PairTable,
+        true: NDArray[np.bool_],
+        weight: NDArray[np.float64] | None = None,
+    ) -> Self:
+        """Fit on candidate pairs and their labels; see the protocol."""
         import lightgbm
 
+        rows = counted_rows(table, true, weight)
         data = lightgbm.Dataset(
-            table.values,
-            label=true.astype(np.float32),
-            init_score=table.logit,
+            rows.values,
+            label=rows.true.astype(np.float32),
+            weight=rows.weight,
+            init_score=rows.logit,
             feature_name=[f"f{i}" for i in range(len(table.names))],
             free_raw_data=True,
         )

@@ -16,8 +16,17 @@ from tagstack.meta.features import PairTable
 class PairLearner(Protocol):
     """A learner that turns the features of candidate pairs into logits."""
 
-    def fit(self, table: PairTable, true: NDArray[np.bool_]) -> Self:
-        """Fit on the pairs of ``table`` and their labels of shape (n_pairs,)."""
+    def fit(
+        self,
+        table: PairTable,
+        true: NDArray[np.bool_],
+        weight: NDArray[np.float64] | None = None,
+    ) -> Self:
+        """Fit on the pairs of ``table`` and their labels of shape (n_pairs,).
+
+        ``weight`` of shape (n_pairs,) says how much each pair counts, 1 when not given. A pair of
+        weight 0 is of an unknown label: it must not sway the fit, except as its image's context.
+        """
         ...
 
     def predict_logit(self, table: PairTable) -> NDArray[np.float64]:

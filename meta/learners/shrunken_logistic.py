@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import Pairs
-from tagstack.meta.calibration import MemberLogits, PairTruth, regression_rows
+from tagstack.meta.calibration import MemberLogits, regression_rows
 from tagstack.meta.newton import fit_hierarchy
+from tagstack.meta.truth import PairTruth
 
 Floats = NDArray[np.float64]
 

@@ -4,7 +4,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from tagstack.meta.calibration import PairTruth, fit_platt
+from tagstack.meta.calibration import fit_platt
+from tagstack.meta.truth import PairTruth
 
 MakeLabelled = Callable[..., Any]
 

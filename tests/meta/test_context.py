@@ -6,6 +6,7 @@ from tagstack.base_models.pairs import Pairs
 from tagstack.configs.errors import TagstackError
 from tagstack.meta.context import company, log_lift, relative_logit, rival_logit
 from tagstack.meta.relations import TagRelations
+from tagstack.meta.truth import Evidence
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_company_is_the_sum_of_probabilities_times_lifts(case) -> None:  # type:
     pairs, logit, dense = case
     labels = np.random.default_rng(1).random((200, 8)) < 0.3
     labels[:, 1] |= labels[:, 0]
-    lift = log_lift(sparse.csr_array(labels))
+    lift = log_lift(Evidence.of(sparse.csr_array(labels)))
     assert lift.toarray().diagonal().tolist() == [0] * 8
     assert lift[0, 1] > 0.2
     proba = np.nan_to_num(1 / (1 + np.exp(-dense)))

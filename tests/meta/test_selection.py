@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from tagstack.meta.calibration import PairTruth
 from tagstack.meta.rungs import RungLogits
 from tagstack.meta.selection import FoldScorer, FoldScores, choose_rung
+from tagstack.meta.truth import Evidence, PairTruth
 
 MakeLabelled = Callable[..., Any]
 
@@ -56,7 +56,7 @@ def test_fold_scores_agree_with_scikit_learn_fold_by_fold(
     data = make_labelled(n_images=90, floor=-2.0)
     pairs = data.scores.pairs
     folds = rng.integers(0, 3, 90)
-    scorer = FoldScorer(pairs, PairTruth.of(pairs, data.labels), data.labels, folds)
+    scorer = FoldScorer(pairs, PairTruth.of(pairs, data.labels), Evidence.of(data.labels), folds)
     listed = data.scores.logit[0].astype(np.float64).round(1)
     truth = data.labels.toarray()
     if restricted:

@@ -108,10 +108,11 @@ def test_out_of_fold_values_of_the_logistic_do_not_know_the_row_s_own_labels(
 
     from tagstack.meta.groundwork import Strengths
     from tagstack.meta.out_of_fold import cross_fitted_ground
+    from tagstack.meta.truth import Evidence
 
     grounds = [
         cross_fitted_ground(
-            data.scores, labels, first.folds_, TagRelations.none(12),
+            data.scores, Evidence.of(labels), first.folds_, TagRelations.none(12),
             Strengths(calibration=100.0, logistic=300.0), settings,
         )
         for labels in (data.labels, sparse.csr_array(changed))

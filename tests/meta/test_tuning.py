@@ -10,6 +10,7 @@ from tagstack.meta import tuning
 from tagstack.meta.ladder import Ladder
 from tagstack.meta.learners.meta_trees import MetaTrees
 from tagstack.meta.relations import TagRelations
+from tagstack.meta.truth import Evidence
 
 MakeLabelled = Callable[..., Any]
 MakeTuner = Callable[[int], tuning.Tuner]
@@ -28,7 +29,13 @@ def make_tuner(make_labelled: MakeLabelled, stack_settings: Make) -> MakeTuner:
     settings = stack_settings(learners=())
     folds = np.arange(120) // 2 % 4
     ladder = Ladder(
-        data.scores, data.labels, folds, TagRelations.none(12), settings, seed=0, threads=1
+        data.scores,
+        Evidence.of(data.labels),
+        folds,
+        TagRelations.none(12),
+        settings,
+        seed=0,
+        threads=1,
     )
     ladder.climb(None, silent)
 
@@ -38,7 +45,7 @@ def make_tuner(make_labelled: MakeLabelled, stack_settings: Make) -> MakeTuner:
 
     def make(trials: int) -> tuning.Tuner:
         return tuning.Tuner(
-            ladder.table, ladder.true, folds, score,
+            ladder.table, ladder.true, ladder.weight, folds, score,
             settings=stack_settings(trials=trials).tuning, defaults=settings.xgboost,
             seed=3, threads=1,
         )  # fmt: skip

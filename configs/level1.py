@@ -1,10 +1,54 @@
 """Settings of level 1: decoding, batches, threads and the score store."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tagstack.configs.section import Section
+
+
+class EngineSettings(Section):
+    """TensorRT engines: how they are built, where they are kept, what happens when one fails."""
+
+    folder: str
+    flavour: Literal["trt", "rtx"]
+    batches: tuple[int, ...] = Field(min_length=1)
+    typical_batch: int = Field(ge=1)
+    optimization_level: int = Field(ge=0, le=5)
+    workspace_mib: int = Field(ge=64)
+    batch_invariant: bool
+    graphs: int = Field(ge=0)
+    trial_seconds: float = Field(gt=0)
+    on_failure: Literal["next", "error"]
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if list(self.batches) != sorted(set(self.batches)) or self.batches[0] < 1:
+            msg = f"batches must rise from at least 1, got {list(self.batches)}"
+            raise ValueError(msg)
+        if not self.batches[0] <= self.typical_batch <= self.batches[-1]:
+            msg = f"typical_batch must lie within batches, got {self.typical_batch}"
+            raise ValueError(msg)
+        return self
+
+
+class ParitySettings(Section):
+    """How far a backend or a reduced precision may stray from ONNX Runtime in fp32."""
+
+    images: int = Field(ge=1)
+    batch: int = Field(ge=2)
+    max_flips_exact: float = Field(ge=0, le=1)
+    max_flips_half: float = Field(ge=0, le=1)
+    max_flips_int8: float = Field(ge=0, le=1)
+
+
+class QuantizeSettings(Section):
+    """How int8 taggers are made."""
+
+    images: int = Field(ge=1)
+    method: Literal["minmax", "entropy", "percentile"]
+    per_channel: bool
+    operators: tuple[str, ...] = Field(min_length=1)
 
 
 class ScoreSettings(Section):
@@ -16,7 +60,10 @@ class ScoreSettings(Section):
     part_seconds: float = Field(gt=0)
     max_pixels: int = Field(ge=1)
     max_file_bytes: int = Field(ge=1)
-    backend: Literal["ort", "openvino", "auto"]
-    precision: Literal["fp32", "bf16"]
+    backend: Literal["auto", "ort", "ort-cuda", "ort-tensorrt", "openvino", "tensorrt"]
+    precision: Literal["fp32", "tf32", "bf16", "fp16"]
     scaled_decoding: bool
     extensions: tuple[str, ...] = Field(min_length=1)
+    engines: EngineSettings
+    parity: ParitySettings
+    quantize: QuantizeSettings

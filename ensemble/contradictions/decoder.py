@@ -67,7 +67,12 @@ class Decoder:
         self.settings = settings
         self._lists = RuleLists(rules)
 
-    def decode(self, proba: PairProba, thresholds: NDArray[np.float32]) -> sparse.csr_array:
+    def decode(
+        self,
+        proba: PairProba,
+        thresholds: NDArray[np.float32],
+        worth: NDArray[np.float32] | None = None,
+    ) -> sparse.csr_array:
         """Return the best legal tags of each image.
 
         Parameters
@@ -76,6 +81,8 @@ class Decoder:
             NaN for a tag that nobody scored: it is tagged only where a kept tag implies it.
         thresholds : array of shape (n_tags,), float32
             Infinite for a tag that is never tagged for its own sake.
+        worth : array of shape (n_tags,), float32, above 0, optional
+            A tag gains ``worth * (proba - threshold)`` instead of what the settings say.
 
         Returns
         -------
@@ -86,7 +93,7 @@ class Decoder:
         TagstackError
             If the numbers of tags differ, or a threshold is NaN.
         """
-        decoded = self.solve(proba, thresholds)
+        decoded = self.solve(proba, thresholds, worth)
         if n_inexact := int(decoded.inexact.sum()):
             logger.warning(
                 "The search budget of %d ran out on %d of %d images; their tags are legal but "
@@ -97,20 +104,30 @@ class Decoder:
             )
         return decoded.tags
 
-    def solve(self, proba: PairProba, thresholds: NDArray[np.float32]) -> Decoded:
+    def solve(
+        self,
+        proba: PairProba,
+        thresholds: NDArray[np.float32],
+        worth: NDArray[np.float32] | None = None,
+    ) -> Decoded:
         """Return the best legal tags and where the search stopped early; see :meth:`decode`."""
         n_images = proba.pairs.n_images
         keys, inexact = [np.zeros(0, np.int64)], np.zeros(n_images, bool)
         for start in range(0, n_images, _CHUNK):
             images = np.arange(start, min(start + _CHUNK, n_images))
-            kept, unsure = self._solve_chunk(proba.take(images), thresholds)
+            kept, unsure = self._solve_chunk(proba.take(images), thresholds, worth)
             keys.append(kept + start * self.rules.n_tags)
             inexact[start + unsure] = True
         return Decoded(
             tags=_matrix(np.concatenate(keys), n_images, self.rules.n_tags), inexact=inexact
         )
 
-    def explain(self, proba: PairProba, thresholds: NDArray[np.float32]) -> "tuple[Change, ...]":
+    def explain(
+        self,
+        proba: PairProba,
+        thresholds: NDArray[np.float32],
+        worth: NDArray[np.float32] | None = None,
+    ) -> "tuple[Change, ...]":
         """Return every change that decoding makes to one image's tags, and why.
 
         Parameters
@@ -118,6 +135,8 @@ class Decoder:
         proba : PairProba
             Of one image; ``proba.take(np.array([i]))`` picks it.
         thresholds : array of shape (n_tags,), float32
+        worth : array of shape (n_tags,), float32, optional
+            As for :meth:`decode`.
 
         Raises
         ------
@@ -126,9 +145,14 @@ class Decoder:
         """
         from tagstack.ensemble.contradictions.explanations import explain
 
-        return explain(self, proba, thresholds)
+        return explain(self, proba, thresholds, worth)
 
-    def evidence(self, proba: PairProba, thresholds: NDArray[np.float32]) -> Evidence:
+    def evidence(
+        self,
+        proba: PairProba,
+        thresholds: NDArray[np.float32],
+        worth: NDArray[np.float32] | None = None,
+    ) -> Evidence:
         """Return probabilities and thresholds as the search sees them.
 
         Raises
@@ -146,6 +170,7 @@ class Decoder:
             base=proba.base,
             threshold=thresholds.astype(np.float32),
             utility=self.settings.objective == "utility",
+            worth=worth,
         )
 
     def reduce(self, evidence: Evidence, *, shortcut: bool = True) -> Reduction:
@@ -169,9 +194,12 @@ class Decoder:
         return np.union1d(keys, (keys // n_tags)[source] * n_tags + above)
 
     def _solve_chunk(
-        self, proba: PairProba, thresholds: NDArray[np.float32]
+        self,
+        proba: PairProba,
+        thresholds: NDArray[np.float32],
+        worth: NDArray[np.float32] | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        reduction = self.reduce(self.evidence(proba, thresholds))
+        reduction = self.reduce(self.evidence(proba, thresholds, worth))
         solved = [(problem, self.search(problem.component)) for problem in reduction.problems]
         found = [key for problem, solution in solved for key in kept_keys(problem, solution)]
         unsure = [

@@ -92,6 +92,8 @@ class Evidence:
         Infinite for a tag that is never tagged for its own sake.
     utility : bool
         Whether a tag gains ``proba - threshold`` instead of the difference of their logits.
+    worth : array of shape (n_tags,), float32, optional
+        A tag gains ``worth * (proba - threshold)``, whatever ``utility`` says.
     """
 
     n_images: int
@@ -101,6 +103,7 @@ class Evidence:
     base: NDArray[np.float32]
     threshold: NDArray[np.float32]
     utility: bool
+    worth: NDArray[np.float32] | None = None
 
     def proba_at(self, key: Ints) -> NDArray[np.float32]:
         """Return the probability at each key, listed or not."""
@@ -128,13 +131,15 @@ class Evidence:
         """Return what keeping each tag gains, a multiple of 2**-30; 0 where nothing is known."""
         proba, threshold = self.proba_at(key), self.threshold[key % self.n_tags]
         gain = self._scale(proba) - self._scale(threshold)
+        if self.worth is not None:
+            gain = gain * self.worth[key % self.n_tags].astype(np.float64)
         known = np.isfinite(proba) & np.isfinite(threshold)
         gain = np.round(np.where(known, gain, 0.0) * UNIT) / UNIT
         # The tie term lets a tag just at its threshold be kept, and more tags rather than fewer.
         return np.where(proba >= threshold, np.maximum(gain, 0.0) + _TIE, np.minimum(gain, 0.0))
 
     def _scale(self, proba: NDArray[np.float32]) -> NDArray[np.float64]:
-        if self.utility:
+        if self.utility or self.worth is not None:
             return proba.astype(np.float64)
         inside = np.clip(proba.astype(np.float64), 1e-9, 1 - 1e-9)
         return np.asarray(np.log(inside / (1 - inside)))

@@ -57,7 +57,10 @@ class Change:
 
 
 def explain(
-    decoder: Decoder, proba: PairProba, thresholds: NDArray[np.float32]
+    decoder: Decoder,
+    proba: PairProba,
+    thresholds: NDArray[np.float32],
+    worth: NDArray[np.float32] | None = None,
 ) -> tuple[Change, ...]:
     """Return every change the decoder makes to one image's tags, in the order of the vocabulary.
 
@@ -67,6 +70,8 @@ def explain(
     proba : PairProba
         Of one image.
     thresholds : array of shape (n_tags,), float32
+    worth : array of shape (n_tags,), float32, optional
+        As for `Decoder.decode`.
 
     Raises
     ------
@@ -76,7 +81,7 @@ def explain(
     if proba.pairs.n_images != 1:
         msg = f"Only one image can be explained at a time, got {proba.pairs.n_images}; use take()."
         raise TagstackError(msg)
-    return tuple(_Case(decoder, decoder.evidence(proba, thresholds)).changes())
+    return tuple(_Case(decoder, decoder.evidence(proba, thresholds, worth)).changes())
 
 
 class _Case:

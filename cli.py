@@ -28,9 +28,11 @@ from tagstack.ensemble.commands.options import (
     Scores,
     Seed,
     TaggersNow,
+    UnknownIfAbsent,
     Where,
     exit_unless,
     exit_with_failures,
+    families_of,
     formats_of,
     listed,
     settings_of,
@@ -142,6 +144,7 @@ def fit(
     rules: Annotated[str | None, typer.Option(help="Shipped rules by name, .toml or .csv.")] = None,
     group: Group = None,
     where: Where = None,
+    unknown_if_absent: UnknownIfAbsent = None,
     trials: Annotated[int | None, typer.Option(min=0, help="Tuning trials of XGBoost.")] = None,
     config: Config = None,
     seed: Seed = None,
@@ -155,7 +158,13 @@ def fit(
     from tagstack.ensemble.terminal.ladder import print_fit
 
     request = FitRequest(
-        source=DatasetSource(scores=scores, labels=labels, where=where, group=group),
+        source=DatasetSource(
+            scores=scores,
+            labels=labels,
+            where=where,
+            group=group,
+            unknown_if_absent=families_of(unknown_if_absent),
+        ),
         bundle=bundle,
         rules=rules,
         overwrite=overwrite,
@@ -176,6 +185,7 @@ def compare(
     out: Out,
     where: Where = None,
     group: Group = None,
+    unknown_if_absent: UnknownIfAbsent = None,
     config: Config = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -186,7 +196,13 @@ def compare(
     from tagstack.ensemble.terminal.console import stages
     from tagstack.ensemble.terminal.ladder import print_comparison
 
-    source = DatasetSource(scores=scores, labels=labels, where=where, group=group)
+    source = DatasetSource(
+        scores=scores,
+        labels=labels,
+        where=where,
+        group=group,
+        unknown_if_absent=families_of(unknown_if_absent),
+    )
     request = CompareRequest(bundle=bundle, source=source, out=out, overwrite=overwrite)
     with stages() as progress:
         comparison, paths = compare_bundle(request, settings_of(config), progress)

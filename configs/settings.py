@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from tagstack.configs.comparing import CompareSettings
 from tagstack.configs.decisions import DecoderSettings, ThresholdSettings
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.labels import LabelSettings
 from tagstack.configs.level1 import ScoreSettings
 from tagstack.configs.output import OutputSettings
 from tagstack.configs.section import Section
@@ -27,6 +28,7 @@ class Settings(Section):
     seed: int = Field(ge=0, lt=2**31)
     threads: int = Field(ge=0)
     score: ScoreSettings
+    labels: LabelSettings
     stack: StackSettings
     thresholds: ThresholdSettings
     decoder: DecoderSettings

@@ -49,6 +49,8 @@ def compare_bundle(
     dataset = load_dataset(
         request.source,
         aliases=canonical_names(bundle.rules.aliases),
+        groups=bundle.rules.groups,
+        unknown_if_absent=bundle.settings.labels.unknown_if_absent,
         members=tuple(member.name for member in bundle.members),
     )
     dataset, leaks = bundle.fitted_images.without(dataset)

@@ -1,6 +1,6 @@
 """Scores joined with labels: what fitting and comparing start from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,9 @@ class Dataset:
     scores : Level1Scores
         Scores of the labelled images alone.
     labels : sparse array of shape (n_images, n_tags), bool
+        Nothing is true where it is unknown.
+    unknown : sparse array of shape (n_images, n_tags), bool
+        Pairs of which nobody says whether they hold: neither positive nor negative.
     groups : array of shape (n_images,), int64
         Images of one group share a picture, a title, an artist: no split may part them.
     contents : tuple of str
@@ -41,6 +44,7 @@ class Dataset:
 
     scores: Level1Scores
     labels: sparse.csr_array
+    unknown: sparse.csr_array
     groups: NDArray[np.int64]
     contents: tuple[str, ...]
     titles: tuple[str, ...]
@@ -54,6 +58,7 @@ class Dataset:
             self,
             scores=self.scores.take(images),
             labels=self.labels[images],
+            unknown=self.unknown[images],
             groups=self.groups[images],
             contents=tuple(self.contents[i] for i in images),
             titles=tuple(self.titles[i] for i in images),
@@ -75,18 +80,24 @@ class DatasetSource:
         ``COLUMN=VALUE``: only these rows of the labels.
     group : str, optional
         Column whose equal values form a group. Copies of one picture always do.
+    unknown_if_absent : tuple of str, optional
+        Families of tags that are unknown for an image with none of them; as the settings or the
+        bundle say when not given.
     """
 
     scores: Path
     labels: Path
     where: str | None = None
     group: str | None = None
+    unknown_if_absent: tuple[str, ...] | None = None
 
 
 def load_dataset(
     source: DatasetSource,
     *,
     aliases: Mapping[str, str],
+    groups: Mapping[str, Sequence[str]],
+    unknown_if_absent: Sequence[str],
     members: tuple[str, ...] | None = None,
 ) -> Dataset:
     """Return the labelled images of a score store.
@@ -96,6 +107,10 @@ def load_dataset(
     source : DatasetSource
     aliases : mapping of str to str
         Outdated tag names in the labels to current ones.
+    groups : mapping of name to tag names
+        Exclusive groups, by whose names families of tags may be called unknown.
+    unknown_if_absent : sequence of str
+        What holds where ``source`` does not say.
     members : tuple of str, optional
         Names of the members to use, in this order; all of the store by default.
 
@@ -109,7 +124,16 @@ def load_dataset(
     chosen = members or tuple(by_name)
     scores = store.load(members=chosen)
     table = read_labels(source.labels).where(source.where)
-    aligned = align_labels(table, scores.images, scores.vocabulary, aliases)
+    if source.unknown_if_absent is not None:
+        unknown_if_absent = source.unknown_if_absent
+    aligned = align_labels(
+        table,
+        scores.images,
+        scores.vocabulary,
+        aliases,
+        groups=groups,
+        unknown_if_absent=unknown_if_absent,
+    )
     if not aligned.matrix.nnz:
         found = sorted({tag for row in table.rows for tag in row.tags})[:5]
         msg = (
@@ -125,6 +149,7 @@ def load_dataset(
     return Dataset(
         scores=taken,
         labels=aligned.matrix,
+        unknown=aligned.unknown,
         groups=group_numbers(titles, contents),
         contents=contents,
         titles=titles,

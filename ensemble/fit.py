@@ -28,6 +28,7 @@ from tagstack.ensemble.rules.hygiene import canonical_names
 from tagstack.ensemble.rules.rule_set import Rules, load_rules
 from tagstack.ensemble.thresholds.fitting import Thresholds, fit_thresholds
 from tagstack.meta.stacker import Stacker
+from tagstack.meta.truth import without_unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,12 @@ def fit_bundle(request: FitRequest, settings: Settings, progress: Progress) -> B
     refuse_existing(request.bundle, overwrite=request.overwrite)
     refuse_other_content(request.bundle)
     rules = Rules.none() if request.rules is None else load_rules(request.rules)
-    dataset = load_dataset(request.source, aliases=canonical_names(rules.aliases))
+    dataset = load_dataset(
+        request.source,
+        aliases=canonical_names(rules.aliases),
+        groups=rules.groups,
+        unknown_if_absent=settings.labels.unknown_if_absent,
+    )
     for notice in dataset.notices:
         progress.notice(notice)
     workspace = _workspace(request.bundle, _digest(dataset, rules, settings))
@@ -85,6 +91,7 @@ def fit_dataset(
         dataset.labels,
         dataset.groups,
         bound.relations(),
+        unknown=dataset.unknown,
         study_dir=workspace,
         progress=progress.stage,
     )
@@ -92,7 +99,7 @@ def fit_dataset(
 
     def fitted(proba: PairProba, decoder: Decoder | None = None) -> Thresholds:
         return fit_thresholds(
-            proba,
+            without_unknown(proba, dataset.unknown),
             dataset.labels,
             dataset.scores.vocabulary,
             stacker.folds_,
@@ -148,10 +155,11 @@ def _digest(dataset: Dataset, rules: Rules, settings: Settings) -> str:
 
 
 def _labels_sha256(dataset: Dataset) -> str:
-    """Return the SHA-256 of the image names with their label indices."""
+    """Return the SHA-256 of the image names with their label indices and what is unknown."""
     state = hashlib.sha256("\n".join(dataset.scores.images).encode("utf-8", "surrogateescape"))
-    for array in (dataset.labels.indptr, dataset.labels.indices):
-        state.update(array.astype(np.int64).tobytes())
+    for matrix in (dataset.labels, dataset.unknown):
+        for array in (matrix.indptr, matrix.indices):
+            state.update(array.astype(np.int64).tobytes())
     return state.hexdigest()
 
 
@@ -160,6 +168,7 @@ def _evidence(dataset: Dataset, stacker: Stacker, settings: Settings) -> dict[st
         "n_images": dataset.scores.n_images,
         "n_groups": int(dataset.groups.max()) + 1,
         "n_labels": int(dataset.labels.nnz),
+        "n_unknown": int(dataset.unknown.nnz),
         "labels_sha256": _labels_sha256(dataset),
         "seed": settings.seed,
         "chosen": stacker.chosen_,

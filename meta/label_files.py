@@ -18,15 +18,20 @@ from tagstack.configs.errors import TagstackError
 # A file name that is not UTF-8 reaches Python with escaped bytes; reading labels the same way
 # lets the two meet.
 _ENCODING, _ERRORS = "utf-8-sig", "surrogateescape"
+_OWN_KEYS = {"image", "tags", "unknown"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelRow:
-    """One image's tags and further columns, as the label file has them."""
+    """One image's tags and further columns, as the label file has them.
+
+    ``unknown`` names the families of tags that nobody has looked at; see `unknown_labels`.
+    """
 
     image: str
     tags: tuple[str, ...]
     columns: Mapping[str, str]
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +89,8 @@ class LabelTable:
 def read_labels(source: Path) -> LabelTable:
     """Return the labels of a CSV or JSONL file or of a folder of sidecar ``.txt`` files.
 
-    CSV needs the columns ``image`` and ``tags``, JSONL the same keys; all others are kept.
+    CSV needs the columns ``image`` and ``tags``, JSONL the same keys. ``unknown`` may name tags,
+    patterns, exclusive groups or categories that are unknown for the image; others are kept.
 
     Raises
     ------
@@ -162,18 +168,19 @@ def _jsonl_rows(source: Path) -> Iterator[LabelRow]:
             if not isinstance(record, dict) or not {"image", "tags"} <= set(record):
                 msg = f"{source}, line {number}: expected an object with 'image' and 'tags'."
                 raise TagstackError(msg)
-            tags = record["tags"]
-            if not isinstance(tags, str) and not _is_texts(tags):
-                msg = (
-                    f"{source}, line {number}: 'tags' is {tags!r:.60}. Expected one text or a list "
-                    "of texts; write [] for an image without tags."
-                )
-                raise TagstackError(msg)
+            for key in ("tags", "unknown"):
+                _check_texts(record.get(key, ""), key, f"{source}, line {number}")
             yield _row(record)
 
 
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+def _check_texts(value: object, key: str, where: str) -> None:
+    listed = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if not isinstance(value, str) and not listed:
+        msg = (
+            f"{where}: {key!r} is {value!r:.60}. Expected one text or a list of texts; write [] "
+            "for none."
+        )
+        raise TagstackError(msg)
 
 
 def _sidecar_rows(folder: Path) -> Iterator[LabelRow]:
@@ -184,9 +191,14 @@ def _sidecar_rows(folder: Path) -> Iterator[LabelRow]:
 
 
 def _row(record: Mapping[str, Any]) -> LabelRow:
-    tags = record["tags"]
+    further = {key: str(value) for key, value in record.items() if key not in _OWN_KEYS}
     return LabelRow(
         image=str(record["image"]),
-        tags=split_tags(tags) if isinstance(tags, str) else tuple(tags),
-        columns={key: str(value) for key, value in record.items() if key not in ("image", "tags")},
+        tags=_texts(record["tags"]),
+        columns=further,
+        unknown=_texts(record.get("unknown", "")),
     )
+
+
+def _texts(value: str | list[str]) -> tuple[str, ...]:
+    return split_tags(value) if isinstance(value, str) else tuple(value)

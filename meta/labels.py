@@ -16,6 +16,8 @@ from scipy import sparse
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.meta.label_files import LabelRow, LabelTable
+from tagstack.meta.truth import known_labels
+from tagstack.meta.unknown_labels import TagFamilies, unknown_pairs
 
 _NAMED = 5  # how many offenders a notice names
 
@@ -29,6 +31,9 @@ class AlignedLabels:
     rows : array of shape (n_images,), int64
         Index of each labelled image in the list of scored images, ascending.
     matrix : sparse array of shape (n_images, n_tags), bool
+        Nothing is true where it is unknown.
+    unknown : sparse array of shape (n_images, n_tags), bool
+        Pairs that are neither positive nor negative.
     columns : mapping of column name to n_images values
         Further columns that every one of these rows has.
     notices : tuple of str
@@ -37,6 +42,7 @@ class AlignedLabels:
 
     rows: NDArray[np.int64]
     matrix: sparse.csr_array
+    unknown: sparse.csr_array
     columns: Mapping[str, tuple[str, ...]]
     notices: tuple[str, ...]
 
@@ -46,6 +52,9 @@ def align_labels(
     images: Sequence[str],
     vocabulary: Vocabulary,
     aliases: Mapping[str, str] | None = None,
+    *,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    unknown_if_absent: Sequence[str] = (),
 ) -> AlignedLabels:
     """Return the labels of those ``images`` that the table names.
 
@@ -58,11 +67,16 @@ def align_labels(
         The scores' vocabulary; label tags outside it are counted and named.
     aliases : mapping of str to str, optional
         Outdated tag names to current ones.
+    groups : mapping of name to tag names, optional
+        Exclusive groups, by whose names families of tags may be called unknown.
+    unknown_if_absent : sequence of str
+        Families (patterns, groups, categories) that are unknown for an image with none of their
+        tags, instead of absent.
 
     Raises
     ------
     TagstackError
-        If not one scored image has labels.
+        If not one scored image has labels, or such a family has fewer than two tags.
     """
     found, notices = _match(table, images)
     if not found:
@@ -73,13 +87,21 @@ def align_labels(
         )
         raise TagstackError(msg)
     ordered = sorted(found)
-    matrix, unknown = _matrix([found[i].tags for i in ordered], vocabulary, aliases or {})
-    if unknown:
-        notices.append(_notice("label tags are known to no tagger and are ignored", unknown))
+    rows = [found[i] for i in ordered]
+    stated, foreign = _matrix([row.tags for row in rows], vocabulary, aliases or {})
+    families = TagFamilies(vocabulary, groups or {}, aliases or {})
+    unknown, idle = unknown_pairs(
+        stated, [row.unknown for row in rows], unknown_if_absent, families
+    )
+    matrix = known_labels(stated, unknown)
+    if foreign:
+        notices.append(_notice("label tags are known to no tagger and are ignored", foreign))
+    notices += _unknown_notices(stated, matrix, unknown, idle)
     return AlignedLabels(
         rows=np.array(ordered, np.int64),
         matrix=matrix,
-        columns=_common_columns([found[i] for i in ordered]),
+        unknown=unknown,
+        columns=_common_columns(rows),
         notices=tuple(notices),
     )
 
@@ -111,6 +133,28 @@ def group_numbers(values: Sequence[str], contents: Sequence[str]) -> NDArray[np.
     graph = sparse.coo_array(link, shape=(size, size))
     numbers: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
     return numbers[: len(values)]
+
+
+def _unknown_notices(
+    stated: sparse.csr_array,
+    matrix: sparse.csr_array,
+    unknown: sparse.csr_array,
+    idle: Counter[str],
+) -> list[str]:
+    """Return what there is to say of unknown pairs; nothing without any."""
+    notices = []
+    if idle:
+        notices.append(_notice("words of the column 'unknown' stand for no tag", idle))
+    if unknown.nnz:
+        n_images = int((np.diff(unknown.indptr) > 0).sum())
+        n_tags = len(np.unique(unknown.indices))
+        notices.append(
+            f"{unknown.nnz} pairs of {n_images} images and {n_tags} tags are unknown: neither "
+            "positive nor negative"
+        )
+    if stated.nnz > matrix.nnz:
+        notices.append(f"{stated.nnz - matrix.nnz} labels stand at unknown pairs and are ignored")
+    return notices
 
 
 def _match(table: LabelTable, images: Sequence[str]) -> tuple[dict[int, LabelRow], list[str]]:

@@ -18,6 +18,10 @@ TaggersNow = Annotated[
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Where = Annotated[str | None, typer.Option(help="Use label rows with COLUMN=VALUE only.")]
 Group = Annotated[str | None, typer.Option(help="Label column that no split may part.")]
+UnknownIfAbsent = Annotated[
+    str | None,
+    typer.Option(help="Tag families unknown where none of them is there, comma-separated."),
+]
 Config = Annotated[Path | None, typer.Option(help="TOML file laid over the defaults.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
@@ -59,6 +63,13 @@ def listed(text: str, option: str) -> tuple[str, ...]:
         msg = f"{text!r} has an empty part; expected names with one comma between them."
         raise typer.BadParameter(msg, param_hint=option)
     return tuple(dict.fromkeys(parts)) if option == "--format" else parts
+
+
+def families_of(text: str | None) -> tuple[str, ...] | None:
+    """Return the families that `--unknown-if-absent` names; none for an empty text."""
+    if text is None:
+        return None
+    return listed(text, "--unknown-if-absent") if text.strip() else ()
 
 
 def exit_unless(good: bool) -> None:

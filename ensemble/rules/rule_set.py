@@ -137,6 +137,12 @@ class Rules:
         said = [rule.id for rule in self.implications]
         return (*said, *(rule.id for rule in self.exclusives))
 
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """Tag names of each exclusive group, by the rule's id, with and without ``group.``."""
+        short = {rule.id.removeprefix("group."): rule.tags for rule in self.exclusives}
+        return short | {rule.id: rule.tags for rule in self.exclusives}
+
     @classmethod
     def none(cls) -> "Rules":
         """Return the empty set: nothing is implied and nothing excluded."""

@@ -1,22 +1,18 @@
 """A bundle's ladder on labelled images that it was not fitted on: compared, and reported."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tagstack import __version__
 from tagstack.base_models.store import ScoreStore
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle import Bundle, load_bundle, refuse_existing
-from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
+from tagstack.ensemble.comparison.comparing import Comparison, compare
 from tagstack.ensemble.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.ladder import DECODED, climb
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.report.writing import PAGE, ReportExtra, ReportPaths, write_report
-from tagstack.ensemble.rules.binding import BoundRules
 from tagstack.ensemble.rules.hygiene import canonical_names
 
 _MAX_SLICED_VALUES = 50  # a column with more values is an identity (a title, a date), not a slice
@@ -85,9 +81,8 @@ def compare_ladder(
         settings=settings.compare,
         seed=settings.seed,
         images=dataset.scores.images,
-        violations=_violations(rules, rungs) if len(bundle.rules) else None,
+        rules=rules if len(bundle.rules) else None,
         slices=_slices(dataset),
-        exclusive_groups={rule.id: rule.tags for rule in rules.exclusives},
     )
 
 
@@ -105,10 +100,6 @@ def _provenance(bundle: Bundle, request: CompareRequest) -> dict[str, str]:
         "compared where": request.source.where or "all labelled images",
         "grouped by": request.source.group or "equal files alone",
     }
-
-
-def _violations(rules: BoundRules, rungs: tuple[Rung, ...]) -> Mapping[str, NDArray[np.int64]]:
-    return {rung.name: rules.violations(rung.decided).per_image for rung in rungs}
 
 
 def _slices(dataset: Dataset) -> dict[str, tuple[str, ...]]:

@@ -108,7 +108,15 @@ def _tuned(bundle: Bundle, dataset: Dataset) -> Iterator[Rung]:
             thresholds=thresholds,
             note="thresholds fitted like the stack's",
             part=rung in _PARTS,
+            raw=_raw(rung),
         )
+
+
+def _raw(rung: str) -> str:
+    """Return the rung that has the same probabilities before calibration, or nothing."""
+    if rung.startswith("single:"):
+        return f"{rung.removeprefix('single:')} @ published"
+    return "mean" if rung == "calibrated_mean" else ""
 
 
 def _stacked(bundle: Bundle, dataset: Dataset) -> Iterator[Rung]:

@@ -39,6 +39,27 @@ class Difference(Interval):
     verdict: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Repeats:
+    """The same interval from each seed's resamples alone: how much of it is chance.
+
+    Parameters
+    ----------
+    low, high : tuple of float
+        Ends of the interval, one for each seed.
+    verdicts : tuple of str
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    verdicts: tuple[str, ...]
+
+    @property
+    def spread(self) -> float:
+        """How far the ends lie apart at most; NaN where undefined."""
+        return max(max(self.low) - min(self.low), max(self.high) - min(self.high))
+
+
 def interval(samples: NDArray[np.float64], confidence: float) -> Interval:
     """Return the interval of resampled values, of which the first is the sample's own."""
     low, high = _percentiles(samples, confidence)
@@ -60,6 +81,30 @@ def difference(
     values = ours - theirs
     low, high = _percentiles(values, confidence)
     return Difference(value=float(values[0]), low=low, high=high, verdict=verdict(low, high))
+
+
+def repeats(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], confidence: float, seeds: int
+) -> Repeats:
+    """Return the interval of a difference by each seed alone.
+
+    Parameters
+    ----------
+    ours, theirs : array of shape (1 + seeds * n_resamples,), float64
+        Scores on the sample itself, then on the resamples of one seed after the other.
+    confidence : float
+    seeds : int
+    """
+    values = ours - theirs
+    ends = [
+        _percentiles(np.concatenate([values[:1], own]), confidence)
+        for own in values[1:].reshape(seeds, -1)
+    ]
+    return Repeats(
+        low=tuple(low for low, _ in ends),
+        high=tuple(high for _, high in ends),
+        verdicts=tuple(verdict(low, high) for low, high in ends),
+    )
 
 
 def verdict(low: float, high: float) -> str:

@@ -6,7 +6,6 @@ on, and the scores on the tags that all rungs know, stand beside it.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +14,13 @@ from scipy import sparse
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.comparing import CompareSettings
 from tagstack.ensemble.comparison.bootstrap import BETTER, WORSE, difference, interval
-from tagstack.ensemble.comparison.calibration_error import (
-    blocks_of,
-    probability_scores,
-    reliability,
-)
 from tagstack.ensemble.comparison.images import confusion_in, decision_changes, worst_images
-from tagstack.ensemble.comparison.label_ranking import label_ranking
-from tagstack.ensemble.comparison.metrics import canonical, decision_scores
+from tagstack.ensemble.comparison.left_out import entries_without, rung_without
+from tagstack.ensemble.comparison.metrics import canonical
 from tagstack.ensemble.comparison.resamples import Resamples, resample, tag_scopes
-from tagstack.ensemble.comparison.results import (
-    Comparison,
-    DecisionChanges,
-    RungResult,
-    ScopeResult,
-    TagVerdicts,
-)
+from tagstack.ensemble.comparison.results import Comparison, ScopeResult, TagVerdicts
+from tagstack.ensemble.comparison.rule_effects import rule_effects
+from tagstack.ensemble.comparison.rung_results import Case, rung_pairs, rung_result
 from tagstack.ensemble.comparison.rungs import (
     Rung,
     check_rungs,
@@ -40,11 +30,10 @@ from tagstack.ensemble.comparison.rungs import (
 )
 from tagstack.ensemble.comparison.significance import TagTests, compare_tags
 from tagstack.ensemble.comparison.tags import curves_of, tag_table
+from tagstack.ensemble.rules.binding import BoundRules
 from tagstack.meta.truth import positives_per_tag
 
 __all__ = ["Comparison", "Rung", "compare"]
-
-_Value = TypeVar("_Value")
 
 
 def compare(
@@ -57,9 +46,9 @@ def compare(
     settings: CompareSettings,
     seed: int,
     images: Sequence[str],
-    violations: Mapping[str, NDArray[np.integer]] | None = None,
+    rules: BoundRules | None = None,
     slices: Mapping[str, Sequence[str]] | None = None,
-    exclusive_groups: Mapping[str, Sequence[int]] | None = None,
+    unknown: sparse.csr_array | None = None,
 ) -> Comparison:
     """Return every score of every rung and the reference's paired differences to the others.
 
@@ -77,12 +66,13 @@ def compare(
     seed : int
     images : sequence of str
         Name of each image.
-    violations : mapping of rung name to array of shape (n_images,), optional
-        Contradictions in each image's decided tags.
+    rules : BoundRules, optional
+        For contradictions, confusion inside exclusive groups, hierarchical scores, and what each
+        rule did. None, and rules that say nothing about the vocabulary, leave those out.
     slices : mapping of column name to one value per image, optional
         Parts of the test set to compare on separately.
-    exclusive_groups : mapping of group name to tag indices, optional
-        For the confusion inside each.
+    unknown : csr_array of shape (n_images, n_tags), bool, optional
+        Pairs whose label nobody knows: they count neither for nor against any rung.
 
     Raises
     ------
@@ -91,6 +81,11 @@ def compare(
     """
     labels = canonical(labels)
     check_rungs(rungs, labels, vocabulary, groups, images, reference)
+    whole = {rung.name: rung for rung in rungs}
+    if unknown is not None:
+        rungs = [rung_without(rung, unknown) for rung in rungs]
+        labels = entries_without(labels, unknown)
+    case = Case(labels=labels, unknown=unknown, rules=rules, settings=settings)
     ours = next(rung for rung in rungs if rung.name == reference)
     scopes = tag_scopes(rungs, labels, vocabulary, settings)
     rival = rival_of(rungs, ours, labels, settings.beta)
@@ -110,6 +105,7 @@ def compare(
         labels,
         false_discovery_rate=settings.false_discovery_rate,
     )
+    before = _step_before(rungs, ours)
     positives = positives_per_tag(labels)
     return Comparison(
         n_images=labels.shape[0],
@@ -119,6 +115,7 @@ def compare(
         n_shared_tags=int(shared_tags(rungs).sum()),
         n_supported_tags=int((positives >= settings.min_positives).sum()),
         n_tags_without_positives=int((positives == 0).sum()),
+        n_unknown=0 if unknown is None else canonical(unknown).nnz,
         min_positives=settings.min_positives,
         resamples=settings.resamples * settings.seeds,
         seed=seed,
@@ -136,23 +133,41 @@ def compare(
             if scope.kind == "vocabulary"
         },
         rungs=tuple(
-            _rung_result(rung, ours, found, labels, settings, violations or {}) for rung in rungs
+            rung_result(rung, ours, found, case, _violations(whole[rung.name], rules))
+            for rung in rungs
         ),
+        pairs=rung_pairs(found, settings.confidence),
         parts=_parts(found, ours.name, rival.name, settings),
         tags=tag_table(ours, rival, labels, vocabulary, tests, found, settings),
         verdicts=_verdicts(tests),
         curves=curves_of(ours.proba, labels, settings.curve_points),
         rival_curves=curves_of(rival.proba, labels, settings.curve_points),
         confusions=tuple(
-            confusion_in(name, np.asarray(tags, np.intp), ours.decided, labels, vocabulary)
-            for name, tags in (exclusive_groups or {}).items()
+            confusion_in(rule.id, rule.tags, ours.decided, labels, vocabulary, unknown)
+            for rule in (rules.exclusives if rules else ())
         ),
-        changes=_changes(rungs, ours, labels, vocabulary),
+        changes=None
+        if before is None
+        else decision_changes(
+            before.title, ours.title, before.decided, ours.decided, labels, vocabulary
+        ),
+        rules=()
+        if before is None or rules is None
+        else rule_effects(
+            rules, whole[before.name].decided, whole[reference].decided, labels, unknown
+        ),
         worst=worst_images(
             ours.proba, ours.decided, labels, vocabulary, images, settings.worst_images
         ),
         thumbnail_px=settings.thumbnail_px,
     )
+
+
+def _violations(rung: Rung, rules: BoundRules | None) -> NDArray[np.float64]:
+    """Return contradictions in each image's decided tags; NaN without rules."""
+    if rules is None:
+        return np.full(rung.decided.shape[0], np.nan)
+    return rules.violations(rung.decided).per_image.astype(np.float64)
 
 
 def _best_single(rungs: Sequence[Rung], found: Resamples) -> str:
@@ -163,56 +178,6 @@ def _best_single(rungs: Sequence[Rung], found: Resamples) -> str:
         key=lambda name: np.nan_to_num(score[name]["all", "macro_f"][0]),
         default="",
     )
-
-
-def _rung_result(
-    rung: Rung,
-    ours: Rung,
-    found: Resamples,
-    labels: sparse.csr_array,
-    settings: CompareSettings,
-    violations: Mapping[str, NDArray[np.integer]],
-) -> RungResult:
-    theirs = found.scores[rung.name]
-    blocks = blocks_of(rung.proba, labels)
-    counts = np.asarray(violations.get(rung.name, [np.nan]), float)
-    return RungResult(
-        name=rung.name,
-        title=rung.title,
-        note=rung.note,
-        votes_on=int((~np.isnan(rung.proba.base)).sum()),
-        same_proba=same_proba(rung.proba, ours.proba),
-        scores=_by_scope(
-            {key: interval(values, settings.confidence) for key, values in theirs.items()}
-        ),
-        differences=_by_scope(
-            {
-                key: difference(values, theirs[key], settings.confidence)
-                for key, values in found.scores[ours.name].items()
-            }
-        ),
-        decisions=decision_scores(rung.decided, labels, beta=settings.beta),
-        probabilities=probability_scores(
-            blocks,
-            positives_per_tag(labels),
-            n_bins=settings.calibration_bins,
-            floor=settings.calibration_floor,
-            min_positives=settings.min_positives,
-        ),
-        ranking=label_ranking(rung.proba, labels),
-        reliability=reliability(
-            blocks, n_bins=settings.calibration_bins, floor=settings.calibration_floor
-        ),
-        contradictions=float(counts.mean()),
-        contradicting_images=float(np.where(np.isnan(counts), np.nan, counts > 0).mean()),
-    )
-
-
-def _by_scope(samples: Mapping[tuple[str, str], _Value]) -> dict[str, dict[str, _Value]]:
-    nested: dict[str, dict[str, _Value]] = {}
-    for (scope, name), value in samples.items():
-        nested.setdefault(scope, {})[name] = value
-    return nested
 
 
 def _parts(
@@ -248,15 +213,8 @@ def _verdicts(tests: TagTests) -> TagVerdicts:
     )
 
 
-def _changes(
-    rungs: Sequence[Rung], ours: Rung, labels: sparse.csr_array, vocabulary: Vocabulary
-) -> DecisionChanges | None:
-    """Return what the last step among the rungs with the reference's probabilities changed."""
+def _step_before(rungs: Sequence[Rung], ours: Rung) -> Rung | None:
+    """Return the rung below the reference with the same probabilities: the step to the rules."""
     steps = [rung for rung in rungs if same_proba(rung.proba, ours.proba)]
-    at = max(next(i for i, rung in enumerate(steps) if rung is ours), 1)
-    if len(steps) < 2:
-        return None
-    before, after = steps[at - 1], steps[at]
-    return decision_changes(
-        before.title, after.title, before.decided, after.decided, labels, vocabulary
-    )
+    at = next(i for i, rung in enumerate(steps) if rung is ours)
+    return steps[at - 1] if at else None

@@ -56,21 +56,28 @@ def worst_images(
 
 def confusion_in(
     group: str,
-    tags: NDArray[np.intp],
+    tags: Sequence[int],
     decided: sparse.csr_array,
     labels: sparse.csr_array,
     vocabulary: Vocabulary,
+    unknown: sparse.csr_array | None = None,
 ) -> Confusion:
     """Return what was decided inside an exclusive group against what is true.
 
     Parameters
     ----------
     group : str
-    tags : array of shape (n_group_tags,), integer
+    tags : sequence of int
         Indices of the group's tags.
     decided, labels : csr_array of shape (n_images, n_tags), bool
     vocabulary : Vocabulary
+    unknown : csr_array of shape (n_images, n_tags), bool, optional
+        Images with such a pair in the group are left out.
     """
+    tags = list(tags)
+    if unknown is not None:
+        known = np.diff(canonical(sparse.csr_array(unknown[:, tags])).indptr) == 0
+        decided, labels = decided[known], labels[known]
     true, ours = canonical(labels)[:, tags], canonical(decided)[:, tags]
     positives = np.bincount(canonical(true).indices, minlength=len(tags))
     shown = sorted(range(len(tags)), key=lambda tag: (-positives[tag], tag))[:_MOST_CONFUSED]

@@ -145,7 +145,7 @@ def f_beta(counts: Counts, beta: float) -> NDArray[np.float64]:
     return _ratio((1 + squared) * counts.right, squared * counts.true + counts.decided)
 
 
-def matthews(counts: Counts, n_rows: int) -> NDArray[np.float64]:
+def matthews(counts: Counts, n_rows: int | NDArray[np.int64]) -> NDArray[np.float64]:
     """Return Matthews' correlation of decisions and labels over ``n_rows`` images (or pairs).
 
     NaN where the labels are constant; 0 where only the decisions are, as for any guess.
@@ -160,7 +160,11 @@ def matthews(counts: Counts, n_rows: int) -> NDArray[np.float64]:
 
 
 def decision_scores(
-    decided: sparse.csr_array, labels: sparse.csr_array, *, beta: float
+    decided: sparse.csr_array,
+    labels: sparse.csr_array,
+    *,
+    beta: float,
+    unknown: sparse.csr_array | None = None,
 ) -> DecisionScores:
     """Return all scores of decided tags against labels.
 
@@ -169,6 +173,8 @@ def decision_scores(
     decided, labels : csr_array of shape (n_images, n_tags), bool
     beta : float
         Weight of recall in F-beta.
+    unknown : csr_array of shape (n_images, n_tags), bool, optional
+        Pairs that are no negatives either; nothing is decided or true there.
 
     Raises
     ------
@@ -179,6 +185,10 @@ def decision_scores(
     tags, images = count_by_tag(decided, labels), count_by_image(decided, labels)
     macro, sample = tags.only(tags.true > 0), images.only(images.true > 0)
     total, weight = tags.total(), macro.true
+    n_left_out = np.zeros(n_tags, np.int64)
+    if unknown is not None:
+        n_left_out = _column_counts(canonical(unknown, labels.shape), n_tags)
+    n_pairs = n_images * n_tags - int(n_left_out.sum())
     return DecisionScores(
         micro_precision=float(precision(total)),
         micro_recall=float(recall(total)),
@@ -192,9 +202,9 @@ def decision_scores(
         sample_precision=defined_mean(precision(sample)),
         sample_recall=defined_mean(recall(sample)),
         sample_f=defined_mean(f_beta(sample, beta)),
-        micro_mcc=float(matthews(total, n_images * n_tags)),
-        macro_mcc=defined_mean(matthews(tags, n_images)),
-        hamming_loss=_share(int(tags.errors.sum()), n_images * n_tags),
+        micro_mcc=float(matthews(total, n_pairs)),
+        macro_mcc=defined_mean(matthews(tags, n_images - n_left_out)),
+        hamming_loss=_share(int(tags.errors.sum()), n_pairs),
         subset_accuracy=_share(int((images.errors == 0).sum()), n_images),
         tags_per_image=_share(int(total.decided), n_images),
         true_tags_per_image=_share(int(total.true), n_images),

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.ensemble.comparison.bootstrap import Difference, Interval
+from tagstack.ensemble.comparison.bootstrap import Difference, Interval, Repeats
 from tagstack.ensemble.comparison.calibration_error import Bins, ProbabilityScores
+from tagstack.ensemble.comparison.hierarchical import HierarchicalScores
 from tagstack.ensemble.comparison.label_ranking import LabelRanking
 from tagstack.ensemble.comparison.metrics import DecisionScores
+from tagstack.ensemble.comparison.rule_effects import RuleEffect
 
 Scores = Mapping[str, Interval]
 Differences = Mapping[str, Difference]
@@ -22,6 +24,8 @@ class RungResult:
     Parameters
     ----------
     name, title, note : str
+    raw : str
+        Name of the rung with the same probabilities before calibration, or empty.
     votes_on : int
         Tags of the vocabulary for which the rung has a probability.
     same_proba : bool
@@ -29,7 +33,11 @@ class RungResult:
     scores : mapping of scope key to mapping of score name to Interval
     differences : mapping of scope key to mapping of score name to Difference
         The reference minus this rung.
+    repeats : mapping of score name to Repeats
+        The same over all tags, from each seed's resamples alone.
     decisions : DecisionScores
+    hierarchical : HierarchicalScores, optional
+        None where no tag implies another.
     probabilities : ProbabilityScores
     ranking : LabelRanking
     reliability : Bins
@@ -43,16 +51,28 @@ class RungResult:
     name: str
     title: str
     note: str
+    raw: str
     votes_on: int
     same_proba: bool
     scores: Mapping[str, Scores]
     differences: Mapping[str, Differences]
+    repeats: Mapping[str, Repeats]
     decisions: DecisionScores
+    hierarchical: HierarchicalScores | None
     probabilities: ProbabilityScores
     ranking: LabelRanking
     reliability: Bins
     contradictions: float
     contradicting_images: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungPair:
+    """What separates two rungs over all tags: ``first`` minus ``second``, by score name."""
+
+    first: str
+    second: str
+    differences: Differences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +228,8 @@ class Comparison:
         Tags with at least ``min_positives`` positives.
     n_tags_without_positives : int
         Tags that no average over tags can contain.
+    n_unknown : int
+        (image, tag) pairs that nobody labelled: they count neither for nor against.
     min_positives, resamples, seed, seeds : int
         ``resamples`` in all, drawn with ``seeds`` seeds from ``seed`` on.
     confidence, beta, false_discovery_rate, calibration_floor : float
@@ -219,6 +241,8 @@ class Comparison:
     scopes : mapping of scope key to its title and number of tags
     rungs : tuple of RungResult
         In the order given: the ladder.
+    pairs : tuple of RungPair
+        Every rung with every rung above it.
     parts : tuple of ScopeResult
         By vocabulary, category, frequency and label column.
     tags : TagTable
@@ -226,6 +250,8 @@ class Comparison:
     curves, rival_curves : Curves
     confusions : tuple of Confusion
     changes : DecisionChanges, optional
+    rules : tuple of RuleEffect
+        What each rule did to the reference's decisions, the most active first.
     worst : tuple of WorstImage
         Most errors first.
     thumbnail_px : int
@@ -239,6 +265,7 @@ class Comparison:
     n_shared_tags: int
     n_supported_tags: int
     n_tags_without_positives: int
+    n_unknown: int
     min_positives: int
     resamples: int
     seed: int
@@ -252,6 +279,7 @@ class Comparison:
     best_single: str
     scopes: Mapping[str, tuple[str, int]]
     rungs: tuple[RungResult, ...]
+    pairs: tuple[RungPair, ...]
     parts: tuple[ScopeResult, ...]
     tags: TagTable
     verdicts: TagVerdicts
@@ -259,6 +287,7 @@ class Comparison:
     rival_curves: Curves
     confusions: tuple[Confusion, ...]
     changes: DecisionChanges | None
+    rules: tuple[RuleEffect, ...]
     worst: tuple[WorstImage, ...]
     thumbnail_px: int
 

@@ -33,6 +33,8 @@ class Rung:
         Whether it is one tagger alone.
     part : bool
         Whether it is a learner inside the reference: shown on the ladder, but no rival of it.
+    raw : str
+        Name of the rung with the same probabilities before calibration; empty without one.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Rung:
     note: str
     single: bool = False
     part: bool = False
+    raw: str = ""
 
     @property
     def is_single(self) -> bool:

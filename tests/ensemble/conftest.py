@@ -11,6 +11,7 @@ from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
+from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 
 
 @pytest.fixture
@@ -65,6 +66,19 @@ def dense_rung(name: str, proba: Any, threshold: float = 0.5, **more: Any) -> Ru
     )
 
 
+def small_rules(tags: tuple[str, ...], group: str = "count") -> Rules:
+    """Return rules: of the first three tags one at most; the fourth implies the fifth."""
+    implied = Implication(id="four", source="test", tags=(tags[3],), implies=(tags[4],))
+    excluded = Exclusive(id=group, source="test", tags=tags[:3])
+    return Rules(implications=(implied,), exclusives=(excluded,))
+
+
+@pytest.fixture
+def make_rules() -> Callable[..., Rules]:
+    """Return the maker of small rules."""
+    return small_rules
+
+
 @pytest.fixture
 def make_rung() -> Callable[..., Rung]:
     """Return the maker of rungs from dense probabilities."""
@@ -78,9 +92,13 @@ def make_comparison() -> Callable[..., Comparison]:
     def make(
         tags: tuple[str, ...] = tuple(f"tag_{j:03d}" for j in range(12)),
         images: tuple[str, ...] = tuple(f"{i:03d}.png" for i in range(120)),
+        group: str = "count",
         **changes: Any,
     ) -> Comparison:
         rng = np.random.default_rng(0)
+        vocabulary = Vocabulary(
+            tags, tuple("general" if j % 3 else "character" for j in range(len(tags)))
+        )
         shape = (len(images), len(tags))
         labels = rng.random(shape) < np.linspace(0.5, 0.05, len(tags))
         labels[0, -1] = True
@@ -94,7 +112,7 @@ def make_comparison() -> Callable[..., Comparison]:
         last = dense_rung("stack + decoder", mean, title="Stack + decoder")
         ladder = [
             dense_rung("first @ published", proba[0], 0.3, single=True),
-            dense_rung("single:first", proba[0]),
+            dense_rung("single:first", proba[0], raw="first @ published"),
             dense_rung("single:second", proba[1]),
             dense_rung("stack", mean, title="Stack"),
             Rung(**{**vars(last), "decided": sparse.csr_array(decoded)}),
@@ -105,14 +123,10 @@ def make_comparison() -> Callable[..., Comparison]:
             "settings": settings,
             "seed": 0,
             "images": images,
-            "violations": {"stack": rng.integers(0, 3, len(images))},
             "slices": {"rating": ["g" if i % 3 else "s" for i in range(len(images))]},
-            "exclusive_groups": {"count": (0, 1, 2)},
+            "rules": small_rules(tags, group).bind(vocabulary),
             **changes,
         }
-        vocabulary = Vocabulary(
-            tags, tuple("general" if j % 3 else "character" for j in range(len(tags)))
-        )
         groups = np.arange(len(images)) // 2
         return compare(ladder, sparse.csr_array(labels), vocabulary, groups, **options)
 

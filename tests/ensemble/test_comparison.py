@@ -13,6 +13,7 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.bootstrap import UNDECIDED
 from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.comparison.rungs import rival_of
+from tagstack.ensemble.rules.rule_set import Exclusive, Rules
 
 VOCABULARY = Vocabulary(("a", "b", "c", "d"), ("general",) * 4)
 
@@ -43,6 +44,41 @@ def test_every_rung_is_paired_with_the_reference(comparison: Comparison) -> None
     own = comparison.rung("stack + decoder").differences["all"]["macro_f"]
     assert (own.value, own.low, own.high) == (0, 0, 0)
     assert own.verdict == "no significant difference"
+
+
+def test_every_two_rungs_are_paired_on_the_same_resamples(comparison: Comparison) -> None:
+    names = [rung.name for rung in comparison.rungs]
+    assert len(comparison.pairs) == len(names) * (len(names) - 1) // 2
+    for pair in comparison.pairs:
+        assert names.index(pair.first) < names.index(pair.second)
+        if pair.second == comparison.reference:
+            found = comparison.rung(pair.first).differences["all"]
+            for name, mirrored in pair.differences.items():
+                ours = found[name]
+                assert (mirrored.value, mirrored.low, mirrored.high) == pytest.approx(
+                    (-ours.value, -ours.high, -ours.low)
+                )
+
+
+def test_each_seed_alone_agrees_with_its_own_comparison(
+    make_comparison: Callable[..., Comparison],
+) -> None:
+    settings = load_settings().compare.model_copy(update={"resamples": 150})
+    both = make_comparison(settings=settings.model_copy(update={"seeds": 2}))
+    single = settings.model_copy(update={"seeds": 1})
+    alone = [make_comparison(settings=single, seed=seed) for seed in (0, 1)]
+    assert (both.resamples, both.seeds) == (300, 2)
+    for rung in both.rungs:
+        for name, found in rung.repeats.items():
+            for at, other in enumerate(alone):
+                expected = other.rung(rung.name).differences["all"][name]
+                assert (found.low[at], found.high[at], found.verdicts[at]) == (
+                    expected.low,
+                    expected.high,
+                    expected.verdict,
+                )
+    spread = both.rungs[0].repeats["macro_f"].spread
+    assert 0 < spread < 0.05
 
 
 def test_rival_has_other_probabilities_and_singles_are_recognised(comparison: Comparison) -> None:
@@ -169,7 +205,8 @@ def test_decoder_changes_are_counted_right_and_wrong(make_rung: Callable[..., An
 def test_confusion_counts_none_and_several(make_rung: Callable[..., Any]) -> None:
     labels = np.array([[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]], bool)
     ours = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]], float)
-    found = quick([make_rung("ours", ours)], labels, exclusive_groups={"g": (0, 1, 2)})
+    rules = Rules(exclusives=(Exclusive(id="g", source="test", tags=("a", "b", "c")),))
+    found = quick([make_rung("ours", ours)], labels, rules=rules.bind(VOCABULARY))
     (confusion,) = found.confusions
     assert confusion.names == ("a", "b", "c", "other tags", "none", "several")
     expected = np.zeros((6, 6), int)

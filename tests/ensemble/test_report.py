@@ -56,7 +56,7 @@ class _Page(HTMLParser):
 def test_files_are_written_and_agree(
     make_comparison: Callable[..., Comparison], tmp_path: Path
 ) -> None:
-    comparison = make_comparison()
+    comparison = make_comparison(rules=None)
     paths = write(comparison, tmp_path, extra=ReportExtra(provenance={"bundle": "abc"}))
     metrics = json.loads(paths.metrics.read_text("utf-8"))
     assert metrics["provenance"] == {"bundle": "abc"}
@@ -96,7 +96,7 @@ def test_tags_and_file_names_cannot_become_markup(
     make_comparison: Callable[..., Comparison], tmp_path: Path
 ) -> None:
     images = tuple(f"{i}</script><script>alert({i})</script>.png" for i in range(120))
-    comparison = make_comparison(tags=HOSTILE, images=images, exclusive_groups={"<b>": (0, 1, 2)})
+    comparison = make_comparison(tags=HOSTILE, images=images, group="<b>")
     extra = ReportExtra(title="<i>t</i>", provenance={"<k>": "</script>"}, notices=("<u>n",))
     paths = write(comparison, tmp_path, extra=extra)
     text = paths.html.read_text("utf-8")
@@ -249,9 +249,7 @@ def test_ten_thousand_tags_make_few_rows_and_hostile_tags_stay_text(
     tags = (*HOSTILE, *(f"tag_{j:05d}" for j in range(9993)))
     images = tuple(f"{i}.png" for i in range(30))
     settings = load_settings().compare.model_copy(update={"resamples": 100})
-    comparison = make_comparison(
-        tags=tags, images=images, settings=settings, slices={}, violations={}
-    )
+    comparison = make_comparison(tags=tags, images=images, settings=settings, slices={}, rules=None)
     html = write(comparison, tmp_path / "out").html
     assert html.stat().st_size < 8_000_000
     shown = dump(f"{html.as_uri()}#sort=tag&dir=asc", tmp_path / "one")

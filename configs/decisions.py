@@ -12,6 +12,7 @@ Strategy = Literal[
     "category",
     "scut",
     "plugin_f",
+    "joint_f",
     "expected_utility",
     "precision_at_least",
     "recall_at_least",
@@ -51,6 +52,8 @@ class ThresholdSettings(Section):
     objective: Literal["f_beta", "utility"]
     average: Literal["macro", "micro"]
     beta: float = Field(gt=0)
+    macro_share: float = Field(ge=0, le=1)
+    joint_rounds: int = Field(ge=1)
     utility: UtilitySettings
     value: Share
     precision: Share
@@ -76,5 +79,6 @@ class DecoderSettings(Section):
     """How rules are enforced; each default and its reason stand in default.toml."""
 
     objective: Literal["map", "utility"]
+    engine: Literal["auto", "python", "numba"]
     search_budget: int = Field(gt=0)
     search_tags: int = Field(gt=0)

@@ -1,0 +1,150 @@
+"""TensorRT's Python interface, with what differs between its versions and flavours in one place.
+
+TensorRT 11 and 10.13 or later, and TensorRT-RTX, which has the interface of 11, is on the package
+index and builds engines without a GPU; its engines are compiled further where they first run.
+In all of them precision lies in the ONNX file (strongly typed networks), not in builder flags.
+
+References
+----------
+https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/python-api/
+"""
+
+import importlib
+from typing import Any
+
+from tagstack.base_models.runtimes.faults import BackendError, DeviceMemoryError, one_line
+from tagstack.base_models.runtimes.probing import INSTALL, MODULES, RTX_MODULE, is_installed
+from tagstack.configs.errors import TagstackError
+
+OLDEST = (10, 13)
+_MEMORY_WORDS = ("out of memory", "outofmemory", "insufficient memory", "could not allocate")
+
+
+class TrtApi:
+    """One flavour of TensorRT, imported.
+
+    Parameters
+    ----------
+    flavour : str
+        ``"trt"`` or ``"rtx"``.
+    module : module, optional
+        The bindings; imported if not given. Native TensorRT must only be imported where the
+        driver has answered (`runtimes.driver`).
+
+    Raises
+    ------
+    TagstackError
+        If it is not installed, or too old.
+    """
+
+    def __init__(self, flavour: str, module: Any = None) -> None:
+        self.flavour = flavour
+        self.trt = module or _imported(flavour)
+        self.version = str(self.trt.__version__)
+        if flavour == "trt" and _numbers(self.version) < OLDEST:
+            oldest = ".".join(map(str, OLDEST))
+            msg = (
+                f"TensorRT {self.version} is too old; expected {oldest} or later. "
+                f"Run: {INSTALL['tensorrt']}"
+            )
+            raise TagstackError(msg)
+
+    @property
+    def parser_version(self) -> str:
+        """Version of the ONNX parser."""
+        return str(self.trt.get_nv_onnx_parser_version())
+
+    @property
+    def has_timing_cache(self) -> bool:
+        """Whether builds learn from earlier ones; TensorRT-RTX tunes where the engine runs."""
+        return self.flavour == "trt"
+
+    def network(self, builder: Any) -> Any:
+        """Return an empty strongly typed network; version 11 knows no other kind."""
+        flags = 0
+        if self.flavour == "trt" and _numbers(self.version)[0] == 10:
+            flags = 1 << int(self.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+        return builder.create_network(flags)
+
+    def logger(self) -> Any:
+        """Return a logger that keeps TensorRT's errors in ``errors`` instead of printing them."""
+        trt = self.trt
+
+        class Logger(trt.ILogger):  # type: ignore[misc]
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+                self.errors: list[str] = []
+
+            def log(self, severity: Any, message: str) -> None:
+                if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                    self.errors.append(message)
+
+        return Logger()
+
+    def engine(self, plan: bytes, logger: Any) -> Any:
+        """Return a plan as an engine; only in a process that may crash, unless it was tried.
+
+        Raises
+        ------
+        BackendError
+            If TensorRT does not take it.
+        """
+        runtime = self.trt.Runtime(logger)
+        engine = runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            raise fault("TensorRT cannot load the engine", logger.errors)
+        # The engine does not keep its runtime alive; the caller holds both.
+        return runtime, engine
+
+    def context(self, engine: Any) -> Any:
+        """Return an execution context that is given its memory by `set_device_memory`.
+
+        Raises
+        ------
+        BackendError
+            If there is none to be had.
+        """
+        strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        context = engine.create_execution_context(strategy)
+        if context is None:
+            raise BackendError("TensorRT gave no execution context; see the log.")
+        return context
+
+    def host_type(self, kind: Any) -> Any:
+        """Return the numpy type of an input or output.
+
+        Raises
+        ------
+        TagstackError
+            If numpy has none, as for bf16 and fp8.
+        """
+        try:
+            return self.trt.nptype(kind)
+        except TypeError as error:
+            msg = f"The model's {kind} inputs or outputs are unknown to numpy; export float32."
+            raise TagstackError(msg) from error
+
+
+def fault(what: str, errors: list[str]) -> BackendError:
+    """Return what TensorRT logged as an error of ours, of memory where memory ended."""
+    seen = [text for text in errors if "Thread context" not in text]
+    text = f"{what}: {one_line(' / '.join(seen[:3]) or 'it gave no reason')}"
+    if any(word in " ".join(seen).lower() for word in _MEMORY_WORDS):
+        return DeviceMemoryError(f"{text}. Free GPU memory, or lower score.engines.workspace_mib.")
+    return BackendError(text)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+
+
+def _imported(flavour: str) -> Any:
+    name = RTX_MODULE if flavour == "rtx" else MODULES["tensorrt"]
+    install = INSTALL["rtx" if flavour == "rtx" else "tensorrt"]
+    if not is_installed(name):
+        raise TagstackError(f"{name} is not installed. Run: {install}")
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError) as error:
+        msg = f"{name} is installed but cannot be loaded: {one_line(error)}. Run: {install}"
+        raise TagstackError(msg) from error

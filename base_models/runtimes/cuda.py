@@ -1,0 +1,114 @@
+"""The few calls of the CUDA runtime that a session needs, with its errors as ours.
+
+No torch, no cupy: NVIDIA's own thin bindings (``cuda-bindings``), which need no compiler.
+
+References
+----------
+https://nvidia.github.io/cuda-python/cuda-bindings/latest/module/runtime.html
+"""
+
+import ctypes
+import importlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from tagstack.base_models.runtimes.faults import BackendError, DeviceMemoryError
+
+_NON_BLOCKING = 1  # cudaStreamNonBlocking
+
+
+class Cuda:
+    """The CUDA runtime on one device, with one stream of its own.
+
+    Parameters
+    ----------
+    device : int
+    module : module, optional
+        ``cuda.bindings.runtime``, imported if not given.
+
+    Raises
+    ------
+    BackendError
+        If the device cannot be used; `DeviceMemoryError` wherever memory ends.
+    """
+
+    def __init__(self, device: int = 0, module: Any = None) -> None:
+        self._runtime = module or importlib.import_module("cuda.bindings.runtime")
+        self._call("cudaSetDevice", device)
+        (self.stream,) = self._call("cudaStreamCreateWithFlags", _NON_BLOCKING)
+
+    def device_memory(self, size_bytes: int) -> int:
+        """Return the address of new memory on the device."""
+        return int(self._call("cudaMalloc", max(size_bytes, 1))[0])
+
+    def pinned_memory(self, size_bytes: int) -> int:
+        """Return the address of new memory on the host that the device reads directly."""
+        return int(self._call("cudaMallocHost", max(size_bytes, 1))[0])
+
+    def free_device(self, address: int) -> None:
+        """Free device memory."""
+        self._call("cudaFree", address)
+
+    def free_pinned(self, address: int) -> None:
+        """Free pinned memory."""
+        self._call("cudaFreeHost", address)
+
+    def copy_in(self, target: int, source: int, size_bytes: int) -> None:
+        """Queue a copy from the host to the device."""
+        self._copy(target, source, size_bytes, "cudaMemcpyHostToDevice")
+
+    def copy_out(self, target: int, source: int, size_bytes: int) -> None:
+        """Queue a copy from the device to the host."""
+        self._copy(target, source, size_bytes, "cudaMemcpyDeviceToHost")
+
+    def wait(self) -> None:
+        """Wait until everything queued has been done."""
+        self._call("cudaStreamSynchronize", self.stream)
+
+    def begin_capture(self) -> None:
+        """Record what is queued from now on, instead of doing it."""
+        mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._call("cudaStreamBeginCapture", self.stream, mode)
+
+    def end_capture(self) -> Any:
+        """Return what was recorded, ready to be launched."""
+        (graph,) = self._call("cudaStreamEndCapture", self.stream)
+        try:
+            return self._call("cudaGraphInstantiate", graph, 0)[0]
+        finally:
+            self._call("cudaGraphDestroy", graph)
+
+    def launch(self, graph: Any) -> None:
+        """Queue what was recorded."""
+        self._call("cudaGraphLaunch", graph, self.stream)
+
+    def free_graph(self, graph: Any) -> None:
+        """Free a recording."""
+        self._call("cudaGraphExecDestroy", graph)
+
+    def close(self) -> None:
+        """Free the stream."""
+        self._call("cudaStreamDestroy", self.stream)
+
+    def _copy(self, target: int, source: int, size_bytes: int, direction: str) -> None:
+        kind = getattr(self._runtime.cudaMemcpyKind, direction)
+        self._call("cudaMemcpyAsync", target, source, size_bytes, kind, self.stream)
+
+    def _call(self, name: str, *arguments: Any) -> tuple[Any, ...]:
+        status, *values = getattr(self._runtime, name)(*arguments)
+        if int(status) == 0:
+            return tuple(values)
+        codes = self._runtime.cudaError_t
+        text = f"CUDA's {name} failed: {getattr(status, 'name', status)}"
+        if status == codes.cudaErrorMemoryAllocation:
+            raise DeviceMemoryError(f"{text}. Free GPU memory, or lower score.engines.batches.")
+        raise BackendError(f"{text}. See `tagstack doctor` and the driver's log.")
+
+
+def host_array(address: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Return memory on the host as an array that does not own it."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    buffer = (ctypes.c_char * size).from_address(address)
+    return np.frombuffer(buffer, dtype).reshape(shape)

@@ -8,12 +8,14 @@ other taggers run, so that a tagger's pixels do not depend on its company.
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.images import decode, open_image, reduced
+from tagstack.base_models.picture_hash import PictureHash, picture_hash
 from tagstack.base_models.pixel_budget import PixelBudget
 from tagstack.base_models.preprocess import Framing, fitted_size, framed
 
@@ -23,10 +25,27 @@ _SPARE = 2
 _REDUCTIONS = (8, 4, 2)
 
 
-def framed_pixels(
+@dataclass(frozen=True)
+class FramedPicture:
+    """A picture in every framing that was asked for.
+
+    Parameters
+    ----------
+    pixels : mapping of Framing to array of shape (height, width, 3), uint8
+    hash : PictureHash
+    seconds : mapping of str to float
+        What ``decode`` and ``frame`` took.
+    """
+
+    pixels: Mapping[Framing, NDArray[np.uint8]]
+    hash: PictureHash
+    seconds: Mapping[str, float]
+
+
+def framed_picture(
     data: bytes, framings: Iterable[Framing], *, max_pixels: int, budget: PixelBudget
-) -> tuple[dict[Framing, NDArray[np.uint8]], dict[str, float]]:
-    """Return the pixels of an image file in every framing, and the seconds that took by stage.
+) -> FramedPicture:
+    """Return the pixels of an image file in every framing; its hash alone for no framing.
 
     Raises
     ------
@@ -40,15 +59,19 @@ def framed_pixels(
         groups[reduction(header.size, framing) if scaled else 1].append(framing)
     pixels: dict[Framing, NDArray[np.uint8]] = {}
     seconds = {"decode": 0.0, "frame": 0.0}
+    hashes: list[PictureHash] = []
     with budget.taking(header.width * header.height):
-        for factor, wanted in sorted(groups.items()):
+        # The largest decoding gives the hash; that of a reduced one differs in a few bits at most.
+        for factor, wanted in sorted(groups.items()) or [(1, [])]:
             began = time.monotonic()
             image = decode(reduced(open_image(data, max_pixels=max_pixels), factor))
             decoded = time.monotonic()
             pixels.update({framing: framed(image, framing) for framing in wanted})
+            if not hashes:
+                hashes.append(picture_hash(image))
             seconds["decode"] += decoded - began
             seconds["frame"] += time.monotonic() - decoded
-    return pixels, seconds
+    return FramedPicture(pixels, hashes[0], seconds)
 
 
 def reduction(size: tuple[int, int], framing: Framing) -> int:

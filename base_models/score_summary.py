@@ -8,13 +8,25 @@ from tagstack.base_models.sources import ImageFailure
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreProgress:
-    """How far a run is; ``seconds`` since its start."""
+    """How far a run is.
+
+    Parameters
+    ----------
+    n_images, n_scored, n_skipped, n_failed : int
+    seconds : float
+        Since the start.
+    stage_rates : mapping of str to float
+        Images a second that each stage can do by itself with the threads it has: ``read``,
+        ``decode``, ``frame``, ``infer NAME`` for each member, ``store``. The lowest one is what
+        the run waits for; stages that have done nothing yet are left out.
+    """
 
     n_images: int
     n_scored: int
     n_skipped: int
     n_failed: int
     seconds: float
+    stage_rates: Mapping[str, float]
 
     @property
     def n_done(self) -> int:
@@ -46,6 +58,8 @@ class ScoreSummary:
     stage_seconds : mapping of str to float
         ``read``, ``decode`` and ``frame`` summed over threads; ``infer NAME`` for each member and
         ``store`` in wall clock.
+    stage_rates : mapping of str to float
+        As in `ScoreProgress`.
     """
 
     n_scored: int
@@ -54,3 +68,4 @@ class ScoreSummary:
     failures: tuple[ImageFailure, ...]
     seconds: float
     stage_seconds: Mapping[str, float]
+    stage_rates: Mapping[str, float]

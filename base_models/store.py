@@ -5,6 +5,7 @@ Layout of the folder::
     store.json                         format and, for each member name, its current folder
     lock                               held by the one process that writes
     images/part-00000000.parquet       path, root, sha256, size_bytes, status, reason
+    hashes/part-00000000.parquet       sha256, what the picture looks like; older stores lack it
     members/NAME-FINGERPRINT/member.json
     members/NAME-FINGERPRINT/part-00000000.parquet    sha256, tag indices, float16 logits
 
@@ -23,8 +24,10 @@ import numpy as np
 
 from tagstack.base_models.member_info import MemberInfo, read_member_info, read_store_index
 from tagstack.base_models.pairs import Level1Scores
+from tagstack.base_models.picture_hash import PictureHashes
 from tagstack.base_models.store_gather import MemberScores, joined_scores
-from tagstack.base_models.store_parts import IMAGES, part_paths, read_part
+from tagstack.base_models.store_hashes import read_hashes
+from tagstack.base_models.store_parts import HASH_FOLDER, IMAGES, part_paths, read_part
 from tagstack.configs.errors import TagstackError
 
 OK = "ok"
@@ -136,6 +139,25 @@ class ScoreStore:
         names = self._scored(images, chosen)
         for start in range(0, len(names), n_images):
             yield self._joined(names[start : start + n_images], chosen)
+
+    def picture_hashes(self, images: Sequence[str]) -> PictureHashes:
+        """Return what images look like; unknown for those scored before hashes were kept.
+
+        Parameters
+        ----------
+        images : sequence of str
+            Names.
+
+        Raises
+        ------
+        TagstackError
+            If a name is not in the store.
+        """
+        missing = [name for name in images if name not in self._records]
+        if missing:
+            msg = f"{self.directory} has no image {missing[0]!r}. Run `tagstack score` over it."
+            raise TagstackError(msg)
+        return read_hashes(self.directory / HASH_FOLDER, self._digests(images))
 
     @cached_property
     def _members(self) -> dict[str, MemberInfo]:

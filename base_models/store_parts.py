@@ -29,6 +29,15 @@ SCORES = pa.schema(
         ("logit", pa.list_(pa.float16())),
     ]
 )
+# By content like the scores. Stores from before hashes were kept lack these parts, not a column.
+HASHES = pa.schema(
+    [
+        ("sha256", pa.binary(32)),
+        ("bits", pa.uint64()),
+        ("thumbnail", pa.binary(192)),
+    ]
+)
+HASH_FOLDER = "hashes"
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
 

@@ -1,10 +1,9 @@
 """The writing side of a score store: one process at a time, whole parts, resumable.
 
-Scores reach the disk before the images that refer to them. A kill between the two costs nothing:
-the next run finds the scores by content and only adds the images.
+Scores and picture hashes reach the disk before the images that refer to them. A kill between the
+two costs nothing: the next run finds them by content and only adds the images.
 """
 
-import fcntl
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,21 +16,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import remove_leftovers
-from tagstack.base_models.member_info import (
-    member_folder,
-    read_store_index,
-    write_member_info,
-    write_store_index,
-)
+from tagstack.base_models.content_writers import HashWriter, MemberWriter
+from tagstack.base_models.member_info import member_folder, read_store_index, write_store_index
+from tagstack.base_models.picture_hash import PictureHash
 from tagstack.base_models.store import FAILED, OK, ImageRecord, read_records
-from tagstack.base_models.store_parts import (
-    IMAGES,
-    SCORES,
-    part_paths,
-    read_part,
-    write_part,
-)
-from tagstack.base_models.tagger import Tagger, floor_logit
+from tagstack.base_models.store_lock import locked
+from tagstack.base_models.store_parts import HASH_FOLDER, IMAGES, write_part
+from tagstack.base_models.tagger import Tagger
 from tagstack.configs.errors import TagstackError
 
 
@@ -56,9 +47,10 @@ class ScoreWriter:
     def __init__(self, directory: Path, taggers: Sequence[Tagger]) -> None:
         self._directory = directory
         self._members = [
-            _MemberWriter(directory / "members" / member_folder(tagger), tagger)
+            MemberWriter(directory / "members" / member_folder(tagger), tagger)
             for tagger in taggers
         ]
+        self._hashes = HashWriter(directory / HASH_FOLDER)
         self._waiting: list[ImageRecord] = []
         self._failed: dict[str, str] = {}
         self._records: dict[str, ImageRecord] = {}
@@ -67,7 +59,7 @@ class ScoreWriter:
     def __enter__(self) -> Self:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(self._directory / "lock")
+            self._lock = locked(self._directory / "lock")
             remove_leftovers(self._directory)
             remove_leftovers(self._directory / "images")
             self._register()
@@ -88,15 +80,18 @@ class ScoreWriter:
     ) -> None:
         self._release()
 
-    @property
-    def n_waiting(self) -> int:
-        """Images that the next `commit` may write."""
-        return len(self._waiting)
-
     def missing(self, sha256: str) -> tuple[int, ...]:
         """Return the numbers of the members that have not scored a content."""
         digest = bytes.fromhex(sha256)
         return tuple(i for i, member in enumerate(self._members) if digest not in member.known)
+
+    def has_hash(self, sha256: str) -> bool:
+        """Return whether a content has a picture hash."""
+        return bytes.fromhex(sha256) in self._hashes.known
+
+    def add_hash(self, sha256: str, value: PictureHash) -> None:
+        """Note what a content looks like; done once for each content."""
+        self._hashes.add(sha256, value)
 
     def add_image(self, *, path: str, root: str, sha256: str, size_bytes: int) -> None:
         """Note an image, to be written once its content has been scored or has failed.
@@ -141,8 +136,13 @@ class ScoreWriter:
         """
         self._members[number].add(contents, logits)
 
-    def commit(self) -> None:
-        """Write everything that is complete: scores first, then images.
+    def commit(self) -> int:
+        """Write everything that is complete: scores and hashes first, then images.
+
+        Returns
+        -------
+        int
+            Images that were written.
 
         Raises
         ------
@@ -151,6 +151,7 @@ class ScoreWriter:
         """
         for member in self._members:
             member.commit()
+        self._hashes.commit()
         settled = [self._settled(record) for record in self._waiting]
         ready = [record for record in settled if record is not None]
         # An image that the store describes so already needs no second row.
@@ -160,6 +161,7 @@ class ScoreWriter:
         self._records.update({record.path: record for record in fresh})
         pairs = zip(self._waiting, settled, strict=True)
         self._waiting = [record for record, done in pairs if done is None]
+        return len(fresh)
 
     def _register(self) -> None:
         folders = {}
@@ -167,6 +169,7 @@ class ScoreWriter:
             folders = read_store_index(self._directory)
         for member in self._members:
             member.open()
+        self._hashes.open()
         current = folders | {m.tagger.name: m.folder.name for m in self._members}
         if current != folders:
             write_store_index(self._directory, current)
@@ -200,51 +203,6 @@ class ScoreWriter:
             self._lock = None
 
 
-class _MemberWriter:
-    """Scores of one member that are not on disk yet, and the contents that are."""
-
-    def __init__(self, folder: Path, tagger: Tagger) -> None:
-        self.folder = folder
-        self.tagger = tagger
-        self.known: set[bytes] = set()
-        self._floor = floor_logit(tagger.floor)
-        self._digests: list[bytes] = []
-        self._tags: list[NDArray[np.int32]] = []
-        self._logits: list[NDArray[np.float16]] = []
-
-    def open(self) -> None:
-        if not (self.folder / "member.json").exists():
-            write_member_info(self.folder, self.tagger)
-        remove_leftovers(self.folder)
-        for path in part_paths(self.folder):
-            self.known.update(read_part(path, SCORES, ("sha256",)).column("sha256").to_pylist())
-
-    def add(self, contents: Sequence[str], logits: NDArray[np.float32]) -> None:
-        rounded = logits.astype(np.float16)
-        for sha256, row in zip(contents, rounded, strict=True):
-            kept = np.flatnonzero(row >= self._floor).astype(np.int32)
-            self._digests.append(bytes.fromhex(sha256))
-            self._tags.append(kept)
-            self._logits.append(row[kept])
-        self.known.update(self._digests[len(self._digests) - len(contents) :])
-
-    def commit(self) -> None:
-        if not self._digests:
-            return
-        offsets = np.concatenate([[0], np.cumsum([len(tags) for tags in self._tags])])
-        columns = {
-            "sha256": pa.array(self._digests, pa.binary(32)),
-            "tag": _lists(offsets, np.concatenate(self._tags), pa.int32()),
-            "logit": _lists(offsets, np.concatenate(self._logits), pa.float16()),
-        }
-        write_part(self.folder, pa.table(columns, schema=SCORES))
-        self._digests, self._tags, self._logits = [], [], []
-
-
-def _lists(offsets: NDArray[np.int64], values: NDArray[np.generic], kind: pa.DataType) -> pa.Array:
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values, kind))
-
-
 def _images_table(records: Sequence[ImageRecord]) -> pa.Table:
     rows = [
         {
@@ -258,21 +216,3 @@ def _images_table(records: Sequence[ImageRecord]) -> pa.Table:
         for record in records
     ]
     return pa.Table.from_pylist(rows, schema=IMAGES)
-
-
-def _locked(path: Path) -> int:
-    """Return an open file that holds the store's lock; the system frees it with the process."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        owner = os.read(handle, 32).decode("ascii", "replace").strip()
-        os.close(handle)
-        msg = (
-            f"The score store {path.parent} is being written by process {owner or 'unknown'}. "
-            f"Wait for it to end, or use another folder."
-        )
-        raise TagstackError(msg) from error
-    os.truncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-    return handle

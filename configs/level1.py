@@ -51,11 +51,21 @@ class QuantizeSettings(Section):
     operators: tuple[str, ...] = Field(min_length=1)
 
 
+class NearDuplicateSettings(Section):
+    """When two pictures count as one; each default and its reason stand in default.toml."""
+
+    enabled: bool
+    bits: int = Field(ge=0, le=12)
+    difference: float = Field(ge=0, le=1)
+    contrast: float = Field(gt=0)
+
+
 class ScoreSettings(Section):
     """How images become level-1 scores; each default and its reason stand in default.toml."""
 
     floor: float = Field(gt=0, lt=0.5)
     batch_images: int = Field(ge=1)
+    decode_threads: int = Field(ge=0)
     part_images: int = Field(ge=1)
     part_seconds: float = Field(gt=0)
     max_pixels: int = Field(ge=1)
@@ -64,6 +74,7 @@ class ScoreSettings(Section):
     precision: Literal["fp32", "tf32", "bf16", "fp16"]
     scaled_decoding: bool
     extensions: tuple[str, ...] = Field(min_length=1)
+    near_duplicates: NearDuplicateSettings
     engines: EngineSettings
     parity: ParitySettings
     quantize: QuantizeSettings

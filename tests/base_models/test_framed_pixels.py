@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tagstack.base_models.contract import Input
-from tagstack.base_models.framed_pixels import framed_pixels, reduction
+from tagstack.base_models.framed_pixels import framed_picture, reduction
 from tagstack.base_models.images import ImageError, open_image, reduced
 from tagstack.base_models.pipeline import score_images
 from tagstack.base_models.pixel_budget import PixelBudget
@@ -51,7 +51,7 @@ def _jpeg(width: int, height: int, kind: str = "JPEG", **options: Any) -> bytes:
 
 
 def _pixels(data: bytes, *framings: Framing) -> list[Any]:
-    found, _ = framed_pixels(data, framings, max_pixels=MAX, budget=PixelBudget(MAX))
+    found = framed_picture(data, framings, max_pixels=MAX, budget=PixelBudget(MAX)).pixels
     return [found[framing].astype(int) for framing in framings]
 
 

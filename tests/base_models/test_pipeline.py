@@ -8,16 +8,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from pyarrow import parquet
 
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.pipeline import ScoreProgress, ScoreSummary, score_images
+from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.sources import ImageSources, find_images
 from tagstack.base_models.store import ScoreStore
 from tagstack.base_models.store_parts import part_paths
@@ -86,7 +89,7 @@ def _assert_equal(left: Level1Scores, right: Level1Scores) -> None:
 
 
 def _assert_nothing_twice(store: Path) -> None:
-    for folder in [store / "images", *(store / "members").iterdir()]:
+    for folder in [store / "images", store / "hashes", *(store / "members").iterdir()]:
         column = "path" if folder.name == "images" else "sha256"
         tables = [parquet.read_table(path, columns=[column]) for path in part_paths(folder)]
         values = [value for table in tables for value in table.column(column).to_pylist()]
@@ -312,6 +315,73 @@ def test_progress_counts_up_to_everything(
     assert seen[-1].images_per_s > 0
 
 
+def test_progress_says_what_each_stage_can_do(
+    images: Path, taggers: list[Tagger], settings: ScoreSettings, tmp_path: Path
+) -> None:
+    seen: list[ScoreProgress] = []
+    summary = _score(images, taggers, tmp_path / "s", settings, progress=seen.append, threads=3)
+    stages = {"read", "decode", "frame", "infer nhwc", "infer nchw", "store"}
+    assert set(seen[-1].stage_rates) == set(summary.stage_rates) == stages
+    for stage in stages:
+        threads = 3 if stage in ("read", "decode", "frame") else 1
+        expected = 23 * threads / summary.stage_seconds[stage]
+        assert summary.stage_rates[stage] == pytest.approx(expected), stage
+
+
+def test_a_store_from_before_hashes_gets_them_without_running_a_model(
+    images: Path, taggers: list[Tagger], settings: ScoreSettings, tmp_path: Path
+) -> None:
+    (images / "copy.png").write_bytes((images / "d0" / "00.png").read_bytes())
+    _score(images, taggers, tmp_path / "s", settings)
+    before = ScoreStore(tmp_path / "s")
+    names = before.load().images
+    expected = before.picture_hashes(names)
+    assert expected.known.all()
+    for path in part_paths(tmp_path / "s" / "hashes"):
+        path.unlink()
+    assert not ScoreStore(tmp_path / "s").picture_hashes(names).known.any()
+    _assert_equal(ScoreStore(tmp_path / "s").load(), before.load())
+    parts = sorted((tmp_path / "s" / "members").rglob("*.parquet"))
+    summary = _score(images, taggers, tmp_path / "s", settings)
+    assert (summary.n_scored, summary.n_skipped, summary.n_failed) == (0, 24, 0)
+    assert sorted((tmp_path / "s" / "members").rglob("*.parquet")) == parts
+    after = ScoreStore(tmp_path / "s").picture_hashes(names)
+    np.testing.assert_array_equal(after.bits, expected.bits)
+    np.testing.assert_array_equal(after.thumbnails, expected.thumbnails)
+    _assert_nothing_twice(tmp_path / "s")
+
+
+def test_an_interrupt_amid_a_batch_lets_the_batch_finish(
+    images: Path, taggers: list[Tagger], settings: ScoreSettings, tmp_path: Path
+) -> None:
+    calls: list[int] = []
+    second = replace(taggers[1], session=_Interrupting(taggers[1].session, calls, at=2))
+    with pytest.raises(KeyboardInterrupt):
+        _score(images, [taggers[0], second], tmp_path / "s", settings)
+    # The second batch of four was with the second member: once interrupted, once again.
+    assert calls == [4, 4, 4]
+    assert ScoreStore(tmp_path / "s").load().n_images == 8
+    _assert_nothing_twice(tmp_path / "s")
+
+
+@dataclass
+class _Interrupting:
+    """A session that is interrupted once, as by Ctrl-C."""
+
+    session: Session
+    calls: list[int]
+    at: int
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.calls.append(len(batch))
+        if len(self.calls) == self.at:
+            raise KeyboardInterrupt
+        return self.session.run(batch)
+
+
 def test_interrupt_keeps_what_is_complete_and_the_run_goes_on(
     images: Path, taggers: list[Tagger], settings: ScoreSettings, tmp_path: Path
 ) -> None:
@@ -333,19 +403,21 @@ def test_interrupt_keeps_what_is_complete_and_the_run_goes_on(
     _assert_nothing_twice(tmp_path / "s")
 
 
+@pytest.mark.parametrize("failing", [5, 6, 7, 8])
 def test_full_disk_is_one_line_and_leaves_whole_parts(
     images: Path,
     taggers: list[Tagger],
     settings: ScoreSettings,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    failing: int,
 ) -> None:
     _score(images, taggers, tmp_path / "reference", settings)
     write, calls = parquet.write_table, []
 
     def full(table: Any, where: Path, **options: Any) -> None:
         calls.append(where)
-        if len(calls) == 5:
+        if len(calls) == failing:  # four parts a commit: two members, hashes, images
             where.write_bytes(b"the first half of")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(table, where, **options)
@@ -415,7 +487,7 @@ def test_kill_9_then_the_same_again_equals_an_uninterrupted_run(
     done = subprocess.run([sys.executable, "-c", _VICTIM, json.dumps(task)], timeout=120)
     assert done.returncode == -signal.SIGKILL
     survived = sum(len(part_paths(f)) for f in (tmp_path / "s" / "members").iterdir())
-    survived += len(part_paths(tmp_path / "s" / "images"))
+    survived += sum(len(part_paths(tmp_path / "s" / name)) for name in ("images", "hashes"))
     assert survived == move - before
     summary = _score(images, taggers, tmp_path / "s", settings)
     assert summary.n_scored + summary.n_skipped == 24  # with the bomb, small enough here

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import TEMPORARY
+from tagstack.base_models.picture_hash import PictureHash
 from tagstack.base_models.store import ScoreStore
 from tagstack.base_models.store_parts import part_paths
 from tagstack.base_models.store_writer import ScoreWriter
@@ -246,9 +247,31 @@ def test_uncommitted_scores_are_not_there(
     with ScoreWriter(tmp_path / "s", taggers) as writer:
         writer.add_image(path="x", root="/r", sha256=_sha(0), size_bytes=1)
         writer.add_scores(0, [_sha(0)], logits[0][:1])
-        writer.commit()  # the second member has not scored it: the image must wait
-        assert writer.n_waiting == 1
+        assert writer.commit() == 0  # the second member has not scored it: the image must wait
     assert ScoreStore(tmp_path / "s").records() == []
+
+
+def test_hashes_belong_to_contents(
+    tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
+) -> None:
+    look = PictureHash(bits=2**63 + 5, thumbnail=bytes(range(192)))
+    with ScoreWriter(tmp_path / "s", taggers[:1]) as writer:
+        for name, content in (("b", 1), ("a", 0), ("c", 1), ("d", 2)):
+            writer.add_image(path=name, root="/r", sha256=_sha(content), size_bytes=1)
+        writer.add_scores(0, [_sha(i) for i in range(3)], logits[0][:3])
+        writer.add_hash(_sha(1), look)
+        writer.commit()
+        writer.add_hash(_sha(1), PictureHash(bits=0, thumbnail=bytes(192)))  # once is enough
+        writer.add_hash(_sha(0), replace(look, bits=7))
+        writer.commit()
+    store = ScoreStore(tmp_path / "s")
+    found = store.picture_hashes(["d", "c", "a", "b"])
+    assert found.known.tolist() == [False, True, True, True]
+    assert found.bits.tolist() == [0, look.bits, 7, look.bits]
+    assert found.thumbnails[[1, 2, 3]].tolist() == [list(range(192))] * 3
+    assert found.take(np.array([2])).bits.tolist() == [7]
+    with pytest.raises(TagstackError, match="has no image 'e'"):
+        store.picture_hashes(["a", "e"])
 
 
 def test_a_second_writer_is_refused_while_the_first_one_lives(

@@ -1,0 +1,89 @@
+"""What a picture looks like, in 200 bytes: enough to find it again resized or recompressed.
+
+Two parts, because neither is enough alone. 64 bits of the coarse brightness pattern (the signs of
+its lowest frequencies) are quick to search, but are much the same for all shoes on a white ground.
+An 8 x 8 thumbnail in colour then tells those apart. What counts as near is decided where pictures
+are compared (meta/near_duplicates.py), so it can change without hashing anew.
+
+References
+----------
+Zauner (2010), "Implementation and benchmarking of perceptual image hash functions": the DCT hash,
+here as the ImageHash library computes it.
+"""
+
+from dataclasses import dataclass
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+THUMBNAIL = (8, 8, 3)
+_SIDE = 32  # ImageHash's own: four samples for each of the 8 x 8 frequencies
+_WHITE = (255, 255, 255, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureHash:
+    """The hash of one picture.
+
+    Parameters
+    ----------
+    bits : int
+        64 bits; similar pictures differ in few of them.
+    thumbnail : bytes
+        192 of them: 8 x 8 pixels in RGB, row by row.
+    """
+
+    bits: int
+    thumbnail: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureHashes:
+    """The hashes of several pictures.
+
+    Parameters
+    ----------
+    known : array of shape (n_images,), bool
+        Whether there is a hash at all; the rows without are zero.
+    bits : array of shape (n_images,), uint64
+    thumbnails : array of shape (n_images, 192), uint8
+    """
+
+    known: NDArray[np.bool_]
+    bits: NDArray[np.uint64]
+    thumbnails: NDArray[np.uint8]
+
+    def take(self, images: NDArray[np.intp]) -> "PictureHashes":
+        """Return the hashes of the images at these indices, in that order."""
+        return PictureHashes(
+            known=self.known[images], bits=self.bits[images], thumbnails=self.thumbnails[images]
+        )
+
+
+def picture_hash(image: Image.Image) -> PictureHash:
+    """Return the hash of a decoded picture; transparency counts as white.
+
+    Parameters
+    ----------
+    image : PIL image in mode RGB or RGBA
+        As `images.decode` returns it; at least one pixel.
+    """
+    small = _small(image)
+    signs = imagehash.phash(small.convert("L")).hash.ravel()
+    thumbnail = small.resize(THUMBNAIL[:2], Image.Resampling.BOX)
+    return PictureHash(
+        bits=int.from_bytes(np.packbits(signs).tobytes(), "big"), thumbnail=thumbnail.tobytes()
+    )
+
+
+def _small(image: Image.Image) -> Image.Image:
+    # Averaging by a whole factor first costs a tenth of resizing all pixels with a smooth filter.
+    factors = (max(1, image.width // _SIDE), max(1, image.height // _SIDE))
+    small = image.reduce(factors).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+    if small.mode == "RGBA":
+        ground = Image.new("RGBA", small.size, _WHITE)
+        ground.alpha_composite(small)
+        small = ground.convert("RGB")
+    return small

@@ -1,0 +1,95 @@
+"""Picture hashes: what leaves them nearly alone, and what does not."""
+
+import io
+from collections.abc import Callable
+
+import imagehash
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tagstack.base_models.picture_hash import PictureHash, picture_hash
+
+Change = Callable[[Image.Image], Image.Image]
+
+
+def _picture(seed: int, width: int = 480, height: int = 640) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", (width, height))
+    for cells in (3, 9, 40):
+        rough = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+        image = Image.blend(image, rough.resize((width, height), Image.Resampling.BICUBIC), 0.5)
+    return image
+
+
+def _recompressed(image: Image.Image, quality: int) -> Image.Image:
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=quality)
+    return Image.open(stream).convert("RGB")
+
+
+def _cropped(image: Image.Image, share: float) -> Image.Image:
+    x, y = int(image.width * share), int(image.height * share)
+    return image.crop((x, y, image.width - x, image.height - y))
+
+
+def _distance(left: PictureHash, right: PictureHash) -> int:
+    return (left.bits ^ right.bits).bit_count()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image.resize((240, 320), Image.Resampling.BILINEAR),
+        lambda image: image.resize((960, 1280), Image.Resampling.NEAREST),
+        lambda image: _recompressed(image, 40),
+        lambda image: _cropped(image, 0.01),
+    ],
+    ids=["half", "double", "recompressed", "cropped"],
+)
+def test_a_changed_copy_differs_in_few_bits(change: Change) -> None:
+    for seed in range(5):
+        picture = _picture(seed)
+        copy = picture_hash(change(picture))
+        assert _distance(picture_hash(picture), copy) <= 8
+        thumbnails = [np.frombuffer(h.thumbnail, np.uint8) for h in (picture_hash(picture), copy)]
+        assert np.abs(np.subtract(*thumbnails, dtype=int)).mean() < 6
+
+
+def test_different_pictures_differ_in_many_bits() -> None:
+    hashes = [picture_hash(_picture(seed)) for seed in range(30)]
+    pairs = [(a, b) for i, a in enumerate(hashes) for b in hashes[:i]]
+    assert min(_distance(a, b) for a, b in pairs) > 8
+
+
+def test_bits_are_the_librarys_and_the_thumbnail_is_rgb() -> None:
+    picture = _picture(0, 32, 32)
+    found = picture_hash(picture)
+    assert f"{found.bits:016x}" == str(imagehash.phash(picture))
+    assert len(found.thumbnail) == 192
+    red = picture_hash(Image.new("RGB", (50, 70), (250, 20, 3)))
+    assert red.thumbnail == bytes([250, 20, 3]) * 64
+
+
+def test_what_lies_under_transparency_does_not_show() -> None:
+    shown = _picture(1).convert("RGBA")
+    hidden = _picture(2).convert("RGBA")
+    mask = Image.new("L", shown.size, 0)
+    mask.paste(255, (0, 0, 240, 640))
+    shown.putalpha(mask)
+    mixed = Image.composite(shown, hidden, mask)
+    mixed.putalpha(mask)
+    white = Image.new("RGB", shown.size, "white")
+    white.paste(shown, mask=mask)
+    assert _distance(picture_hash(shown), picture_hash(white)) <= 2
+    assert _distance(picture_hash(mixed), picture_hash(white)) <= 2
+
+
+@given(width=st.integers(1, 90), height=st.integers(1, 90), mode=st.sampled_from(["RGB", "RGBA"]))
+def test_any_size_has_a_hash(width: int, height: int, mode: str) -> None:
+    image = Image.new(mode, (width, height), (10, 200, 30, 40)[: len(mode)])
+    found = picture_hash(image)
+    assert len(found.thumbnail) == 192
+    assert 0 <= found.bits < 2**64

@@ -2,14 +2,16 @@
 
 One Newton step for all tags costs a few passes over the rows: rows are sorted by tag, so sums
 per tag are contiguous, and the small linear systems are solved as one stack. There is no loop
-over tags and no solver call per tag.
+over tags and no solver call per tag. Tags that have converged take no further part.
+
+Of many rows, those of one tag with the same label and nearly the same value become one, and the
+fits that tags are held to look at a part of them: they are centres, not answers.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 Floats = NDArray[np.float64]
 
@@ -17,6 +19,9 @@ _MAX_STEPS = 25
 _MAX_HALVINGS = 6
 _TOLERANCE = 1e-4  # largest change of a coefficient at which a fit counts as converged
 _WEAK = 1e-2  # precision of the prior of the fit over all tags: keeps it finite, no more
+_MANY = 200_000  # rows from which on close values are merged, and centres look at a part
+_BINS_PER_UNIT = 16  # of a merged logit: the mean of a bin stands for values 1/32 away at most
+_MAX_BINS = 1024  # of one tag, so that a stray value cannot ask for millions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,12 @@ def tag_rows(
     category_of_tag : array of shape (n_tags,), int64
     """
     kept = np.flatnonzero(weight > 0)
+    if len(columns) == 1 and len(kept) > _MANY:
+        merged = _merged(
+            columns[0, kept], true[kept], weight[kept], tag[kept], len(category_of_tag)
+        )
+        columns, true, weight, tag = merged
+        kept = np.arange(len(tag))
     key = category_of_tag[tag[kept]] * len(category_of_tag) + tag[kept]
     order = kept[np.argsort(key, kind="stable")]
     sorted_tag, sorted_category = tag[order], category_of_tag[tag[order]]
@@ -100,12 +111,15 @@ def fit_hierarchy(rows: TagRows, prior: Floats, precision: Floats) -> Floats:
     n_categories = int(rows.category_of_tag.max(initial=-1)) + 1
     if not len(rows.weight):
         return np.tile(prior, (len(rows.category_of_tag), 1))
+    pooled = _pooled(rows)
     start = np.zeros(1, np.int64)
-    overall = fit_segments(rows, start, prior[None], np.full(len(prior), _WEAK))
+    overall = fit_segments(pooled, start, prior[None], np.full(len(prior), _WEAK))
     by_category = np.tile(overall, (n_categories, 1))
-    if len(rows.categories) > 1:
-        centre = by_category[rows.categories]
-        by_category[rows.categories] = fit_segments(rows, rows.category_start, centre, precision)
+    if len(pooled.categories) > 1:
+        centre = by_category[pooled.categories]
+        by_category[pooled.categories] = fit_segments(
+            pooled, pooled.category_start, centre, precision
+        )
     by_tag = by_category[rows.category_of_tag]
     by_tag[rows.tags] = fit_segments(rows, rows.tag_start, by_tag[rows.tags], precision)
     return by_tag
@@ -129,75 +143,163 @@ def fit_segments(
     -------
     array of shape (n_segments, n_columns), float64
     """
-    problem = _Problem(rows, start, centre, precision)
-    theta = centre.copy()
-    loss = problem.loss(theta)
+    lengths = np.diff(np.append(start, len(rows.weight)))
+    problem = _Problem(rows.design, rows.true, rows.weight, lengths, centre, precision)
+    fitted, of = centre.copy(), np.arange(len(centre))
+    theta, point = centre.copy(), problem.at(centre)
     for _ in range(_MAX_STEPS):
-        step = problem.newton_step(theta)
-        theta, loss, moved = _halved_where_worse(problem, theta, loss, step)
-        if moved < _TOLERANCE:
+        theta, point, step = _halved_where_worse(problem, theta, point)
+        fitted[of] = theta
+        moving = np.abs(step).max(axis=1) >= _TOLERANCE
+        if not moving.any():
             break
-    return theta
+        # Copying the rows that are still needed costs less than to go on with all of them.
+        if problem.lengths[moving].sum() < 0.7 * len(problem.weight):
+            problem, point = problem.of(moving, point)
+            theta, of = theta[moving], of[moving]
+    return fitted
 
 
+@dataclass(frozen=True)
+class _Point:
+    """Where a fit stands: loss of each segment, probability of each row."""
+
+    loss: Floats
+    proba: Floats
+
+
+@dataclass(frozen=True)
 class _Problem:
-    """Loss, gradient and Hessian of all segments."""
+    """Loss, gradient and Hessian of some segments of rows."""
 
-    def __init__(
-        self, rows: TagRows, start: NDArray[np.int64], centre: Floats, precision: Floats
-    ) -> None:
-        self.rows, self.start, self.centre, self.precision = rows, start, centre, precision
-        ends = np.append(start[1:], len(rows.weight))
-        self.lengths = ends - start
+    design: Floats
+    true: Floats
+    weight: Floats
+    lengths: NDArray[np.int64]
+    centre: Floats
+    precision: Floats
 
-    def loss(self, theta: Floats) -> Floats:
-        logit = self._logit(theta)
-        nll = self.rows.weight * (np.logaddexp(0.0, logit) - self.rows.true * logit)
-        loss: Floats = self._sum(nll) + 0.5 * ((theta - self.centre) ** 2 * self.precision).sum(1)
-        return loss
+    def at(self, theta: Floats) -> _Point:
+        logit = np.repeat(theta[:, 0], self.lengths)
+        for column, coefficient in zip(self.design[1:], theta.T[1:], strict=True):
+            logit += column * np.repeat(coefficient, self.lengths)
+        # One exponential serves the loss and the probability.
+        small = np.exp(-np.abs(logit))
+        nll = np.log1p(small) + np.maximum(logit, 0.0) - self.true * logit
+        proba = np.where(logit >= 0, 1.0, small) / (1.0 + small)
+        prior = 0.5 * ((theta - self.centre) ** 2 * self.precision).sum(axis=1)
+        return _Point(loss=self._sum(self.weight * nll) + prior, proba=proba)
 
-    def newton_step(self, theta: Floats) -> Floats:
-        design, weight = self.rows.design, self.rows.weight
-        proba = expit(self._logit(theta))
-        residual, curvature = weight * (proba - self.rows.true), weight * proba * (1 - proba)
-        n_columns = len(design)
+    def step(self, theta: Floats, point: _Point) -> Floats:
+        """Return what Newton's method takes off ``theta``."""
+        residual = self.weight * (point.proba - self.true)
+        curvature = self.weight * point.proba * (1 - point.proba)
         gradient: Floats = (theta - self.centre) * self.precision
         hessian: Floats = np.tile(np.diag(self.precision), (len(theta), 1, 1))
-        for i in range(n_columns):
-            gradient[:, i] += self._sum(design[i] * residual)
-            scaled = design[i] * curvature
+        for i in range(len(self.design)):
+            gradient[:, i] += self._sum(self.design[i] * residual if i else residual)
+            scaled = self.design[i] * curvature if i else curvature
             for j in range(i + 1):
-                hessian[:, i, j] += self._sum(scaled * design[j])
+                hessian[:, i, j] += self._sum(scaled * self.design[j] if j else scaled)
                 hessian[:, j, i] = hessian[:, i, j]
         step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
         return np.asarray(step, np.float64)
 
-    def _logit(self, theta: Floats) -> Floats:
-        logit = np.zeros(len(self.rows.weight))
-        for column, coefficient in zip(self.rows.design, theta.T, strict=True):
-            logit += column * np.repeat(coefficient, self.lengths)
-        return logit
+    def of(self, segments: NDArray[np.bool_], point: _Point) -> tuple["_Problem", _Point]:
+        """Return the problem of some segments alone, and where it stands."""
+        kept = np.flatnonzero(np.repeat(segments, self.lengths))
+        smaller = _Problem(
+            self.design[:, kept],
+            self.true[kept],
+            self.weight[kept],
+            self.lengths[segments],
+            self.centre[segments],
+            self.precision,
+        )
+        return smaller, _Point(loss=point.loss[segments], proba=point.proba[kept])
 
     def _sum(self, values: Floats) -> Floats:
-        total: Floats = np.add.reduceat(values, self.start)
+        start = np.cumsum(self.lengths) - self.lengths
+        total: Floats = np.add.reduceat(values, start)
         return total
 
 
 def _halved_where_worse(
-    problem: _Problem, theta: Floats, loss: Floats, step: Floats
-) -> tuple[Floats, Floats, float]:
-    """Take the step; halve it in segments whose loss rose, at last leave them where they were."""
-    step = step.copy()
+    problem: _Problem, theta: Floats, point: _Point
+) -> tuple[Floats, _Point, Floats]:
+    """Take a step; halve it in segments whose loss rose, at last leave them where they were."""
+    step = problem.step(theta, point)
     for _ in range(_MAX_HALVINGS):
-        trial = theta - step
-        trial_loss = problem.loss(trial)
-        worse = trial_loss > loss + 1e-10 * (1 + np.abs(loss))
+        trial = problem.at(theta - step)
+        worse = trial.loss > point.loss + 1e-10 * (1 + np.abs(point.loss))
         if not worse.any():
-            break
+            return theta - step, trial, step
         step[worse] *= 0.5
     step[worse] = 0.0
-    trial_loss = np.where(worse, loss, trial_loss)
-    return theta - step, trial_loss, float(np.abs(step).max(initial=0.0))
+    return theta - step, problem.at(theta - step), step
+
+
+def _merged(
+    value: Floats,
+    true: NDArray[np.bool_],
+    weight: Floats,
+    group: NDArray[np.int64],
+    n_groups: int,
+) -> tuple[Floats, NDArray[np.bool_], Floats, NDArray[np.int64]]:
+    """Return rows (columns, true, weight, group): close values of one label and group in one."""
+    low, high = float(value.min()), float(value.max())
+    n_bins = min(_MAX_BINS, int((high - low) * _BINS_PER_UNIT) + 1)
+    place = ((value - low) * (n_bins / max(high - low, 1e-9))).astype(np.int64)
+    key = (group * n_bins + np.minimum(place, n_bins - 1)) * 2 + true
+    size = n_groups * n_bins * 2
+    total = np.bincount(key, weights=weight, minlength=size)
+    held = np.flatnonzero(total)
+    mean = np.bincount(key, weights=weight * value, minlength=size)[held] / total[held]
+    return mean[None], (held % 2).astype(bool), total[held], held // (2 * n_bins)
+
+
+def _pooled(rows: TagRows) -> TagRows:
+    """Return fewer rows for the fits over categories and over all tags, in the same order."""
+    if len(rows.weight) <= _MANY:
+        return rows
+    category = np.repeat(rows.categories, np.diff(np.append(rows.category_start, len(rows.true))))
+    if len(rows.design) == 2:
+        number = np.searchsorted(rows.categories, category)
+        columns, true, weight, number = _merged(
+            rows.design[1], rows.true > 0, rows.weight, number, len(rows.categories)
+        )
+        return _of_categories(rows, columns, true, weight, rows.categories[number])
+    # Every so many of the single pairs, counted so many times; tags are next to each other, so
+    # each gives its share. What stands for many pairs already is kept.
+    every = -(-len(rows.weight) // _MANY)
+    light = np.flatnonzero(rows.weight <= 1.0)
+    factor = np.zeros(len(rows.weight))
+    factor[rows.weight > 1.0] = 1.0
+    factor[light[every // 2 :: every]] = every
+    kept = np.flatnonzero(factor)
+    weight = rows.weight[kept] * factor[kept]
+    return _of_categories(rows, rows.design[1:, kept], rows.true[kept], weight, category[kept])
+
+
+def _of_categories(
+    rows: TagRows,
+    columns: Floats,
+    true: NDArray[np.generic],
+    weight: Floats,
+    category: NDArray[np.int64],
+) -> TagRows:
+    """Return rows that only tell categories apart; their tags mean nothing."""
+    start = _starts(category)
+    return TagRows(
+        design=np.concatenate([np.ones((1, len(weight))), columns]),
+        true=true.astype(np.float64),
+        weight=weight,
+        tag_start=start,
+        category_start=start,
+        tags=category[start],
+        categories=category[start],
+        category_of_tag=rows.category_of_tag,
+    )
 
 
 def _starts(ids: NDArray[np.int64]) -> NDArray[np.int64]:

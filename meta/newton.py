@@ -8,16 +8,19 @@ Of many rows, those of one tag with the same label and nearly the same value bec
 fits that tags are held to look at a part of them: they are centres, not answers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tagstack.configs.calibration import Pool
 
 Floats = NDArray[np.float64]
 
 _MAX_STEPS = 25
 _MAX_HALVINGS = 6
 _TOLERANCE = 1e-4  # largest change of a coefficient at which a fit counts as converged
+TIGHT = 1e12  # precision that holds a coefficient where it is
 _WEAK = 1e-2  # precision of the prior of the fit over all tags: keeps it finite, no more
 _MANY = 200_000  # rows from which on close values are merged, and centres look at a part
 _BINS_PER_UNIT = 16  # of a merged logit: the mean of a bin stands for values 1/32 away at most
@@ -89,11 +92,19 @@ def tag_rows(
     )
 
 
-def fit_hierarchy(rows: TagRows, prior: Floats, precision: Floats) -> Floats:
+def fit_hierarchy(
+    rows: TagRows,
+    prior: Floats,
+    precision: Floats,
+    *,
+    pool: Pool = "hierarchical",
+    least: Floats | None = None,
+) -> Floats:
     """Return the coefficients of every tag.
 
     All rows together are fitted first, then each category shrunk to that, then each tag shrunk
-    to its category. A tag without rows has its category's coefficients.
+    to its category. A tag without rows has its category's coefficients. The other pools leave
+    steps out: one fit for each category, or for each tag, held weakly to ``prior`` alone.
 
     Parameters
     ----------
@@ -102,7 +113,11 @@ def fit_hierarchy(rows: TagRows, prior: Floats, precision: Floats) -> Floats:
         Where the fit over all tags starts and what it is held to, weakly.
     precision : array of shape (n_columns,), float64, positive
         How strongly a tag is held to its category and a category to all: the inverse variance
-        of the coefficient.
+        of the coefficient. From `TIGHT` on, it is the prior's in every fit.
+    pool : {"hierarchical", "category", "tag"}
+    least : array of shape (n_columns,), float64, optional
+        Lower bounds. A coefficient that would fall below is held there while the others are
+        fitted again.
 
     Returns
     -------
@@ -111,17 +126,22 @@ def fit_hierarchy(rows: TagRows, prior: Floats, precision: Floats) -> Floats:
     n_categories = int(rows.category_of_tag.max(initial=-1)) + 1
     if not len(rows.weight):
         return np.tile(prior, (len(rows.category_of_tag), 1))
+    least = np.full(len(prior), -np.inf) if least is None else least
+    weak = np.where(precision >= TIGHT, precision, _WEAK)
+    shrunk = precision if pool == "hierarchical" else weak
     pooled = _pooled(rows)
-    start = np.zeros(1, np.int64)
-    overall = fit_segments(pooled, start, prior[None], np.full(len(prior), _WEAK))
+    overall = _fit_bounded(pooled, np.zeros(1, np.int64), prior[None], weak, least)
     by_category = np.tile(overall, (n_categories, 1))
-    if len(pooled.categories) > 1:
-        centre = by_category[pooled.categories]
-        by_category[pooled.categories] = fit_segments(
-            pooled, pooled.category_start, centre, precision
+    seen = rows if pool == "category" else pooled
+    if pool == "category" or (pool == "hierarchical" and len(seen.categories) > 1):
+        centre = by_category if pool == "hierarchical" else np.tile(prior, (n_categories, 1))
+        by_category[seen.categories] = _fit_bounded(
+            seen, seen.category_start, centre[seen.categories], shrunk, least
         )
     by_tag = by_category[rows.category_of_tag]
-    by_tag[rows.tags] = fit_segments(rows, rows.tag_start, by_tag[rows.tags], precision)
+    if pool != "category":
+        centre = by_tag if pool == "hierarchical" else np.tile(prior, (len(by_tag), 1))
+        by_tag[rows.tags] = _fit_bounded(rows, rows.tag_start, centre[rows.tags], shrunk, least)
     return by_tag
 
 
@@ -137,13 +157,14 @@ def fit_segments(
         First row of each segment; the last one ends with the rows.
     centre : array of shape (n_segments, n_columns), float64
         Mean of the Gaussian prior; also the starting point.
-    precision : array of shape (n_columns,), float64
+    precision : array of shape (n_columns,) or (n_segments, n_columns), float64
 
     Returns
     -------
     array of shape (n_segments, n_columns), float64
     """
     lengths = np.diff(np.append(start, len(rows.weight)))
+    precision = np.broadcast_to(precision, centre.shape)
     problem = _Problem(rows.design, rows.true, rows.weight, lengths, centre, precision)
     fitted, of = centre.copy(), np.arange(len(centre))
     theta, point = centre.copy(), problem.at(centre)
@@ -166,6 +187,44 @@ class _Point:
 
     loss: Floats
     proba: Floats
+
+
+def _fit_bounded(
+    rows: TagRows, start: NDArray[np.int64], centre: Floats, precision: Floats, least: Floats
+) -> Floats:
+    """Return the coefficients of each segment, none below ``least``.
+
+    A coefficient once held stays held: with the few columns there are, that is the optimum or
+    next to it.
+    """
+    theta = fit_segments(rows, start, centre, precision)
+    held = np.zeros(theta.shape, bool)
+    for _ in range(len(least)):
+        low = theta < least
+        again = np.flatnonzero((low & ~held).any(axis=1))
+        if not len(again):
+            break
+        held |= low
+        part, part_start = _only(rows, start, again)
+        bound = np.broadcast_to(least, theta.shape)
+        centre = np.where(held, bound, centre)
+        tight = np.where(held, TIGHT, precision)
+        theta[again] = fit_segments(part, part_start, centre[again], tight[again])
+    return np.maximum(theta, least)
+
+
+def _only(
+    rows: TagRows, start: NDArray[np.int64], segments: NDArray[np.int64]
+) -> tuple[TagRows, NDArray[np.int64]]:
+    """Return the rows of some segments, and where those segments begin among them."""
+    lengths = np.diff(np.append(start, len(rows.weight)))
+    chosen = np.zeros(len(start), bool)
+    chosen[segments] = True
+    kept = np.repeat(chosen, lengths)
+    part = replace(
+        rows, design=rows.design[:, kept], true=rows.true[kept], weight=rows.weight[kept]
+    )
+    return part, np.cumsum(lengths[segments]) - lengths[segments]
 
 
 @dataclass(frozen=True)
@@ -195,7 +254,7 @@ class _Problem:
         residual = self.weight * (point.proba - self.true)
         curvature = self.weight * point.proba * (1 - point.proba)
         gradient: Floats = (theta - self.centre) * self.precision
-        hessian: Floats = np.tile(np.diag(self.precision), (len(theta), 1, 1))
+        hessian: Floats = self.precision[:, :, None] * np.eye(len(self.design))
         for i in range(len(self.design)):
             gradient[:, i] += self._sum(self.design[i] * residual if i else residual)
             scaled = self.design[i] * curvature if i else curvature
@@ -214,7 +273,7 @@ class _Problem:
             self.weight[kept],
             self.lengths[segments],
             self.centre[segments],
-            self.precision,
+            self.precision[segments],
         )
         return smaller, _Point(loss=point.loss[segments], proba=point.proba[kept])
 

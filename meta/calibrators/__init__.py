@@ -1,0 +1,1 @@
+"""Calibrators: monotone maps from a tag's logit to the logit of an honest probability."""

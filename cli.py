@@ -15,6 +15,7 @@ import typer
 
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.errors import TagstackError
+from tagstack.ensemble.commands.engines import engines
 from tagstack.ensemble.commands.models import models
 from tagstack.ensemble.commands.options import (
     BundleDir,
@@ -35,6 +36,7 @@ from tagstack.ensemble.commands.options import (
     families_of,
     formats_of,
     listed,
+    named,
     settings_of,
 )
 
@@ -46,6 +48,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(engines, name="engines")
 app.add_typer(models, name="models")
 
 
@@ -176,7 +179,7 @@ def fit(
 
 @app.command(
     epilog="tagstack compare --bundle b --scores s --labels l.csv --out report\n\n"
-    "tagstack compare --bundle b --scores s --labels l.csv --where fold=4 --out r"
+    "tagstack compare --bundle b --scores s --labels l.csv --out r --other mine=tags.csv"
 )
 def compare(
     bundle: BundleDir,
@@ -186,6 +189,10 @@ def compare(
     where: Where = None,
     group: Group = None,
     unknown_if_absent: UnknownIfAbsent = None,
+    other: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=PATH of another tool's sidecars or CSV filename,tag,score."),
+    ] = None,
     config: Config = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -193,6 +200,7 @@ def compare(
     """Compare every rung, single taggers to stack, on images the stack never saw."""
     from tagstack.ensemble.compare import CompareRequest, compare_bundle
     from tagstack.ensemble.dataset import DatasetSource
+    from tagstack.ensemble.other_rungs import OtherTool
     from tagstack.ensemble.terminal.console import stages
     from tagstack.ensemble.terminal.ladder import print_comparison
 
@@ -203,7 +211,13 @@ def compare(
         group=group,
         unknown_if_absent=families_of(unknown_if_absent),
     )
-    request = CompareRequest(bundle=bundle, source=source, out=out, overwrite=overwrite)
+    request = CompareRequest(
+        bundle=bundle,
+        source=source,
+        out=out,
+        overwrite=overwrite,
+        others=tuple(OtherTool(name=name, path=path) for name, path in named(other, "--other")),
+    )
     with stages() as progress:
         comparison, paths = compare_bundle(request, settings_of(config), progress)
     print_comparison(comparison, paths, as_json=as_json)

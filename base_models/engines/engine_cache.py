@@ -112,7 +112,6 @@ class EngineCache:
 
     def write(self, header: EngineHeader, plan: bytes) -> None:
         """Keep an engine; it counts as untried."""
-        remove_leftovers(self.folder)
         self._beside(header.key, _TRIED).unlink(missing_ok=True)
         self.report_path(header.key).unlink(missing_ok=True)
         write_engine(self.path(header.key), header, plan)
@@ -158,6 +157,10 @@ class EngineCache:
         stem = entry.path.name.removesuffix(_ENGINE)
         for path in entry.path.parent.glob(f"{stem}.*"):
             path.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Delete what killed writers left; only while no other process builds."""
+        remove_leftovers(self.folder, below=True)
 
     def _entry(self, path: Path) -> EngineEntry:
         header, state = None, "untried"

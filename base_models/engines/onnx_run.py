@@ -1,4 +1,4 @@
-"""Running an ONNX file in ONNX Runtime's CPU provider, to compare a changed file with its source."""
+"""Running an ONNX file in ONNX Runtime on the CPU, to compare a changed file with its source."""
 
 from pathlib import Path
 from typing import Any

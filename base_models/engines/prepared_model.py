@@ -11,6 +11,8 @@ from tagstack.base_models.engines.dynamic_batch import fixed_batch, write_dynami
 from tagstack.base_models.engines.half_precision import write_half
 from tagstack.base_models.engines.spec import model_files
 
+MODELS = "models"  # folder of prepared files inside that of engines
+
 # Raise it when a step below makes other files.
 _VERSION = 1
 _Step = tuple[str, Callable[[Path, Path, Contract], None]]

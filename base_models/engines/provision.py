@@ -15,7 +15,7 @@ from tagstack.base_models.contract import Contract
 from tagstack.base_models.engines.building import build_plan
 from tagstack.base_models.engines.engine_cache import EngineCache
 from tagstack.base_models.engines.engine_file import EngineHeader, StaleEngineError
-from tagstack.base_models.engines.prepared_model import prepared_model
+from tagstack.base_models.engines.prepared_model import MODELS, prepared_model
 from tagstack.base_models.engines.spec import EngineSpec, engine_key, key_facts
 from tagstack.base_models.engines.timing_cache import TimingCache
 from tagstack.base_models.engines.trial import Trial, try_engine
@@ -24,8 +24,6 @@ from tagstack.base_models.runtimes.driver import Driver
 from tagstack.base_models.runtimes.faults import BackendError
 
 logger = logging.getLogger(__name__)
-
-MODELS = "models"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ the contract's business.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -19,13 +20,13 @@ class SessionInfo:
     Parameters
     ----------
     backend : str
-        Name of the backend: ``"ort"`` or ``"openvino"``.
+        Name of the backend, such as ``"ort"`` or ``"tensorrt"``.
     provider : str
         Execution provider in use as the runtime itself reports it.
     precision : str
-        ``"fp32"``, ``"fp16"``, ``"bf16"``, ...
+        ``"fp32"``, ``"tf32"``, ``"fp16"``, ``"bf16"``, ``"int8"`` or ``"int8+bf16"``.
     device : str
-        ``"cpu"`` or ``"cuda:0"``.
+        ``"cpu"``, or ``"cuda:0"`` and the GPU's name.
     threads : int
         Threads that run the model.
     versions : tuple of (str, str)
@@ -35,6 +36,8 @@ class SessionInfo:
         part of every member's fingerprint.
     model_batch : int or None
         Batch size fixed in the model, None where it is dynamic.
+    engine : Path or None
+        The engine file that runs, where there is one.
     """
 
     backend: str
@@ -45,6 +48,7 @@ class SessionInfo:
     versions: tuple[tuple[str, str], ...]
     score_class: str
     model_batch: int | None
+    engine: Path | None = None
 
 
 class Session(Protocol):

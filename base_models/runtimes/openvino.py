@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.contract import Contract
 from tagstack.base_models.runtimes.base import SessionInfo
+from tagstack.base_models.runtimes.faults import one_line
 from tagstack.base_models.runtimes.model_io import (
     Port,
     check_batch,
@@ -31,6 +32,7 @@ from tagstack.base_models.runtimes.model_io import (
     fixed,
     only_input,
 )
+from tagstack.base_models.runtimes.stored_precision import shown_precision
 from tagstack.configs.errors import TagstackError
 
 # Not an import statement: type checkers would then ask for an extra that few have installed.
@@ -81,7 +83,7 @@ class OpenvinoSession:
         self.info = SessionInfo(
             backend="openvino",
             provider=_verified_device(path, self._compiled),
-            precision=precision,
+            precision=shown_precision(path, precision),
             device="cpu",
             threads=threads,
             versions=(("openvino", openvino.__version__.split("-")[0]),),
@@ -117,7 +119,7 @@ class OpenvinoSession:
             request.infer([feed])
             raw = np.array(request.get_output_tensor(self._output).data[:1], np.float32)
         except RuntimeError as error:
-            raise TagstackError(f"{self._path}: the model failed: {_line(error)}") from error
+            raise TagstackError(f"{self._path}: the model failed: {one_line(error)}") from error
         finally:
             self._requests.put(request)
         return raw.reshape(1, -1)
@@ -204,10 +206,6 @@ def _dtype(path: Path, port: Port) -> type[np.floating[Any]]:
 
 def _unloadable(path: Path, error: BaseException) -> TagstackError:
     return TagstackError(
-        f"Cannot load the model {path}: {_line(error)}. Expected a whole ONNX file; compare "
+        f"Cannot load the model {path}: {one_line(error)}. Expected a whole ONNX file; compare "
         f"its size and SHA-256 with the publisher's and fetch it again."
     )
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

@@ -23,6 +23,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from tagstack.base_models.contract import Contract
 from tagstack.base_models.runtimes.base import SessionInfo
+from tagstack.base_models.runtimes.faults import one_line
 from tagstack.base_models.runtimes.model_io import (
     Port,
     check_batch,
@@ -31,6 +32,7 @@ from tagstack.base_models.runtimes.model_io import (
     fixed,
     only_input,
 )
+from tagstack.base_models.runtimes.stored_precision import shown_precision
 from tagstack.configs.errors import TagstackError
 
 PROVIDER = "CPUExecutionProvider"
@@ -42,7 +44,7 @@ _FLOATS: dict[str, type[np.floating[Any]]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
 }
-_FAULTS = (
+FAULTS = (
     ort_errors.EPFail,
     ort_errors.EngineError,
     ort_errors.Fail,
@@ -78,18 +80,18 @@ class OrtCpuSession:
     def __init__(self, path: Path, contract: Contract, *, threads: int) -> None:
         self._path = path
         self._session: Any = _loaded(path)
-        self._input = only_input(path, _ports(self._session.get_inputs()), contract)
-        outputs = _ports(self._session.get_outputs())
+        self._input = only_input(path, ports(self._session.get_inputs()), contract)
+        outputs = ports(self._session.get_outputs())
         self._output = outputs[chosen_output(path, outputs, contract)]
         self._shape = checked_shape(path, self._input, contract)
-        self._dtype = _dtype(path, self._input)
+        self._dtype = input_type(path, self._input)
         # None until a full batch has shown whether rows are bit-equal to single images.
         self._batches_agree: bool | None = None
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="ort")
         self.info = SessionInfo(
             backend="ort",
             provider=_verified_provider(path, self._session),
-            precision="fp16" if self._dtype is np.float16 else "fp32",
+            precision=shown_precision(path, "fp16" if self._dtype is np.float16 else "fp32"),
             device="cpu",
             threads=threads,
             versions=(("onnxruntime", onnxruntime.__version__),),
@@ -139,8 +141,8 @@ class OrtCpuSession:
             feed = np.concatenate([feed, rest])
         try:
             raw = self._session.run([self._output.name], {self._input.name: feed})[0]
-        except _FAULTS as error:
-            msg = f"{self._path}: the model failed on a batch of {len(batch)}: {_line(error)}"
+        except FAULTS as error:
+            msg = f"{self._path}: the model failed on a batch of {len(batch)}: {one_line(error)}"
             raise TagstackError(msg) from error
         return np.asarray(raw[: len(batch)].reshape(len(batch), -1), np.float32)
 
@@ -152,9 +154,9 @@ def _loaded(path: Path) -> Any:
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
-    except _FAULTS as error:
+    except FAULTS as error:
         msg = (
-            f"Cannot load the model {path}: {_line(error)}. Expected a whole ONNX file; compare "
+            f"Cannot load the model {path}: {one_line(error)}. Expected a whole ONNX file; compare "
             f"its size and SHA-256 with the publisher's and fetch it again."
         )
         raise TagstackError(msg) from error
@@ -168,16 +170,14 @@ def _verified_provider(path: Path, session: Any) -> str:
     return str(used[0])
 
 
-def _dtype(path: Path, port: Port) -> type[np.floating[Any]]:
+def input_type(path: Path, port: Port) -> type[np.floating[Any]]:
+    """Return the numpy type of an input; a type that is no float is a TagstackError."""
     if port.kind not in _FLOATS:
         msg = f"{path}: input {port.name!r} is {port.kind}; expected {sorted(_FLOATS)}."
         raise TagstackError(msg)
     return _FLOATS[port.kind]
 
 
-def _ports(items: Sequence[Any]) -> list[Port]:
+def ports(items: Sequence[Any]) -> list[Port]:
+    """Return ONNX Runtime's inputs or outputs as ports."""
     return [Port(item.name, tuple(item.shape), item.type) for item in items]
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

@@ -1,40 +1,66 @@
-"""Which backend runs a model: as asked for, or what is installed.
+"""Which backend runs a model: as asked for, or the first of auto's list that works here.
 
 A backend that is asked for and missing is an error with the command that installs it; nothing
-falls back in silence. What ``auto`` took is logged and stands in the session's info.
+falls back in silence. One that is there but fails on a model (an engine that cannot be loaded
+twice, a GPU without memory) gives way to the next with a warning, unless
+``score.engines.on_failure`` says otherwise.
 """
 
-import importlib.util
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tagstack.base_models.contract import Contract
 from tagstack.base_models.runtimes.base import Session
+from tagstack.base_models.runtimes.faults import BackendError
+from tagstack.base_models.runtimes.probing import GPU_BACKENDS, Probe, probe
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.level1 import ScoreSettings
+from tagstack.configs.level1 import EngineSettings, ScoreSettings
+from tagstack.configs.settings import load_settings
 
 logger = logging.getLogger(__name__)
 
-_INSTALL = {
-    "ort": "pip install 'tagstack[cpu]'",
-    "openvino": "pip install 'tagstack[openvino]'",
+# Fastest first. Not ort-tensorrt: it wants TensorRT 10 beside what the others use.
+AUTO = ("tensorrt", "ort-cuda", "openvino", "ort")
+_PRECISIONS = {
+    "ort": ("fp32",),
+    "openvino": ("fp32", "bf16"),
+    "ort-cuda": ("fp32", "tf32", "fp16"),
+    # It leaves tf32 on, and has no option to turn that off.
+    "ort-tensorrt": ("tf32", "fp16"),
+    "tensorrt": ("fp32", "tf32", "fp16"),
 }
-_MODULES = {"ort": "onnxruntime", "openvino": "openvino"}
-_PRECISIONS = {"ort": ("fp32",), "openvino": ("fp32", "bf16")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeChoice:
-    """A backend (``ort``, ``openvino`` or ``auto``) and a precision (``fp32`` or ``bf16``)."""
+    """A backend (or ``auto``), a precision, and how engines are made.
+
+    Parameters
+    ----------
+    backend, precision : str
+        As ``score.backend`` and ``score.precision``.
+    engines : EngineSettings, optional
+        For the GPU's backends; the defaults if not given.
+    """
 
     backend: str
     precision: str
+    engines: EngineSettings | None = None
 
     @classmethod
     def of_settings(cls, settings: ScoreSettings) -> "RuntimeChoice":
         """Return what the settings ask for."""
-        return cls(backend=settings.backend, precision=settings.precision)
+        return cls(backend=settings.backend, precision=settings.precision, engines=settings.engines)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A backend, and why it was taken."""
+
+    backend: str
+    reason: str
 
 
 # What every installation has, and what the others are compared with.
@@ -51,7 +77,7 @@ def open_session(path: Path, contract: Contract, choice: RuntimeChoice, *, threa
     contract : Contract
     choice : RuntimeChoice
     threads : int
-        Images that run side by side, at least 1.
+        Images that run side by side on a CPU, at least 1.
 
     Raises
     ------
@@ -59,43 +85,96 @@ def open_session(path: Path, contract: Contract, choice: RuntimeChoice, *, threa
         If the backend is not installed or does not compute in that precision, or the model cannot
         be loaded or contradicts the contract.
     """
-    backend = chosen_backend(choice)
-    if choice.precision not in _PRECISIONS[backend]:
+    chosen = choose(choice)
+    choice = replace(choice, backend=chosen.backend)
+    _check_precision(choice)
+    while True:
+        try:
+            return _opened(path, contract, choice, threads)
+        except BackendError as error:
+            choice = _after(choice, error)
+
+
+def choose(choice: RuntimeChoice, examine: Callable[..., Probe] = probe) -> Chosen:
+    """Return the backend for a choice: of ``"auto"``, the first that can run here.
+
+    Parameters
+    ----------
+    choice : RuntimeChoice
+    examine : callable
+        `probing.probe`.
+
+    Raises
+    ------
+    TagstackError
+        If it is not installed, or there is no GPU for it.
+    """
+    flavour = "trt" if choice.engines is None else choice.engines.flavour
+    if choice.backend != "auto":
+        found = examine(choice.backend, flavour=flavour)
+        if not found.available:
+            msg = f"score.backend = {choice.backend!r}, but {found.reason}. Run: {found.install}"
+            raise TagstackError(msg)
+        return Chosen(choice.backend, "asked for")
+    passed_over = []
+    for backend in AUTO:
+        found = examine(backend, flavour=flavour)
+        if found.available and choice.precision in _PRECISIONS[backend]:
+            break
+        why = found.reason if not found.available else f"it has no {choice.precision}"
+        passed_over.append(f"{backend}: {why}")
+    else:
+        msg = f"No backend computes in {choice.precision} here: {'; '.join(passed_over)}."
+        raise TagstackError(msg)
+    reason = "; ".join(passed_over) or "first of the list"
+    logger.info("score.backend = auto: %s (%s)", backend, reason)
+    return Chosen(backend, reason)
+
+
+def chosen_backend(choice: RuntimeChoice) -> str:
+    """Return the backend for a choice; see `choose`."""
+    return choose(choice).backend
+
+
+def _check_precision(choice: RuntimeChoice) -> None:
+    known = _PRECISIONS[choice.backend]
+    if choice.precision not in known:
+        able = [name for name, kinds in _PRECISIONS.items() if choice.precision in kinds]
         msg = (
-            f"score.precision = {choice.precision!r} is none of {list(_PRECISIONS[backend])}, "
-            f'which {backend} computes in. Set score.backend = "openvino" or score.precision = '
-            f'"fp32".'
+            f"score.precision = {choice.precision!r} is none of {list(known)}, which "
+            f"{choice.backend} computes in. Set score.precision to one of these, or score.backend "
+            f"to {' or '.join(able)}."
         )
         raise TagstackError(msg)
-    if backend == "openvino":
+
+
+def _after(choice: RuntimeChoice, error: BackendError) -> RuntimeChoice:
+    """Return the next backend of auto's list, loudly; raise where there is none."""
+    engines = choice.engines or load_settings().score.engines
+    later = AUTO[AUTO.index(choice.backend) + 1 :] if choice.backend in AUTO else AUTO[1:]
+    if engines.on_failure == "error":
+        raise error
+    for backend in later:
+        if backend != choice.backend and probe(backend, flavour=engines.flavour).available:
+            kinds = _PRECISIONS[backend]
+            precision = choice.precision if choice.precision in kinds else kinds[0]
+            logger.warning("%s Going on with %s in %s.", error, backend, precision)
+            return replace(choice, backend=backend, precision=precision)
+    raise error
+
+
+def _opened(path: Path, contract: Contract, choice: RuntimeChoice, threads: int) -> Session:
+    if choice.backend in GPU_BACKENDS:
+        from tagstack.base_models.runtimes.gpu_opening import open_ort_gpu, open_tensorrt
+
+        engines = choice.engines or load_settings().score.engines
+        if choice.backend == "tensorrt":
+            return open_tensorrt(path, contract, engines, choice.precision)
+        return open_ort_gpu(path, contract, engines, choice.precision, choice.backend)
+    if choice.backend == "openvino":
         from tagstack.base_models.runtimes.openvino import OpenvinoSession
 
         return OpenvinoSession(path, contract, threads=threads, precision=choice.precision)
     from tagstack.base_models.runtimes.ort import OrtCpuSession
 
     return OrtCpuSession(path, contract, threads=threads)
-
-
-def chosen_backend(choice: RuntimeChoice) -> str:
-    """Return the backend for a choice: ``"auto"`` takes OpenVINO where it is installed.
-
-    Raises
-    ------
-    TagstackError
-        If it is not installed.
-    """
-    if choice.backend == "auto":
-        found = "openvino" if _installed("openvino") else "ort"
-        logger.info("score.backend = auto: %s; openvino is taken where installed", found)
-        return found
-    if not _installed(choice.backend):
-        msg = (
-            f"score.backend = {choice.backend!r}, but {_MODULES[choice.backend]} is not installed. "
-            f"Run: {_INSTALL[choice.backend]}"
-        )
-        raise TagstackError(msg)
-    return choice.backend
-
-
-def _installed(backend: str) -> bool:
-    return importlib.util.find_spec(_MODULES[backend]) is not None

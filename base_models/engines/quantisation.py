@@ -1,0 +1,212 @@
+"""An int8 tagger made from a float32 one, on the user's own pictures.
+
+Static quantisation by ONNX Runtime, as pairs of QuantizeLinear and DequantizeLinear. What the
+processor wants and what TensorRT wants are different files: the CPU multiplies unsigned by signed
+bytes with a zero point (U8S8), TensorRT only signed ones without (S8S8), biases in float.
+
+References
+----------
+https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html
+"""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.atomic import file_sha256
+from tagstack.base_models.contract import CONTRACT_FILE, Contract
+from tagstack.base_models.contract_toml import contract_toml
+from tagstack.base_models.engines.quantised_folder import QuantisedOrigin, write_origin
+from tagstack.base_models.preprocess import input_tensor
+from tagstack.base_models.runtimes.probing import is_installed
+from tagstack.base_models.runtimes.stored_precision import is_quantised
+from tagstack.base_models.timm_contract import contract_of_folder
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.level1 import QuantizeSettings
+
+TARGETS = ("cpu", "tensorrt")
+_METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
+# Outputs between layers that are held at once; histograms of a large network fill memory else.
+_HELD_OUTPUTS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantiseRequest:
+    """What to make.
+
+    Parameters
+    ----------
+    source, target_folder : Path
+        Folder of the float32 tagger, and the folder to make; that must not exist.
+    target : str
+        One of `TARGETS`.
+    """
+
+    source: Path
+    target_folder: Path
+    target: str
+
+
+def quantise_tagger(
+    request: QuantiseRequest, pixels: NDArray[np.uint8], settings: QuantizeSettings
+) -> Path:
+    """Write an int8 tagger and return its folder.
+
+    Parameters
+    ----------
+    request : QuantiseRequest
+    pixels : array of shape (n_images, height, width, 3), uint8, RGB
+        Pictures framed for the tagger, from which the ranges are read.
+    settings : QuantizeSettings
+
+    Raises
+    ------
+    TagstackError
+        If the tagger is in int8 already, the folder exists, or ONNX Runtime cannot quantise it.
+    """
+    contract = contract_of_folder(request.source)
+    model = request.source / contract.files.model
+    _check(request, model)
+    request.target_folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=request.target_folder.parent, prefix=".") as staging:
+        staged = Path(staging) / "tagger"
+        staged.mkdir()
+        target = staged / contract.files.model
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _quantise(model, target, Path(staging), _Pictures(contract, pixels), request, settings)
+        _describe(request, contract, staged, len(pixels), settings)
+        staged.rename(request.target_folder)
+    return request.target_folder
+
+
+def _check(request: QuantiseRequest, model: Path) -> None:
+    if request.target_folder.exists():
+        raise TagstackError(f"{request.target_folder} exists; choose a folder that does not.")
+    if not is_installed("onnx"):
+        raise TagstackError("onnx is not installed. Run: pip install 'tagstack[quantize]'")
+    if not model.is_file():
+        raise TagstackError(f"The model {model} is missing; put the tagger's ONNX file there.")
+    if is_quantised(model):
+        raise TagstackError(f"{model} is in int8 already; give the float32 tagger.")
+
+
+class _Pictures:
+    """Feeds pictures to ONNX Runtime's calibration, in batches that the model takes."""
+
+    def __init__(self, contract: Contract, pixels: NDArray[np.uint8]) -> None:
+        self._contract = contract
+        self._pixels = pixels
+        self._feeds: Iterator[dict[str, Any]] = iter(())
+
+    def read_from(self, name: str, batch: int) -> None:
+        """Start anew, with the name of the input and the size of its batch."""
+        whole = len(self._pixels) // batch * batch
+        # A batch that the file fixes is filled with pictures that were there already.
+        pixels = self._pixels[:whole] if whole else np.resize(self._pixels, (batch, *self._shape))
+        self._feeds = (
+            {name: input_tensor(pixels[i : i + batch], self._contract.input)}
+            for i in range(0, len(pixels), batch)
+        )
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return self._pixels.shape[1:]
+
+    def get_next(self) -> dict[str, Any] | None:
+        """Return the next feed, or None after the last, as ONNX Runtime asks for it."""
+        return next(self._feeds, None)
+
+
+def _quantise(
+    model: Path,
+    target: Path,
+    staging: Path,
+    pictures: _Pictures,
+    request: QuantiseRequest,
+    settings: QuantizeSettings,
+) -> None:
+    from onnx import load
+    from onnxruntime.quantization import (
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quant_pre_process,
+        quantize_static,
+    )
+
+    prepared = staging / "prepared.onnx"
+    with _quiet_root_logger():
+        quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
+        source = load(str(prepared), load_external_data=False).graph.input[0]
+        side = source.type.tensor_type.shape.dim[0]
+        pictures.read_from(source.name, side.dim_value if side.HasField("dim_value") else 1)
+        on_cpu = request.target == "cpu"
+        # Products of two activations (attention) stay in float: they gain little and lose most.
+        options: dict[str, Any] = {"MatMulConstBOnly": True}
+        if settings.method != "minmax":
+            options["CalibMaxIntermediateOutputs"] = _HELD_OUTPUTS
+        if not on_cpu:
+            options |= {
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "AddQDQPairToWeight": True,
+                "QuantizeBias": False,
+            }
+        quantize_static(
+            str(prepared),
+            str(target),
+            pictures,
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(settings.operators),
+            per_channel=settings.per_channel,
+            activation_type=QuantType.QUInt8 if on_cpu else QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=getattr(CalibrationMethod, _METHODS[settings.method]),
+            extra_options=options,
+        )
+
+
+@contextmanager
+def _quiet_root_logger() -> Iterator[None]:
+    """Keep ONNX Runtime's advice to its own users off the terminal; it logs to the root."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+def _describe(
+    request: QuantiseRequest,
+    contract: Contract,
+    staged: Path,
+    n_images: int,
+    settings: QuantizeSettings,
+) -> None:
+    import onnxruntime
+
+    named = contract.model_copy(update={"name": f"{contract.name[:67]}-int8-{request.target}"})
+    (staged / CONTRACT_FILE).write_text(contract_toml(named), encoding="utf-8")
+    tags = staged / contract.files.tags
+    tags.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(request.source / contract.files.tags, tags)
+    origin = QuantisedOrigin(
+        source=str(request.source.resolve()),
+        model_sha256=file_sha256(request.source / contract.files.model),
+        target=request.target,
+        method=settings.method,
+        n_images=n_images,
+        onnxruntime=onnxruntime.__version__,
+    )
+    write_origin(staged, origin)

@@ -1,0 +1,87 @@
+"""What lies in the folder of an int8 tagger besides the tagger: what it was made from, and how."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from tagstack.base_models.atomic import file_sha256, write_text
+from tagstack.configs.errors import TagstackError
+
+ORIGIN_FILE = "quantised.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantisedOrigin:
+    """Where an int8 tagger comes from.
+
+    Parameters
+    ----------
+    source : str
+        Folder of the float32 tagger, which parity is measured against.
+    model_sha256 : str
+        Of its model file.
+    target : str
+        ``"cpu"`` or ``"tensorrt"``.
+    method : str
+    n_images : int
+        Pictures that the ranges were read from.
+    onnxruntime : str
+        Version that made it.
+    """
+
+    source: str
+    model_sha256: str
+    target: str
+    method: str
+    n_images: int
+    onnxruntime: str
+
+
+def write_origin(folder: Path, origin: QuantisedOrigin) -> None:
+    """Write an int8 tagger's origin into its folder."""
+    write_text(folder / ORIGIN_FILE, json.dumps(asdict(origin), indent=1))
+
+
+def read_origin(folder: Path) -> QuantisedOrigin | None:
+    """Return an int8 tagger's origin, or None for a tagger that says nothing of one.
+
+    Raises
+    ------
+    TagstackError
+        If the file is damaged.
+    """
+    path = folder / ORIGIN_FILE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TagstackError(f"Cannot read {path}: {error}. Quantise the tagger again.") from error
+    if not isinstance(content, dict) or set(content) != {
+        field.name for field in fields(QuantisedOrigin)
+    }:
+        raise TagstackError(f"{path} is damaged. Quantise the tagger again.")
+    return QuantisedOrigin(**content)
+
+
+def source_of(folder: Path, model: str) -> Path | None:
+    """Return the folder of the float32 tagger that an int8 one was made from.
+
+    Parameters
+    ----------
+    folder : Path
+    model : str
+        Name of the model file, the same in both.
+
+    Returns
+    -------
+    Path or None
+        None if nothing is said of one, it is not there any more, or it has changed.
+    """
+    origin = read_origin(folder)
+    if origin is None:
+        return None
+    source = Path(origin.source)
+    file = source / model
+    known = file.is_file() and file_sha256(file) == origin.model_sha256
+    return source if known else None

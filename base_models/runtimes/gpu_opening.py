@@ -1,0 +1,150 @@
+"""Opening a model on a GPU: the file is prepared, the engine provided, the session started.
+
+The first visible GPU is used; CUDA_VISIBLE_DEVICES chooses another.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from tagstack.base_models.contract import Contract
+from tagstack.base_models.runtimes.base import Session
+from tagstack.base_models.runtimes.batch_sizes import BatchSizes
+from tagstack.base_models.runtimes.driver import Driver, examine_driver
+from tagstack.base_models.runtimes.stored_precision import is_quantised, shown_precision
+from tagstack.configs.level1 import EngineSettings
+
+ENGINES = "engines"
+ORT_ENGINES = "ort-tensorrt"
+
+
+def open_tensorrt(
+    path: Path, contract: Contract, settings: EngineSettings, precision: str
+) -> Session:
+    """Return a model as a TensorRT engine, built if need be.
+
+    Raises
+    ------
+    TagstackError
+        If TensorRT is not installed or the model cannot be built; `BackendError` if what was
+        built cannot be run.
+    """
+    from tagstack.base_models.engines.engine_cache import EngineCache, cache_root
+    from tagstack.base_models.engines.provision import Workshop
+    from tagstack.base_models.engines.spec import EngineSpec
+    from tagstack.base_models.engines.trt_api import TrtApi
+    from tagstack.base_models.runtimes.cuda import Cuda
+    from tagstack.base_models.runtimes.tensorrt import TensorrtSession
+
+    driver = examine_driver()
+    workshop = Workshop(
+        cache=EngineCache(cache_root(settings.folder) / ENGINES),
+        api=TrtApi(settings.flavour),
+        driver=driver,
+        trial_seconds=settings.trial_seconds,
+    )
+    stored = shown_precision(path, precision)
+    engine = workshop.provide(path, contract, EngineSpec.of_settings(settings, stored))
+    return TensorrtSession(
+        path,
+        contract,
+        plan=engine.plan,
+        api=workshop.api,
+        cuda=Cuda(),
+        sizes=BatchSizes(settings.batches),
+        graphs=settings.graphs,
+        precision=stored,
+        device=device_name(driver),
+        engine=workshop.cache.path(engine.header.key),
+    )
+
+
+def open_ort_gpu(
+    path: Path, contract: Contract, settings: EngineSettings, precision: str, backend: str
+) -> Session:
+    """Return a model in ONNX Runtime's CUDA or TensorRT provider.
+
+    Raises
+    ------
+    TagstackError
+        If the file cannot be loaded; `BackendError` if the provider does not run.
+    """
+    from tagstack.base_models.engines.engine_cache import cache_root
+    from tagstack.base_models.runtimes.ort_gpu import OrtGpuSession
+
+    driver = examine_driver()
+    model = path
+    if precision == "fp16" or backend == "ort-tensorrt":
+        from tagstack.base_models.engines.prepared_model import MODELS, prepared_model
+
+        folder = cache_root(settings.folder) / ENGINES / MODELS
+        model = prepared_model(
+            path, contract, folder, precision=precision, max_batch=settings.batches[-1]
+        )
+    cuda = {"device_id": "0", "use_tf32": "1" if precision == "tf32" else "0"}
+    options = [cuda]
+    if backend == "ort-tensorrt":
+        root = cache_root(settings.folder) / ORT_ENGINES
+        options = [_tensorrt_options(model, contract, settings, driver, root), cuda]
+    return OrtGpuSession(
+        model,
+        contract,
+        backend=backend,
+        options=options,
+        sizes=BatchSizes(settings.batches),
+        precision=precision,
+        device=device_name(driver),
+    )
+
+
+def device_name(driver: Driver) -> str:
+    """Return the name of the GPU that is used."""
+    return f"cuda:0 {driver.devices[0].name}" if driver.devices else "cuda:0"
+
+
+def _tensorrt_options(
+    model: Path, contract: Contract, settings: EngineSettings, driver: Driver, root: Path
+) -> dict[str, str]:
+    """Return options that keep ONNX Runtime's engines apart by everything that matters.
+
+    Its own key knows neither the weights nor static shapes, so two fine-tunes of a network would
+    share one engine; a folder of our own for each key prevents that.
+    """
+    import onnxruntime
+
+    from tagstack.base_models.atomic import file_sha256
+    from tagstack.base_models.engines.engine_cache import EngineCache
+    from tagstack.base_models.engines.spec import model_files
+
+    facts = {
+        "model": [file_sha256(file) for file in model_files(model)],
+        "onnxruntime": onnxruntime.__version__,
+        "driver": [driver.cuda_version, [str(device) for device in driver.devices]],
+        "build": settings.model_dump(mode="json", exclude={"folder", "graphs", "on_failure"}),
+    }
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    folder = str(EngineCache(root).folder / key)
+    shapes = (settings.batches[0], settings.typical_batch, settings.batches[-1])
+    return {
+        "device_id": "0",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": folder,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": folder,
+        "trt_int8_enable": "1" if is_quantised(model) else "0",
+        "trt_builder_optimization_level": str(settings.optimization_level),
+        "trt_max_workspace_size": str(settings.workspace_mib << 20),
+        **{
+            f"trt_profile_{name}_shapes": _shape_text(model, contract, batch)
+            for name, batch in zip(("min", "opt", "max"), shapes, strict=True)
+        },
+    }
+
+
+def _shape_text(model: Path, contract: Contract, batch: int) -> str:
+    from onnx import load
+
+    name = load(str(model), load_external_data=False).graph.input[0].name
+    height, width = contract.input.height_width
+    sides = (height, width, 3) if contract.input.layout == "NHWC" else (3, height, width)
+    return f"{name}:{'x'.join(map(str, (batch, *sides)))}"

@@ -1,0 +1,191 @@
+"""ONNX Runtime on an NVIDIA GPU: its CUDA or its TensorRT provider.
+
+ONNX Runtime falls back to the CPU in silence, so what it really uses is read back after opening.
+Batches are filled up to few sizes, for which kernels are chosen once. cuBLAS may take another
+kernel for another size: the last bits of a score can depend on how many images came with it
+(`score.engines.batches` with a single size prevents that); the parity report says by how much.
+
+References
+----------
+https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html
+https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from tagstack.base_models.contract import Contract
+from tagstack.base_models.runtimes.base import SessionInfo
+from tagstack.base_models.runtimes.batch_sizes import BatchSizes
+from tagstack.base_models.runtimes.faults import BackendError, DeviceMemoryError, one_line
+from tagstack.base_models.runtimes.model_io import (
+    check_batch,
+    checked_shape,
+    chosen_output,
+    fixed,
+    only_input,
+)
+from tagstack.base_models.runtimes.ort import FAULTS, input_type, ports
+from tagstack.base_models.runtimes.stored_precision import shown_precision
+from tagstack.configs.errors import TagstackError
+
+logger = logging.getLogger(__name__)
+
+PROVIDERS = {
+    "ort-cuda": ("CUDAExecutionProvider",),
+    "ort-tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
+}
+
+
+class OrtGpuSession:
+    """An ONNX model in one of ONNX Runtime's GPU providers; threads take turns.
+
+    Parameters
+    ----------
+    path : Path
+        The model file, in float16 already where that is wanted.
+    contract : Contract
+    backend : str
+        ``"ort-cuda"`` or ``"ort-tensorrt"``.
+    options : sequence of mapping
+        Options of each provider in `PROVIDERS`.
+    sizes : BatchSizes
+    precision : str
+        What it is called, ``"fp32"``, ``"tf32"`` or ``"fp16"``.
+    device : str
+        The GPU's name.
+
+    Raises
+    ------
+    BackendError
+        If the provider is not what runs.
+    TagstackError
+        If the file cannot be loaded or contradicts the contract.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        contract: Contract,
+        *,
+        backend: str,
+        options: Sequence[Mapping[str, str]],
+        sizes: BatchSizes,
+        precision: str,
+        device: str,
+    ) -> None:
+        self._path = path
+        providers = list(zip(PROVIDERS[backend], map(dict, options), strict=True))
+        self._session: Any = _loaded(path, providers)
+        used = self._session.get_providers()
+        if used[:1] != [PROVIDERS[backend][0]]:
+            self._session = None
+            msg = (
+                f"{path}: asked for {PROVIDERS[backend][0]}, but ONNX Runtime uses {used}. Its "
+                f"CUDA libraries do not load: see the lines that it printed, and `tagstack doctor`."
+            )
+            raise BackendError(msg)
+        self._input = only_input(path, ports(self._session.get_inputs()), contract)
+        outputs = ports(self._session.get_outputs())
+        self._output = outputs[chosen_output(path, outputs, contract)]
+        self._shape = checked_shape(path, self._input, contract)
+        self._dtype = input_type(path, self._input)
+        model_batch = fixed(self._input.shape[0])
+        self._sizes = BatchSizes([model_batch]) if model_batch else sizes
+        self._lock = Lock()
+        self.info = SessionInfo(
+            backend=backend,
+            provider=str(used[0]),
+            precision=shown_precision(path, precision),
+            device=device,
+            threads=1,
+            versions=(("onnxruntime", onnxruntime.__version__),),
+            score_class=backend,
+            model_batch=model_batch,
+        )
+
+    @property
+    def n_outputs(self) -> int | None:
+        """Width of the output where the file states it."""
+        return fixed(self._output.shape[-1]) if self._output.shape else None
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the raw outputs of a batch; see `Session.run`."""
+        check_batch(self._path, batch, self._shape, is_open=self._session is not None)
+        rows: list[NDArray[np.float32]] = [np.empty((0, self.n_outputs or 0), np.float32)]
+        start = 0
+        with self._lock:
+            while start < len(batch):
+                call = self._sizes.call(len(batch) - start)
+                try:
+                    rows.append(self._call(batch[start : start + call.count], call.size))
+                    start += call.count
+                except DeviceMemoryError as error:
+                    self._halve(error)
+        return np.concatenate(rows if len(rows) == 1 else rows[1:])
+
+    def close(self) -> None:
+        """Free the model."""
+        with self._lock:
+            self._session = None
+
+    def _halve(self, error: DeviceMemoryError) -> None:
+        if self.info.model_batch is not None or not self._sizes.shrink():
+            raise error
+        logger.warning("%s Going on with %d images at a time.", error, self._sizes.largest)
+
+    def _call(self, images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+        feed = np.zeros((size, *self._shape), self._dtype)
+        feed[: len(images)] = images
+        try:
+            raw = self._session.run([self._output.name], {self._input.name: feed})[0]
+        except FAULTS as error:
+            raise run_fault(self._path, len(images), error) from error
+        return np.asarray(raw[: len(images)].reshape(len(images), -1), np.float32)
+
+
+def run_fault(path: Path, n_images: int, error: BaseException) -> TagstackError:
+    """Return a failed call as an error of ours: of memory where memory ended."""
+    text = f"{path}: the model failed on a batch of {n_images}: {one_line(error)}."
+    words = ("out of memory", "failed to allocate memory", "cudnn_status_alloc_failed")
+    if any(word in str(error).lower() for word in words):
+        return DeviceMemoryError(text)
+    return TagstackError(text)
+
+
+def _loaded(path: Path, providers: Sequence[tuple[str, Mapping[str, str]]]) -> Any:
+    """Open a model; nodes on the CPU are allowed only where the GPU has no kernel for them."""
+    try:
+        return _session(path, providers, fallback=False)
+    except FAULTS as error:
+        if "fallback to CPU EP has been explicitly disabled" not in str(error):
+            raise _unloadable(path, error) from error
+    logger.info("%s: some nodes have no GPU kernel and run on the CPU", path)
+    try:
+        return _session(path, providers, fallback=True)
+    except FAULTS as error:
+        raise _unloadable(path, error) from error
+
+
+def _session(
+    path: Path, providers: Sequence[tuple[str, Mapping[str, str]]], *, fallback: bool
+) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if not fallback:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+
+
+def _unloadable(path: Path, error: BaseException) -> TagstackError:
+    return TagstackError(
+        f"Cannot load the model {path}: {one_line(error)}. Expected a whole ONNX file; compare "
+        f"its size and SHA-256 with the publisher's and fetch it again."
+    )

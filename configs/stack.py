@@ -1,13 +1,17 @@
 """Settings of the stack: folds, candidates, learners, tuning and the final choice."""
 
-from typing import Literal
+import re
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tagstack.configs.section import Section
 
-Objective = Literal["balanced_ap", "macro_ap", "micro_ap"]
-LearnerName = Literal["svm", "lightgbm", "xgboost"]
+Objective = Literal["balanced_ap", "macro_ap", "micro_ap", "macro_f1", "micro_f1"]
+MemberWorth = Literal["none", "logistic", "full"]
+
+# Names of rungs that are no learners: a learner of a package cannot take one of them.
+_TAKEN = frozenset({"mean", "calibrated_mean", "caruana", "shrunken_logistic", "blend", "by_band"})
 
 
 class SvmSettings(Section):
@@ -29,6 +33,7 @@ class LightgbmSettings(Section):
     column_share: float = Field(gt=0, le=1)
     row_share: float = Field(gt=0, le=1)
     bins: int = Field(ge=2, le=255)
+    max_rows: int = Field(ge=1000)
 
 
 class XgboostSettings(Section):
@@ -42,6 +47,7 @@ class XgboostSettings(Section):
     column_share: float = Field(gt=0, le=1)
     row_share: float = Field(gt=0, le=1)
     bins: int = Field(ge=2)
+    max_rows: int = Field(ge=1000)
 
 
 class TuningSettings(Section):
@@ -51,6 +57,9 @@ class TuningSettings(Section):
     seconds: float = Field(ge=0)
     splits: int = Field(ge=1)
     max_rows: int = Field(ge=1000)
+    pruner: Literal["median", "hyperband", "none"]
+    storage: Literal["sqlite", "journal"]
+    workers: int = Field(ge=1)
     rounds: tuple[int, int]
     learning_rate: tuple[float, float]
     depth: tuple[int, int]
@@ -81,10 +90,15 @@ class StackSettings(Section):
     strength_splits: int = Field(ge=1)
     candidates_per_image: int = Field(ge=1)
     candidate_proba: float = Field(gt=0, lt=1)
-    learners: tuple[LearnerName, ...]
+    learners: tuple[str, ...]
+    device: Literal["cpu", "cuda"]
+    joblib_backend: str
     rung_strength: float = Field(gt=0)
     selection_rounds: int = Field(ge=1)
     gate_standard_errors: float = Field(ge=0)
+    gate_bands: tuple[int, ...]
+    outer_fold: bool
+    member_worth: MemberWorth
     svm: SvmSettings
     lightgbm: LightgbmSettings
     xgboost: XgboostSettings
@@ -97,3 +111,37 @@ class StackSettings(Section):
             msg = f"expected strengths above 0, got {list(strengths)}"
             raise ValueError(msg)
         return strengths
+
+    @field_validator("learners")
+    @classmethod
+    def _nameable(cls, learners: tuple[str, ...]) -> tuple[str, ...]:
+        """A learner is a rung, a file name and a column: its name must be able to be all three."""
+        for name in learners:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in _TAKEN:
+                msg = (
+                    "expected names of small letters, digits and _ that are no other rung's, got "
+                    f"{name!r}"
+                )
+                raise ValueError(msg)
+        if len(set(learners)) < len(learners):
+            msg = f"expected each learner once, got {list(learners)}"
+            raise ValueError(msg)
+        return learners
+
+    @field_validator("gate_bands")
+    @classmethod
+    def _rising(cls, bands: tuple[int, ...]) -> tuple[int, ...]:
+        if bands and (bands[0] < 1 or list(bands) != sorted(set(bands))):
+            msg = f"expected rising numbers of positives from 1 up, got {list(bands)}"
+            raise ValueError(msg)
+        return bands
+
+    @model_validator(mode="after")
+    def _searchable(self) -> Self:
+        if self.tuning.trials > 1 and not self.outer_fold:
+            msg = (
+                "tuning.trials above 1 need outer_fold = true, whose images decide whether the "
+                "found parameters are kept; set tuning.trials = 0 or outer_fold = true"
+            )
+            raise ValueError(msg)
+        return self

@@ -1,11 +1,13 @@
-"""The rows of a pair table that a tree learner is fitted on: those that count."""
+"""The rows of a pair table that a tree learner is fitted on: those that count and say something."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from tagstack.meta.features import PairTable
+from tagstack.meta.informative_rows import informative_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,32 +22,44 @@ class CountedRows:
     true : array of shape (n_rows,), bool
     weight : array of shape (n_rows,), float64, positive, or None
         None where every row counts alike, so that such a fit is the unweighted one.
+    share : float, in (0, 1]
+        Of the rows that count, how many are here; the others are counted up in the weights.
     """
 
     values: NDArray[np.float32]
     logit: NDArray[np.float64]
     true: NDArray[np.bool_]
     weight: NDArray[np.float64] | None
+    share: float
 
 
 def counted_rows(
-    table: PairTable, true: NDArray[np.bool_], weight: NDArray[np.float64] | None
+    table: PairTable,
+    true: NDArray[np.bool_],
+    weight: NDArray[np.float64] | None,
+    *,
+    max_rows: int,
+    seed: int,
 ) -> CountedRows:
-    """Return the rows of ``table`` with a weight above 0.
+    """Return the rows of ``table`` with a weight above 0, thinned where there are too many.
 
     Parameters
     ----------
     table : PairTable
     true : array of shape (n_pairs,), bool
     weight : array of shape (n_pairs,), float64, optional
+    max_rows : int, positive
+        About how many are kept; see `tagstack.meta.informative_rows`. The pilot is the shrunken
+        logistic, whose logits were made out of fold.
+    seed : int
     """
-    if weight is None or (weight == 1.0).all():
-        return CountedRows(values=table.values, logit=table.logit, true=true, weight=None)
-    kept = np.flatnonzero(weight > 0)
-    alike = bool((weight[kept] == 1.0).all())
+    given = np.ones(len(true)) if weight is None else weight
+    kept, counts = informative_rows(expit(table.logit), true, given, max_rows, seed)
+    everything = len(kept) == len(true)
     return CountedRows(
-        values=table.values[kept],
+        values=table.values if everything else table.values[kept],
         logit=table.logit[kept],
         true=true[kept],
-        weight=None if alike else weight[kept],
+        weight=None if (counts == 1.0).all() else counts,
+        share=len(kept) / max(int(np.count_nonzero(given)), 1),
     )

@@ -51,7 +51,9 @@ class MetaTrees:
         """Return the binned training data, which fits with other parameters can share."""
         import xgboost
 
-        rows = counted_rows(table, true, weight)
+        rows = counted_rows(
+            table, true, weight, max_rows=self.settings.max_rows, seed=self.seed
+        )
         return xgboost.QuantileDMatrix(
             rows.values,
             label=rows.true.astype(np.float32),

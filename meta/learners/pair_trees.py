@@ -42,7 +42,9 @@ class PairTrees:
         """Fit on candidate pairs and their labels; see the protocol."""
         import lightgbm
 
-        rows = counted_rows(table, true, weight)
+        rows = counted_rows(
+            table, true, weight, max_rows=self.settings.max_rows, seed=self.seed
+        )
         data = lightgbm.Dataset(
             rows.values,
             label=rows.true.astype(np.float32),
@@ -51,7 +53,7 @@ class PairTrees:
             feature_name=[f"f{i}" for i in range(len(table.names))],
             free_raw_data=True,
         )
-        self.booster_ = lightgbm.train(self._parameters(), data, self.settings.rounds)
+        self.booster_ = lightgbm.train(self._parameters(rows.share), data, self.settings.rounds)
         return self
 
     def predict_logit(self, table: PairTable) -> NDArray[np.float64]:
@@ -74,13 +76,14 @@ class PairTrees:
         self.booster_ = lightgbm.Booster(model_str=text)
         return self
 
-    def _parameters(self) -> dict[str, object]:
+    def _parameters(self, share: float) -> dict[str, object]:
         s = self.settings
         return {
             "objective": "binary",
             "learning_rate": s.learning_rate,
             "num_leaves": s.leaves,
-            "min_data_in_leaf": s.min_rows,
+            # Of thinned rows, so many stand for min_rows.
+            "min_data_in_leaf": max(1, round(s.min_rows * share)),
             "lambda_l2": s.l2,
             "feature_fraction": s.column_share,
             "bagging_fraction": s.row_share,

@@ -4,17 +4,22 @@ The workhorse. Every pair has its probability, also the pairs that the tree lear
 and a tag with few positives falls back to the weights that serve its category.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from tagstack.base_models.pairs import Pairs
 from tagstack.meta.calibration import MemberLogits, regression_rows
+from tagstack.meta.candidates import subset
+from tagstack.meta.informative_rows import informative_rows
 from tagstack.meta.newton import fit_hierarchy
 from tagstack.meta.truth import PairTruth
 
 Floats = NDArray[np.float64]
+
+_MANY = 300_000  # listed pairs from which on those that the members' mean foresees are thinned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +58,21 @@ def fit_shrunken_logistic(
     """
     n_members = len(members.base)
     known = np.logical_not(np.isnan(members.base).all(axis=0))
-    rows = regression_rows(
-        filled_in(members.listed), filled_in(members.base), pairs, truth, category, known
-    )
+    listed, pairs, truth = _thinned(filled_in(members.listed), pairs, truth)
+    rows = regression_rows(listed, filled_in(members.base), pairs, truth, category, known)
     prior = np.concatenate([[0.0], np.full(n_members, 1.0 / n_members)])
     precision = np.full(1 + n_members, float(strength))
     return ShrunkenLogistic(theta=fit_hierarchy(rows, prior, precision))
+
+
+def _thinned(logit: Floats, pairs: Pairs, truth: PairTruth) -> tuple[Floats, Pairs, PairTruth]:
+    """Return the listed pairs that are fitted on, as they are if there are not too many."""
+    if len(pairs) <= _MANY:
+        return logit, pairs, truth
+    pilot = expit(logit.mean(axis=0))
+    rows, weight = informative_rows(pilot, truth.listed, truth.weight, _MANY, seed=0)
+    fewer = replace(truth, listed=truth.listed[rows], known=truth.known[rows], weight=weight)
+    return logit[:, rows], subset(pairs, rows), fewer
 
 
 def filled_in(logit: Floats) -> Floats:

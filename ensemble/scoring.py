@@ -14,6 +14,7 @@ from tagstack.base_models.tagger import Tagger
 from tagstack.base_models.threads import thread_count
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.progress import Progress
+from tagstack.ensemble.runtime_check import check_runtimes
 
 FAILURES = "failures.csv"
 
@@ -54,6 +55,7 @@ def score_sources(
     progress: Progress,
 ) -> ScoreSummary:
     """Score found images with loaded taggers; see `score_folder`."""
+    check_runtimes(sources, taggers, settings, progress)
     progress.stage("scoring")
     summary = score_images(
         sources, taggers, store, settings.score, threads=settings.threads, progress=progress.scored

@@ -8,6 +8,7 @@ is too far off is refused.
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,11 +61,10 @@ def verify_first_use(
         path = report_path(tagger, settings)
         report = read_report(path)
         wanted = min(settings.parity.images, len(sources.names))
-        if report is None or report.n_images < wanted:
+        if report is None or report.n_asked < wanted:
             found = verify(sources, tagger, settings, threads=threads)
             if found is None:  # no picture could be read; scoring says why
                 continue
-            # What could not be read stays unread: the same few pictures are not tried each time.
             report = found
             write_report(path, report)
             made.append(report)
@@ -76,12 +76,15 @@ def verify(
     sources: ImageSources, tagger: Tagger, settings: ScoreSettings, *, threads: int
 ) -> ParityReport | None:
     """Return a new report of a tagger, or None if no picture could be read."""
-    pixels = sample_pixels(sources, tagger.framing, settings, settings.parity.images)
+    n_asked = min(settings.parity.images, len(sources.names))
+    pixels = sample_pixels(sources, tagger.framing, settings, n_asked)
     if not len(pixels):
         return None
     reference = reference_of(tagger, threads=threads)
     try:
-        return compare(tagger, reference, pixels, batch=settings.parity.batch)
+        report = compare(tagger, reference, pixels, batch=settings.parity.batch)
+        # Pictures that cannot be read are not tried again at every run.
+        return replace(report, n_asked=n_asked)
     finally:
         reference.close()
 
@@ -94,6 +97,13 @@ def needs_report(tagger: Tagger) -> bool:
         return not exact
     # An int8 file in the reference runtime can only be compared with what it was made from.
     return source_of(tagger.folder, tagger.contract.files.model) is not None
+
+
+def has_lost_its_source(tagger: Tagger) -> bool:
+    """Return whether an int8 tagger cannot be compared: what it was made from is gone."""
+    return tagger.session.info.precision.startswith("int8") and (
+        source_of(tagger.folder, tagger.contract.files.model) is None
+    )
 
 
 def report_path(tagger: Tagger, settings: ScoreSettings) -> Path:

@@ -55,6 +55,7 @@ def compare(
         precision=info.precision,
         reference=_named(reference),
         n_images=len(pixels),
+        n_asked=len(pixels),
         batch=batch,
         n_pairs=int(np.count_nonzero(seen)),
         max_difference=_figure(both.max(initial=0.0)),

@@ -27,7 +27,8 @@ class ParityReport:
         What was compared.
     reference : str
         What it was compared with.
-    n_images, batch : int
+    n_images, n_asked, batch : int
+        Images compared on, those looked at for it, and of one call.
     n_pairs : int
         Pairs above the floor.
     max_difference, mean_difference, p999_difference : float
@@ -50,6 +51,7 @@ class ParityReport:
     precision: str
     reference: str
     n_images: int
+    n_asked: int
     batch: int
     n_pairs: int
     max_difference: float

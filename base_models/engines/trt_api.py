@@ -70,7 +70,7 @@ class TrtApi:
         """Return a logger that keeps TensorRT's errors in ``errors`` instead of printing them."""
         trt = self.trt
 
-        class Logger(trt.ILogger):  # type: ignore[misc]
+        class Logger(trt.ILogger):  # type: ignore[misc,name-defined]
             def __init__(self) -> None:
                 trt.ILogger.__init__(self)
                 self.errors: list[str] = []

@@ -70,6 +70,7 @@ def fit_bundle(request: FitRequest, settings: Settings, progress: Progress) -> B
         aliases=canonical_names(rules.aliases),
         groups=rules.groups,
         unknown_if_absent=settings.labels.unknown_if_absent,
+        near_duplicates=settings.score.near_duplicates,
     )
     for notice in dataset.notices:
         progress.notice(notice)
@@ -120,7 +121,7 @@ def fit_dataset(
         thresholds=fitted(stacker.out_of_fold(stacker.chosen_), decoder),
         rung_thresholds=rungs,
         settings=settings,
-        fitted_images=FittedImages.of(dataset),
+        fitted_images=FittedImages.of(dataset, settings.score.near_duplicates),
         evidence=_evidence(dataset, stacker, settings),
     )
 
@@ -174,11 +175,33 @@ def _evidence(dataset: Dataset, stacker: Stacker, settings: Settings) -> dict[st
         "chosen": stacker.chosen_,
         "ladder": [asdict(row) for row in stacker.ladder_],
         "candidate_recall": stacker.candidate_recall_,
+        "bands": [asdict(band) for band in stacker.bands_],
+        "rehearsal": _rehearsal(stacker),
         "tuning": _tuning(stacker),
+        **_members(stacker),
         "notices": list(dataset.notices),
     }
     # A score that no fold defines is null: NaN is not JSON.
     return {key: plain(value) for key, value in content.items()}
+
+
+def _rehearsal(stacker: Stacker) -> dict[str, Any] | None:
+    held = stacker.rehearsal_
+    if held is None:
+        return None
+    scores = [asdict(score) for score in held.scores]
+    return {"n_images": held.n_images, "scores": scores, "switched_off": dict(held.off)}
+
+
+def _members(stacker: Stacker) -> dict[str, Any]:
+    """Return what each member adds, and how far the members err together."""
+    found: dict[str, Any] = {}
+    if stacker.diversity_ is not None:
+        found["diversity"] = asdict(stacker.diversity_)
+    if stacker.member_worth_ is not None:
+        found["members_worth"] = [asdict(loss) for loss in stacker.member_worth_.losses]
+        found["members_worth_rung"] = stacker.member_worth_.rung
+    return found
 
 
 def _tuning(stacker: Stacker) -> dict[str, Any] | None:

@@ -10,13 +10,16 @@ from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
+from tagstack.meta.calibrators.protocol import TagMaps
 from tagstack.meta.groundwork import Ground, Groundwork
 from tagstack.meta.learners.protocol import PairLearner
+from tagstack.meta.learners.registry import META, level_two
 from tagstack.meta.relations import TagRelations
 from tagstack.meta.rungs import (
-    LEVEL_TWO,
+    BY_BAND,
     RungLogits,
     blended,
+    by_band,
     plain_rung,
     spliced,
     weighted_members,
@@ -39,9 +42,11 @@ class FittedStack:
     member_weights : array of shape (n_members,), float64
         Of the Caruana selection.
     learners : mapping of name to fitted learner
-    calibrations : mapping of rung to array of shape (n_tags, 2), float64
+    calibrations : mapping of rung to TagMaps
         Last calibration of each learned rung.
     blend_weights : mapping of rung to float
+    tag_rungs : tuple of str
+        The rung that serves each tag where bands of tags have their own, else empty.
     """
 
     settings: StackSettings
@@ -51,8 +56,9 @@ class FittedStack:
     groundwork: Groundwork
     member_weights: Floats
     learners: Mapping[str, PairLearner]
-    calibrations: Mapping[str, Floats]
+    calibrations: Mapping[str, TagMaps]
     blend_weights: Mapping[str, float]
+    tag_rungs: tuple[str, ...] = ()
 
     def predict(self, scores: Level1Scores, rungs: Iterable[str]) -> dict[str, PairProba]:
         """Return the probabilities of each asked rung, computing shared work once.
@@ -93,9 +99,9 @@ class _Prediction:
     def rung(self, name: str) -> RungLogits:
         if name not in self._done:
             computed = self._compute(name)
-            theta = self.stack.calibrations.get(name)
+            maps = self.stack.calibrations.get(name)
             pairs = self.scores.pairs
-            self._done[name] = computed if theta is None else computed.calibrated(theta, pairs)
+            self._done[name] = computed if maps is None else computed.calibrated(maps, pairs)
         return self._done[name]
 
     def _compute(self, name: str) -> RungLogits:
@@ -104,6 +110,9 @@ class _Prediction:
         if name == "blend":
             parts = {r: self.rung(r) for r, weight in self.stack.blend_weights.items() if weight}
             return blended(parts, self.stack.blend_weights)
+        if name == BY_BAND:
+            parts = {rung: self.rung(rung) for rung in set(self.stack.tag_rungs)}
+            return by_band(parts, self.stack.tag_rungs, self.scores.pairs)
         if name in self.stack.learners:
             return spliced(self.ground, self._learner_logit(name))
         return plain_rung(name, self.scores, self.ground)
@@ -111,8 +120,8 @@ class _Prediction:
     def _learner_logit(self, name: str) -> Floats:
         if name not in self._raw:
             table = self.ground.table
-            if name == "xgboost":
-                below = [level for level in LEVEL_TWO if level in self.stack.learners]
+            if name == META:
+                below = level_two(tuple(self.stack.learners))
                 table = table.with_columns({f"level2:{b}": self._learner_logit(b) for b in below})
             self._raw[name] = self.stack.learners[name].predict_logit(table)
         return self._raw[name]

@@ -1,20 +1,29 @@
-"""One fit's work in progress: every rung out of fold, their scores, and the final fits."""
+"""One fit's work in progress: every rung out of fold, their scores, and the final fits.
 
+What is out of fold is so for the row's own labels: no model that predicts a row was fitted on it.
+Features of the other rows come from models that were; what little this lets through is measured
+by the rehearsal (`tagstack.meta.rehearsal`), where the held-out images take no part at all.
+"""
+
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from tagstack.base_models.pairs import Level1Scores
-from tagstack.configs.stack import StackSettings
-from tagstack.meta.calibration import category_numbers, fit_monotone
+from tagstack.base_models.pairs import PairProba
+from tagstack.configs.stack import StackSettings, XgboostSettings
+from tagstack.meta.calibration import category_numbers, fit_monotone, rung_how
 from tagstack.meta.features import PairTable
 from tagstack.meta.fitted_stack import FittedStack
-from tagstack.meta.groundwork import Ground, fit_groundwork
+from tagstack.meta.fold_scores import FoldScore, FoldScorer
+from tagstack.meta.groundwork import Ground, Groundwork, fit_groundwork
+from tagstack.meta.labelled import Labelled
 from tagstack.meta.learners.caruana import GreedySelection
+from tagstack.meta.learners.mean import mean_logit
 from tagstack.meta.learners.protocol import PairLearner
+from tagstack.meta.learners.registry import META, level_two, make_learner
 from tagstack.meta.learners.shrunken_logistic import filled_in
 from tagstack.meta.out_of_fold import (
     cross_fitted_ground,
@@ -22,22 +31,18 @@ from tagstack.meta.out_of_fold import (
     cross_fitted_monotone,
 )
 from tagstack.meta.progress import Progress
-from tagstack.meta.relations import TagRelations
 from tagstack.meta.rungs import (
-    BLENDED,
-    LEVEL_TWO,
-    SIMPLEST_FIRST,
+    BY_BAND,
     RungLogits,
-    blended,
-    make_learner,
+    blended_rungs,
+    by_band,
     plain_rung,
+    simplest_first,
     spliced,
-    weighted_members,
 )
-from tagstack.meta.selection import FoldScorer, LadderRow, choose_rung, ladder_row
+from tagstack.meta.selection import Band, LadderRow, choose_bands, choose_rung, ladder_row
 from tagstack.meta.strengths import choose_strengths
-from tagstack.meta.truth import Evidence
-from tagstack.meta.tuning import Tuner, TuningResult
+from tagstack.meta.truth import positives_per_tag
 
 Floats = NDArray[np.float64]
 
@@ -47,105 +52,156 @@ class Ladder:
 
     Parameters
     ----------
-    scores, evidence, folds, relations, settings, seed, threads
-        As in `tagstack.meta.stacker.Stacker`.
+    data : Labelled
+    settings : StackSettings
+    seed, threads : int
+    off : mapping of rung to str, optional
+        Rungs that may not be chosen, and why; the blend does without them.
     """
-
-    tuning: TuningResult | None
 
     def __init__(
         self,
-        scores: Level1Scores,
-        evidence: Evidence,
-        folds: NDArray[np.int64],
-        relations: TagRelations,
+        data: Labelled,
         settings: StackSettings,
+        *,
         seed: int,
         threads: int,
+        off: Mapping[str, str] | None = None,
     ) -> None:
-        self.scores, self.evidence, self.folds = scores, evidence, folds
-        self.relations, self.settings = relations, settings
-        self.seed, self.threads = seed, threads
-        self.category = category_numbers(scores.vocabulary)
-        self.truth = evidence.truth(scores.pairs)
-        self.scorer = FoldScorer(scores.pairs, self.truth, evidence, folds)
+        self.data, self.settings, self.seed, self.threads = data, settings, seed, threads
+        self.off = off or {}
+        self.pairs = data.scores.pairs
+        self.category = category_numbers(data.scores.vocabulary)
+        self.truth = data.evidence.truth(self.pairs)
+        self.scorer = FoldScorer(self.pairs, self.truth, data.evidence, data.folds, data.groups)
         self.level_two: dict[str, Floats] = {}
+        self.bands: tuple[Band, ...] = ()
+        self.tag_rungs: tuple[str, ...] = ()
         self._raw: dict[str, RungLogits] = {}
         self._rungs: dict[str, RungLogits] = {}
-        self.tuning = None
 
-    def climb(self, study_dir: Path | None, progress: Progress) -> None:
-        """Make every rung out of fold, the simplest first."""
+    def prepare(self, progress: Progress) -> None:
+        """Make what the meta-model and the blend build on: groundwork, members, level 2."""
+        data, settings = self.data, self.settings
         progress("calibration", 0, 1)
         self.strengths = choose_strengths(
-            self.scores, self.evidence, self.folds, self.settings, self.seed
+            data.scores, data.evidence, data.folds, settings, self.seed
         )
         self.ground: Ground = cross_fitted_ground(
-            self.scores, self.evidence, self.folds, self.relations, self.strengths, self.settings
+            data.scores, data.evidence, data.folds, data.relations, self.strengths, settings
         )
         self.true = self.truth.listed[self.ground.rows]
         self.weight = self.truth.weight[self.ground.rows]
         self._select_members()
-        learned = [name for name in LEVEL_TWO if name in self.settings.learners]
+        learned = level_two(settings.learners)
         for i, name in enumerate(learned):
             progress(name, i, len(learned))
             self.level_two[name] = self._cross_fitted(name, self.ground.table)
             self._add(name, spliced(self.ground, self.level_two[name]))
-        self.table = self._with_level_two()
-        if "xgboost" in self.settings.learners:
-            self._tune(study_dir, progress)
-            progress("xgboost", 0, 1)
-            self._add("xgboost", spliced(self.ground, self._cross_fitted("xgboost", self.table)))
+        columns = {f"level2:{name}": logit for name, logit in self.level_two.items()}
+        self.table: PairTable = self.ground.table.with_columns(columns)
+
+    def climb(self, progress: Progress, xgboost: XgboostSettings | None = None) -> None:
+        """Make the rungs above: the meta-model, with its tuned settings if given, and the blend."""
+        if xgboost is not None:
+            self.settings = self.settings.model_copy(update={"xgboost": xgboost})
+        if META in self.settings.learners:
+            progress(META, 0, 1)
+            self._add(META, spliced(self.ground, self._cross_fitted(META, self.table)))
         progress("blend", 0, 1)
         self._blend()
 
     def rung(self, name: str) -> RungLogits:
         """Return a rung's out-of-fold logits."""
+        if name == BY_BAND:
+            parts = {rung: self.rung(rung) for rung in set(self.tag_rungs)}
+            return by_band(parts, self.tag_rungs, self.pairs)
         if name not in self._rungs:
-            self._rungs[name] = plain_rung(name, self.scores, self.ground)
+            self._rungs[name] = plain_rung(name, self.data.scores, self.ground)
         return self._rungs[name]
 
-    def judged(self, names: tuple[str, ...]) -> tuple[str, tuple[LadderRow, ...]]:
-        """Return the chosen rung and the ladder of all ``names``."""
-        objective = self.settings.objective
-        scores = {}
-        for name in names:
-            rung = self.rung(name)
-            scores[name] = self.scorer.score(rung.listed, rung.base)
-        order = [name for name in SIMPLEST_FIRST if name in scores]
-        chosen, why = choose_rung(scores, order, objective, self.settings.gate_standard_errors)
+    def proba(self, name: str) -> PairProba:
+        """Return a rung's out-of-fold probabilities."""
+        return self.rung(name).proba(self.pairs)
+
+    def choose(self) -> tuple[str, dict[str, str]]:
+        """Return the rung that the gate keeps, bands of tags included, and why each fared so."""
+        settings = self.settings
+        order = simplest_first(settings, self.off)
+        probas = {name: self.proba(name) for name in order}
+        scores = {n: self.scorer.score(p, settings.objective) for n, p in probas.items()}
+        chosen, why = choose_rung(scores, order, settings.gate_standard_errors)
+        why |= {name: f"switched off: {reason}" for name, reason in self.off.items()}
+
+        def score(name: str, tags: NDArray[np.bool_]) -> FoldScore:
+            return self.scorer.score(probas[name], settings.objective, tags)
+
+        # The plain mean has no calibrated probabilities to be ranked with those of other tags.
+        simpler = [name for name in order[: order.index(chosen)] if name != "mean"]
+        if simpler and settings.gate_bands:
+            positives = positives_per_tag(self.data.evidence.labels)
+            self.bands = choose_bands(
+                score,
+                simpler,
+                chosen,
+                positives,
+                settings.gate_bands,
+                settings.gate_standard_errors,
+            )
+        if all(band.rung == chosen for band in self.bands):
+            return chosen, why
+        self.tag_rungs = self._tag_rungs()
+        own = [f"{b.title} positives: {b.rung}" for b in self.bands if b.rung != chosen]
+        why[BY_BAND] = f"chosen: {chosen}, but {'; '.join(own)}"
+        return BY_BAND, why
+
+    def judged(self, names: tuple[str, ...], why: Mapping[str, str]) -> tuple[LadderRow, ...]:
+        """Return the ladder of all ``names``."""
         weights = {
-            "caruana": dict(zip(self.scores.members, self.member_weights, strict=True)),
+            "caruana": dict(zip(self.data.scores.members, self.member_weights, strict=True)),
             "blend": self.blend_weights,
         }
-        rows = (
-            ladder_row(n, scores[n], objective, weights.get(n, {}), why.get(n, "not up for choice"))
-            for n in names
-        )
-        return chosen, tuple(rows)
+        rows = []
+        for name in names:
+            proba = self.proba(name)
+            macro, micro = (self.scorer.score(proba, part) for part in ("macro_ap", "micro_ap"))
+            objective = self.scorer.score(proba, self.settings.objective)
+            reason = why.get(name, "not up for choice")
+            rows.append(ladder_row(name, macro, micro, objective, weights.get(name, {}), reason))
+        return tuple(rows)
 
-    def final_fit(self, progress: Progress) -> FittedStack:
-        """Fit every part on all images."""
-        progress("final fit", 0, 1)
-        learners: dict[str, PairLearner] = {}
-        for name in self.settings.learners:
-            table = self.table if name == "xgboost" else self.ground.table
-            learners[name] = self._make(name).fit(table, self.true, self.weight)
-        pairs, strength = self.scores.pairs, self.settings.rung_strength
+    def fitted_below(self) -> tuple[Groundwork, dict[str, PairLearner]]:
+        """Return groundwork and level-2 learners, fitted on all images."""
+        learners = {
+            name: self._make(name).fit(self.ground.table, self.true, self.weight)
+            for name in level_two(self.settings.learners)
+        }
+        return (
+            fit_groundwork(self.data.scores, self.data.evidence, self.strengths, self.settings),
+            learners,
+        )
+
+    def fitted(self, groundwork: Groundwork, learners: Mapping[str, PairLearner]) -> FittedStack:
+        """Return the stack: what `fitted_below` returned, and the rest fitted on all images."""
+        every = dict(learners)
+        if META in self.settings.learners:
+            every[META] = self._make(META).fit(self.table, self.true, self.weight)
+        how, scores = rung_how(self.settings), self.data.scores
         calibrations = {
-            name: fit_monotone(raw.listed, raw.base, pairs, self.truth, self.category, strength)
+            name: fit_monotone(raw.listed, raw.base, self.pairs, self.truth, self.category, how)
             for name, raw in self._raw.items()
         }
         return FittedStack(
             settings=self.settings,
-            vocabulary=self.scores.vocabulary,
-            members=self.scores.members,
-            relations=self.relations,
-            groundwork=fit_groundwork(self.scores, self.evidence, self.strengths),
+            vocabulary=scores.vocabulary,
+            members=scores.members,
+            relations=self.data.relations,
+            groundwork=groundwork,
             member_weights=self.member_weights,
-            learners=learners,
+            learners=every,
             calibrations=calibrations,
             blend_weights=self.blend_weights,
+            tag_rungs=self.tag_rungs,
         )
 
     def _make(self, name: str) -> PairLearner:
@@ -153,11 +209,7 @@ class Ladder:
 
     def _cross_fitted(self, name: str, table: PairTable) -> Floats:
         make = partial(self._make, name)
-        return cross_fitted_logit(make, table, self.true, self.folds, self.weight)
-
-    def _with_level_two(self) -> PairTable:
-        columns = {f"level2:{name}": logit for name, logit in self.level_two.items()}
-        return self.ground.table.with_columns(columns)
+        return cross_fitted_logit(make, table, self.true, self.data.folds, self.weight)
 
     def _add(self, name: str, raw: RungLogits) -> None:
         """Keep a learned rung, calibrated by the other folds."""
@@ -165,77 +217,57 @@ class Ladder:
         listed, base = cross_fitted_monotone(
             raw.listed,
             raw.base,
-            self.scores.pairs,
-            self.evidence,
-            self.folds,
+            self.pairs,
+            self.data.evidence,
+            self.data.folds,
             self.category,
-            self.settings.rung_strength,
+            rung_how(self.settings),
         )
         self._rungs[name] = RungLogits(listed=listed, base=base)
 
     def _select_members(self) -> None:
         """Choose the members' weights: for each fold by the others, at last by all."""
-        ground, rows = self.ground, self.ground.rows
-        proba = expit(filled_in(ground.members.listed[:, rows]))
-        selection = self._selection(proba, of_proba=True)
-        self.member_weights = selection.weights(np.ones(self.scorer.n_folds, bool))
-        parts = [
-            weighted_members(ground, selection.weights(np.arange(self.scorer.n_folds) != fold))
-            for fold in range(self.scorer.n_folds)
-        ]
-        self._add("caruana", self._by_fold(parts))
+        members = self.ground.members
+        proba = expit(filled_in(members.listed[:, self.ground.rows]))
+        self.member_weights, by_fold = self._selected(proba, of_proba=True)
+        listed, fold = np.empty(len(self.pairs)), self._fold_of_pair()
+        for f, weights in enumerate(by_fold):
+            listed[fold == f] = mean_logit(members.listed[:, fold == f], weights)
+        bases = [mean_logit(members.base, weights) for weights in by_fold]
+        self._add("caruana", RungLogits(listed=listed, base=np.mean(bases, axis=0)))
 
     def _blend(self) -> None:
         """Choose the rungs' weights the same way."""
-        plain = ("calibrated_mean", "caruana", "shrunken_logistic")
-        names = [n for n in BLENDED if n in self.settings.learners or n in plain]
-        rungs = {name: self.rung(name) for name in names}
-        logit = np.stack([rung.listed[self.ground.rows] for rung in rungs.values()])
-        selection = self._selection(logit, of_proba=False)
-        everything = np.ones(self.scorer.n_folds, bool)
-        self.blend_weights = dict(
-            zip(names, map(float, selection.weights(everything)), strict=True)
-        )
-        parts = []
-        for fold in range(self.scorer.n_folds):
-            weights = selection.weights(np.arange(self.scorer.n_folds) != fold)
-            parts.append(blended(rungs, dict(zip(names, map(float, weights), strict=True))))
-        self._add("blend", self._by_fold(parts))
+        names = blended_rungs(self.settings, self.off)
+        rungs = [self.rung(name) for name in names]
+        logit = np.stack([rung.listed[self.ground.rows] for rung in rungs])
+        weights, by_fold = self._selected(logit, of_proba=False)
+        self.blend_weights = dict(zip(names, map(float, weights), strict=True))
+        fold = self._fold_of_pair()
+        listed, base = np.zeros(len(self.pairs)), np.zeros(self.pairs.n_tags)
+        for r, rung in enumerate(rungs):
+            if by_fold[:, r].any():  # 0 times a missing logit would be missing
+                listed += by_fold[fold, r] * rung.listed
+                base += by_fold[:, r].mean() * rung.base
+        self._add("blend", RungLogits(listed=listed, base=base))
 
-    def _selection(self, values: Floats, *, of_proba: bool) -> GreedySelection:
+    def _selected(self, values: Floats, *, of_proba: bool) -> tuple[Floats, Floats]:
+        """Return weights chosen on all folds, and for each fold those chosen on the others."""
         rows, objective = self.ground.rows, self.settings.objective
 
         def metric(average: Floats) -> Floats:
-            proba = average if of_proba else expit(average)
-            return self.scorer.score_rows(rows, proba).objective(objective)
+            return self.scorer.values_at(rows, average if of_proba else expit(average), objective)
 
-        return GreedySelection(values, metric, self.settings.selection_rounds)
+        selection = GreedySelection(values, metric, self.settings.selection_rounds)
+        folds = np.arange(self.scorer.n_folds)
+        by_fold = np.stack([selection.weights(folds != fold) for fold in folds])
+        return selection.weights(np.ones(len(folds), bool)), by_fold
 
-    def _by_fold(self, parts: list[RungLogits]) -> RungLogits:
-        """Return each fold's own logits; ``parts[fold]`` covers all images."""
-        fold = self.folds[self.scores.pairs.image]
-        listed = np.choose(fold, [part.listed for part in parts])
-        base = np.mean([part.base for part in parts], axis=0)
-        return RungLogits(listed=listed, base=base)
+    def _fold_of_pair(self) -> NDArray[np.int64]:
+        return self.data.folds[self.pairs.image]
 
-    def _tune(self, study_dir: Path | None, progress: Progress) -> None:
-        rows, objective = self.ground.rows, self.settings.objective
-
-        def score(logit: Floats, at: NDArray[np.int64]) -> float:
-            values = self.scorer.score_rows(rows[at], expit(logit)).objective(objective)
-            fold = int(self.folds[self.scores.pairs.image[rows[at[0]]]]) if len(at) else 0
-            return float(np.nan_to_num(values[fold]))
-
-        tuner = Tuner(
-            self.table,
-            self.true,
-            self.weight,
-            self.folds,
-            score,
-            settings=self.settings.tuning,
-            defaults=self.settings.xgboost,
-            seed=self.seed,
-            threads=self.threads,
-        )
-        self.tuning = tuner.run(study_dir, progress)
-        self.settings = self.settings.model_copy(update={"xgboost": self.tuning.settings})
+    def _tag_rungs(self) -> tuple[str, ...]:
+        positives = positives_per_tag(self.data.evidence.labels)
+        lows = np.array([band.low for band in self.bands])
+        number = np.searchsorted(lows, positives, side="right") - 1
+        return tuple(self.bands[n].rung for n in number)

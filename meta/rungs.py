@@ -1,6 +1,6 @@
 """The rungs of the ladder, from single members to the blend, and what each is computed from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,28 +10,16 @@ from scipy.special import expit
 from tagstack.base_models.pairs import Level1Scores, PairProba, Pairs
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
+from tagstack.meta.calibrators.protocol import TagMaps
 from tagstack.meta.groundwork import Ground
-from tagstack.meta.learners.linear_svm import LinearSvms
 from tagstack.meta.learners.mean import mean_logit, raw_members
-from tagstack.meta.learners.meta_trees import MetaTrees
-from tagstack.meta.learners.pair_trees import PairTrees
-from tagstack.meta.learners.protocol import PairLearner
+from tagstack.meta.learners.registry import META, level_two
 
 Floats = NDArray[np.float64]
 
 SINGLE = "single:"
-LEVEL_TWO = ("svm", "lightgbm")
-# The gate prefers the earlier of two that are equally good. Singles and the level-2 learners
-# alone are reported but not chosen: the selections contain them.
-SIMPLEST_FIRST = (
-    "mean",
-    "calibrated_mean",
-    "caruana",
-    "shrunken_logistic",
-    "blend",
-    "xgboost",
-)
-BLENDED = ("calibrated_mean", "caruana", "shrunken_logistic", "svm", "lightgbm", "xgboost")
+BY_BAND = "by_band"
+PLAIN = ("calibrated_mean", "caruana", "shrunken_logistic")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +37,17 @@ class RungLogits:
             base=expit(self.base).astype(np.float32),
         )
 
-    def calibrated(self, theta: Floats, pairs: Pairs) -> "RungLogits":
-        """Return ``intercept + slope * logit`` with (n_tags, 2) coefficients."""
+    def calibrated(self, maps: TagMaps, pairs: Pairs) -> "RungLogits":
+        """Return the logits as these maps calibrate them."""
         return RungLogits(
-            listed=theta[pairs.tag, 0] + theta[pairs.tag, 1] * self.listed,
-            base=theta[:, 0] + theta[:, 1] * self.base,
+            listed=maps.apply(pairs.tag, self.listed),
+            base=maps.apply(np.arange(pairs.n_tags), self.base),
         )
 
 
 def rung_names(members: Sequence[str], settings: StackSettings) -> tuple[str, ...]:
     """Return the rungs in the order of the report: singles, averages, learners, blend."""
-    learned = tuple(name for name in ("svm", "lightgbm", "xgboost") if name in settings.learners)
+    meta = (META,) if META in settings.learners else ()
     singles = tuple(SINGLE + member for member in members)
     return (
         *singles,
@@ -67,9 +55,34 @@ def rung_names(members: Sequence[str], settings: StackSettings) -> tuple[str, ..
         "calibrated_mean",
         "caruana",
         "shrunken_logistic",
-        *learned,
+        *level_two(settings.learners),
+        *meta,
         "blend",
     )
+
+
+def simplest_first(settings: StackSettings, off: Container[str] = ()) -> tuple[str, ...]:
+    """Return the rungs that the gate may choose; it prefers the earlier of two equally good ones.
+
+    Singles are reported but not chosen, nor are the level-2 learners while the blend that holds
+    them is there: where it was switched off, they are what is left above the plain rungs.
+
+    Parameters
+    ----------
+    settings : StackSettings
+    off : container of str
+        Rungs that the rehearsal switched off.
+    """
+    below = level_two(settings.learners)
+    learned = below if "blend" in off else ("blend",)
+    meta = (META,) if META in settings.learners and META not in off else ()
+    return ("mean", *PLAIN, *learned, *meta)
+
+
+def blended_rungs(settings: StackSettings, off: Container[str] = ()) -> tuple[str, ...]:
+    """Return the rungs that the blend weighs."""
+    meta = (META,) if META in settings.learners and META not in off else ()
+    return (*PLAIN, *level_two(settings.learners), *meta)
 
 
 def plain_rung(name: str, scores: Level1Scores, ground: Ground) -> RungLogits:
@@ -118,10 +131,27 @@ def blended(rungs: Mapping[str, RungLogits], weights: Mapping[str, float]) -> Ru
     return RungLogits(listed=np.asarray(listed), base=np.asarray(base))
 
 
-def make_learner(name: str, settings: StackSettings, *, seed: int, threads: int) -> PairLearner:
-    """Return a new, unfitted learner by its name in the settings."""
-    if name == "svm":
-        return LinearSvms(settings.svm, seed=seed, threads=threads)
-    if name == "lightgbm":
-        return PairTrees(settings.lightgbm, seed=seed, threads=threads)
-    return MetaTrees(settings.xgboost, seed=seed, threads=threads)
+def by_band(rungs: Mapping[str, RungLogits], tag_rungs: Sequence[str], pairs: Pairs) -> RungLogits:
+    """Return each tag's logits from its own rung.
+
+    Parameters
+    ----------
+    rungs : mapping of rung to RungLogits
+        Calibrated, so that tags of different rungs can be ranked together.
+    tag_rungs : sequence of str, one for each tag
+    pairs : Pairs
+    """
+    names = sorted(rungs)
+    number = np.array([names.index(rung) for rung in tag_rungs], np.int64)
+    return RungLogits(
+        listed=_picked([rungs[name].listed for name in names], number[pairs.tag]),
+        base=_picked([rungs[name].base for name in names], number),
+    )
+
+
+def _picked(options: Sequence[Floats], number: NDArray[np.int64]) -> Floats:
+    """Return at each position the value of the option with that number."""
+    chosen = np.empty(len(number))
+    for i, option in enumerate(options):
+        chosen[number == i] = option[number == i]
+    return chosen

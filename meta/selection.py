@@ -1,36 +1,16 @@
-"""The rungs' scores fold by fold, and the gate that keeps the simplest rung that suffices.
+"""The gate: the simplest rung that suffices, overall and for tags of few positives.
 
-Scores are taken within folds: models of different folds differ a little in every tag's level,
-which would distort a ranking across folds.
+The standard error of a lead comes from all groups of images, not from the folds: five differences
+give an error that is itself wrong by a third.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
-from tagstack.base_models.pairs import Pairs
-from tagstack.configs.stack import Objective
-from tagstack.meta.ranking import area_of_steps
-from tagstack.meta.truth import Evidence, PairTruth
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldScores:
-    """Average precision in each fold, arrays of shape (n_folds,); NaN without positives."""
-
-    macro: Floats
-    micro: Floats
-
-    def objective(self, name: Objective) -> Floats:
-        """Return the score that selection raises, shape (n_folds,)."""
-        if name == "macro_ap":
-            return self.macro
-        return self.micro if name == "micro_ap" else (self.macro + self.micro) / 2
+from tagstack.meta.fold_scores import FoldScore, Lead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +23,7 @@ class LadderRow:
     macro_ap, micro_ap : float
         Mean over folds of the average precision within a fold.
     macro_error, micro_error : float
-        Their standard errors over folds.
+        Their standard errors over groups of images.
     fold_values : tuple of float
         The objective in each fold.
     weights : tuple of (str, float)
@@ -62,94 +42,41 @@ class LadderRow:
     why: str
 
 
-class FoldScorer:
-    """Scores logits of all pairs, or of some listed ones, in each fold.
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """Tags with about as many positives, and the rung that serves them.
 
     Parameters
     ----------
-    pairs : Pairs
-    truth : PairTruth
-    evidence : Evidence
-        Pairs of which nothing is known are not ranked at all.
-    folds : array of shape (n_images,), int64, in [0, n_folds)
+    low, high : int
+        Positives among the labels, ``low <= n < high``; ``high`` is None where there is no limit.
+    n_tags : int
+    rung : str
+    why : str
     """
 
-    def __init__(
-        self,
-        pairs: Pairs,
-        truth: PairTruth,
-        evidence: Evidence,
-        folds: NDArray[np.int64],
-    ) -> None:
-        self.n_folds, self.n_tags = int(folds.max()) + 1, pairs.n_tags
-        self.truth = truth
-        self.key = folds[pairs.image] * pairs.n_tags + pairs.tag
-        size = self.n_folds * pairs.n_tags
-        image, tag = evidence.labels.nonzero()
-        hidden_image, hidden_tag = evidence.unknown.nonzero()
-        n_true = np.bincount(folds[image] * pairs.n_tags + tag, minlength=size)
-        n_images = np.repeat(np.bincount(folds, minlength=self.n_folds), pairs.n_tags)
-        n_hidden = np.bincount(folds[hidden_image] * pairs.n_tags + hidden_tag, minlength=size)
-        self.n_known = truth.known.astype(np.int64)
-        n_listed = np.bincount(self.key[truth.known], minlength=size)
-        self.n_unlisted = n_images - n_hidden - n_listed
-        self.n_missed = n_true - np.bincount(self.key[truth.listed], minlength=size)
-        self.n_true = n_true
+    low: int
+    high: int | None
+    n_tags: int
+    rung: str
+    why: str
 
-    def score(self, listed: Floats, base: Floats) -> FoldScores:
-        """Return the scores of logits (n_pairs,) and of unlisted pairs' logits (n_tags,)."""
-        key = np.concatenate([self.key, np.arange(len(self.n_true))])
-        logit = np.concatenate([listed, np.tile(base, self.n_folds)])
-        count = np.concatenate([self.n_known, self.n_unlisted])
-        true = np.concatenate([self.truth.listed.astype(np.int64), self.n_missed])
-        kept = ~np.isnan(logit) & (count > 0)
-        n_true = np.where(np.isnan(np.tile(base, self.n_folds)), 0, self.n_true)
-        proba = expit(logit[kept])
-        return self._scores(key[kept], proba, count[kept], true[kept], n_true)
-
-    def score_rows(self, rows: NDArray[np.int64], proba: Floats) -> FoldScores:
-        """Return the scores when only the listed pairs at ``rows`` are ranked, the rest missed."""
-        key, true = self.key[rows], self.truth.listed[rows].astype(np.int64)
-        kept = self.n_known[rows] > 0
-        key, proba, true = key[kept], proba[kept], true[kept]
-        return self._scores(key, proba, np.ones(len(key), np.int64), true, self.n_true)
-
-    def _scores(
-        self,
-        key: NDArray[np.int64],
-        proba: Floats,
-        count: NDArray[np.int64],
-        true: NDArray[np.int64],
-        n_true: NDArray[np.int64],
-    ) -> FoldScores:
-        """Return the scores of ranked pairs; true pairs that are not ranked are never found."""
-        value = proba.astype(np.float32)
-        fold = key // self.n_tags
-        per_tag = area_of_steps(key, value, count, true, len(n_true))
-        per_tag = _of_all_true(per_tag, _summed(key, true, len(n_true)), n_true)
-        micro = area_of_steps(fold, value, count, true, self.n_folds)
-        of_fold = n_true.reshape(self.n_folds, -1).sum(axis=1)
-        micro = _of_all_true(micro, _summed(fold, true, self.n_folds), of_fold)
-        return FoldScores(
-            macro=_mean_over_tags(per_tag.reshape(self.n_folds, -1)),
-            micro=micro,
-        )
+    @property
+    def title(self) -> str:
+        """What a reader calls it."""
+        return f"{self.low}+" if self.high is None else f"{self.low}-{self.high - 1}"
 
 
 def choose_rung(
-    scores: Mapping[str, FoldScores],
-    order: Sequence[str],
-    objective: Objective,
-    standard_errors: float,
+    scores: Mapping[str, FoldScore], order: Sequence[str], standard_errors: float
 ) -> tuple[str, dict[str, str]]:
     """Return the simplest rung that the best does not clearly beat, and what was said of each.
 
     Parameters
     ----------
-    scores : mapping of rung to FoldScores
+    scores : mapping of rung to FoldScore
     order : sequence of str
         Rungs that may be chosen, the simplest first.
-    objective : str
     standard_errors : float
         The best must lead by more than this many standard errors of the paired difference.
 
@@ -157,69 +84,94 @@ def choose_rung(
     -------
     chosen : str
     why : dict of rung to str
+
+    References
+    ----------
+    Breiman, Friedman, Olshen & Stone (1984), "Classification and regression trees" (the rule of
+    one standard error).
     """
-    values = {rung: scores[rung].objective(objective) for rung in order}
-    usable = ~np.isnan(np.stack(list(values.values()))).any(axis=0)
-    if not usable.any():
+    if not any(scores[rung].usable.any() for rung in order):
         return order[0], {order[0]: "chosen: no fold has a positive label to judge by"}
-    means = {rung: float(value[usable].mean()) for rung, value in values.items()}
-    best = max(order, key=lambda rung: means[rung])
+    best = max(order, key=lambda rung: scores[rung].mean)
     chosen, why = best, {}
     for rung in reversed(order):
-        behind, error = _paired(values[best][usable] - values[rung][usable])
-        if behind <= standard_errors * error or rung == best:
+        lead = Lead.of(scores[best], scores[rung])
+        if lead.value <= standard_errors * lead.error or rung == best:
             chosen = rung
-        why[rung] = f"{behind:+.4f} behind {best}, standard error {error:.4f}"
+        why[rung] = f"{lead.value:+.4f} behind {best}, standard error {lead.error:.4f}"
     why[best] = "best of the rungs"
     why[chosen] = f"chosen: {why[chosen]}" + ("" if chosen == best else "; simpler")
     return chosen, why
 
 
+def choose_bands(
+    score: Callable[[str, NDArray[np.bool_]], FoldScore],
+    simpler: Sequence[str],
+    overall: str,
+    n_positives: NDArray[np.int64],
+    bounds: tuple[int, ...],
+    standard_errors: float,
+) -> tuple[Band, ...]:
+    """Return each band of tags with its rung: a simpler one where it clearly leads there.
+
+    The burden of proof is turned round: in a band of few tags hardly any lead is certain, and
+    falling back on the simplest rung there would give away what the chosen one gained overall.
+
+    Parameters
+    ----------
+    score : callable
+        Takes a rung and a mask of tags, returns the score over these tags.
+    simpler : sequence of str
+        Rungs below the chosen one, the simplest first.
+    overall : str
+        The rung chosen for all tags.
+    n_positives : array of shape (n_tags,), int64
+    bounds : tuple of int
+        Rising; where a new band begins. The first band begins at 0.
+    standard_errors : float
+    """
+    lows, highs = (0, *bounds), (*bounds, None)
+    bands = []
+    for low, high in zip(lows, highs, strict=True):
+        tags = (n_positives >= low) & (n_positives < (np.inf if high is None else high))
+        rung, why = overall, "as overall"
+        if tags.any():
+            rung, why = _of_band(
+                lambda name, at=tags: score(name, at), simpler, overall, standard_errors
+            )
+        bands.append(Band(low=low, high=high, n_tags=int(tags.sum()), rung=rung, why=why))
+    return tuple(bands)
+
+
+def _of_band(
+    score: Callable[[str], FoldScore], simpler: Sequence[str], overall: str, standard_errors: float
+) -> tuple[str, str]:
+    reference = score(overall)
+    leads = {rung: Lead.of(score(rung), reference) for rung in simpler}
+    sure = [r for r, lead in leads.items() if lead.value > standard_errors * lead.error]
+    if not sure:
+        return overall, "as overall: no simpler rung clearly leads here"
+    rung = max(sure, key=lambda name: leads[name].value)
+    lead = leads[rung]
+    return rung, f"{lead.value:+.4f} ahead of {overall}, standard error {lead.error:.4f}"
+
+
 def ladder_row(
-    rung: str, scores: FoldScores, objective: Objective, weights: Mapping[str, float], why: str
+    rung: str,
+    macro: FoldScore,
+    micro: FoldScore,
+    objective: FoldScore,
+    weights: Mapping[str, float],
+    why: str,
 ) -> LadderRow:
     """Return a rung's row of the ladder."""
-    (macro, macro_error), (micro, micro_error) = _summary(scores.macro), _summary(scores.micro)
     return LadderRow(
         rung=rung,
-        macro_ap=macro,
-        macro_error=macro_error,
-        micro_ap=micro,
-        micro_error=micro_error,
-        fold_values=tuple(float(v) for v in scores.objective(objective)),
+        macro_ap=macro.mean,
+        macro_error=macro.error,
+        micro_ap=micro.mean,
+        micro_error=micro.error,
+        fold_values=tuple(float(v) for v in objective.values),
         weights=tuple((name, float(weight)) for name, weight in weights.items() if weight > 0),
         why=why,
     )
-
-
-def _summary(values: Floats) -> tuple[float, float]:
-    return _paired(values[~np.isnan(values)])
-
-
-def _paired(difference: Floats) -> tuple[float, float]:
-    """Return mean and standard error; the error of fewer than two values is infinite."""
-    if not len(difference):
-        return float("nan"), float("inf")
-    if len(difference) < 2:
-        return float(difference.mean()), float("inf")
-    return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
-
-
-def _summed(key: NDArray[np.int64], counts: NDArray[np.int64], size: int) -> Floats:
-    return np.bincount(key, weights=counts, minlength=size).astype(np.float64)
-
-
-def _of_all_true(area: Floats, n_found: Floats, n_true: NDArray[np.int64]) -> Floats:
-    """Return the areas relative to all true pairs instead of those ranked; NaN without any."""
-    share = n_found / np.maximum(n_true, 1)
-    return np.where(n_true > 0, np.nan_to_num(area) * share, np.nan)
-
-
-def _mean_over_tags(per_tag: Floats) -> Floats:
-    """Return the mean of each row over the tags that have a value, NaN where none has."""
-    valued = ~np.isnan(per_tag)
-    count = valued.sum(axis=1)
-    total = np.where(valued, per_tag, 0.0).sum(axis=1)
-    mean: Floats = np.full(len(per_tag), np.nan)
-    np.divide(total, count, out=mean, where=count > 0)
-    return mean

@@ -12,19 +12,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from scipy import sparse
 
 from tagstack.base_models.atomic import write_text, written_whole
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.stack import StackSettings
-from tagstack.meta.calibration import PlattCalibration
+from tagstack.configs.settings import load_settings
+from tagstack.meta.calibration import MemberCalibration
+from tagstack.meta.calibrators.parametric import ParametricMaps
+from tagstack.meta.calibrators.protocol import TagMaps
+from tagstack.meta.calibrators.registry import maps_from_arrays, named_arrays
 from tagstack.meta.fitted_stack import FittedStack
 from tagstack.meta.groundwork import Groundwork
+from tagstack.meta.learners.registry import check_packages, make_learner, packages
 from tagstack.meta.learners.shrunken_logistic import ShrunkenLogistic
 from tagstack.meta.relations import TagRelations
-from tagstack.meta.rungs import make_learner
 from tagstack.meta.selection import LadderRow
 from tagstack.meta.tag_statistics import TagStatistics
 
@@ -32,7 +34,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 _VERSION = 1
 _RECORD, _ARRAYS = "stack.json", "stack.safetensors"
-_RUNG = "rung:"
+_MEMBER, _RUNG = "member:", "rung:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,8 @@ def save_stack(
         "categories": stack.vocabulary.categories,
         "groups": stack.relations.groups,
         "blend_weights": stack.blend_weights,
+        "tag_rungs": stack.tag_rungs,
+        "packages": packages(stack.settings.learners),
         "settings": stack.settings.model_dump(mode="json"),
         "ladder": [dataclasses.asdict(row) for row in ladder],
     }
@@ -99,7 +103,7 @@ def load_stack(directory: Path, threads: int) -> LoadedStack:
             )
             raise TagstackError(msg)
         return _restored(directory, record, threads)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         msg = f"Cannot read the stack in {directory}: {error}. The bundle is incomplete or damaged."
         raise TagstackError(msg) from error
 
@@ -108,8 +112,6 @@ def _arrays(stack: FittedStack) -> dict[str, NDArray[Any]]:
     """Return every array of a stack by name, sparse ones in their three parts."""
     ground = stack.groundwork
     arrays = {
-        "intercept": ground.platt.intercept,
-        "slope": ground.platt.slope,
         "theta": ground.logistic.theta,
         "prior": ground.statistics.prior,
         "skill": ground.statistics.skill,
@@ -117,14 +119,19 @@ def _arrays(stack: FittedStack) -> dict[str, NDArray[Any]]:
     }
     arrays |= _sparse_parts("lift", ground.statistics.lift)
     arrays |= _sparse_parts("parents", stack.relations.parents)
-    return arrays | {_RUNG + name: theta for name, theta in stack.calibrations.items()}
+    for number, maps in enumerate(ground.calibration.maps):
+        arrays |= named_arrays(f"{_MEMBER}{number}:", maps)
+    for rung, maps in stack.calibrations.items():
+        arrays |= named_arrays(f"{_RUNG}{rung}:", maps)
+    return arrays
 
 
 def _restored(directory: Path, record: dict[str, Any], threads: int) -> LoadedStack:
     from safetensors.numpy import load_file
 
     arrays = load_file(directory / _ARRAYS)
-    settings = StackSettings.model_validate(record["settings"])
+    settings = load_settings(changes={"stack": record["settings"]}).stack
+    check_packages(record.get("packages", {}))
     n_tags = len(record["tags"])
     made = {
         name: make_learner(name, settings, seed=record["seed"], threads=threads)
@@ -140,12 +147,9 @@ def _restored(directory: Path, record: dict[str, Any], threads: int) -> LoadedSt
         groundwork=_groundwork(arrays, n_tags),
         member_weights=arrays["member_weights"],
         learners={name: learner.restore(directory) for name, learner in made.items()},
-        calibrations={
-            name.removeprefix(_RUNG): theta
-            for name, theta in arrays.items()
-            if name.startswith(_RUNG)
-        },
+        calibrations=_rung_maps(arrays),
         blend_weights=record["blend_weights"],
+        tag_rungs=tuple(record.get("tag_rungs", ())),
     )
     return LoadedStack(
         stack=stack,
@@ -158,12 +162,33 @@ def _restored(directory: Path, record: dict[str, Any], threads: int) -> LoadedSt
 
 def _groundwork(arrays: Arrays, n_tags: int) -> Groundwork:
     return Groundwork(
-        platt=PlattCalibration(intercept=arrays["intercept"], slope=arrays["slope"]),
+        calibration=MemberCalibration(maps=_member_maps(arrays)),
         logistic=ShrunkenLogistic(theta=arrays["theta"]),
         statistics=TagStatistics(
             prior=arrays["prior"], skill=arrays["skill"], lift=_sparse("lift", arrays, n_tags)
         ),
     )
+
+
+def _member_maps(arrays: Arrays) -> tuple[TagMaps, ...]:
+    """Return the members' maps; the first bundles held two arrays for all of them."""
+    if "intercept" in arrays:
+        rows = zip(arrays["intercept"], arrays["slope"], strict=True)
+        return tuple(ParametricMaps(kind="platt", theta=np.stack(row, axis=1)) for row in rows)
+    numbers = {name.split(":")[1] for name in arrays if name.startswith(_MEMBER)}
+    return tuple(maps_from_arrays(f"{_MEMBER}{n}:", arrays) for n in range(len(numbers)))
+
+
+def _rung_maps(arrays: Arrays) -> dict[str, TagMaps]:
+    """Return the learned rungs' maps; the first bundles held an array for each."""
+    found: dict[str, TagMaps] = {}
+    for name in (name for name in arrays if name.startswith(_RUNG)):
+        rung, colon, _ = name.removeprefix(_RUNG).rpartition(":")
+        if colon:
+            found[rung] = maps_from_arrays(f"{_RUNG}{rung}:", arrays)
+        else:
+            found[name.removeprefix(_RUNG)] = ParametricMaps(kind="platt", theta=arrays[name])
+    return found
 
 
 def _sparse_parts(name: str, matrix: sparse.csr_array) -> dict[str, NDArray[Any]]:

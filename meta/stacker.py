@@ -18,21 +18,26 @@ from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.candidates import recall
+from tagstack.meta.diversity import Diversity, diversity
 from tagstack.meta.fitted_stack import FittedStack
 from tagstack.meta.folds import stratified_group_folds
+from tagstack.meta.labelled import Labelled
 from tagstack.meta.ladder import Ladder
+from tagstack.meta.learners.parameters import Parameters
+from tagstack.meta.learners.registry import packages
+from tagstack.meta.member_worth import MembersWorth, members_worth
 from tagstack.meta.progress import Progress
+from tagstack.meta.rehearsal import Rehearsal, TuningResult, rehearse
 from tagstack.meta.relations import TagRelations
-from tagstack.meta.rungs import rung_names
-from tagstack.meta.selection import LadderRow
+from tagstack.meta.rungs import BY_BAND, rung_names
+from tagstack.meta.selection import Band, LadderRow
 from tagstack.meta.stack_files import load_stack, save_stack
 from tagstack.meta.truth import Evidence
-from tagstack.meta.tuning import TuningResult
 
 logger = logging.getLogger(__name__)
 
 
-class Stacker:
+class Stacker(Parameters):
     """Learns, on labelled images, whom of several taggers to believe for which tag.
 
     Parameters
@@ -51,8 +56,17 @@ class Stacker:
         The rung that the gate kept.
     ladder_ : tuple of LadderRow
         Every rung's score on held-out folds and what the gate said of it.
+    bands_ : tuple of Band
+        Tags by their positives, and the rung that serves each band; empty where the gate saw no
+        reason to look, and in a loaded stack.
+    rehearsal_ : Rehearsal or None
+        What a fit without one fold showed on that fold; None without one, or in a loaded stack.
     tuning_ : TuningResult or None
         None when no search was made or the stack was loaded.
+    member_worth_ : MembersWorth or None
+        What each member adds; None in a loaded stack.
+    diversity_ : Diversity or None
+        How far the members err together; None in a loaded stack.
     candidate_recall_ : float
         Share of the true pairs of the fit images that the trees get to see.
     folds_ : array of shape (n_images,), int64
@@ -62,7 +76,11 @@ class Stacker:
     rungs_: tuple[str, ...]
     chosen_: str
     ladder_: tuple[LadderRow, ...]
+    bands_: tuple[Band, ...]
+    rehearsal_: Rehearsal | None
     tuning_: TuningResult | None
+    member_worth_: MembersWorth | None
+    diversity_: Diversity | None
     candidate_recall_: float
     folds_: NDArray[np.int64]
 
@@ -102,23 +120,30 @@ class Stacker:
         TagstackError
             If there are too few groups of images for the folds, or shapes differ.
         """
-        began = time.perf_counter()
+        began, told = time.perf_counter(), progress or _silent
         evidence = Evidence.of(labels, unknown)
         labels = evidence.labels
         _check(scores, labels, groups, relations, self.settings.folds)
+        packages(self.settings.learners)  # before any work: is every learner installed?
         self.folds_ = stratified_group_folds(labels, groups, self.settings.folds, self.seed)
-        ladder = Ladder(
-            scores, evidence, self.folds_, relations, self.settings, self.seed, self.threads
+        data = Labelled(
+            scores=scores, evidence=evidence, folds=self.folds_, groups=groups, relations=relations
         )
-        ladder.climb(study_dir, progress or _silent)
-        self.rungs_ = rung_names(scores.members, self.settings)
-        self.chosen_, self.ladder_ = ladder.judged(self.rungs_)
-        self.tuning_ = ladder.tuning
+        ladder = self._climbed(data, study_dir, told)
+        self.chosen_, why = ladder.choose()
+        self.bands_ = ladder.bands
+        self.rungs_ = rung_names(scores.members, self.settings) + (
+            (BY_BAND,) if ladder.tag_rungs else ()
+        )
+        self.ladder_ = ladder.judged(self.rungs_, why)
         self.candidate_recall_ = recall(
             ladder.ground.rows, ladder.truth.listed, int(labels.count_nonzero())
         )
-        self._out_of_fold = {rung: ladder.rung(rung).proba(scores.pairs) for rung in self.rungs_}
-        self.stack_: FittedStack = ladder.final_fit(progress or _silent)
+        self._out_of_fold = {rung: ladder.proba(rung) for rung in self.rungs_}
+        self.diversity_ = diversity(ladder.ground, scores, ladder.truth)
+        self.member_worth_ = members_worth(ladder, self.chosen_, told)
+        told("final fit", 0, 1)
+        self.stack_: FittedStack = ladder.fitted(*ladder.fitted_below())
         logger.info(
             "stack: %d images, %d tags, chose %s in %.1f s",
             scores.n_images,
@@ -205,10 +230,35 @@ class Stacker:
             loaded.ladder,
         )
         stacker.rungs_ = rung_names(loaded.stack.members, loaded.stack.settings)
-        stacker.tuning_, stacker.candidate_recall_ = None, loaded.candidate_recall
+        if loaded.stack.tag_rungs:
+            stacker.rungs_ += (BY_BAND,)
+        stacker.tuning_ = stacker.rehearsal_ = stacker.member_worth_ = stacker.diversity_ = None
+        stacker.bands_, stacker.candidate_recall_ = (), loaded.candidate_recall
         return stacker
 
+    def _climbed(self, data: Labelled, study_dir: Path | None, told: Progress) -> Ladder:
+        """Rehearse if asked to, then make every rung out of fold."""
+        self.rehearsal_, off, tuned = None, {}, None
+        if self.settings.outer_fold and self.settings.folds > 2:
+            self.rehearsal_ = rehearse(
+                data,
+                self.settings,
+                seed=self.seed,
+                threads=self.threads,
+                study_dir=study_dir,
+                progress=told,
+            )
+            off, tuned = dict(self.rehearsal_.off), self.rehearsal_.tuning
+        self.tuning_ = tuned
+        ladder = Ladder(data, self.settings, seed=self.seed, threads=self.threads, off=off)
+        ladder.prepare(told)
+        ladder.climb(told, tuned.settings if tuned else None)
+        return ladder
+
     def _known(self, rung: str) -> None:
+        if not hasattr(self, "rungs_"):
+            msg = "This stack is not fitted. Call fit, or load a fitted one."
+            raise TagstackError(msg)
         if rung not in self.rungs_:
             msg = f"Unknown rung {rung!r}. This stack has {list(self.rungs_)}."
             raise TagstackError(msg)

@@ -1,167 +1,163 @@
-"""Optuna's search for better XGBoost parameters, on inner folds and resumable.
+"""The search for better XGBoost parameters, on inner folds alone and resumable.
 
-One fold takes no part in the search; it decides at the end whether the found parameters are
-kept. The first trial is the defaults. Each trial draws from a sampler of its own seed, so that a
-search that was killed and resumed ends like one that ran through.
+The images it is judged on take no part (`tagstack.meta.rehearsal`). The first trial is the
+defaults. With one worker the same inputs give the same search, also when it was killed and
+resumed; several workers learn from each other's trials in the order in which those happen to end.
 """
 
 import hashlib
-import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
-from tagstack.configs.errors import TagstackError
-from tagstack.configs.stack import TuningSettings, XgboostSettings
+from tagstack.configs.stack import Objective, TuningSettings, XgboostSettings
 from tagstack.meta.features import PairTable
+from tagstack.meta.fold_scores import FoldScorer
 from tagstack.meta.learners.meta_trees import MetaTrees
 from tagstack.meta.progress import Progress
+from tagstack.meta.trials import (
+    StudyPlace,
+    TrialRecord,
+    finished,
+    forget_running,
+    importances,
+    quiet_optuna,
+    records,
+    run_trials,
+    storage_faults,
+)
 
 if TYPE_CHECKING:
-    from optuna import Study, Trial
-
-logger = logging.getLogger(__name__)
+    from optuna import Trial
 
 Floats = NDArray[np.float64]
-Score = Callable[[Floats, NDArray[np.int64]], float]
 
 _WHOLE = ("rounds", "depth")
 _SEARCHED = ("rounds", "learning_rate", "depth", "min_weight", "l2", "column_share", "row_share")
 _SHARES = ("column_share", "row_share")  # searched evenly; the others on a logarithmic scale
 
+# Binned matrices by search and fold: a worker process keeps them from trial to trial.
+_MATRICES: dict[tuple[str, int], Any] = {}
+
 
 @dataclass(frozen=True, kw_only=True)
-class TuningResult:
-    """What the search found and whether it was worth keeping.
+class Search:
+    """What a search came to.
 
     Parameters
     ----------
     settings : XgboostSettings
-        To be used: the tuned ones, or the defaults where those did as well.
-    n_trials : int
-    default_score, tuned_score : float
-        On the fold that the search never saw.
-    kept : bool
-    history : tuple of float
-        Value of each finished trial, in order; a pruned trial's is its first fold's.
+        Of the best trial.
+    trials : tuple of TrialRecord
+    importances : mapping of str to float
     """
 
     settings: XgboostSettings
-    n_trials: int
-    default_score: float
-    tuned_score: float
-    kept: bool
-    history: tuple[float, ...]
+    trials: tuple[TrialRecord, ...]
+    importances: Mapping[str, float]
 
 
-class Tuner:
-    """One search.
+@dataclass(frozen=True, kw_only=True)
+class InnerData:
+    """What trials are fitted and judged on.
 
     Parameters
     ----------
     table : PairTable
         Features with the level-2 columns.
-    true : array of shape (n_pairs,), bool
-    weight : array of shape (n_pairs,), float64
+    rows : array of shape (n_candidates,), int64
+        Where the table's rows lie among the scorer's listed pairs.
+    true : array of shape (n_candidates,), bool
+    weight : array of shape (n_candidates,), float64
         How much a pair counts in the fits; 0 leaves it out.
     folds : array of shape (n_images,), int64
-        The highest fold is withheld from the search.
-    score : callable
-        Takes logits and the rows of ``table`` they belong to; returns the objective.
-    settings, defaults, seed, threads
+    scorer : FoldScorer
+    objective : str
     """
 
-    def __init__(
-        self,
-        table: PairTable,
-        true: NDArray[np.bool_],
-        weight: Floats,
-        folds: NDArray[np.int64],
-        score: Score,
-        *,
-        settings: TuningSettings,
-        defaults: XgboostSettings,
-        seed: int,
-        threads: int,
-    ) -> None:
-        self.table, self.true, self.weight = table, true, weight
-        self.folds, self.score = folds, score
-        self.settings, self.defaults = settings, defaults
-        self.seed, self.threads = seed, threads
-        self.inner = np.unique(folds)[:-1]
-        self.withheld = int(folds.max())
-        self._matrices: dict[int, Any] = {}
+    table: PairTable
+    rows: NDArray[np.int64]
+    true: NDArray[np.bool_]
+    weight: Floats
+    folds: NDArray[np.int64]
+    scorer: FoldScorer
+    objective: Objective
 
-    def run(self, study_dir: Path | None, progress: Progress) -> TuningResult:
-        """Search, then compare the best with the defaults on the withheld fold."""
-        if self.settings.trials < 2 or len(self.inner) < 2:
-            return _not_searched(self.defaults)
-        with _quiet_optuna(), _storage_faults(study_dir):
-            study = self._study(study_dir)
-            self._search(study, progress)
-            found = self._settings(study.best_trial.params)
-            history = tuple(float(t.value) for t in _finished(study) if t.value is not None)
-        default, tuned = self._withheld_score(self.defaults), self._withheld_score(found)
-        kept = tuned > default
-        logger.info("tuning: withheld %.4f tuned, %.4f default", tuned, default)
-        return TuningResult(
-            settings=found if kept else self.defaults,
-            n_trials=len(history),
-            default_score=default,
-            tuned_score=tuned,
-            kept=kept,
-            history=history,
-        )
 
-    def _search(self, study: "Study", progress: Progress) -> None:
-        from optuna.samplers import TPESampler
+@dataclass(frozen=True, kw_only=True)
+class Tuner:
+    """One search.
 
-        began = time.perf_counter()
-        while len(_finished(study)) < self.settings.trials:
-            n_done = len(_finished(study))
-            spent = time.perf_counter() - began
-            if n_done and 0 < self.settings.seconds <= spent:
-                break
-            if n_done == 0:
+    Parameters
+    ----------
+    data : InnerData
+    settings : TuningSettings
+    defaults : XgboostSettings
+    seed, threads : int
+        The threads are shared by the workers.
+    """
+
+    data: InnerData
+    settings: TuningSettings
+    defaults: XgboostSettings
+    seed: int
+    threads: int
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"xgboost-{self._fingerprint()}")
+
+    @property
+    def workers(self) -> int:
+        """Processes that search; never more than there are threads to share."""
+        return min(self.settings.workers, self.threads)
+
+    def run(self, study_dir: Path | None, progress: Progress) -> Search:
+        """Search, and return the best trial's parameters and the study's history.
+
+        Raises
+        ------
+        TagstackError
+            If the trials cannot be stored, or a worker was killed.
+        """
+        place = StudyPlace(study_dir, self.name, self.settings, self.seed)
+        with quiet_optuna(), storage_faults(study_dir):
+            study = place.open(0)
+            forget_running(study)
+            if not finished(study):
                 study.enqueue_trial(self._default_parameters(), skip_if_exists=True)
-            study.sampler = TPESampler(seed=self.seed + n_done, n_startup_trials=5)
-            study.optimize(self._objective, n_trials=1)
-            progress("tuning", n_done + 1, self.settings.trials)
+            n = self.settings.trials
+            try:
+                run_trials(
+                    place, self.one_trial, self.workers, lambda done: progress("tuning", done, n)
+                )
+            finally:
+                _MATRICES.clear()
+            return Search(
+                settings=self._settings(study.best_trial.params),
+                trials=records(study),
+                importances=importances(study),
+            )
 
-    def _study(self, study_dir: Path | None) -> "Study":
-        import optuna
-
-        storage = None
-        if study_dir is not None:
-            study_dir.mkdir(parents=True, exist_ok=True)
-            storage = f"sqlite:///{(study_dir / 'tuning.sqlite').absolute()}"
-        # Two startup trials, then a trial whose first fold is below the median stops there.
-        pruner = optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=0)
-        study = optuna.create_study(
-            storage=storage,
-            study_name=f"xgboost-{self._fingerprint()}",
-            direction="maximize",
-            pruner=pruner,
-            load_if_exists=True,
-        )
-        # What a killed run left running would count as under way and sway the sampler.
-        for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        return study
+    def one_trial(self, place: StudyPlace, n_done: int) -> None:
+        """Run one more trial of the study."""
+        with quiet_optuna():
+            place.open(n_done).optimize(self._objective, n_trials=1)
 
     def _fingerprint(self) -> str:
         """Return a hash of everything a trial's value depends on: another study is never mixed."""
-        digest = hashlib.sha256()
-        for array in (self.table.values, self.table.pairs.tag, self.true, self.weight, self.folds):
+        digest, data = hashlib.sha256(), self.data
+        for array in (data.table.values, data.table.pairs.tag, data.true, data.weight, data.folds):
             digest.update(np.ascontiguousarray(array).tobytes())
-        settings = self.settings.model_dump(exclude={"trials", "seconds"})
-        digest.update(repr((settings, self.defaults.model_dump(), self.seed)).encode())
+        how_long = {"trials", "seconds", "workers", "storage"}
+        settings = self.settings.model_dump(exclude=how_long)
+        state = (settings, self.defaults.model_dump(), data.objective, self.seed)
+        digest.update(repr(state).encode())
         return digest.hexdigest()[:16]
 
     def _objective(self, trial: "Trial") -> float:
@@ -169,7 +165,7 @@ class Tuner:
 
         settings = self._settings(self._suggested(trial))
         values: list[float] = []
-        splits = self.inner[: self.settings.splits]
+        splits = np.unique(self.data.folds)[: self.settings.splits]
         for step, fold in enumerate(splits):
             values.append(self._fold_score(settings, int(fold)))
             trial.report(float(np.mean(values)), step)
@@ -197,78 +193,26 @@ class Tuner:
         return self.defaults.model_copy(update=parameters)
 
     def _fold_score(self, settings: XgboostSettings, fold: int) -> float:
-        """Return the score on one inner fold of a model fitted on the other inner folds."""
-        learner = MetaTrees(settings, seed=self.seed, threads=self.threads)
-        if fold not in self._matrices:
-            images = np.flatnonzero((self.folds != fold) & (self.folds != self.withheld))
-            self._matrices[fold] = self._matrix(learner, self._drawn(images))
-        learner.fit_matrix(self._matrices[fold], self.table.names)
-        return self._score_of(learner, np.flatnonzero(self.folds == fold))
-
-    def _withheld_score(self, settings: XgboostSettings) -> float:
-        learner = MetaTrees(settings, seed=self.seed, threads=self.threads)
-        if self.withheld not in self._matrices:
-            images = np.flatnonzero(self.folds != self.withheld)
-            self._matrices[self.withheld] = self._matrix(learner, images)
-        learner.fit_matrix(self._matrices[self.withheld], self.table.names)
-        return self._score_of(learner, np.flatnonzero(self.folds == self.withheld))
-
-    def _matrix(self, learner: MetaTrees, images: NDArray[np.intp]) -> Any:
-        rows = self.table.pairs.rows(images)
-        return learner.matrix(self.table.take(images), self.true[rows], self.weight[rows])
+        """Return the score on one fold of a model fitted on the others."""
+        data = self.data
+        learner = MetaTrees(settings, seed=self.seed, threads=self.threads // self.workers)
+        key = (self.name, fold)
+        if key not in _MATRICES:
+            images = self._drawn(np.flatnonzero(data.folds != fold))
+            rows = data.table.pairs.rows(images)
+            table = data.table.take(images)
+            _MATRICES[key] = learner.matrix(table, data.true[rows], data.weight[rows])
+        learner.fit_matrix(_MATRICES[key], data.table.names)
+        images = np.flatnonzero(data.folds == fold)
+        proba = expit(learner.predict_logit(data.table.take(images)))
+        at = data.rows[data.table.pairs.rows(images)]
+        return float(np.nan_to_num(data.scorer.values_at(at, proba, data.objective)[fold]))
 
     def _drawn(self, images: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return so many of the images, drawn by the seed, that the pairs stay within bounds."""
-        counts = np.diff(self.table.pairs.indptr)[images]
+        counts = np.diff(self.data.table.pairs.indptr)[images]
         if counts.sum() <= self.settings.max_rows:
             return images
         order = np.random.default_rng(self.seed).permutation(len(images))
         n = max(1, int(np.searchsorted(np.cumsum(counts[order]), self.settings.max_rows)))
         return np.sort(images[order[:n]])
-
-    def _score_of(self, learner: MetaTrees, images: NDArray[np.intp]) -> float:
-        rows = self.table.pairs.rows(images)
-        return self.score(learner.predict_logit(self.table.take(images)), rows)
-
-
-def _not_searched(defaults: XgboostSettings) -> TuningResult:
-    nan = float("nan")
-    return TuningResult(
-        settings=defaults, n_trials=0, default_score=nan, tuned_score=nan, kept=False, history=()
-    )
-
-
-def _finished(study: "Study") -> list[Any]:
-    """Return complete and pruned trials; one that a kill left running does not count."""
-    from optuna.trial import TrialState
-
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-
-
-@contextmanager
-def _storage_faults(study_dir: Path | None) -> Iterator[None]:
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (StorageInternalError, SQLAlchemyError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        msg = (
-            f"Cannot keep the tuning trials in {study_dir}: {reason}. Free some space, or delete "
-            "that folder if it is damaged, and run the same command again."
-        )
-        raise TagstackError(msg) from error
-
-
-@contextmanager
-def _quiet_optuna() -> Iterator[None]:
-    """Keep Optuna's own log lines out while our progress is shown."""
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)

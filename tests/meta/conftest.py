@@ -14,11 +14,13 @@ def stack_settings() -> Callable[..., StackSettings]:
 
     def make(trials: int = 0, **changes: object) -> StackSettings:
         settings = load_settings().stack
+        # A rehearsal doubles the time: tests of the rehearsal and of tuning ask for it.
         small: dict[str, object] = {
             "folds": 3,
             "calibration_strengths": (100.0,),
             "logistic_strengths": (300.0,),
             "selection_rounds": 5,
+            "outer_fold": trials > 1,
             "lightgbm": settings.lightgbm.model_copy(
                 update={"rounds": 15, "leaves": 7, "min_rows": 10}
             ),

@@ -1,84 +1,62 @@
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score
+from numpy.typing import NDArray
 
-from tagstack.meta.rungs import RungLogits
-from tagstack.meta.selection import FoldScorer, FoldScores, choose_rung
-from tagstack.meta.truth import Evidence, PairTruth
-
-MakeLabelled = Callable[..., Any]
-
-
-def scores(*values: float) -> FoldScores:
-    return FoldScores(macro=np.array(values), micro=np.array(values))
-
+from tagstack.meta.fold_scores import FoldScore
+from tagstack.meta.selection import choose_bands, choose_rung
 
 ORDER = ("mean", "caruana", "xgboost")
 
 
+def score(mean: float, *influence: float) -> FoldScore:
+    return FoldScore(values=np.array([mean, mean]), influence=np.array(influence))
+
+
 def test_a_clear_lead_is_kept() -> None:
     ladder = {
-        "mean": scores(0.50, 0.52, 0.48),
-        "caruana": scores(0.53, 0.55, 0.51),
-        "xgboost": scores(0.60, 0.61, 0.59),
+        "mean": score(0.50, 0.01, -0.01),
+        "caruana": score(0.53, 0.01, -0.01),
+        "xgboost": score(0.60, 0.02, -0.02),
     }
-    chosen, why = choose_rung(ladder, ORDER, "macro_ap", 1.0)
+    chosen, why = choose_rung(ladder, ORDER, 1.0)
     assert chosen == "xgboost"
-    assert why["mean"].startswith("+0.1000 behind xgboost")
+    assert why["mean"].startswith("+0.1000 behind xgboost, standard error 0.0200")
 
 
 def test_of_rungs_within_one_standard_error_the_simplest_wins() -> None:
     ladder = {
-        "mean": scores(0.52, 0.50, 0.51),
-        "caruana": scores(0.50, 0.52, 0.51),
-        "xgboost": scores(0.51, 0.515, 0.512),
+        "mean": score(0.510, 0.01, -0.01),
+        "caruana": score(0.500, 0.01, -0.01),
+        "xgboost": score(0.512, 0.02, -0.02),
     }
-    chosen, why = choose_rung(ladder, ORDER, "macro_ap", 1.0)
+    chosen, why = choose_rung(ladder, ORDER, 1.0)
     assert chosen == "mean"
     assert why["mean"].endswith("; simpler")
+    assert choose_rung(ladder, ORDER, 0.0)[0] == "xgboost"
 
 
-def test_folds_without_positives_are_left_out_and_none_at_all_means_the_mean() -> None:
-    nan = np.nan
-    ladder = {"mean": scores(0.5, nan), "caruana": scores(0.9, nan), "xgboost": scores(0.4, nan)}
-    assert choose_rung(ladder, ORDER, "micro_ap", 1.0)[0] == "mean"  # one fold proves nothing
-    empty = {rung: scores(nan, nan) for rung in ORDER}
-    assert choose_rung(empty, ORDER, "balanced_ap", 1.0)[0] == "mean"
+def test_what_all_rungs_have_in_common_is_no_uncertainty_of_their_difference() -> None:
+    ladder = {"mean": score(0.50, 0.3, -0.3), "caruana": score(0.51, 0.301, -0.301)}
+    assert choose_rung(ladder, ("mean", "caruana"), 1.0)[0] == "caruana"
 
 
-@pytest.mark.parametrize("restricted", [False, True])
-def test_fold_scores_agree_with_scikit_learn_fold_by_fold(
-    make_labelled: MakeLabelled, rng: np.random.Generator, restricted: bool
-) -> None:
-    data = make_labelled(n_images=90, floor=-2.0)
-    pairs = data.scores.pairs
-    folds = rng.integers(0, 3, 90)
-    scorer = FoldScorer(pairs, PairTruth.of(pairs, data.labels), Evidence.of(data.labels), folds)
-    listed = data.scores.logit[0].astype(np.float64).round(1)
-    truth = data.labels.toarray()
-    if restricted:
-        rows = np.flatnonzero(rng.random(len(pairs)) < 0.7)
-        value = np.full(truth.shape, -1.0)  # never found: below every probability
-        value[pairs.image[rows], pairs.tag[rows]] = 1 / (1 + np.exp(-listed[rows]))
-        found = scorer.score_rows(rows, 1 / (1 + np.exp(-listed[rows])))
-    else:
-        base = np.full(12, -2.0)
-        value = RungLogits(listed=listed, base=base).proba(pairs).dense()
-        found = scorer.score(listed, base)
-    for fold in range(3):
-        of, seen = truth[folds == fold], value[folds == fold]
-        per_tag = [_reference(of[:, t], seen[:, t]) for t in range(12) if of[:, t].any()]
-        assert found.macro[fold] == pytest.approx(np.mean(per_tag), abs=1e-6)
-        assert found.micro[fold] == pytest.approx(_reference(of.ravel(), seen.ravel()), abs=1e-6)
+def test_nothing_to_judge_by_means_the_mean() -> None:
+    nan = float("nan")
+    empty = {rung: score(nan, 0.0, 0.0) for rung in ORDER}
+    assert choose_rung(empty, ORDER, 1.0)[0] == "mean"
+    one_group = {"mean": score(0.5, 0.0, 0.0), "caruana": score(0.9, 0.1, 0.0)}
+    assert choose_rung(one_group, ("mean", "caruana"), 1.0)[0] == "mean"
 
 
-def _reference(truth: np.ndarray, value: np.ndarray) -> float:
-    """Average precision in which pairs of value -1 are never reached."""
-    ranked = value >= 0
-    if not truth[ranked].any():
-        return 0.0
-    share = truth[ranked].sum() / truth.sum()
-    return float(average_precision_score(truth[ranked], value[ranked]) * share)
+@pytest.mark.parametrize(("lead", "kept"), [(0.05, "caruana"), (0.01, "xgboost")])
+def test_a_band_keeps_a_simpler_rung_only_where_it_clearly_leads(lead: float, kept: str) -> None:
+    def of(rung: str, tags: NDArray[np.bool_]) -> FoldScore:
+        if rung == "caruana" and tags[0]:
+            return score(0.5 + lead, 0.02, -0.02)
+        return score(0.5, 0.0, 0.0) if rung == "xgboost" else score(0.4, 0.02, -0.02)
+
+    positives = np.array([1, 2, 50, 500])
+    bands = choose_bands(of, ("calibrated_mean", "caruana"), "xgboost", positives, (5, 100, 900), 1)
+    assert [(b.title, b.n_tags, b.rung) for b in bands] == [
+        ("0-4", 2, kept), ("5-99", 1, "xgboost"), ("100-899", 1, "xgboost"), ("900+", 0, "xgboost"),
+    ]  # fmt: skip

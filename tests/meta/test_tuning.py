@@ -1,21 +1,37 @@
+import dataclasses
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 
+from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
-from tagstack.meta import tuning
+from tagstack.meta.labelled import Labelled
 from tagstack.meta.ladder import Ladder
-from tagstack.meta.learners.meta_trees import MetaTrees
 from tagstack.meta.relations import TagRelations
 from tagstack.meta.truth import Evidence
+from tagstack.meta.tuning import InnerData, Tuner
 
 MakeLabelled = Callable[..., Any]
-MakeTuner = Callable[[int], tuning.Tuner]
+MakeTuner = Callable[..., Tuner]
 
 Make = Callable[..., StackSettings]
+
+_SEARCH = """
+import pickle, sys
+from pathlib import Path
+tuner = pickle.loads(Path(sys.argv[1]).read_bytes())
+tuner.run(Path(sys.argv[2]), lambda stage, done, total: print(done, flush=True))
+"""
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -24,71 +40,96 @@ def silent(stage: str, done: int, total: int) -> None:
 
 @pytest.fixture
 def make_tuner(make_labelled: MakeLabelled, stack_settings: Make) -> MakeTuner:
-    """Return a maker of tuners over one small table."""
-    data = make_labelled(n_images=120, noise=(2.5, 3.0))
+    """Return a maker of tuners over one small table; keywords replace tuning settings."""
+    made = make_labelled(n_images=120, noise=(2.5, 3.0))
     settings = stack_settings(learners=())
-    folds = np.arange(120) // 2 % 4
-    ladder = Ladder(
-        data.scores,
-        Evidence.of(data.labels),
-        folds,
-        TagRelations.none(12),
-        settings,
-        seed=0,
-        threads=1,
+    data = Labelled(
+        scores=made.scores,
+        evidence=Evidence.of(made.labels),
+        folds=np.arange(120) // 2 % 4,
+        groups=made.groups,
+        relations=TagRelations.none(12),
     )
-    ladder.climb(None, silent)
+    ladder = Ladder(data, settings, seed=0, threads=1)
+    ladder.prepare(silent)
+    inner = InnerData(
+        table=ladder.table,
+        rows=ladder.ground.rows,
+        true=ladder.true,
+        weight=ladder.weight,
+        folds=data.folds,
+        scorer=ladder.scorer,
+        objective="balanced_ap",
+    )
 
-    def score(logit: np.ndarray, rows: np.ndarray) -> float:
-        true = ladder.true[rows]
-        return -float(np.logaddexp(0, np.where(true, -logit, logit)).mean())
-
-    def make(trials: int) -> tuning.Tuner:
-        return tuning.Tuner(
-            ladder.table, ladder.true, ladder.weight, folds, score,
-            settings=stack_settings(trials=trials).tuning, defaults=settings.xgboost,
-            seed=3, threads=1,
-        )  # fmt: skip
+    def make(trials: int, threads: int = 1, **changes: object) -> Tuner:
+        tuning = stack_settings(trials=trials).tuning.model_copy(update=changes)
+        return Tuner(
+            data=inner, settings=tuning, defaults=settings.xgboost, seed=3, threads=threads
+        )
 
     return make
 
 
-def test_first_trial_is_the_defaults_and_the_best_is_no_worse(
+def test_first_trial_is_the_defaults_and_a_search_repeats_itself(
     make_tuner: MakeTuner, tmp_path: Path
 ) -> None:
-    result = make_tuner(5).run(tmp_path, silent)
-    assert result.n_trials == 5
-    assert result.kept == (result.tuned_score > result.default_score)
-    again = make_tuner(5).run(None, silent)
-    assert again.history == result.history
-    assert again.settings == result.settings
+    tuner = make_tuner(5)
+    found = tuner.run(tmp_path, silent)
+    assert [trial.number for trial in found.trials] == [0, 1, 2, 3, 4]
+    first = found.trials[0]
+    assert {k: getattr(tuner.defaults, k) for k in first.params} == first.params
+    best = max(found.trials, key=lambda trial: trial.value)
+    assert best.value >= first.value
+    assert make_tuner(5).run(None, silent) == found
 
 
-def test_a_killed_search_resumes_and_ends_like_one_that_ran_through(
-    make_tuner: MakeTuner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+def test_every_storage_and_pruner_gives_the_same_search_again(
+    make_tuner: MakeTuner, tmp_path: Path, storage: str, pruner: str
 ) -> None:
-    through = make_tuner(6).run(tmp_path / "through", silent)
+    kept = make_tuner(4, storage=storage, pruner=pruner).run(tmp_path, silent)
+    assert make_tuner(4, pruner=pruner).run(None, silent) == kept
+    assert next(iter(tmp_path.glob("tuning.*"))).suffix == f".{storage}"
 
-    class Killed(BaseException):
-        """Stands for kill -9: nothing of ours may catch it."""
 
-    fits = 0
-    fit_matrix = MetaTrees.fit_matrix
+def test_a_bad_trial_stops_after_the_first_split(make_tuner: MakeTuner) -> None:
+    pruned = make_tuner(10, pruner="median").run(None, silent).trials
+    assert {trial.state for trial in pruned} == {"complete", "pruned"}
+    whole = make_tuner(10, pruner="none").run(None, silent).trials
+    assert {trial.state for trial in whole} == {"complete"}
 
-    def dies_in_the_middle(self: MetaTrees, matrix: Any, names: tuple[str, ...]) -> MetaTrees:
-        nonlocal fits
-        fits += 1
-        if fits == 6:
-            raise Killed
-        return fit_matrix(self, matrix, names)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(MetaTrees, "fit_matrix", dies_in_the_middle)
-        with pytest.raises(Killed):
-            make_tuner(6).run(tmp_path / "killed", silent)
-    resumed = make_tuner(6).run(tmp_path / "killed", silent)
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+def test_a_search_that_was_killed_ends_like_one_that_ran_through(
+    make_tuner: MakeTuner, tmp_path: Path, storage: str
+) -> None:
+    """A process of its own, really killed with SIGKILL in the middle of a trial."""
+    tuner = make_tuner(8, storage=storage)
+    through = tuner.run(tmp_path / "through", silent)
+    task = tmp_path / "tuner"
+    task.write_bytes(pickle.dumps(tuner))
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SEARCH, os.fspath(task), os.fspath(tmp_path / "killed")],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) == 3:
+            break
+    time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
 
-    assert resumed.history == through.history
+    told: list[int] = []
+    resumed = tuner.run(tmp_path / "killed", lambda stage, done, total: told.append(done))
+    assert process.returncode == -signal.SIGKILL
+    assert 1 <= len(told) <= 5  # the first three were not run again
+    assert [t.params for t in resumed.trials] == [t.params for t in through.trials]
+    assert [t.value for t in resumed.trials] == [t.value for t in through.trials]
     assert resumed.settings == through.settings
 
 
@@ -100,6 +141,50 @@ def test_a_finished_search_is_not_repeated(make_tuner: MakeTuner, tmp_path: Path
     assert second == first
 
 
-def test_no_trials_means_the_defaults(make_tuner: MakeTuner) -> None:
-    result = make_tuner(0).run(None, silent)
-    assert (result.n_trials, result.kept) == (0, False)
+def test_other_data_is_another_study(make_tuner: MakeTuner, tmp_path: Path) -> None:
+    tuner = make_tuner(2)
+    flipped = dataclasses.replace(tuner.data, true=~tuner.data.true)
+    other = Tuner(data=flipped, settings=tuner.settings, defaults=tuner.defaults, seed=3, threads=1)
+    assert other.name != tuner.name
+    tuner.run(tmp_path, silent)
+    other.run(tmp_path, silent)
+    storage = f"sqlite:///{tmp_path / 'tuning.sqlite'}"
+    assert set(optuna.get_all_study_names(storage)) == {tuner.name, other.name}
+
+
+def test_workers_share_one_storage_and_run_each_trial_once(
+    make_tuner: MakeTuner, tmp_path: Path
+) -> None:
+    tuner = make_tuner(6, threads=2, workers=2, storage="journal")
+    told: list[int] = []
+    found = tuner.run(tmp_path, lambda stage, done, total: told.append(done))
+    assert sorted(told) == [1, 2, 3, 4, 5, 6]
+    assert [trial.number for trial in found.trials] == list(range(6))
+    alone = make_tuner(1).run(None, silent)
+    assert alone.trials[0] in found.trials  # the defaults, bit for bit, in another process
+
+
+def test_workers_are_no_more_than_threads(make_tuner: MakeTuner) -> None:
+    assert make_tuner(3, workers=4).workers == 1
+    assert make_tuner(3, threads=2, workers=4).workers == 2
+
+
+def test_the_time_budget_counts_what_earlier_runs_took(
+    make_tuner: MakeTuner, tmp_path: Path
+) -> None:
+    first = make_tuner(50, seconds=0.001).run(tmp_path, silent)
+    assert len(first.trials) == 1
+    assert make_tuner(50, seconds=0.001).run(tmp_path, silent) == first
+
+
+def test_importances_are_shares_of_the_searched_parameters(make_tuner: MakeTuner) -> None:
+    found = make_tuner(12, pruner="none").run(None, silent)
+    assert set(found.importances) == set(found.trials[0].params)
+    assert sum(found.importances.values()) == pytest.approx(1)
+    assert make_tuner(2).run(None, silent).importances == {}
+
+
+def test_a_damaged_study_says_what_to_do(make_tuner: MakeTuner, tmp_path: Path) -> None:
+    (tmp_path / "tuning.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(TagstackError, match="delete that folder if it is damaged"):
+        make_tuner(2).run(tmp_path, silent)

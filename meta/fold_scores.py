@@ -1,0 +1,269 @@
+"""A rung's scores in each fold, and how sure the difference of two rungs is.
+
+Scores are taken within folds: models of different folds differ a little in every tag's level,
+which would distort a ranking across folds. F1 is taken after thresholds: the plug-in cut of each
+tag (macro) or of all pairs (micro), from the probabilities of the other folds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.pairs import PairProba, Pairs
+from tagstack.configs.stack import Objective
+from tagstack.meta.influence import (
+    Rankings,
+    average_precision,
+    average_precision_influence,
+    expected_f1_cuts,
+    f1,
+    f1_influence,
+)
+from tagstack.meta.truth import Evidence, PairTruth
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "balanced_ap": ("macro_ap", "micro_ap"),
+    "macro_ap": ("macro_ap",),
+    "micro_ap": ("micro_ap",),
+    "macro_f1": ("macro_f1",),
+    "micro_f1": ("micro_f1",),
+}
+_NORMAL_95 = 1.959964
+_NOISE = 1e-12  # influences that cancel leave rounding errors behind
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldScore:
+    """One rung's score.
+
+    Parameters
+    ----------
+    values : array of shape (n_folds,), float64
+        NaN where a fold has no positive.
+    influence : array of shape (n_groups,), float64
+        How much the mean over folds rises with the weight of each group of images.
+    """
+
+    values: Floats
+    influence: Floats
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Folds that have a value, shape (n_folds,), bool."""
+        return ~np.isnan(self.values)
+
+    @property
+    def mean(self) -> float:
+        """Mean over the usable folds; NaN without any."""
+        usable = self.values[self.usable]
+        return float(usable.mean()) if len(usable) else float("nan")
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean; infinite where fewer than two groups hold positives."""
+        return standard_error(self.influence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lead:
+    """How far one rung is ahead of another on the same images.
+
+    Parameters
+    ----------
+    value : float
+    error : float
+        Standard error; infinite where too few groups of images say anything.
+    """
+
+    value: float
+    error: float
+
+    @classmethod
+    def of(cls, ahead: FoldScore, behind: FoldScore) -> "Lead":
+        """Return the lead of one score over another of the same scorer."""
+        return cls(
+            value=ahead.mean - behind.mean,
+            error=standard_error(ahead.influence - behind.influence, ahead.influence),
+        )
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval, by the normal approximation."""
+        reach = _NORMAL_95 * self.error
+        return self.value - reach, self.value + reach
+
+
+def standard_error(influence: Floats, support: Floats | None = None) -> float:
+    """Return the standard error of a score from its groups' influences.
+
+    Parameters
+    ----------
+    influence : array of shape (n_groups,), float64
+    support : array of shape (n_groups,), float64, optional
+        Not 0 for the groups that are counted; ``influence`` itself by default.
+    """
+    n = int((np.abs(influence if support is None else support) > _NOISE).sum())
+    if n < 2:
+        return float("inf")
+    return float(np.sqrt(n / (n - 1) * (influence**2).sum()))
+
+
+class FoldScorer:
+    """Scores probabilities of all pairs, or of some listed ones, in each fold.
+
+    Parameters
+    ----------
+    pairs : Pairs
+    truth : PairTruth
+    evidence : Evidence
+        Pairs of which nothing is known are not ranked at all.
+    folds : array of shape (n_images,), int64, in [0, n_folds)
+    groups : array of shape (n_images,), integer
+        Images that are no independent evidence of each other.
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        truth: PairTruth,
+        evidence: Evidence,
+        folds: NDArray[np.int64],
+        groups: NDArray[np.int64],
+    ) -> None:
+        self.n_folds, self.n_tags = int(folds.max()) + 1, pairs.n_tags
+        self.group = np.unique(groups, return_inverse=True)[1].astype(np.int64)
+        self.n_groups = int(self.group.max()) + 1
+        self.truth, self.folds, self.pairs = truth, folds, pairs
+        self.key = folds[pairs.image] * pairs.n_tags + pairs.tag
+        image, tag = evidence.labels.nonzero()
+        self.n_true = self._per_key(image, tag)
+        missed = _missed(pairs, evidence)
+        self.missed_image, self.missed_key = missed[0], folds[missed[0]] * pairs.n_tags + missed[1]
+        n_images = np.repeat(np.bincount(folds, minlength=self.n_folds), pairs.n_tags)
+        n_listed = np.bincount(self.key[truth.known], minlength=len(self.n_true))
+        n_missed = np.bincount(self.missed_key, minlength=len(self.n_true))
+        n_hidden = self._per_key(*evidence.unknown.nonzero())
+        self.n_false_unlisted = n_images - n_hidden - n_listed - n_missed
+
+    def score(
+        self, proba: PairProba, objective: Objective, tags: NDArray[np.bool_] | None = None
+    ) -> FoldScore:
+        """Return the score of probabilities of all pairs.
+
+        Tags without probabilities (NaN base) are left out, positives included.
+
+        Parameters
+        ----------
+        proba : PairProba
+            Over the scorer's pairs.
+        objective : str
+        tags : array of shape (n_tags,), bool, optional
+            Only these tags are looked at.
+        """
+        rows, group = self._all_rows(proba, tags)
+        parts = [self._influenced(part, rows) for part in _PARTS[objective]]
+        values = np.mean([value for value, _ in parts], axis=0)
+        per_row = np.mean([influence for _, influence in parts], axis=0)
+        n_usable = max(int((~np.isnan(values)).sum()), 1)
+        held = group >= 0
+        influence = np.bincount(group[held], weights=per_row[held], minlength=self.n_groups)
+        return FoldScore(values=values, influence=influence / n_usable)
+
+    def values_at(self, rows: NDArray[np.int64], proba: Floats, objective: Objective) -> Floats:
+        """Return the score in each fold when only the listed pairs at ``rows`` are ranked.
+
+        The true pairs elsewhere count as never found. This is what selections raise.
+        """
+        rows, proba = rows[self.truth.known[rows]], proba[self.truth.known[rows]]
+        rankings = Rankings(
+            key=self.key[rows],
+            value=proba.astype(np.float32),
+            count=np.ones(len(rows), np.int64),
+            true=self.truth.listed[rows].astype(np.int64),
+            n_true=self.n_true,
+        )
+        return np.asarray(np.mean([self._value(p, rankings) for p in _PARTS[objective]], axis=0))
+
+    def _per_key(self, image: NDArray[np.integer], tag: NDArray[np.integer]) -> Ints:
+        key = self.folds[image] * self.n_tags + tag
+        return np.bincount(key, minlength=self.n_folds * self.n_tags)
+
+    def _all_rows(self, proba: PairProba, tags: NDArray[np.bool_] | None) -> tuple[Rankings, Ints]:
+        """Return every pair's row and its group, -1 for a tag's unlisted false pairs."""
+        size, missed = len(self.n_true), self.missed_key
+        known = self.truth.known
+        key = np.concatenate([self.key, missed, np.arange(size)])
+        base = np.tile(proba.base, self.n_folds)
+        value = np.concatenate([proba.proba, base[missed], base])
+        ones = np.ones(len(missed), np.int64)
+        count = np.concatenate([known.astype(np.int64), ones, self.n_false_unlisted])
+        none = np.zeros(size, np.int64)
+        true = np.concatenate([self.truth.listed.astype(np.int64), ones, none])
+        of_missed = self.group[self.missed_image]
+        group = np.concatenate([self.group[self.pairs.image], of_missed, none - 1])
+        wanted = ~np.isnan(proba.base) if tags is None else ~np.isnan(proba.base) & tags
+        kept = np.tile(wanted, self.n_folds)[key] & (count > 0)
+        n_true = np.where(np.tile(wanted, self.n_folds), self.n_true, 0)
+        rankings = Rankings(
+            key=key[kept], value=value[kept], count=count[kept], true=true[kept], n_true=n_true
+        )
+        return rankings, group[kept]
+
+    def _value(self, part: str, rankings: Rankings) -> Floats:
+        """Return one score in each fold."""
+        if part.startswith("micro"):
+            rankings = self._by_fold(rankings)
+        if part.endswith("ap"):
+            found = average_precision(rankings)
+        else:
+            found = f1(rankings, self._tagged(rankings))
+        return found if part.startswith("micro") else self._over_tags(found)[0]
+
+    def _influenced(self, part: str, rankings: Rankings) -> tuple[Floats, Floats]:
+        """Return one score in each fold, and how each row moves the score of its fold."""
+        if part.startswith("micro"):
+            rankings = self._by_fold(rankings)
+        if part.endswith("ap"):
+            found, influence = average_precision_influence(rankings)
+        else:
+            found, influence = f1_influence(rankings, self._tagged(rankings))
+        if part.startswith("micro"):
+            return found, influence
+        mean, n_valued = self._over_tags(found)
+        return mean, influence / np.maximum(n_valued, 1)[rankings.key // self.n_tags]
+
+    def _by_fold(self, rankings: Rankings) -> Rankings:
+        n_true = rankings.n_true.reshape(self.n_folds, -1).sum(axis=1)
+        return replace(rankings, key=rankings.key // self.n_tags, n_true=n_true)
+
+    def _over_tags(self, per_key: Floats) -> tuple[Floats, Ints]:
+        """Return the mean of each fold over the tags that have a value, and how many have one."""
+        per_key = per_key.reshape(self.n_folds, -1)
+        n_valued = (~np.isnan(per_key)).sum(axis=1)
+        total = np.nan_to_num(per_key).sum(axis=1)
+        return np.where(n_valued > 0, total / np.maximum(n_valued, 1), np.nan), n_valued
+
+    def _tagged(self, rankings: Rankings) -> NDArray[np.bool_]:
+        """Return which rows reach the cut that the other folds' probabilities give."""
+        size = len(rankings.n_true)
+        per_fold = size // self.n_folds  # tags, or 1 where all pairs are ranked together
+        fold, tag = rankings.key // per_fold, rankings.key % per_fold
+        of_tag = replace(rankings, key=tag, n_true=np.zeros(per_fold, np.int64))
+        if self.n_folds == 1:
+            cuts = expected_f1_cuts(of_tag, np.ones(len(fold), bool))[None]
+        else:
+            cuts = np.stack([expected_f1_cuts(of_tag, fold != f) for f in range(self.n_folds)])
+        return np.asarray(rankings.value >= cuts[fold, tag])
+
+
+def _missed(pairs: Pairs, evidence: Evidence) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (image, tag) of the true pairs that are not listed."""
+    image, tag = (axis.astype(np.int64) for axis in evidence.labels.nonzero())
+    listed = pairs.image.astype(np.int64) * pairs.n_tags + pairs.tag
+    missed = ~np.isin(image * pairs.n_tags + tag, listed)
+    return image[missed], tag[missed]

@@ -1,0 +1,220 @@
+"""Learners by name: the built-in ones and those that installed packages offer.
+
+A package offers one in its pyproject.toml, and the settings name it in ``stack.learners``:
+
+    [project.entry-points."tagstack.learners"]
+    neighbours = "my_package.neighbours:Neighbours"
+
+The object is called with the keywords ``seed`` and ``threads`` and returns an unfitted
+`tagstack.meta.learners.protocol.PairLearner`. The learner becomes a rung of its own, a part of
+the blend and a column of the meta-model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.stack import StackSettings
+from tagstack.meta.features import PairTable
+from tagstack.meta.learners.linear_svm import LinearSvms
+from tagstack.meta.learners.meta_trees import MetaTrees
+from tagstack.meta.learners.pair_trees import PairTrees
+from tagstack.meta.learners.protocol import PairLearner
+
+GROUP = "tagstack.learners"
+META = "xgboost"
+BUILT_IN = ("svm", "lightgbm", META)
+
+_METHODS = ("fit", "predict_logit", "save", "restore")
+# The first bytes of a pickle of protocol 2 and later.
+_PICKLED = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+
+
+class Factory(Protocol):
+    """What an entry point names: makes a new, unfitted learner."""
+
+    def __call__(self, *, seed: int, threads: int) -> PairLearner:
+        """Return the learner."""
+        ...
+
+
+def level_two(learners: Sequence[str]) -> tuple[str, ...]:
+    """Return the learners below the meta-model, the built-in ones first."""
+    own = tuple(name for name in BUILT_IN if name in learners and name != META)
+    return own + tuple(sorted(name for name in learners if name not in BUILT_IN))
+
+
+def make_learner(name: str, settings: StackSettings, *, seed: int, threads: int) -> PairLearner:
+    """Return a new, unfitted learner by its name in the settings.
+
+    Raises
+    ------
+    TagstackError
+        If no installed package offers it, or the package's learner cannot be made.
+    """
+    if name == "svm":
+        return LinearSvms(settings.svm, seed=seed, threads=threads)
+    if name == "lightgbm":
+        return PairTrees(settings.lightgbm, seed=seed, threads=threads)
+    if name == META:
+        return MetaTrees(settings.xgboost, seed=seed, threads=threads)
+    return ForeignLearner(_offered(name), seed=seed, threads=threads)
+
+
+def packages(learners: Sequence[str]) -> dict[str, str]:
+    """Return which package and version each learner that is not built in comes from."""
+    return {name: _package(_offered(name)) for name in learners if name not in BUILT_IN}
+
+
+def check_packages(needed: dict[str, str]) -> None:
+    """Refuse what was fitted with a learner that is not installed here.
+
+    Raises
+    ------
+    TagstackError
+        Names the learner and the package that a bundle needs.
+    """
+    for name, package in needed.items():
+        if name not in _entry_points():
+            msg = (
+                f"The stack was fitted with the learner {name!r} of the package {package}, which "
+                f"is not installed here. Install it: pip install {package.split(' ')[0]}"
+            )
+            raise TagstackError(msg)
+
+
+class ForeignLearner:
+    """A package's learner, held to the protocol; what goes wrong in it names the package.
+
+    Parameters
+    ----------
+    entry : EntryPoint
+    seed, threads : int
+    """
+
+    def __init__(self, entry: EntryPoint, *, seed: int, threads: int) -> None:
+        self.entry, self.seed, self.threads = entry, seed, threads
+        self.package = _package(entry)
+        with _Blame(entry.name, self.package):
+            self.learner = _loaded(entry)(seed=seed, threads=threads)
+        missing = [m for m in _METHODS if not callable(getattr(self.learner, m, None))]
+        if missing:
+            msg = (
+                f"The learner {entry.name!r} of {self.package} has no method {missing[0]!r}; "
+                f"expected {list(_METHODS)} as in tagstack.meta.learners.protocol."
+            )
+            raise TagstackError(msg)
+
+    def fit(
+        self,
+        table: PairTable,
+        true: NDArray[np.bool_],
+        weight: NDArray[np.float64] | None = None,
+    ) -> Self:
+        """Fit on candidate pairs and their labels; see the protocol."""
+        with _Blame(self.entry.name, self.package):
+            self.learner.fit(table, true, weight)
+        return self
+
+    def predict_logit(self, table: PairTable) -> NDArray[np.float64]:
+        """Return the logit of each pair, shape (n_pairs,), float64.
+
+        Raises
+        ------
+        TagstackError
+            If the package's learner returns anything but one finite logit a pair.
+        """
+        with _Blame(self.entry.name, self.package):
+            logit = np.asarray(self.learner.predict_logit(table))
+        if logit.shape != (len(table.pairs),) or not np.isfinite(logit).all():
+            msg = (
+                f"The learner {self.entry.name!r} of {self.package} returned logits of shape "
+                f"{logit.shape}, {int((~np.isfinite(logit)).sum())} of them not finite; expected "
+                f"({len(table.pairs)},), all finite. Report this to its authors."
+            )
+            raise TagstackError(msg)
+        return logit.astype(np.float64)
+
+    def save(self, directory: Path) -> None:
+        """Let the learner write into a folder of its own name; pickles are refused.
+
+        Raises
+        ------
+        TagstackError
+            If it wrote a pickle, which would run code when a stranger's bundle is read.
+        """
+        own = directory / self.entry.name
+        own.mkdir()
+        with _Blame(self.entry.name, self.package):
+            self.learner.save(own)
+        for path in sorted(own.rglob("*")):
+            if path.is_file() and path.open("rb").read(2) in _PICKLED:
+                msg = (
+                    f"The learner {self.entry.name!r} of {self.package} saved {path.name} as a "
+                    "pickle. A bundle must not run code: save arrays or text instead."
+                )
+                raise TagstackError(msg)
+
+    def restore(self, directory: Path) -> Self:
+        """Let the learner read what it wrote."""
+        with _Blame(self.entry.name, self.package):
+            self.learner.restore(directory / self.entry.name)
+        return self
+
+
+@dataclass(frozen=True)
+class _Blame:
+    """Adds the package's name to whatever is raised inside, and catches nothing."""
+
+    name: str
+    package: str
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            error.add_note(f"Raised by the learner {self.name!r} of the package {self.package}.")
+
+
+def _offered(name: str) -> EntryPoint:
+    found = _entry_points()
+    if name not in found:
+        msg = (
+            f"Unknown learner {name!r} in stack.learners. Built in are {list(BUILT_IN)}; installed "
+            f"packages offer {sorted(found) or 'none'} under the entry point group {GROUP!r}."
+        )
+        raise TagstackError(msg)
+    return found[name]
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _loaded(entry: EntryPoint) -> Factory:
+    try:
+        factory: Factory = entry.load()
+    except (ImportError, AttributeError) as error:
+        msg = (
+            f"The learner {entry.name!r} of {_package(entry)} cannot be loaded: {error}. Repair "
+            "that package, or take the learner out of stack.learners."
+        )
+        raise TagstackError(msg) from error
+    return factory
+
+
+def _package(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else entry.value

@@ -11,19 +11,12 @@ from typing import Any
 import numpy as np
 
 from tagstack.base_models.contract import Contract
+from tagstack.base_models.engines.onnx_file import fixed_batch, read_onnx
 from tagstack.base_models.engines.onnx_run import noise_batch, run_onnx
 from tagstack.configs.errors import TagstackError
 
 # Matrix products of another size add up in another order; more than that is another network.
 _TOLERANCE = 1e-3
-
-
-def fixed_batch(model: Path) -> int | None:
-    """Return the batch that a model's first input fixes, or None."""
-    from onnx import load
-
-    side = load(str(model), load_external_data=False).graph.input[0].type.tensor_type.shape.dim[0]
-    return int(side.dim_value) if side.HasField("dim_value") else None
 
 
 def write_dynamic(model: Path, target: Path, contract: Contract) -> None:
@@ -34,10 +27,10 @@ def write_dynamic(model: Path, target: Path, contract: Contract) -> None:
     TagstackError
         If the batch cannot be freed without changing what the network computes.
     """
-    from onnx import load, save
+    from onnx import save
 
     batch = fixed_batch(model) or 1
-    proto = load(str(model))
+    proto = read_onnx(model, weights=True)
     _free(proto.graph, batch)
     save(proto, str(target))
     _check_rows(model, target, contract, batch)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tagstack.base_models.contract import Contract
+from tagstack.base_models.engines.onnx_file import fixed_batch, read_onnx
 from tagstack.base_models.engines.onnx_run import noise_batch, run_onnx
 from tagstack.configs.errors import TagstackError
 
@@ -43,11 +44,11 @@ def write_half(model: Path, target: Path, contract: Contract) -> None:
     TagstackError
         If it is in float16 or int8 already, or comes out too different: it overflows.
     """
-    from onnx import load, save
+    from onnx import save
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    proto = load(str(model))
+    proto = read_onnx(model, weights=True)
     _refuse_reduced(model, proto)
     converted = convert_float_to_float16(
         proto,
@@ -89,7 +90,7 @@ def _last_sigmoids(graph: Any) -> list[str]:
 
 
 def _check(model: Path, target: Path, contract: Contract) -> None:
-    images = noise_batch(contract, _batch_of(model))
+    images = noise_batch(contract, fixed_batch(model) or 2)
     for expected, found in zip(run_onnx(model, images), run_onnx(target, images), strict=True):
         deviation = np.abs(found.astype(np.float64) - expected).max()
         spread = max(float(expected.std()), 1e-6)
@@ -99,9 +100,3 @@ def _check(model: Path, target: Path, contract: Contract) -> None:
                 f'spread of {spread:.3g}. Set score.precision = "tf32", or "fp32".'
             )
             raise TagstackError(msg)
-
-
-def _batch_of(model: Path) -> int:
-    from tagstack.base_models.engines.dynamic_batch import fixed_batch
-
-    return fixed_batch(model) or 2

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from tagstack.base_models.atomic import file_sha256, written_whole
 from tagstack.base_models.contract import Contract
-from tagstack.base_models.engines.dynamic_batch import fixed_batch, write_dynamic
+from tagstack.base_models.engines.dynamic_batch import write_dynamic
 from tagstack.base_models.engines.half_precision import write_half
+from tagstack.base_models.engines.onnx_file import check_ports
 from tagstack.base_models.engines.spec import model_files
+from tagstack.base_models.runtimes.model_io import fixed
 
 MODELS = "models"  # folder of prepared files inside that of engines
 
@@ -39,10 +41,12 @@ def prepared_model(
     Raises
     ------
     TagstackError
-        If the batch is fixed inside the network, or float16 is not enough for it.
+        If the model contradicts the contract, its batch is fixed inside the network, or float16
+        is not enough for it.
     """
     steps: list[_Step] = []
-    if fixed_batch(model) not in (None, max_batch):
+    source = check_ports(model, contract)
+    if fixed(source.shape[0]) not in (None, max_batch):
         steps.append(("dynamic", write_dynamic))
     if precision == "fp16":
         steps.append(("fp16", write_half))

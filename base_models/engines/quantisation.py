@@ -10,11 +10,12 @@ https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html
 """
 
+import io
 import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.contract import CONTRACT_FILE, Contract
 from tagstack.base_models.contract_toml import contract_toml
+from tagstack.base_models.engines.onnx_file import check_ports, fixed_batch
 from tagstack.base_models.engines.quantised_folder import QuantisedOrigin, write_origin
 from tagstack.base_models.preprocess import input_tensor
 from tagstack.base_models.runtimes.probing import is_installed
@@ -82,7 +84,9 @@ def quantise_tagger(
         staged.mkdir()
         target = staged / contract.files.model
         target.parent.mkdir(parents=True, exist_ok=True)
-        _quantise(model, target, Path(staging), _Pictures(contract, pixels), request, settings)
+        _quantise(
+            model, contract, target, Path(staging), _Pictures(contract, pixels), request, settings
+        )
         _describe(request, contract, staged, len(pixels), settings)
         staged.rename(request.target_folder)
     return request.target_folder
@@ -134,7 +138,6 @@ def _quantise(
     request: QuantiseRequest,
     settings: QuantizeSettings,
 ) -> None:
-    from onnx import load
     from onnxruntime.quantization import (
         CalibrationMethod,
         QuantFormat,
@@ -144,11 +147,8 @@ def _quantise(
     )
 
     prepared = staging / "prepared.onnx"
-    with _quiet_root_logger():
+    with _quiet():
         quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
-        source = load(str(prepared), load_external_data=False).graph.input[0]
-        side = source.type.tensor_type.shape.dim[0]
-        pictures.read_from(source.name, side.dim_value if side.HasField("dim_value") else 1)
         on_cpu = request.target == "cpu"
         # Products of two activations (attention) stay in float: they gain little and lose most.
         options: dict[str, Any] = {"MatMulConstBOnly": True}
@@ -176,13 +176,14 @@ def _quantise(
 
 
 @contextmanager
-def _quiet_root_logger() -> Iterator[None]:
-    """Keep ONNX Runtime's advice to its own users off the terminal; it logs to the root."""
+def _quiet() -> Iterator[None]:
+    """Keep ONNX Runtime's advice off the terminal; it prints, and logs to the root."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         root.setLevel(level)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tagstack.base_models.atomic import file_sha256
+from tagstack.base_models.engines.onnx_file import read_onnx
 from tagstack.base_models.engines.trt_api import TrtApi
 from tagstack.base_models.runtimes.driver import Driver
 from tagstack.configs.level1 import EngineSettings
@@ -68,10 +69,9 @@ class EngineSpec:
 
 def model_files(model: Path) -> tuple[Path, ...]:
     """Return a model and the files that its weights lie in."""
-    from onnx import load
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-    proto = load(str(model), load_external_data=False)
+    proto = read_onnx(model, weights=False)
     tensors = [*proto.graph.initializer]
     for node in proto.graph.node:
         tensors += [item.t for item in node.attribute if item.HasField("t")]

@@ -142,9 +142,9 @@ def _tensorrt_options(
 
 
 def _shape_text(model: Path, contract: Contract, batch: int) -> str:
-    from onnx import load
+    from tagstack.base_models.engines.onnx_file import check_ports
 
-    name = load(str(model), load_external_data=False).graph.input[0].name
+    name = check_ports(model, contract).name
     height, width = contract.input.height_width
     sides = (height, width, 3) if contract.input.layout == "NHWC" else (3, height, width)
     return f"{name}:{'x'.join(map(str, (batch, *sides)))}"

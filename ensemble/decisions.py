@@ -12,7 +12,6 @@ from scipy.special import expit
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.ensemble.bundle import Bundle
 from tagstack.ensemble.contradictions.decoder import Decoder, implied_tags
-from tagstack.ensemble.ladder import decided_by
 from tagstack.ensemble.tagged import TagEntry, TaggedImage
 
 
@@ -46,16 +45,16 @@ class Judge:
 
     def judge(self, scores: Level1Scores) -> Iterator[TaggedImage]:
         """Yield what is tagged in each image, in the order of the scores."""
-        thresholds = self.bundle.thresholds.value
+        cutting = self.bundle.thresholds.cutting
         proba = self.bundle.stacker.predict_proba(scores)
-        proposed = decided_by(proba, thresholds)
-        final = self.decoder.decode(proba, thresholds)
+        proposed = cutting.decided(proba)
+        final = cutting.decoded(proba, self.decoder)
         styled = implied_tags(final, self.decoder.rules, self.implied)
-        for i, image in enumerate(scores.images):
+        for i, (image, least) in enumerate(zip(scores.images, cutting.images(proba), strict=True)):
             kept = _row(final, i)
             changed = np.setxor1d(kept, _row(proposed, i))
             rules = self._rules(proba, i) if len(changed) else {}
-            entries = self._entries(scores, proba, i, kept, rules)
+            entries = self._entries(scores, proba, i, kept, least, rules)
             shown = {self.bundle.vocabulary.tags[tag] for tag in _row(styled, i)}
             styled_entries = (replace(e, in_caption=e.tag in shown) for e in entries)
             yield TaggedImage(image=image, entries=tuple(styled_entries))
@@ -63,7 +62,7 @@ class Judge:
     def _rules(self, proba: PairProba, image: int) -> dict[str, str]:
         """Return the id of the rule behind each changed tag of one image."""
         one = proba.take(np.array([image]))
-        changes = self.decoder.explain(one, self.bundle.thresholds.value)
+        changes = self.bundle.thresholds.cutting.explained(one, self.decoder)
         return {change.tag: change.rule for change in changes}
 
     def _entries(
@@ -72,6 +71,7 @@ class Judge:
         proba: PairProba,
         image: int,
         kept: NDArray[np.int32],
+        least: NDArray[np.float32],
         rules: Mapping[str, str],
     ) -> tuple[TagEntry, ...]:
         """Return an image's tags and candidates, most probable first."""
@@ -79,7 +79,9 @@ class Judge:
         position = {int(tag): rows.start + i for i, tag in enumerate(scores.pairs.tag[rows])}
         above = scores.pairs.tag[rows][proba.proba[rows] >= self.floor]
         entries = [
-            self._entry(scores, proba, int(tag), position.get(int(tag)), tag in kept, rules)
+            self._entry(
+                scores, proba, int(tag), position.get(int(tag)), tag in kept, least[tag], rules
+            )
             for tag in np.unique(np.concatenate([above, kept, self.always]))
         ]
         return tuple(sorted(entries, key=lambda entry: (-entry.proba, entry.tag)))
@@ -91,6 +93,7 @@ class Judge:
         tag: int,
         pair: int | None,
         tagged: bool,
+        threshold: np.float32,
         rules: Mapping[str, str],
     ) -> TagEntry:
         logits = np.where(scores.knows[:, tag], scores.floor, np.nan)
@@ -100,7 +103,7 @@ class Judge:
             tag=name,
             category=self.bundle.vocabulary.categories[tag],
             proba=float(proba.base[tag] if pair is None else proba.proba[pair]),
-            threshold=float(self.bundle.thresholds.value[tag]),
+            threshold=float(threshold),
             votes={
                 member: None if np.isnan(logit) else float(expit(logit))
                 for member, logit in zip(scores.members, logits, strict=True)

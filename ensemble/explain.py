@@ -58,7 +58,7 @@ def explain_image(
     judge = Judge(bundle, bundle.settings.output.score_floor, always=() if tag is None else (tag,))
     (tagged,) = judge.judge(scores)
     proba = bundle.stacker.predict_proba(scores)
-    changes = judge.decoder.explain(proba, bundle.thresholds.value)
+    changes = bundle.thresholds.cutting.explained(proba, judge.decoder)
     return Explanation(
         image=tagged.image,
         entries=tuple(entry for entry in tagged.entries if tag in (None, entry.tag)),

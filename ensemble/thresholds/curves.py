@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-GRID: Floats = expit(np.linspace(logit(0.005), logit(0.995), 192))
+GRID: Floats = expit(np.linspace(logit(0.005), logit(0.995), 192)).astype(np.float32).astype(float)
 """Thresholds tried where one is shared by many tags: even on the logit scale, 0.055 apart."""
 
 
@@ -38,6 +38,8 @@ class Curves:
     sure_hits, sure : array of shape (n_tags,), int64
         Images that get the tag at any threshold, since a tag of theirs implies it: those where
         it is true, and all.
+    believed : array of shape (n_pairs,), float32
+        Probability that each pair is true; ``proba`` is less where rivals contest the pair.
     """
 
     tag: Ints
@@ -48,6 +50,7 @@ class Curves:
     floor: NDArray[np.float32]
     sure_hits: Ints
     sure: Ints
+    believed: NDArray[np.float32]
 
     @property
     def n_tags(self) -> int:
@@ -124,6 +127,20 @@ class Counts:
         undefined = np.broadcast_to(self.positives == 0, np.shape(total))
         return np.where(undefined, np.nan, weighted / np.maximum(total, 1e-9))
 
+    def total(self, axis: int = 0) -> "Counts":
+        """Return the sums over an axis."""
+        return Counts(
+            hits=self.hits.sum(axis=axis),
+            predicted=self.predicted.sum(axis=axis),
+            positives=self.positives.sum(axis=axis),
+        )
+
+    def take(self, tags: NDArray[np.generic]) -> "Counts":
+        """Return the rows of some tags, given as indices or as a mask."""
+        return Counts(
+            hits=self.hits[tags], predicted=self.predicted[tags], positives=self.positives[tags]
+        )
+
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
             hits=self.hits + other.hits,
@@ -152,7 +169,11 @@ class Sorted:
 
     @classmethod
     def from_pairs(
-        cls, proba: PairProba, labels: sparse.csr_array, implied: Bools | None = None
+        cls,
+        proba: PairProba,
+        labels: sparse.csr_array,
+        implied: Bools | None = None,
+        believed: NDArray[np.float32] | None = None,
     ) -> "Sorted":
         """Return the pairs of ``proba`` by tag, most probable first, then by image.
 
@@ -162,6 +183,8 @@ class Sorted:
         labels : csr_array of shape (n_images, n_tags), bool
         implied : array of shape (n_pairs,), bool, optional
             Pairs that get their tag at any threshold; none by default.
+        believed : array of shape (n_pairs,), float32, optional
+            Probability that each pair is true, where ``proba`` only orders them.
         """
         pairs = proba.pairs
         scored = np.flatnonzero(~np.isnan(proba.proba))
@@ -180,6 +203,7 @@ class Sorted:
             floor=np.where(np.isnan(proba.base), np.float32(0), proba.base),
             sure_hits=none,
             sure=none,
+            believed=(proba.proba if believed is None else believed)[order],
         )
         sure = np.zeros(len(order), bool) if implied is None else implied[order]
         return cls(curves=curves, implied=sure, label_tag=label_tag, label_image=label_image)
@@ -203,6 +227,7 @@ class Sorted:
             floor=curves.floor,
             sure_hits=_per_tag(curves.tag[sure & curves.label], n_tags),
             sure=_per_tag(curves.tag[sure], n_tags),
+            believed=curves.believed[chosen],
         )
 
 

@@ -1,14 +1,8 @@
-"""Thresholds fitted on out-of-fold probabilities, for what the decoder leaves.
-
-Every threshold that is judged here is judged on images it was not fitted on. With a decoder the
-fit goes in rounds: decode with the thresholds at hand, fit again on the pairs that a threshold
-still has a say in, and keep the round whose decoded tags score best.
-"""
+"""Thresholds fitted on out-of-fold probabilities, for what the decoder leaves."""
 
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,22 +13,22 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.contradictions.decoder import Decoder
-from tagstack.ensemble.thresholds.curves import Bools, Counts, Sorted
-from tagstack.ensemble.thresholds.strategies import (
-    PER_TAG,
-    STRATEGIES,
-    Sample,
-    average_f,
-    thresholds_from_logits,
-)
-from tagstack.ensemble.thresholds.survival import Survival, survival
-from tagstack.ensemble.thresholds.table import State, Thresholds, read_overrides
+from tagstack.ensemble.thresholds.certification import certified
+from tagstack.ensemble.thresholds.curves import Bools
+from tagstack.ensemble.thresholds.measures import Measured
+from tagstack.ensemble.thresholds.objectives import objective_text
+from tagstack.ensemble.thresholds.overrides import read_overrides
+from tagstack.ensemble.thresholds.plan import Assignment, assignments
+from tagstack.ensemble.thresholds.rounds import Rounds
+from tagstack.ensemble.thresholds.table import State, Thresholds
 
 __all__ = ["Thresholds", "fit_thresholds", "read_overrides"]
 
 logger = logging.getLogger(__name__)
 
-Values = NDArray[np.float32]
+ByTag = Sequence[tuple[str, ThresholdSettings]]
+
+_BY_HAND = frozenset({"fixed", "expected_utility", "mcut", "rcut"})
 
 
 def fit_thresholds(
@@ -44,6 +38,9 @@ def fit_thresholds(
     folds: NDArray[np.integer],
     settings: ThresholdSettings,
     decoder: Decoder | None = None,
+    *,
+    by_tag: ByTag = (),
+    groups: NDArray[np.integer] | None = None,
 ) -> Thresholds:
     """Return one threshold per tag for the objective of ``settings``.
 
@@ -59,145 +56,84 @@ def fit_thresholds(
     settings : ThresholdSettings
     decoder : Decoder, optional
         Fit for the tags that this decoder leaves.
+    by_tag : sequence of (pattern, ThresholdSettings), optional
+        Other objectives for the tags that a pattern matches; see `plan.assignments`.
+    groups : array of shape (n_images,), integer, optional
+        Images of one group count once where a guarantee is asked for; by default each counts.
 
     Raises
     ------
     TagstackError
-        If the shapes disagree, or all images are in one fold.
+        If the shapes disagree, all images are in one fold, or a pattern matches no tag.
     """
     _check(proba, labels, vocabulary, folds)
-    fit = _Fit(proba, labels, vocabulary, folds, settings, decoder)
-    best = fit.round(None)
-    latest = best
-    for _ in range(settings.decoder_rounds if decoder is not None else 0):
-        latest = fit.round(latest.survival)
-        if latest.score > best.score:
-            best = latest
-    value = fit.propose(fit.pairs(best.fitted_on), np.ones(len(folds), bool))[best.candidate]
+    plan = assignments(vocabulary, settings, by_tag)
+    rounds = Rounds(proba, labels, vocabulary, folds, plan, decoder)
+    fitted = rounds.fit()
+    cutting, estimates = fitted.cutting, rounds.estimates(fitted.counts, len(folds))
+    guaranteed = np.zeros(len(vocabulary), bool)
+    if any(assignment.certifies for assignment in plan):
+        single = _one_of_each(groups, len(folds))
+        proof = certified(rounds, fitted.cutting, single)
+        cutting, guaranteed = proof.cutting, proof.tags
+        seen = rounds.estimates(proof.counts, int(single.sum()))
+        estimates = _where(guaranteed, seen, estimates)
+    estimate, low, high = estimates
+    bound = rounds.limits.binding(cutting.value)
     return Thresholds(
         vocabulary=vocabulary,
-        value=value,
-        state=_states(fit.n_positives, settings),
-        positives=fit.n_positives,
-        estimate=best.counts.f_beta(settings.beta),
-        objective=f"{settings.average} F{settings.beta:g}",
+        value=cutting.value,
+        worth=cutting.worth,
+        image_cut=cutting.image_cut,
+        state=_states(plan, fitted.own, guaranteed, bound),
+        positives=rounds.n_positives,
+        estimate=estimate,
+        low=low,
+        high=high,
+        objective=_objectives(plan, len(vocabulary)),
         calibration_hash=_digest(proba, labels, folds),
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Round:
-    """One cross-validated pass: which candidate won, and what its tags score out of sample."""
-
-    fitted_on: Survival | None
-    candidate: int
-    counts: Counts
-    score: float
-    survival: Survival | None
+def _one_of_each(groups: NDArray[np.integer] | None, n_images: int) -> Bools:
+    """Return the first image of each group as a mask; all images without groups."""
+    if groups is None:
+        return np.ones(n_images, bool)
+    first = np.zeros(n_images, bool)
+    first[np.unique(groups, return_index=True)[1]] = True
+    return first
 
 
-class _Fit:
-    """One calibration set and the folds it is judged by."""
-
-    def __init__(
-        self,
-        proba: PairProba,
-        labels: sparse.csr_array,
-        vocabulary: Vocabulary,
-        folds: NDArray[np.integer],
-        settings: ThresholdSettings,
-        decoder: Decoder | None,
-    ) -> None:
-        self.proba, self.labels, self.folds = proba, labels.astype(bool), folds
-        self.settings, self.decoder = settings, decoder
-        self.names = np.unique(folds)
-        self.plain = Sorted.from_pairs(proba, labels)
-        self.n_positives = self.plain.curves.n_positives
-        _, category = np.unique(vocabulary.categories, return_inverse=True)
-        self.category = category.astype(np.intp)
-
-    def pairs(self, left: Survival | None) -> Sorted:
-        """Return the sorted pairs, as the decoder treats them."""
-        if left is None:
-            return self.plain
-        standing = replace(self.proba, proba=left.standing)
-        return Sorted.from_pairs(standing, self.labels, left.implied)
-
-    def propose(self, pairs: Sorted, images: Bools) -> Values:
-        """Return the strategy's candidates from some images, shape (n_candidates, n_tags)."""
-        inner = [name for name in self.names if (images & (self.folds == name)).any()]
-        curves = pairs.select(images)
-        parts = [curves]
-        if self.settings.strategy == "scut" and len(inner) > 1:
-            parts = [pairs.select(images & (self.folds != name)) for name in inner]
-        sample = Sample(
-            curves=curves, parts=parts, n_images=int(images.sum()), category=self.category
-        )
-        logits = STRATEGIES[self.settings.strategy](sample, self.settings)
-        return thresholds_from_logits(logits, curves.floor)
-
-    def round(self, fitted_on: Survival | None) -> _Round:
-        """Return one cross-validated pass, fitted on what the decoder left in the last."""
-        pairs = self.pairs(fitted_on)
-        proposals = [self.propose(pairs, self.folds != name) for name in self.names]
-        scores = [
-            float(average_f(self._crossed(pairs, [rows[i] for rows in proposals]), self.settings))
-            for i in range(len(proposals[0]))
-        ]
-        candidate = int(np.argmax(scores))
-        chosen = [rows[candidate] for rows in proposals]
-        if self.decoder is None:
-            counts, left = self._crossed(pairs, chosen), None
-        else:
-            counts, left = self._decoded(chosen, self.decoder)
-        score = float(average_f(counts, self.settings))
-        logger.debug("thresholds: candidate %d of %d, score %.4f", candidate, len(scores), score)
-        return _Round(
-            fitted_on=fitted_on, candidate=candidate, counts=counts, score=score, survival=left
-        )
-
-    def _crossed(self, pairs: Sorted, by_fold: Sequence[Values]) -> Counts:
-        """Return the counts of each fold's images under the thresholds fitted without them."""
-        counts = [
-            pairs.select(self.folds == name).counts(value)
-            for name, value in zip(self.names, by_fold, strict=True)
-        ]
-        total = counts[0]
-        for other in counts[1:]:
-            total = total + other
-        return total
-
-    def _decoded(self, by_fold: Sequence[Values], decoder: Decoder) -> tuple[Counts, Survival]:
-        """Return the counts after decoding each fold's images, and what decoding left of them."""
-        images = [np.flatnonzero(self.folds == name) for name in self.names]
-        parts = [
-            decoder.decode(self.proba.take(chosen), value)
-            for chosen, value in zip(images, by_fold, strict=True)
-        ]
-        back = np.argsort(np.concatenate(images))
-        decided = sparse.csr_array(sparse.vstack(parts, format="csr")[back])
-        fold = np.searchsorted(self.names, self.folds)[self.proba.pairs.image]
-        threshold = np.stack(by_fold)[fold, self.proba.pairs.tag]
-        counts = Counts(
-            hits=_column_sums(decided.multiply(self.labels)),
-            predicted=_column_sums(decided),
-            positives=self.n_positives,
-        )
-        return counts, survival(self.proba, threshold, decided, decoder.rules)
+def _where(chosen: Bools, one: Measured, other: Measured) -> Measured:
+    estimate, low, high = (np.where(chosen, a, b) for a, b in zip(one, other, strict=True))
+    return estimate, low, high
 
 
-def _column_sums(matrix: sparse.csr_array) -> NDArray[np.int64]:
-    return np.asarray(matrix.sum(axis=0, dtype=np.int64)).ravel()
+def _objectives(plan: Sequence[Assignment], n_tags: int) -> tuple[str, ...]:
+    texts = [""] * n_tags
+    for assignment in plan:
+        text = objective_text(assignment.settings)
+        for tag in np.flatnonzero(assignment.tags):
+            texts[tag] = text
+    return tuple(texts)
 
 
-def _states(n_positives: NDArray[np.int64], settings: ThresholdSettings) -> tuple[State, ...]:
-    def state(count: int) -> State:
-        if settings.strategy == "fixed":
+def _states(
+    plan: Sequence[Assignment], own: Bools, guaranteed: Bools, bound: Bools
+) -> tuple[State, ...]:
+    by_hand = bound.copy()
+    for assignment in plan:
+        if assignment.settings.strategy in _BY_HAND:
+            by_hand |= assignment.tags
+
+    def state(tag: int) -> State:
+        if by_hand[tag]:
             return "fixed"
-        own = settings.strategy in PER_TAG and count >= settings.min_positives
-        return "tuned" if own else "pooled"
+        if guaranteed[tag]:
+            return "certified"
+        return "tuned" if own[tag] else "pooled"
 
-    return tuple(map(state, n_positives.tolist()))
+    return tuple(map(state, range(len(own))))
 
 
 def _digest(proba: PairProba, labels: sparse.csr_array, folds: NDArray[np.integer]) -> str:

@@ -44,6 +44,7 @@ def survival(
     threshold: NDArray[np.float32],
     decided: sparse.csr_array,
     rules: BoundRules,
+    worth: NDArray[np.float32] | None = None,
 ) -> Survival:
     """Return how the decoder treats each pair under some thresholds.
 
@@ -55,12 +56,21 @@ def survival(
     decided : csr_array of shape (n_images, n_tags), bool
         What the decoder made of it.
     rules : BoundRules
+    worth : array of shape (n_tags,), float32, optional
+        What the decoder weighed the tags by, if not their log-odds.
     """
     key = proba.pairs.image.astype(np.int64) * proba.pairs.n_tags + proba.pairs.tag
     kept = np.isin(key, _keys(decided), assume_unique=True)
     believed = _logit(proba.proba)
-    cost = _Contest(key, believed - _logit(threshold), decided, rules).cost()
-    standing = np.where(cost > 0, expit(believed - cost), proba.proba).astype(np.float32)
+    if worth is None:
+        cost = _Contest(key, believed - _logit(threshold), decided, rules).cost()
+        left = expit(believed - cost)
+    else:
+        weight = worth[proba.pairs.tag].astype(np.float64)
+        margin = weight * (proba.proba.astype(np.float64) - np.minimum(threshold, 1))
+        cost = _Contest(key, margin, decided, rules).cost()
+        left = np.clip(proba.proba - cost / weight, 0, 1)
+    standing = np.where(cost > 0, left, proba.proba).astype(np.float32)
     return Survival(standing=standing, implied=kept & (proba.proba < threshold))
 
 

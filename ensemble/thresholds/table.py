@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self, cast, get_args
 
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
+from tagstack.ensemble.thresholds.csv_rows import number, read_rows
+from tagstack.ensemble.thresholds.deciding import Cutting
 
 State = Literal["certified", "tuned", "pooled", "fixed"]
 _COLUMNS = (
@@ -21,10 +24,17 @@ _COLUMNS = (
     "threshold",
     "state",
     "positives",
-    "f_score",
+    "estimate",
+    "low",
+    "high",
     "objective",
+    "worth",
+    "image_cut",
     "calibration",
 )
+# Tables from before these columns came up are still read.
+_OLD_NAME = {"estimate": "f_score"}
+_OPTIONAL = frozenset({"low", "high", "worth", "image_cut"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +52,18 @@ class Thresholds:
     positives : array of shape (n_tags,), int64
         Calibration images with the tag.
     estimate : array of shape (n_tags,), float64
-        F-beta on calibration images that the threshold was not fitted on; NaN without positives.
-    objective : str
-        What the thresholds were chosen for, such as ``"macro F1"``.
+        What the objective speaks of (F-beta, precision, recall, or utility an image) after the
+        rules, on calibration images that the threshold was not fitted on; NaN where undefined.
+    low, high : arrays of shape (n_tags,), float64
+        Interval of the estimate; for a certified tag, ``low`` is at least what is guaranteed.
+    objective : tuple of str
+        What each threshold was chosen for, such as ``"F1"`` or ``"precision>=0.9"``.
     calibration_hash : str
         SHA-256 over the probabilities, labels and folds they were fitted on; empty if none.
+    worth : array of shape (n_tags,), float32, optional
+        What a tag stands for where rules make tags compete; see `deciding.Cutting`.
+    image_cut : str
+        A cut of each image's own list that tags must reach as well; empty for none.
 
     Raises
     ------
@@ -59,19 +76,29 @@ class Thresholds:
     state: tuple[State, ...]
     positives: NDArray[np.int64]
     estimate: NDArray[np.float64]
-    objective: str
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    objective: tuple[str, ...]
     calibration_hash: str
+    worth: NDArray[np.float32] | None = None
+    image_cut: str = ""
 
     def __post_init__(self) -> None:
-        lengths = [len(self.value), len(self.state), len(self.positives), len(self.estimate)]
+        columns = (self.value, self.state, self.positives, self.estimate, self.low, self.high)
+        lengths = [len(column) for column in (*columns, self.objective)]
+        if self.worth is not None:
+            lengths.append(len(self.worth))
         if set(lengths) != {len(self.vocabulary)}:
             msg = f"Thresholds need one row per tag ({len(self.vocabulary)}), got {lengths}."
             raise TagstackError(msg)
-        wrong = np.flatnonzero(~(self.value > 0))
-        if len(wrong):
-            tag, value = self.vocabulary.tags[wrong[0]], self.value[wrong[0]]
-            msg = f"The threshold of {tag!r} is {value}; give a number above 0, or inf for never."
-            raise TagstackError(msg)
+        self._check_above_zero("threshold", self.value)
+        if self.worth is not None:
+            self._check_above_zero("worth", self.worth)
+
+    @cached_property
+    def cutting(self) -> Cutting:
+        """The thresholds as they are applied to probabilities."""
+        return Cutting(value=self.value, worth=self.worth, image_cut=self.image_cut)
 
     def overridden(self, by_hand: Mapping[str, float]) -> "Thresholds":
         """Return the thresholds with some set by hand; those become ``fixed``.
@@ -79,16 +106,26 @@ class Thresholds:
         Parameters
         ----------
         by_hand : mapping of tag to threshold
-            As :func:`read_overrides` returns it. Tags outside the vocabulary are ignored.
+            As `overrides.read_overrides` returns it. Tags outside the vocabulary are ignored.
         """
-        value, state, estimate = self.value.copy(), list(self.state), self.estimate.copy()
-        for tag, threshold in by_hand.items():
-            if (place := self.vocabulary.index.get(tag)) is not None:
-                value[place], state[place], estimate[place] = threshold, "fixed", np.nan
-        return replace(self, value=value, state=tuple(state), estimate=estimate)
+        value, state, objective = self.value.copy(), list(self.state), list(self.objective)
+        given = [self.vocabulary.index[tag] for tag in by_hand if tag in self.vocabulary.index]
+        for place in given:
+            threshold = by_hand[self.vocabulary.tags[place]]
+            value[place], state[place], objective[place] = threshold, "fixed", "by hand"
+        estimates = {name: getattr(self, name).copy() for name in ("estimate", "low", "high")}
+        for column in estimates.values():
+            column[given] = np.nan
+        return replace(
+            self, value=value, state=tuple(state), objective=tuple(objective), **estimates
+        )
 
     def to_csv(self, path: Path) -> None:
         """Write the table, one row per tag; :meth:`from_csv` reads it back unchanged."""
+        write_text(path, self.csv_text())
+
+    def csv_text(self) -> str:
+        """Return the table as CSV, one row per tag."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(_COLUMNS)
@@ -96,11 +133,21 @@ class Thresholds:
             zip(self.vocabulary.tags, self.vocabulary.categories, strict=True)
         ):
             # The shortest text that gives the same float back.
-            numbers = [str(column[place]) for column in (self.value, self.positives, self.estimate)]
-            threshold, positives, estimate = numbers
-            row = [tag, category, threshold, self.state[place], positives, estimate]
-            writer.writerow([*row, self.objective, self.calibration_hash])
-        write_text(path, text.getvalue())
+            writer.writerow(
+                (
+                    tag,
+                    category,
+                    str(self.value[place]),
+                    self.state[place],
+                    str(self.positives[place]),
+                    *(_short(column[place]) for column in (self.estimate, self.low, self.high)),
+                    self.objective[place],
+                    "" if self.worth is None else str(self.worth[place]),
+                    self.image_cut,
+                    self.calibration_hash,
+                )
+            )
+        return text.getvalue()
 
     @classmethod
     def from_csv(cls, path: Path) -> Self:
@@ -111,68 +158,44 @@ class Thresholds:
         TagstackError
             If the file cannot be read, lacks a column, or a value is not what it should be.
         """
-        rows = _read(path)
-        if missing := set(_COLUMNS) - set(rows[0] if rows else {}):
+        rows = read_rows(path)
+        known = set(rows[0] if rows else {})
+        present = known | {new for new, old in _OLD_NAME.items() if old in known}
+        if missing := set(_COLUMNS) - _OPTIONAL - present:
             msg = f"{path.name} lacks the columns {sorted(missing)}; give all of {list(_COLUMNS)}."
             raise TagstackError(msg)
+
+        def column(name: str) -> list[float]:
+            name = name if name in known else _OLD_NAME.get(name, name)
+            return [number(row, name, path) if row.get(name) else np.nan for row in rows]
+
+        weighed = "worth" in known and any(row["worth"] for row in rows)
         return cls(
             vocabulary=Vocabulary(
                 tuple(row["tag"] for row in rows), tuple(row["category"] for row in rows)
             ),
-            value=np.array([_number(row, "threshold", path) for row in rows], np.float32),
+            value=np.array(column("threshold"), np.float32),
             state=tuple(_state(row, path) for row in rows),
-            positives=np.array([_number(row, "positives", path) for row in rows], np.int64),
-            estimate=np.array([_number(row, "f_score", path) for row in rows], np.float64),
-            objective=rows[0]["objective"],
+            positives=np.array([number(row, "positives", path) for row in rows], np.int64),
+            estimate=np.array(column("estimate"), np.float64),
+            low=np.array(column("low"), np.float64),
+            high=np.array(column("high"), np.float64),
+            objective=tuple(row["objective"] for row in rows),
             calibration_hash=rows[0]["calibration"],
+            worth=np.array(column("worth"), np.float32) if weighed else None,
+            image_cut=rows[0].get("image_cut", ""),
         )
 
-
-def read_overrides(path: Path) -> dict[str, float]:
-    """Return thresholds by tag from a CSV file of a person or of another tool.
-
-    Parameters
-    ----------
-    path : Path
-        Columns ``tag`` (or ``name``) and ``threshold`` (or ``best_threshold``); further columns
-        and rows without a threshold are ignored.
-
-    Raises
-    ------
-    TagstackError
-        If the file cannot be read, lacks the columns, or a threshold is not a number above 0.
-    """
-    rows = _read(path)
-    columns = set(rows[0] if rows else {})
-    tag = next((name for name in ("tag", "name") if name in columns), None)
-    value = next((name for name in ("threshold", "best_threshold") if name in columns), None)
-    if tag is None or value is None:
-        msg = f"{path.name} has columns {sorted(columns)}; a tag and a threshold column are due."
-        raise TagstackError(msg)
-    overrides = {row[tag]: _number(row, value, path) for row in rows if row[value].strip()}
-    for name, threshold in overrides.items():
-        if not threshold > 0:
-            msg = f"{path.name} gives {name!r} the threshold {threshold}; give one above 0, or inf."
+    def _check_above_zero(self, what: str, values: NDArray[np.float32]) -> None:
+        wrong = np.flatnonzero(~(values > 0))
+        if len(wrong):
+            tag, value = self.vocabulary.tags[wrong[0]], values[wrong[0]]
+            msg = f"The {what} of {tag!r} is {value}; give a number above 0, or inf for never."
             raise TagstackError(msg)
-    return overrides
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            return list(csv.DictReader(stream, restval=""))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"Cannot read the thresholds {path}: {error}. Give a readable CSV file in UTF-8."
-        raise TagstackError(msg) from error
-
-
-def _number(row: Mapping[str, str], column: str, path: Path) -> float:
-    try:
-        return float(row[column])
-    except ValueError as error:
-        name = next(iter(row.values()))
-        msg = f"{path.name} has {column} {row[column]!r} in the row of {name!r}; give a number."
-        raise TagstackError(msg) from error
+def _short(value: np.float64) -> str:
+    return "" if np.isnan(value) else str(value)
 
 
 def _state(row: Mapping[str, str], path: Path) -> State:

@@ -7,7 +7,8 @@ import numpy as np
 from tagstack.base_models.member_info import MemberInfo
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
-from tagstack.ensemble.ladder import decided_by, member_proba, published_thresholds
+from tagstack.ensemble.ladder import member_proba, published_thresholds
+from tagstack.ensemble.thresholds.deciding import decided_by
 
 
 def test_decided_by_equals_the_dense_comparison(

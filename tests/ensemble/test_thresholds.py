@@ -21,9 +21,13 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 from tagstack.ensemble.thresholds.curves import GRID, Sorted
-from tagstack.ensemble.thresholds.fitting import Thresholds, fit_thresholds, read_overrides
-from tagstack.ensemble.thresholds.strategies import Sample, scut, thresholds_from_logits
+from tagstack.ensemble.thresholds.cuts import Sample
+from tagstack.ensemble.thresholds.fitting import fit_thresholds
+from tagstack.ensemble.thresholds.overrides import read_overrides
+from tagstack.ensemble.thresholds.proposals import thresholds_from_logits
+from tagstack.ensemble.thresholds.strategies import scut
 from tagstack.ensemble.thresholds.survival import survival
+from tagstack.ensemble.thresholds.table import Thresholds
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -90,12 +94,11 @@ def test_unshrunk_scut_finds_the_best_cut_of_each_tag(
     curves = Sorted.from_pairs(pair_proba(dense), sparse.csr_array(labels)).select(
         np.ones(120, bool)
     )
-    sample = Sample(
-        curves=curves, parts=[curves], n_images=120, category=np.array([0, 1, 0, 1], np.intp)
-    )
+    category = np.array([0, 1, 0, 1], np.intp)
+    sample = Sample(curves=curves, parts=(curves,), held=(), n_images=120, category=category)
     chosen = settings(shrinkage=[0], max_rate=100, beta=beta, min_positives=1)
-    (logits,) = scut(sample, chosen)
-    found = thresholds_from_logits(logits, curves.floor)
+    proposal = scut(sample, chosen)
+    (found,) = thresholds_from_logits(proposal.logits, curves.floor)
     for tag in range(4):
         mine = fbeta_score(labels[:, tag], dense[:, tag] >= found[tag], beta=beta)
         assert mine == pytest.approx(best_f(dense, labels, tag, beta))
@@ -382,7 +385,10 @@ def example(**changes: Any) -> Thresholds:
         "state": ("tuned", "pooled", "fixed"),
         "positives": np.array([50, 3, 0]),
         "estimate": np.array([2 / 3, 0.0, np.nan]),
-        "objective": "macro F1",
+        "low": np.array([0.5, 0.0, np.nan]),
+        "high": np.array([0.8, 0.3, np.nan]),
+        "objective": ("macro F1", "macro F1", "fixed:0.35"),
+        "worth": np.array([1.5, 1e-3, 20.0], np.float32),
         "calibration_hash": "0f" * 32,
     }
     return Thresholds(**(values | changes))
@@ -397,10 +403,29 @@ def test_csv_round_trip(tmp_path: Path) -> None:
     assert (back.value == table.value).all()
     assert back.state == table.state
     assert (back.positives == table.positives).all()
-    assert np.array_equal(back.estimate, table.estimate, equal_nan=True)
+    for name in ("estimate", "low", "high"):
+        assert np.array_equal(getattr(back, name), getattr(table, name), equal_nan=True)
+    assert back.worth is not None
+    assert back.worth.tolist() == np.array([1.5, 1e-3, 20.0], np.float32).tolist()
     assert (back.objective, back.calibration_hash) == (table.objective, table.calibration_hash)
     header = (tmp_path / "thresholds.csv").read_text().splitlines()[0]
-    assert header == "tag,category,threshold,state,positives,f_score,objective,calibration"
+    assert header == (
+        "tag,category,threshold,state,positives,estimate,low,high,objective,worth,image_cut,"
+        "calibration"
+    )
+
+
+def test_tables_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        "tag,category,threshold,state,positives,f_score,objective,calibration\n"
+        "a,general,0.25,tuned,7,0.5,macro F1,ff\nb,general,0.5,pooled,0,nan,macro F1,ff\n"
+    )
+    table = Thresholds.from_csv(tmp_path / "t.csv")
+    assert table.value.tolist() == [0.25, 0.5]
+    assert table.estimate[0] == 0.5
+    assert np.isnan(table.estimate[1])
+    assert np.isnan(table.low).all()
+    assert (table.worth, table.image_cut) == (None, "")
 
 
 def test_hand_overrides_win(tmp_path: Path) -> None:
@@ -412,6 +437,7 @@ def test_hand_overrides_win(tmp_path: Path) -> None:
     assert changed.value.tolist() == [np.float32(0.9), *table.value[1:].tolist()]
     assert changed.state == ("fixed", "pooled", "fixed")
     assert math.isnan(changed.estimate[0])
+    assert changed.objective[0] == "by hand"
     assert table.value[0] == np.float32(0.1)
 
 
@@ -449,5 +475,7 @@ def test_edited_tables_are_checked(tmp_path: Path) -> None:
 
 
 def test_a_table_has_one_row_per_tag() -> None:
-    with pytest.raises(TagstackError, match=r"one row per tag \(3\), got \[3, 2, 3, 3\]"):
+    with pytest.raises(
+        TagstackError, match=r"one row per tag \(3\), got \[3, 2, 3, 3, 3, 3, 3, 3\]"
+    ):
         example(state=("tuned", "tuned"))

@@ -1,0 +1,142 @@
+"""Where to cut: the best cut of each tag, the best shared one of a group, and their limits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logit
+
+from tagstack.configs.decisions import ThresholdSettings
+from tagstack.ensemble.thresholds.curves import GRID, Bools, Counts, Curves, Floats
+from tagstack.ensemble.thresholds.goals import average_goal, goal_of
+
+INSIDE = 1e-9  # logits stay finite; float32 probabilities stop short of 1 by 6e-8
+
+Choice = Callable[[Counts], int | None]
+"""Picks a cell of ``GRID`` from a group's counts, shape (n_tags, n_grid); None if none will do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """The images that thresholds are fitted on.
+
+    Parameters
+    ----------
+    curves : Curves
+        Of all the images.
+    parts, held : tuple of Curves
+        Of the images less one fold each, and of that fold.
+    n_images : int
+    category : array of shape (n_tags,), int
+    contested : bool
+        Whether the pairs are ordered by what the decoder leaves, not by their probability.
+    """
+
+    curves: Curves
+    parts: tuple[Curves, ...]
+    held: tuple[Curves, ...]
+    n_images: int
+    category: NDArray[np.intp]
+    contested: bool = False
+
+
+def best_cuts(curves: Curves, settings: ThresholdSettings) -> Floats:
+    """Return the logit of each tag's best cut, strictest on ties; NaN where none is any good."""
+    counts = curves.cut_counts()
+    usable = curves.is_cut & (counts.hits > 0)
+    return cut_at(curves, np.where(usable, goal_of(counts, settings), -1.0))
+
+
+def cut_at(curves: Curves, score: Floats) -> Floats:
+    """Return, per tag, the logit midway below the first pair of the highest score above 0."""
+    score = np.nan_to_num(score, nan=-1.0)
+    place = first_best(score, curves)
+    best = np.full(curves.n_tags, np.nan)
+    middle = (logits_of(curves.proba[place]) + logits_of(curves.lower[place])) / 2
+    best[curves.tag[place]] = np.where(score[place] > 0, middle, np.nan)
+    return best
+
+
+def first_best(score: Floats, curves: Curves) -> NDArray[np.intp]:
+    """Return the first position of the highest score of each tag that has pairs."""
+    if not len(score):
+        return np.zeros(0, np.intp)
+    begin = curves.starts[:-1][np.diff(curves.starts) > 0]
+    highest = np.maximum.reduceat(score, begin)
+    sizes = np.diff(np.append(begin, len(score)))
+    places = np.flatnonzero(score == np.repeat(highest, sizes))
+    _, first = np.unique(curves.tag[places], return_index=True)
+    return places[first]
+
+
+def edge(curves: Curves, allowed: Bools, which: Literal["strictest", "laxest"]) -> Floats:
+    """Return the logit of each tag's strictest or laxest allowed cut; NaN where there is none."""
+    places = np.flatnonzero(allowed & curves.is_cut)
+    if which == "laxest":
+        places = places[::-1]
+    tags, first = np.unique(curves.tag[places], return_index=True)
+    found = np.full(curves.n_tags, np.nan)
+    found[tags] = logits_of(curves.proba[places[first]])
+    return found
+
+
+def above_all(curves: Curves) -> Floats:
+    """Return the logit of each tag's highest score; of its floor where it has no pair."""
+    top = curves.floor.copy()
+    tags, first = np.unique(curves.tag, return_index=True)
+    top[tags] = curves.proba[first]
+    return logits_of(top)
+
+
+def pooled(curves: Curves, group: NDArray[np.intp], choose: Choice, fallback: float) -> Floats:
+    """Return the logit chosen for each group of tags; all tags' where a group has none.
+
+    Parameters
+    ----------
+    curves : Curves
+    group : array of shape (n_tags,), int
+    choose : callable
+    fallback : float
+        Logit where not even all tags together lead to a choice.
+    """
+    counts = curves.grid_counts()
+    overall = choose(counts)
+    logits = np.full(curves.n_tags, fallback if overall is None else logit(GRID[overall]))
+    for name in np.unique(group):
+        best = choose(counts.take(group == name))
+        if best is not None:
+            logits[group == name] = logit(GRID[best])
+    return logits
+
+
+def best_shared(curves: Curves, group: NDArray[np.intp], settings: ThresholdSettings) -> Floats:
+    """Return the logit that is best for the goal of each group of tags; strictest on ties."""
+
+    def choose(counts: Counts) -> int | None:
+        score = average_goal(counts, settings)
+        if not score.max(initial=0.0) > 0:
+            return None
+        return len(score) - 1 - int(np.argmax(score[::-1]))
+
+    return pooled(curves, group, choose, float(logit(settings.value)))
+
+
+def capped(logits: Floats, curves: Curves, settings: ThresholdSettings) -> Floats:
+    """Return thresholds raised until no tag is predicted far more often than it is true.
+
+    F1 of a tag that the scores hardly know is best at "always", which no reader wants.
+    """
+    room = np.floor(settings.max_rate * curves.n_positives).astype(np.int64) + 1 - curves.sure
+    place = curves.starts[:-1] + np.maximum(room, 0)
+    over = place < curves.starts[1:]
+    least = np.full(curves.n_tags, -np.inf)
+    # Just above the first pair that is one too many.
+    least[over] = logits_of(np.nextafter(curves.proba[place[over]], np.float32(2)))
+    return np.asarray(np.maximum(logits, least))
+
+
+def logits_of(proba: NDArray[np.float32] | Floats) -> Floats:
+    """Return finite logits."""
+    return np.asarray(logit(np.clip(proba.astype(np.float64), INSIDE, 1 - INSIDE)))

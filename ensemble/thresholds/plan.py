@@ -1,0 +1,124 @@
+"""Which objective each tag's threshold is fitted for, and the limits a person sets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.configs.decisions import ThresholdSettings
+from tagstack.configs.errors import TagstackError
+from tagstack.ensemble.thresholds.curves import Bools, Ints
+from tagstack.ensemble.thresholds.objectives import RAISE_F
+from tagstack.ensemble.thresholds.strategies import PER_IMAGE
+
+Values = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """The tags that one objective is for.
+
+    Parameters
+    ----------
+    settings : ThresholdSettings
+    tags : array of shape (n_tags,), bool
+    """
+
+    settings: ThresholdSettings
+    tags: Bools
+
+    @property
+    def raises(self) -> bool:
+        """Whether the objective is a score to raise, not a target to hold."""
+        return self.settings.strategy in RAISE_F
+
+    @property
+    def certifies(self) -> bool:
+        """Whether a guarantee is asked for."""
+        targets = ("precision_at_least", "recall_at_least")
+        return self.settings.strategy in targets and self.settings.guarantee != "none"
+
+
+def assignments(
+    vocabulary: Vocabulary,
+    settings: ThresholdSettings,
+    by_tag: Sequence[tuple[str, ThresholdSettings]],
+) -> tuple[Assignment, ...]:
+    """Return who is fitted for what; the last pattern that matches a tag wins.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+    settings : ThresholdSettings
+        For the tags that no pattern matches.
+    by_tag : sequence of (pattern, ThresholdSettings)
+        Shell patterns of tags, such as ``*_hair``; ``category:NAME`` for a whole category.
+
+    Raises
+    ------
+    TagstackError
+        If a pattern matches no tag, or asks for a cut of each image's list.
+    """
+    chosen = np.zeros(len(vocabulary), np.intp)
+    for number, (pattern, own) in enumerate(by_tag, start=1):
+        if own.strategy in PER_IMAGE:
+            msg = f"{pattern}={own.strategy}: a cut of an image's list is for all tags or none."
+            raise TagstackError(msg)
+        matched = matching(pattern, vocabulary)
+        if not matched.any():
+            msg = f"No tag matches {pattern!r}; tags are written like {list(vocabulary.tags[:3])}."
+            raise TagstackError(msg)
+        chosen[matched] = number
+    every = (settings, *(own for _, own in by_tag))
+    return tuple(
+        Assignment(settings=own, tags=chosen == number)
+        for number, own in enumerate(every)
+        if (chosen == number).any()
+    )
+
+
+def matching(pattern: str, vocabulary: Vocabulary) -> Bools:
+    """Return which tags a pattern means, shape (n_tags,)."""
+    prefix, _, name = pattern.partition(":")
+    if prefix == "category" and name in vocabulary.categories:
+        return np.array([own == name for own in vocabulary.categories], bool)
+    return np.array([fnmatchcase(tag, pattern) for tag in vocabulary.tags], bool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What no fitted threshold may undercut.
+
+    Parameters
+    ----------
+    least : array of shape (n_tags,), float32
+        0 where nothing is asked; infinite for tags that are too rare.
+    """
+
+    least: Values
+
+    def applied(self, value: Values) -> Values:
+        """Return thresholds raised to the limits; the last axis is the tags."""
+        return np.maximum(value, self.least)
+
+    def binding(self, value: Values) -> Bools:
+        """Return where a limit, not the fit, decides."""
+        return np.asarray((self.least > 0) & (value <= self.least))
+
+
+def limits(vocabulary: Vocabulary, n_positives: Ints, settings: ThresholdSettings) -> Limits:
+    """Return the floors and the frequency filter of some settings as limits."""
+    least = np.zeros(len(vocabulary), np.float32)
+    for floors, means in ((settings.category_floors, "category:"), (settings.tag_floors, "")):
+        _raise(least, floors, means, vocabulary)
+    least[n_positives < settings.min_frequency] = np.inf
+    return Limits(least=least)
+
+
+def _raise(least: Values, floors: Mapping[str, float], means: str, vocabulary: Vocabulary) -> None:
+    for name, floor in floors.items():
+        matched = matching(f"{means}{name}", vocabulary)
+        least[matched] = np.maximum(least[matched], np.float32(floor))

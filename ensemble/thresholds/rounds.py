@@ -1,0 +1,289 @@
+"""Cross-validated fits, round after round, on what the decoder leaves.
+
+With a decoder the fit goes in rounds: decode with the thresholds at hand, fit again on the pairs
+that a threshold still has a say in, and keep the round whose decoded tags score best (the last,
+where targets are held and nothing is raised). ``joint_f`` decodes inside its own rounds and reads
+no label, so it needs neither.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from tagstack.base_models.pairs import PairProba
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.thresholds.curves import Bools, Counts, Curves, Sorted
+from tagstack.ensemble.thresholds.cuts import Sample
+from tagstack.ensemble.thresholds.deciding import Cutting
+from tagstack.ensemble.thresholds.goals import average_goal
+from tagstack.ensemble.thresholds.joint import joint_f
+from tagstack.ensemble.thresholds.measures import Measured, measured
+from tagstack.ensemble.thresholds.plan import Assignment, limits
+from tagstack.ensemble.thresholds.proposals import thresholds_from_logits
+from tagstack.ensemble.thresholds.strategies import STRATEGIES
+from tagstack.ensemble.thresholds.survival import Survival, survival
+
+logger = logging.getLogger(__name__)
+
+Values = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """Thresholds, which of them rest on the tag's own images, and their out-of-sample counts."""
+
+    cutting: Cutting
+    own: Bools
+    counts: Counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Round:
+    """One pass: which candidates won, and what the decided tags score out of sample."""
+
+    fitted_on: Survival | None
+    candidates: tuple[int, ...]
+    counts: Counts
+    score: float
+    survival: Survival | None
+
+
+class Rounds:
+    """One calibration set and the folds it is judged by.
+
+    Parameters
+    ----------
+    proba, labels, vocabulary, folds, decoder
+        As for `fitting.fit_thresholds`.
+    plan : sequence of Assignment
+    """
+
+    def __init__(
+        self,
+        proba: PairProba,
+        labels: sparse.csr_array,
+        vocabulary: Vocabulary,
+        folds: NDArray[np.integer],
+        plan: Sequence[Assignment],
+        decoder: Decoder | None,
+    ) -> None:
+        self.proba, self.labels, self.vocabulary = proba, labels.astype(bool), vocabulary
+        self.folds, self.plan, self.decoder = folds, tuple(plan), decoder
+        self.names = np.unique(folds)
+        self.plain = Sorted.from_pairs(proba, labels)
+        self.n_positives = self.plain.curves.n_positives
+        self.limits = limits(vocabulary, self.n_positives, plan[0].settings)
+        _, category = np.unique(vocabulary.categories, return_inverse=True)
+        self.category = category.astype(np.intp)
+        joint = [a for a in self.plan if a.settings.strategy == "joint_f"]
+        self.joint = joint[0] if joint else None
+        self.image_cut = _image_cut(plan[0])
+
+    def take(self, images: NDArray[np.intp]) -> "Rounds":
+        """Return the same fit on some of the images."""
+        proba, labels = self.proba.take(images), sparse.csr_array(self.labels[images])
+        folds = self.folds[images]
+        return Rounds(proba, labels, self.vocabulary, folds, self.plan, self.decoder)
+
+    def fit(self) -> Fitted:
+        """Return the thresholds of the best round, fitted on all images."""
+        best = self._best_round()
+        pairs = self._pairs(best.fitted_on)
+        cutting, own = self._cutting(pairs, np.ones(len(self.folds), bool), best)
+        return Fitted(cutting=self._joint(cutting), own=own, counts=best.counts)
+
+    def estimates(self, counts: Counts, n_images: int) -> Measured:
+        """Return what each objective speaks of, with interval, each of shape (n_tags,)."""
+        columns = tuple(np.full(len(self.vocabulary), np.nan) for _ in range(3))
+        for assignment in self.plan:
+            found = measured(counts, n_images, assignment.settings)
+            for column, values in zip(columns, found, strict=True):
+                column[assignment.tags] = values[assignment.tags]
+        estimate, low, high = columns
+        return estimate, low, high
+
+    def counts(self, decided: sparse.csr_array, labels: sparse.csr_array) -> Counts:
+        """Return hits, predictions and positives of decided tags."""
+        return Counts(
+            hits=_column_sums(decided.multiply(labels)),
+            predicted=_column_sums(decided),
+            positives=_column_sums(labels),
+        )
+
+    def decide(self, proba: PairProba, cutting: Cutting) -> sparse.csr_array:
+        """Return the tags after the rules, or before them where there are none."""
+        if self.decoder is None:
+            return cutting.decided(proba)
+        return cutting.decoded(proba, self.decoder)
+
+    def _best_round(self) -> _Round:
+        best = latest = self._round(None)
+        simple = any(a.settings.strategy != "joint_f" for a in self.plan) and not self.image_cut
+        again = self.plan[0].settings.decoder_rounds if self.decoder is not None and simple else 0
+        raises = any(a.raises for a in self.plan)
+        for _ in range(again):
+            latest = self._round(latest.survival)
+            if latest.score > best.score or not raises:
+                best = latest
+        return best
+
+    def _round(self, fitted_on: Survival | None) -> _Round:
+        """Return one cross-validated pass, fitted on what the decoder left in the last."""
+        pairs = self._pairs(fitted_on)
+        contested = fitted_on is not None
+        rows = [self._proposed(pairs, self.folds != name, contested)[0] for name in self.names]
+        candidates = self._candidates(pairs, rows)
+        chosen = [self._composed(row, candidates) for row in rows]
+        cuttings = self._joined([Cutting(value=v, image_cut=self.image_cut) for v in chosen])
+        decided = self._crossed(cuttings)
+        counts = self.counts(decided, self.labels)
+        score = self._score(counts)
+        logger.debug("thresholds: candidates %s, score %.4f", candidates, score)
+        left = None if self.decoder is None or self.image_cut else self._left(cuttings, decided)
+        return _Round(
+            fitted_on=fitted_on, candidates=candidates, counts=counts, score=score, survival=left
+        )
+
+    def _pairs(self, left: Survival | None) -> Sorted:
+        """Return the sorted pairs, as the decoder treats them."""
+        if left is None:
+            return self.plain
+        standing = replace(self.proba, proba=left.standing)
+        return Sorted.from_pairs(standing, self.labels, left.implied, self.proba.proba)
+
+    def _sample(self, pairs: Sorted, images: Bools, contested: bool) -> Sample:
+        folds = [self.folds == name for name in self.names if (images & (self.folds == name)).any()]
+        parted = len(folds) > 1 and any(a.settings.strategy == "scut" for a in self.plan)
+        curves = pairs.select(images)
+        parts: list[Curves] = [curves]
+        held: list[Curves] = []
+        if parted:
+            parts = [pairs.select(images & ~fold) for fold in folds]
+            held = [pairs.select(images & fold) for fold in folds]
+        return Sample(
+            curves=curves,
+            parts=tuple(parts),
+            held=tuple(held),
+            n_images=int(images.sum()),
+            category=self.category,
+            contested=contested,
+        )
+
+    def _proposed(
+        self, pairs: Sorted, images: Bools, contested: bool
+    ) -> tuple[list[Values], Bools]:
+        """Return each assignment's candidates, and which tags rest on their own images."""
+        sample = self._sample(pairs, images, contested)
+        rows, own = [], np.zeros(len(self.vocabulary), bool)
+        for assignment in self.plan:
+            settings = assignment.settings
+            proposal = STRATEGIES[settings.strategy](sample, settings)
+            values = thresholds_from_logits(proposal.logits, sample.curves.floor)
+            rows.append(self.limits.applied(values))
+            own[assignment.tags] = proposal.own[assignment.tags]
+        return rows, own
+
+    def _candidates(self, pairs: Sorted, rows: Sequence[Sequence[Values]]) -> tuple[int, ...]:
+        """Return each assignment's best candidate on the folds that it was not fitted on."""
+        best = []
+        for number, assignment in enumerate(self.plan):
+            by_fold = [row[number] for row in rows]
+            if len(by_fold[0]) == 1:
+                best.append(0)
+                continue
+            scores = []
+            for candidate in range(len(by_fold[0])):
+                counts = self._cut_counts(pairs, [own[candidate] for own in by_fold])
+                scores.append(average_goal(counts.take(assignment.tags), assignment.settings))
+            best.append(int(np.argmax(scores)))
+        return tuple(best)
+
+    def _cut_counts(self, pairs: Sorted, by_fold: Sequence[Values]) -> Counts:
+        counts = [
+            pairs.select(self.folds == name).counts(value)
+            for name, value in zip(self.names, by_fold, strict=True)
+        ]
+        total = counts[0]
+        for other in counts[1:]:
+            total = total + other
+        return total
+
+    def _composed(self, rows: Sequence[Values], candidates: Sequence[int]) -> Values:
+        """Return one threshold per tag from each assignment's chosen candidate."""
+        value = np.empty(len(self.vocabulary), np.float32)
+        for assignment, row, candidate in zip(self.plan, rows, candidates, strict=True):
+            value[assignment.tags] = row[candidate][assignment.tags]
+        return value
+
+    def _cutting(self, pairs: Sorted, images: Bools, best: _Round) -> tuple[Cutting, Bools]:
+        rows, own = self._proposed(pairs, images, best.fitted_on is not None)
+        value = self._composed(rows, best.candidates)
+        return Cutting(value=value, image_cut=self.image_cut), own
+
+    def _joint(self, cutting: Cutting) -> Cutting:
+        """Return thresholds with those chosen jointly put in their place."""
+        if self.joint is None:
+            return cutting
+        positive = int((self.joint.tags & (self.n_positives > 0)).sum())
+        found = joint_f(
+            self.proba,
+            cutting.value,
+            self.joint.tags,
+            positive,
+            self.joint.settings,
+            lambda trial: self.decide(self.proba, self.limited(trial)),
+        )
+        return self.limited(found)
+
+    def limited(self, cutting: Cutting) -> Cutting:
+        """Return thresholds raised to the floors and limits of the settings."""
+        return replace(cutting, value=self.limits.applied(cutting.value))
+
+    def _joined(self, by_fold: Sequence[Cutting]) -> list[Cutting]:
+        """Return each fold's thresholds with the jointly chosen ones, which read no label."""
+        if self.joint is None:
+            return list(by_fold)
+        middle = np.median(np.stack([cutting.value for cutting in by_fold]), axis=0)
+        found = self._joint(Cutting(value=middle.astype(np.float32)))
+        return [
+            replace(c, value=np.where(self.joint.tags, found.value, c.value), worth=found.worth)
+            for c in by_fold
+        ]
+
+    def _crossed(self, by_fold: Sequence[Cutting]) -> sparse.csr_array:
+        """Return what each fold's images get from the thresholds fitted without them."""
+        images = [np.flatnonzero(self.folds == name) for name in self.names]
+        parts = [
+            self.decide(self.proba.take(chosen), cutting)
+            for chosen, cutting in zip(images, by_fold, strict=True)
+        ]
+        back = np.argsort(np.concatenate(images))
+        return sparse.csr_array(sparse.vstack(parts, format="csr")[back])
+
+    def _left(self, by_fold: Sequence[Cutting], decided: sparse.csr_array) -> Survival | None:
+        if self.decoder is None:
+            return None
+        fold = np.searchsorted(self.names, self.folds)[self.proba.pairs.image]
+        threshold = np.stack([c.value for c in by_fold])[fold, self.proba.pairs.tag]
+        return survival(self.proba, threshold, decided, self.decoder.rules, by_fold[0].worth)
+
+    def _score(self, counts: Counts) -> float:
+        """Return the mean goal of the tags that have one to raise."""
+        raised = [a for a in self.plan if a.raises]
+        total = sum(float(average_goal(counts.take(a.tags), a.settings)) for a in raised)
+        return total / max(len(raised), 1)
+
+
+def _image_cut(default: Assignment) -> str:
+    settings = default.settings
+    cuts = {"mcut": "mcut", "rcut": f"rcut:{settings.max_tags}"}
+    return cuts.get(settings.strategy, "")
+
+
+def _column_sums(matrix: sparse.csr_array) -> NDArray[np.int64]:
+    return np.asarray(matrix.sum(axis=0, dtype=np.int64)).ravel()

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.special import expit
 
 from tagstack.base_models.member_info import MemberInfo
@@ -18,6 +17,7 @@ from tagstack.ensemble.bundle import Bundle
 from tagstack.ensemble.comparison.comparing import Rung
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.dataset import Dataset
+from tagstack.ensemble.thresholds.deciding import decided_by
 
 STACK = "stack"
 DECODED = "stack + decoder"
@@ -31,22 +31,11 @@ _TITLES = {
     "lightgbm": "LightGBM on pairs",
     "xgboost": "XGBoost meta-model",
     "blend": "Blend of learners",
+    "by_band": "A rung for each band of tag frequency",
 }
 
 
-_PARTS = ("shrunken_logistic", "svm", "lightgbm", "xgboost", "blend")
-
-
-def decided_by(proba: PairProba, thresholds: NDArray[np.float32]) -> sparse.csr_array:
-    """Return the pairs with ``proba >= threshold``, shape (n_images, n_tags), bool.
-
-    A threshold always lies above the tag's `base`, so an unlisted pair is never tagged.
-    """
-    kept = proba.proba >= thresholds[proba.pairs.tag]  # False for NaN: no vote, no tag
-    counts = np.bincount(proba.pairs.image[kept], minlength=proba.pairs.n_images)
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    shape = (proba.pairs.n_images, proba.pairs.n_tags)
-    return sparse.csr_array((np.ones(kept.sum(), bool), proba.pairs.tag[kept], indptr), shape=shape)
+_PARTS = ("shrunken_logistic", "svm", "lightgbm", "xgboost", "blend", "by_band")
 
 
 def member_proba(scores: Level1Scores, member: int) -> PairProba:
@@ -136,7 +125,7 @@ def _stacked(bundle: Bundle, dataset: Dataset) -> Iterator[Rung]:
         name=DECODED,
         title="Stack + decoder",
         proba=proba,
-        decided=decoder.decode(proba, bundle.thresholds.value),
+        decided=bundle.thresholds.cutting.decoded(proba, decoder),
         thresholds=bundle.thresholds.value,
         note="thresholds fitted for what the rules leave",
     )

@@ -1,17 +1,22 @@
 """A bundle's ladder on labelled images that it was not fitted on: compared, and reported."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+
+import numpy as np
 
 from tagstack import __version__
 from tagstack.base_models.store import ScoreStore
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle import Bundle, load_bundle, refuse_existing
-from tagstack.ensemble.comparison.comparing import Comparison, compare
+from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.ladder import DECODED, climb
+from tagstack.ensemble.other_rungs import OtherTool, other_rungs
 from tagstack.ensemble.progress import Progress
+from tagstack.ensemble.report.fit_evidence import fit_evidence
 from tagstack.ensemble.report.writing import PAGE, ReportExtra, ReportPaths, write_report
 from tagstack.ensemble.rules.hygiene import canonical_names
 
@@ -20,12 +25,23 @@ _MAX_SLICED_VALUES = 50  # a column with more values is an identity (a title, a 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareRequest:
-    """What to compare on which images, and where the report goes."""
+    """What to compare on which images, and where the report goes.
+
+    Parameters
+    ----------
+    bundle : Path
+    source : DatasetSource
+    out : Path
+    overwrite : bool
+    others : tuple of OtherTool
+        Outputs of other tools, to stand on the ladder too.
+    """
 
     bundle: Path
     source: DatasetSource
     out: Path
     overwrite: bool = False
+    others: tuple[OtherTool, ...] = ()
 
 
 def compare_bundle(
@@ -42,35 +58,58 @@ def compare_bundle(
     # The page is written last: without it, the folder is what an interrupted run left.
     refuse_existing(request.out / PAGE, overwrite=request.overwrite)
     bundle = load_bundle(request.bundle)
-    dataset = load_dataset(
-        request.source,
-        aliases=canonical_names(bundle.rules.aliases),
-        groups=bundle.rules.groups,
-        unknown_if_absent=bundle.settings.labels.unknown_if_absent,
-        members=tuple(member.name for member in bundle.members),
+    dataset, leaks = bundle.fitted_images.without(_dataset(bundle, request.source))
+    others = other_rungs(
+        request.others, bundle, dataset, _fitted(bundle, request.source), settings.seed
     )
-    dataset, leaks = bundle.fitted_images.without(dataset)
-    notices = (*dataset.notices, *leaks)
+    notices = (*dataset.notices, *leaks, *others.notices)
     for notice in notices:
         progress.notice(notice)
     progress.stage("climbing the ladder")
-    comparison = compare_ladder(bundle, dataset, settings, progress)
+    comparison = compare_ladder(bundle, dataset, settings, progress, others.rungs)
     progress.stage("writing the report")
     extra = ReportExtra(
         provenance=_provenance(bundle, request),
         notices=notices,
-        trials=tuple((bundle.evidence["tuning"] or {}).get("history", ())),
+        fit=fit_evidence(bundle.evidence),
     )
     pictures = _pictures(request.source.scores)
     return comparison, write_report(comparison, request.out, pictures=pictures, extra=extra)
 
 
+def _dataset(bundle: Bundle, source: DatasetSource) -> Dataset:
+    return load_dataset(
+        source,
+        aliases=canonical_names(bundle.rules.aliases),
+        groups=bundle.rules.groups,
+        unknown_if_absent=bundle.settings.labels.unknown_if_absent,
+        members=tuple(member.name for member in bundle.members),
+        near_duplicates=bundle.settings.score.near_duplicates,
+    )
+
+
+def _fitted(bundle: Bundle, source: DatasetSource) -> Callable[[], Dataset | None]:
+    """Return a loader of the labelled images that the bundle was fitted on, None without any."""
+
+    @cache
+    def load() -> Dataset | None:
+        everything = _dataset(bundle, replace(source, where=None))
+        seen = np.flatnonzero(bundle.fitted_images.holds(everything))
+        return everything.take(seen) if len(seen) else None
+
+    return load
+
+
 def compare_ladder(
-    bundle: Bundle, dataset: Dataset, settings: Settings, progress: Progress
+    bundle: Bundle,
+    dataset: Dataset,
+    settings: Settings,
+    progress: Progress,
+    others: tuple[Rung, ...] = (),
 ) -> Comparison:
-    """Return the comparison of every rung on a dataset."""
+    """Return the comparison of every rung on a dataset, other tools' first."""
     rules = bundle.rules.bind(bundle.vocabulary)
-    rungs = climb(bundle, dataset)
+    rungs = (*others, *climb(bundle, dataset))
     progress.stage("resampling")
     return compare(
         rungs,
@@ -83,6 +122,7 @@ def compare_ladder(
         images=dataset.scores.images,
         rules=rules if len(bundle.rules) else None,
         slices=_slices(dataset),
+        unknown=dataset.unknown if dataset.unknown.nnz else None,
     )
 
 

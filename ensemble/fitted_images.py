@@ -1,48 +1,100 @@
 """Which images a stack was fitted on, so that nobody judges it on them by mistake."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack.base_models.picture_hash import THUMBNAIL_BYTES, PictureHashes
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.level1 import NearDuplicateSettings
 from tagstack.ensemble.dataset import Dataset
+from tagstack.meta.near_duplicates import near_duplicate_groups
 
 
 @dataclass(frozen=True, kw_only=True)
 class FittedImages:
-    """Short hashes of the fitted images' bytes and of their groups.
+    """Short hashes of the fitted images' bytes and of their groups, and what they look like.
 
     Parameters
     ----------
     contents : array of shape (n_images,), uint64, ascending
     titles : array of shape (n_titles,), uint64, ascending
         Of the values of the grouping column.
+    looks : PictureHashes
+        Of those fitted images whose looks are known; none in bundles from before they were kept.
+    near_duplicates : NearDuplicateSettings
+        When another image counts as one of these.
     """
 
     contents: NDArray[np.uint64]
     titles: NDArray[np.uint64]
+    looks: PictureHashes
+    near_duplicates: NearDuplicateSettings
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "FittedImages":
+    def of(cls, dataset: Dataset, near_duplicates: NearDuplicateSettings) -> "FittedImages":
         """Return the hashes of a dataset's images."""
-        return cls(contents=_hashes(dataset.contents), titles=_hashes(dataset.titles))
+        return cls(
+            contents=_hashes(dataset.contents),
+            titles=_hashes(dataset.titles),
+            looks=dataset.hashes.take(np.flatnonzero(dataset.hashes.known)),
+            near_duplicates=near_duplicates,
+        )
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, NDArray[Any]], near_duplicates: NearDuplicateSettings
+    ) -> "FittedImages":
+        """Return what `arrays` gave; without looks if the bundle is from before they were kept."""
+        bits = arrays.get("bits", np.empty(0, np.uint64))
+        thumbnails = arrays.get("thumbnails", np.empty((0, THUMBNAIL_BYTES), np.uint8))
+        looks = PictureHashes(known=np.ones(len(bits), bool), bits=bits, thumbnails=thumbnails)
+        return cls(
+            contents=arrays["contents"],
+            titles=arrays["titles"],
+            looks=looks,
+            near_duplicates=near_duplicates,
+        )
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what a bundle keeps."""
+        return {
+            "contents": self.contents,
+            "titles": self.titles,
+            "bits": self.looks.bits,
+            "thumbnails": self.looks.thumbnails,
+        }
+
+    def holds(self, dataset: Dataset) -> NDArray[np.bool_]:
+        """Return which of a dataset's images were fitted on, shape (n_images,), bool."""
+        return np.isin(_each(dataset.contents), self.contents)
+
+    def resembles(self, dataset: Dataset) -> NDArray[np.bool_]:
+        """Return which of a dataset's images look like a fitted one, shape (n_images,), bool."""
+        n_fitted = len(self.looks.bits)
+        groups = near_duplicate_groups(self.looks.joined(dataset.hashes), self.near_duplicates)
+        return np.isin(groups[n_fitted:], groups[:n_fitted])
 
     def without(self, dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
         """Return a dataset without the fitted images, and notices about what that means.
 
+        Images that look like a fitted one are left out, too.
+
         Raises
         ------
         TagstackError
-            If every image was fitted on.
+            If no image is left.
         """
-        seen = np.isin(_each(dataset.contents), self.contents)
-        if seen.all():
+        seen = self.holds(dataset)
+        alike = self.resembles(dataset) & ~seen
+        if (seen | alike).all():
             msg = (
-                f"All {len(seen)} images were used to fit this bundle; a comparison on them proves "
-                "nothing. Choose others with --where."
+                f"All {len(seen)} images were used to fit this bundle, or look like one that was; "
+                "a comparison on them proves nothing. Choose others with --where."
             )
             raise TagstackError(msg)
         known = np.isin(_each(dataset.titles), self.titles) & (np.array(dataset.titles) != "")
@@ -53,12 +105,18 @@ class FittedImages:
                 f"{int(seen.sum())} of {len(seen)} images were used to fit this bundle, copies "
                 f"included, such as {first}; they are left out"
             )
-        if (known & ~seen).any():
+        if alike.any():
+            first = dataset.scores.images[int(alike.argmax())]
             notices.append(
-                f"{int((known & ~seen).sum())} images belong to a group that the bundle was "
-                "fitted on; the stack may know them too well"
+                f"{int(alike.sum())} images look like one that the bundle was fitted on, such as "
+                f"{first}; they are left out"
             )
-        return dataset.take(np.flatnonzero(~seen)), tuple(notices)
+        if (known & ~seen & ~alike).any():
+            notices.append(
+                f"{int((known & ~seen & ~alike).sum())} images belong to a group that the bundle "
+                "was fitted on; the stack may know them too well"
+            )
+        return dataset.take(np.flatnonzero(~seen & ~alike)), tuple(notices)
 
 
 def _hashes(texts: Iterable[str]) -> NDArray[np.uint64]:

@@ -72,6 +72,18 @@ def families_of(text: str | None) -> tuple[str, ...] | None:
     return listed(text, "--unknown-if-absent") if text.strip() else ()
 
 
+def named(texts: list[str] | None, option: str) -> tuple[tuple[str, Path], ...]:
+    """Return name and path of each ``NAME=PATH`` that a repeated option holds."""
+    found = []
+    for text in texts or ():
+        name, equals, path = text.partition("=")
+        if not (name.strip() and equals and path):
+            msg = f"{text!r} is not NAME=PATH, such as mine=tags.csv."
+            raise typer.BadParameter(msg, param_hint=option)
+        found.append((name.strip(), Path(path)))
+    return tuple(found)
+
+
 def exit_unless(good: bool) -> None:
     """Exit with 1 when something was found wrong."""
     if not good:

@@ -15,7 +15,7 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.comparing import CompareSettings
 from tagstack.ensemble.comparison.bootstrap import BETTER, WORSE, difference, interval
 from tagstack.ensemble.comparison.images import confusion_in, decision_changes, worst_images
-from tagstack.ensemble.comparison.left_out import entries_without, rung_without
+from tagstack.ensemble.comparison.left_out import rung_without
 from tagstack.ensemble.comparison.metrics import canonical
 from tagstack.ensemble.comparison.resamples import Resamples, resample, tag_scopes
 from tagstack.ensemble.comparison.results import Comparison, ScopeResult, TagVerdicts
@@ -31,7 +31,7 @@ from tagstack.ensemble.comparison.rungs import (
 from tagstack.ensemble.comparison.significance import TagTests, compare_tags
 from tagstack.ensemble.comparison.tags import curves_of, tag_table
 from tagstack.ensemble.rules.binding import BoundRules
-from tagstack.meta.truth import positives_per_tag
+from tagstack.meta.truth import known_labels, positives_per_tag
 
 __all__ = ["Comparison", "Rung", "compare"]
 
@@ -84,7 +84,7 @@ def compare(
     whole = {rung.name: rung for rung in rungs}
     if unknown is not None:
         rungs = [rung_without(rung, unknown) for rung in rungs]
-        labels = entries_without(labels, unknown)
+        labels = known_labels(labels, unknown)
     case = Case(labels=labels, unknown=unknown, rules=rules, settings=settings)
     ours = next(rung for rung in rungs if rung.name == reference)
     scopes = tag_scopes(rungs, labels, vocabulary, settings)

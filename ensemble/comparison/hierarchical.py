@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from tagstack.ensemble.comparison.left_out import entries_without
 from tagstack.ensemble.comparison.metrics import (
     canonical,
     count_by_image,
@@ -18,6 +17,7 @@ from tagstack.ensemble.comparison.metrics import (
     precision,
     recall,
 )
+from tagstack.meta.truth import known_labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def hierarchical_scores(
     """
     ours, true = closed(decided, ancestors), closed(labels, ancestors)
     if unknown is not None:
-        ours, true = entries_without(ours, unknown), entries_without(true, unknown)
+        ours, true = known_labels(ours, unknown), known_labels(true, unknown)
     counts = count_by_image(ours, true)
     total, labelled = counts.total(), counts.only(counts.true > 0)
     return HierarchicalScores(

@@ -13,6 +13,7 @@ from scipy import sparse
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.ensemble.comparison.metrics import canonical
 from tagstack.ensemble.comparison.rungs import Rung
+from tagstack.meta.truth import known_labels
 
 LEFT_OUT = np.float32(-1)
 
@@ -59,14 +60,8 @@ def rung_without(rung: Rung, unknown: sparse.csr_array) -> Rung:
     return replace(
         rung,
         proba=without(rung.proba, unknown),
-        decided=entries_without(rung.decided, unknown),
+        decided=known_labels(rung.decided, unknown),
     )
-
-
-def entries_without(matrix: sparse.csr_array, unknown: sparse.csr_array) -> sparse.csr_array:
-    """Return a bool matrix without the entries that ``unknown`` has too."""
-    matrix = canonical(matrix, unknown.shape)
-    return canonical(sparse.csr_array(matrix > matrix.multiply(canonical(unknown))))
 
 
 def is_left_out(values: NDArray[np.float32]) -> NDArray[np.bool_]:

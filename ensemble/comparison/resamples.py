@@ -67,7 +67,7 @@ def tag_scopes(
         Scope(
             key=ALL,
             kind="vocabulary",
-            title="all tags",
+            title="all tags: the union",
             tags=np.ones(len(vocabulary), bool),
             whole=True,
         ),
@@ -79,7 +79,7 @@ def tag_scopes(
         ),
     ]
     if not shared.all():
-        title = "tags that every rung knows"
+        title = "tags that every rung knows: the intersection"
         scopes.append(
             Scope(key=SHARED, kind="vocabulary", title=title, tags=shared, whole=bool(shared.any()))
         )

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.ensemble.comparison.hierarchical import closed
-from tagstack.ensemble.comparison.left_out import entries_without
 from tagstack.ensemble.comparison.metrics import canonical, count_by_tag
 from tagstack.ensemble.rules.binding import BoundRules
+from tagstack.meta.truth import known_labels
 
 OTHER = "several rules together"
 
@@ -78,7 +78,7 @@ def rule_effects(
         _Changes(removed, labels, _behind_removed(rules, after, removed, number)),
         _Changes(added, labels, _behind_added(rules, after, added, number)),
     ]
-    counts = count_by_tag(entries_without(after, unknown), labels).total()
+    counts = count_by_tag(known_labels(after, unknown), labels).total()
     effects = []
     for at, (name, source, kind) in enumerate(names):
         minus, plus = (changes.of(at) for changes in booked)
@@ -148,7 +148,7 @@ def _pairs(
     these: sparse.csr_array, those: sparse.csr_array, unknown: sparse.csr_array
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return image and tag of the known pairs in ``these`` that ``those`` lacks."""
-    only = entries_without(sparse.csr_array(these > those), unknown)
+    only = known_labels(sparse.csr_array(these > those), unknown)
     image = np.repeat(np.arange(only.shape[0]), np.diff(only.indptr))
     return image.astype(np.int64), only.indices.astype(np.int64)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.ensemble.comparison.results import Comparison, Curves
+from tagstack.ensemble.report.fit_evidence import FitEvidence
 from tagstack.ensemble.report.words import printable
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -18,13 +19,16 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 _CURVE_STEPS = 65535  # curves are drawn from 16-bit numbers: far finer than a screen
 
 
-def metrics_json(comparison: Comparison, provenance: Mapping[str, str]) -> str:
+def metrics_json(
+    comparison: Comparison, provenance: Mapping[str, str], fit: FitEvidence | None = None
+) -> str:
     """Return every figure as JSON; undefined values are null, curves are left out."""
     content = {
         field.name: plain(getattr(comparison, field.name))
         for field in dataclasses.fields(comparison)
         if field.name not in ("curves", "rival_curves", "thumbnail_px")
     }
+    content["fit"] = plain(fit)
     content["provenance"] = dict(provenance)
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -55,6 +59,8 @@ def page_data(comparison: Comparison) -> Json:
         "verdict": [verdict.get(word, 0) for word in table.verdict],
         "curves": [_packed(comparison.curves), _packed(comparison.rival_curves)],
         "confusions": plain(comparison.confusions),
+        "rungs": [printable(rung.title) for rung in comparison.rungs],
+        "pairs": _pairs(comparison),
         "beta": comparison.beta,
     }
 
@@ -88,7 +94,22 @@ def plain(value: object) -> Json:
 
 
 def _short(values: NDArray[np.float64]) -> Json:
-    return [round(value, 4) if math.isfinite(value) else None for value in values.tolist()]
+    return [_rounded(value) for value in values.tolist()]
+
+
+def _pairs(comparison: Comparison) -> Json:
+    """Return [first, second, value, low, high] of every two rungs, by score name."""
+    place = {rung.name: at for at, rung in enumerate(comparison.rungs)}
+    found: dict[str, list[Json]] = {}
+    for pair in comparison.pairs:
+        for name, own in pair.differences.items():
+            ends = [_rounded(value) for value in (own.value, own.low, own.high)]
+            found.setdefault(name, []).append([place[pair.first], place[pair.second], *ends])
+    return {name: list(rows) for name, rows in found.items()}
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, 4) if math.isfinite(value) else None
 
 
 def _packed(curves: Curves) -> Json:

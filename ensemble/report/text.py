@@ -1,11 +1,6 @@
-"""The comparison as text files: a Markdown summary and the per-tag table as CSV."""
+"""The comparison as a Markdown summary, for a pull request or a chat."""
 
-import csv
-import io
-import math
 from collections.abc import Mapping
-
-import numpy as np
 
 from tagstack.ensemble.comparison.results import Comparison, RungResult
 from tagstack.ensemble.report.words import (
@@ -20,29 +15,6 @@ from tagstack.ensemble.report.words import (
     verdict_sentence,
 )
 
-_COLUMNS = (
-    "tag",
-    "category",
-    "positives",
-    "decided",
-    "right",
-    "threshold",
-    "precision",
-    "recall",
-    "f",
-    "ap",
-    "rival_precision",
-    "rival_recall",
-    "rival_f",
-    "rival_ap",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "p_value",
-    "q_value",
-    "verdict",
-)
-
 
 def markdown(comparison: Comparison, provenance: Mapping[str, str]) -> str:
     """Return a summary for a pull request or a chat: the outcome and the ladder."""
@@ -53,16 +25,6 @@ def markdown(comparison: Comparison, provenance: Mapping[str, str]) -> str:
     if provenance:
         lines += ["", *(f"- {cell(key)}: {cell(value)}" for key, value in provenance.items())]
     return "\n".join(lines) + "\n"
-
-
-def tags_csv(comparison: Comparison) -> str:
-    """Return the per-tag table as CSV; undefined values are empty."""
-    target = io.StringIO()
-    writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    columns = [getattr(comparison.tags, name) for name in _COLUMNS]
-    writer.writerows([_field(value) for value in row] for row in zip(*columns, strict=True))
-    return target.getvalue()
 
 
 def cell(text: str) -> str:
@@ -94,9 +56,3 @@ def _rung(comparison: Comparison, rung: RungResult, keys: list[str]) -> list[str
         "" if is_reference else lead,
         "" if is_reference else difference.verdict,
     ]
-
-
-def _field(value: object) -> object:
-    if isinstance(value, float | np.floating):
-        return f"{float(value):.6g}" if math.isfinite(value) else ""
-    return value

@@ -7,54 +7,20 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from tagstack.ensemble.comparison.bootstrap import Difference, Interval
 from tagstack.ensemble.comparison.results import Comparison, RungResult, WorstImage
-from tagstack.ensemble.report.figures import (
-    Axis,
-    axis_of,
-    frequency_picture,
-    reliability_picture,
-    trials_picture,
+from tagstack.ensemble.report.figures import axis_of, frequency_picture, reliability_picture
+from tagstack.ensemble.report.marks import (
+    Delta,
+    Mark,
+    Step,
+    Tick,
+    delta_on,
+    mark_on,
+    step_on,
+    ticks_of,
 )
 from tagstack.ensemble.report.pictures import thumbnail
-from tagstack.ensemble.report.words import (
-    ScoreText,
-    between,
-    f_name,
-    number,
-    printable,
-    score_texts,
-    signed,
-    verdict_class,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mark:
-    """A value with its interval as places on an axis, in percent."""
-
-    left: float
-    width: float
-    dot: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tick:
-    """A place on an axis, in percent, with its text."""
-
-    at: float
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delta:
-    """A difference as text and as marks on an axis around 0."""
-
-    value: str
-    interval: str
-    verdict: str
-    style: str
-    mark: Mark | None
+from tagstack.ensemble.report.words import ScoreText, f_name, number, printable, score_texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +31,7 @@ class LadderRow:
     note: str
     value: str
     mark: Mark | None
+    step: Step | None
     delta: Delta | None
     is_reference: bool
     is_rival: bool
@@ -90,30 +57,6 @@ class ScoreRow:
     meaning: str
     value: str
     against: tuple[tuple[str, str, Delta], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartRow:
-    """The reference and its rival on some of the tags or images."""
-
-    title: str
-    n_tags: str
-    n_images: str
-    reference: str
-    rival: str
-    delta: Delta
-    ap_reference: str
-    ap_rival: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartTable:
-    """Parts of one kind, with the axis of their differences."""
-
-    kind: str
-    zero: float
-    ticks: tuple[Tick, ...]
-    rows: tuple[PartRow, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +100,7 @@ def score_rows(comparison: Comparison) -> tuple[ScoreRow, ...]:
                 (
                     other.title,
                     number(other.scores["all"][text.key].value),
-                    _delta(other.differences["all"][text.key], axis),
+                    delta_on(other.differences["all"][text.key], axis),
                 )
                 for other in others
             ),
@@ -183,12 +126,6 @@ def opponents(comparison: Comparison) -> tuple[RungResult, ...]:
     return tuple(comparison.rung(name) for name in wanted)
 
 
-def part_tables(comparison: Comparison) -> tuple[PartTable, ...]:
-    """Return one table per kind of part: category, frequency, each label column."""
-    kinds = dict.fromkeys(part.kind for part in comparison.parts)
-    return tuple(_part_table(comparison, kind) for kind in kinds)
-
-
 def reliability_figure(comparison: Comparison) -> Markup:
     """Return the reliability picture of the reference and its rival."""
     ours = comparison.rung(comparison.reference)
@@ -202,11 +139,6 @@ def reliability_figure(comparison: Comparison) -> Markup:
 def frequency_figure(comparison: Comparison) -> Markup:
     """Return the picture of F-beta against the number of positives."""
     return frequency_picture(comparison.tags, f_name(comparison.beta))
-
-
-def trials_figure(trials: tuple[float, ...]) -> Markup:
-    """Return the picture of the tuning trials."""
-    return trials_picture(trials)
 
 
 def worst_cards(
@@ -241,9 +173,12 @@ def _full_row(comparison: Comparison, rung: RungResult) -> dict[str, str]:
         "macro-P": number(d.macro_precision),
         "macro-R": number(d.macro_recall),
         f"weighted-{f}": number(d.weighted_f),
+        "weighted-P": number(d.weighted_precision),
+        "weighted-R": number(d.weighted_recall),
         f"sample-{f}": number(d.sample_f),
         "sample-P": number(d.sample_precision),
         "sample-R": number(d.sample_recall),
+        **_hierarchical(rung, f),
         "micro-MCC": number(d.micro_mcc),
         "macro-MCC": number(d.macro_mcc),
         "Subset accuracy": number(d.subset_accuracy),
@@ -252,6 +187,7 @@ def _full_row(comparison: Comparison, rung: RungResult) -> dict[str, str]:
         "macro-AP": number(rung.scores["all"]["macro_ap"].value),
         f"mAP, {comparison.min_positives}+ positives": number(supported["macro_ap"].value),
         "micro-AP": number(rung.scores["all"]["micro_ap"].value),
+        **_shared(comparison, rung),
         "LRAP": number(r.lrap),
         "Coverage": number(r.coverage, 1),
         "Brier": number(p.brier, 5),
@@ -262,32 +198,56 @@ def _full_row(comparison: Comparison, rung: RungResult) -> dict[str, str]:
     }
 
 
+def _hierarchical(rung: RungResult, f: str) -> dict[str, str]:
+    found = rung.hierarchical
+    if found is None:
+        return {}
+    return {
+        f"h{f}": number(found.f),
+        "hP": number(found.precision),
+        "hR": number(found.recall),
+        f"sample-h{f}": number(found.sample_f),
+    }
+
+
+def _shared(comparison: Comparison, rung: RungResult) -> dict[str, str]:
+    """Return the scores over the tags that every rung knows, where those are not all."""
+    if "shared" not in comparison.scopes:
+        return {}
+    return {
+        f"{text.title}, shared tags": number(rung.scores["shared"][text.key].value)
+        for text in score_texts(comparison.beta)
+    }
+
+
 def _percent(share: float) -> str:
     return number(share) if math.isnan(share) else f"{share:.1%}"
 
 
 def _panel(comparison: Comparison, text: ScoreText, scope: str, title: str) -> Panel:
-    axis = axis_of(rung.scores[scope][text.key] for rung in comparison.rungs)
-    steps = [rung.differences[scope][text.key] for rung in comparison.rungs]
-    around_zero = axis_of(steps, with_zero=True)
+    scores = [rung.scores[scope][text.key] for rung in comparison.rungs]
+    leads = [rung.differences[scope][text.key] for rung in comparison.rungs]
+    axis, around_zero = axis_of(scores), axis_of(leads, with_zero=True)
+    below = [math.nan, *(score.value for score in scores[:-1])]
     rows = tuple(
         LadderRow(
             title=rung.title,
             note=_note(rung, comparison),
-            value=number(rung.scores[scope][text.key].value),
-            mark=_mark(rung.scores[scope][text.key], axis),
-            delta=None if rung.name == comparison.reference else _delta(step, around_zero),
+            value=number(score.value),
+            mark=mark_on(score, axis),
+            step=step_on(before, score.value, axis),
+            delta=None if rung.name == comparison.reference else delta_on(lead, around_zero),
             is_reference=rung.name == comparison.reference,
             is_rival=rung.name == comparison.rival,
         )
-        for rung, step in zip(comparison.rungs, steps, strict=True)
+        for rung, score, lead, before in zip(comparison.rungs, scores, leads, below, strict=True)
     )
     return Panel(
         key=text.key,
         scope=scope,
         title=text.title,
         scope_title=title,
-        ticks=_ticks(axis),
+        ticks=ticks_of(axis),
         rows=rows,
     )
 
@@ -296,46 +256,3 @@ def _note(rung: RungResult, comparison: Comparison) -> str:
     if rung.votes_on == comparison.n_tags:
         return rung.note
     return f"{rung.note}; votes on {rung.votes_on:,} of {comparison.n_tags:,} tags"
-
-
-def _part_table(comparison: Comparison, kind: str) -> PartTable:
-    parts = [part for part in comparison.parts if part.kind == kind]
-    axis = axis_of((part.differences["macro_f"] for part in parts), with_zero=True)
-    rows = tuple(
-        PartRow(
-            title=part.title,
-            n_tags=f"{part.n_tags:,}",
-            n_images=f"{part.n_images:,}",
-            reference=number(part.reference["macro_f"].value),
-            rival=number(part.rival["macro_f"].value),
-            delta=_delta(part.differences["macro_f"], axis),
-            ap_reference=number(part.reference["macro_ap"].value),
-            ap_rival=number(part.rival["macro_ap"].value),
-        )
-        for part in parts
-    )
-    return PartTable(kind=kind, zero=axis.percent(0.0), ticks=_ticks(axis), rows=rows)
-
-
-def _delta(difference: Difference, axis: Axis) -> Delta:
-    return Delta(
-        value=signed(difference.value),
-        interval=between(difference),
-        verdict=difference.verdict,
-        style=verdict_class(difference.verdict),
-        mark=_mark(difference, axis),
-    )
-
-
-def _mark(interval: Interval, axis: Axis) -> Mark | None:
-    if math.isnan(interval.value):
-        return None
-    dot = axis.percent(interval.value)
-    if math.isnan(interval.low):
-        return Mark(left=dot, width=0.0, dot=dot)
-    left = axis.percent(interval.low)
-    return Mark(left=left, width=round(axis.percent(interval.high) - left, 2), dot=dot)
-
-
-def _ticks(axis: Axis) -> tuple[Tick, ...]:
-    return tuple(Tick(at=axis.percent(tick), text=f"{tick:g}") for tick in axis.ticks)

@@ -1,4 +1,4 @@
-"""The comparison as files: one self-contained HTML page, metrics.json, Markdown and a tag table.
+"""The comparison as files: one self-contained HTML page, metrics.json, Markdown and tables as CSV.
 
 The page holds its style, script, data and pictures; it loads nothing. Its bytes depend on the
 comparison, the pictures and the provenance alone: no date, no random order.
@@ -15,9 +15,10 @@ from markupsafe import Markup
 
 from tagstack.base_models.atomic import write_text
 from tagstack.ensemble.comparison.results import Comparison
-from tagstack.ensemble.report import view, words
+from tagstack.ensemble.report import sections, tables, view, words
 from tagstack.ensemble.report.data import metrics_json, page_data, script_safe
-from tagstack.ensemble.report.text import markdown, tags_csv
+from tagstack.ensemble.report.fit_evidence import FitEvidence
+from tagstack.ensemble.report.text import markdown
 
 PAGE = "report.html"
 
@@ -34,14 +35,14 @@ class ReportExtra:
         What was compared: version, bundle, members, command, hashes.
     notices : tuple of str
         What could not be used, a line each.
-    trials : tuple of float
-        Value of each tuning trial in order, higher is better, NaN for one without a value.
+    fit : FitEvidence
+        What the bundle remembers of its fit.
     """
 
     title: str = "Comparison"
     provenance: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
-    trials: tuple[float, ...] = ()
+    fit: FitEvidence = field(default_factory=FitEvidence)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,9 @@ class ReportPaths:
     metrics: Path
     markdown: Path
     tags: Path
+    rungs: Path
+    pairs: Path
+    rules: Path
 
 
 def write_report(
@@ -61,7 +65,7 @@ def write_report(
     pictures: Callable[[str], Path | None],
     extra: ReportExtra | None = None,
 ) -> ReportPaths:
-    """Write ``report.html``, ``metrics.json``, ``report.md`` and ``tags.csv``.
+    """Write ``report.html``, ``metrics.json``, ``report.md`` and four tables as CSV.
 
     Parameters
     ----------
@@ -82,10 +86,16 @@ def write_report(
         metrics=out_dir / "metrics.json",
         markdown=out_dir / "report.md",
         tags=out_dir / "tags.csv",
+        rungs=out_dir / "rungs.csv",
+        pairs=out_dir / "pairs.csv",
+        rules=out_dir / "rules.csv",
     )
-    write_text(paths.metrics, metrics_json(comparison, extra.provenance))
+    write_text(paths.metrics, metrics_json(comparison, extra.provenance, extra.fit))
     write_text(paths.markdown, markdown(comparison, extra.provenance))
-    write_text(paths.tags, tags_csv(comparison))
+    write_text(paths.tags, tables.tags_csv(comparison))
+    write_text(paths.rungs, tables.rungs_csv(comparison))
+    write_text(paths.pairs, tables.pairs_csv(comparison))
+    write_text(paths.rules, tables.rules_csv(comparison))
     write_text(paths.html, page(comparison, pictures=pictures, extra=extra))
     return paths
 
@@ -108,6 +118,7 @@ def page(
         comparison=comparison,
         extra=extra,
         view=view,
+        sections=sections,
         words=words,
         cards=view.worst_cards(comparison, pictures),
         style=Markup(_template("report.css")),

@@ -13,9 +13,10 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.calibration_error import blocks_of, probability_scores
 from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.comparison.label_ranking import label_ranking
-from tagstack.ensemble.comparison.left_out import entries_without, is_left_out, without
+from tagstack.ensemble.comparison.left_out import is_left_out, without
 from tagstack.ensemble.comparison.metrics import decision_scores
 from tagstack.ensemble.comparison.weighted_ranking import ranked_positives, without_abstentions
+from tagstack.meta.truth import known_labels
 
 
 @pytest.fixture
@@ -99,7 +100,9 @@ def test_label_ranking_skips_unknown_tags(case: tuple[Any, Any, Any]) -> None:
 def test_scores_that_count_negatives_leave_unknown_pairs_out() -> None:
     rng = np.random.default_rng(1)
     labels, decided, unknown = rng.random((3, 60, 5)) < 0.3
-    ours, true = (entries_without(sparse.csr_array(m), unknown) for m in (decided, labels))
+    ours, true = (
+        known_labels(sparse.csr_array(m), sparse.csr_array(unknown)) for m in (decided, labels)
+    )
     found = decision_scores(ours, true, beta=1.0, unknown=sparse.csr_array(unknown))
     known = ~unknown
     wrong = (decided != labels) & known

@@ -18,6 +18,7 @@ from PIL import Image
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.report.figures import axis_over
+from tagstack.ensemble.report.fit_evidence import FitEvidence, Trial
 from tagstack.ensemble.report.text import cell
 from tagstack.ensemble.report.words import headline, signed
 from tagstack.ensemble.report.writing import ReportExtra, ReportPaths, page, write_report
@@ -147,6 +148,8 @@ def test_a_short_ladder_still_gives_a_page(
     full = make_comparison()
     rungs = tuple(full.rungs[at] for at in kept)
     nothing: dict[str, Any] = {"best_single": "", "changes": None, "worst": (), "confusions": ()}
+    names = {rung.name for rung in rungs}
+    nothing["pairs"] = tuple(pair for pair in full.pairs if {pair.first, pair.second} <= names)
     short = dataclasses.replace(full, rungs=rungs, reference=rungs[-1].name, rival=rival, **nothing)
     text = page(short, pictures=lambda _: None, extra=ReportExtra())
     assert rungs[-1].title in text
@@ -156,7 +159,9 @@ def test_a_short_ladder_still_gives_a_page(
 def test_tuning_trials_are_drawn_with_the_best_so_far(
     make_comparison: Callable[..., Comparison], tmp_path: Path
 ) -> None:
-    extra = ReportExtra(trials=(0.5, float("nan"), 0.4, 0.6))
+    values = (0.5, float("nan"), 0.4, 0.6)
+    trials = tuple(Trial(number=i, value=v, pruned=False) for i, v in enumerate(values))
+    extra = ReportExtra(fit=FitEvidence(trials=trials))
     text = write(make_comparison(), tmp_path, extra=extra).html.read_text("utf-8")
     figure = text[text.index("Value of each tuning trial") :]
     dots = re.search(r'class="dots even" d="([^"]*)"', figure)

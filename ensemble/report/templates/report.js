@@ -344,5 +344,63 @@
     group.addEventListener("change", showConfusion);
     showConfusion();
   }
+
+  // Every two rungs.
+  const pairScore = byId("pair-score");
+  const showPairs = () => {
+    const table = element("table", { class: "matrix pairs" });
+    const head = element("tr");
+    head.append(element("td", { class: "corner" }));
+    data.rungs.forEach((title, at) => {
+      head.append(element("th", { scope: "col", title }, String(at + 1)));
+    });
+    const top = element("thead");
+    top.append(head);
+    const cells = data.rungs.map(() => new Array(data.rungs.length).fill(null));
+    for (const [a, b, value, low, high] of data.pairs[pairScore.value]) {
+      cells[a][b] = [value, low, high];
+      const mirror = (x) => (x === null ? null : -x);
+      cells[b][a] = [value, high, low].map(mirror);
+    }
+    const rows = element("tbody");
+    data.rungs.forEach((title, at) => {
+      const made = element("tr");
+      made.append(element("th", { scope: "row" }, at + 1 + " " + title));
+      cells[at].forEach((found, column) => {
+        if (!found) { made.append(element("td", { class: "self" })); return; }
+        const [value, low, high] = found;
+        const verdict = low > 0 ? "better" : high !== null && high < 0 ? "worse" : "even";
+        const cell = element("td", { class: verdict }, signed(value));
+        cell.title = title + " minus " + data.rungs[column] + ": " + signed(value)
+          + " (" + signed(low) + " to " + signed(high) + ")";
+        made.append(cell);
+      });
+      rows.append(made);
+    });
+    table.append(top, rows);
+    byId("pair-table").replaceChildren(table);
+  };
+  if (pairScore) {
+    if (data.pairs[state.get("pairs")]) pairScore.value = state.get("pairs");
+    pairScore.addEventListener("change", () => { showPairs(); remember("pairs", pairScore.value); });
+    showPairs();
+  }
+
+  // Before and after calibration; the rules that changed little.
+  const calibration = byId("calibration");
+  if (calibration) {
+    const pictures = [...document.querySelectorAll(".calibration")];
+    calibration.addEventListener("change", () => {
+      pictures.forEach((picture, at) => { picture.hidden = at !== Number(calibration.value); });
+    });
+  }
+  const allRules = byId("all-rules");
+  if (allRules) {
+    document.querySelectorAll(".more-rules").forEach((line) => { line.hidden = true; });
+    allRules.addEventListener("click", () => {
+      document.querySelectorAll(".more-rules").forEach((line) => { line.hidden = false; });
+      allRules.hidden = true;
+    });
+  }
   root.setAttribute("data-ready", "true");
 })();

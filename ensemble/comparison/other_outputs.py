@@ -1,0 +1,229 @@
+"""What another tool said about images, read from its files, as a rung of the ladder.
+
+Two forms are read: a folder of ``.txt`` sidecars (tags, yes or no) and a CSV with one line for
+each image and tag (``filename,tag,score``; without ``score`` it is yes or no too). An image is
+found by its path relative to the scored folder or, where that fails, by a name or stem that only
+one image has.
+"""
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.pairs import PairProba, Pairs
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.configs.errors import TagstackError
+from tagstack.meta.label_files import read_labels
+
+_ENCODING, _ERRORS = "utf-8-sig", "surrogateescape"
+_NAMED = 5  # how many missing images a notice names
+_IMAGE_COLUMNS = ("filename", "image")
+_SUFFIXES = frozenset(
+    ".avif .bmp .gif .heic .jfif .jpeg .jpg .jxl .png .tif .tiff .txt .webp".split()
+)
+
+Said = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherOutput:
+    """Another tool's output.
+
+    Parameters
+    ----------
+    name : str
+        What the ladder calls the tool.
+    source : str
+    said : mapping of the tool's name of an image to its tags with scores in [0, 1]
+    scored : bool
+        Whether there are scores; otherwise every tag has the score 1.
+    """
+
+    name: str
+    source: str
+    said: Said
+    scored: bool
+
+    def proba(
+        self, images: Sequence[str], vocabulary: Vocabulary, aliases: Mapping[str, str]
+    ) -> "OtherProba":
+        """Return the scores for some images.
+
+        Parameters
+        ----------
+        images : sequence of str
+            Paths relative to the scored folder.
+        vocabulary : Vocabulary
+        aliases : mapping of str to str
+            Outdated tag names to current ones.
+        """
+        known = {tag for tags in self.said.values() for tag in tags}
+        position = {tag: vocabulary.index.get(aliases.get(tag, tag)) for tag in known}
+        found = match_images(images, list(self.said))
+        rows = [
+            _row(self.said[found[i]], position) if i in found else {} for i in range(len(images))
+        ]
+        base = np.full(len(vocabulary), np.nan, np.float32)
+        base[[at for at in position.values() if at is not None]] = 0
+        return OtherProba(
+            proba=_pairs(rows, base),
+            missing=tuple(image for i, image in enumerate(images) if i not in found),
+            foreign=tuple(sorted(tag for tag, at in position.items() if at is None)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherProba:
+    """Another tool's scores over our images and vocabulary.
+
+    Parameters
+    ----------
+    proba : PairProba
+        0 for a tag that the tool names elsewhere; NaN for a tag that it never names at all.
+    missing : tuple of str
+        Images about which it says nothing; nothing is tagged there.
+    foreign : tuple of str
+        Its tags that the vocabulary lacks.
+    """
+
+    proba: PairProba
+    missing: tuple[str, ...]
+    foreign: tuple[str, ...]
+
+    def notices(self, name: str) -> tuple[str, ...]:
+        """Return what of the tool's output is missing or could not be used, a line each."""
+        kinds = {
+            "says nothing about {n} images, which count as untagged": self.missing,
+            "has {n} tags that no tagger knows; they are ignored": self.foreign,
+        }
+        return tuple(
+            f"{name} {what.format(n=len(items))}, such as {', '.join(items[:_NAMED])}"
+            for what, items in kinds.items()
+            if items
+        )
+
+
+def read_other(name: str, source: Path) -> OtherOutput:
+    """Return another tool's output from a folder of sidecars or a CSV.
+
+    Raises
+    ------
+    TagstackError
+        If the source is missing, unreadable or empty, lacks a column, or has a score that is no
+        number in [0, 1].
+    """
+    if source.is_dir():
+        table = read_labels(source)
+        rows = {row.image: dict.fromkeys(row.tags, 1.0) for row in table.rows}
+        return OtherOutput(name=name, source=str(source), said=rows, scored=False)
+    if source.suffix.lower() != ".csv":
+        msg = f"{source} is neither a folder of .txt sidecars nor a .csv. Give one of the two."
+        raise TagstackError(msg)
+    try:
+        with source.open(newline="", encoding=_ENCODING, errors=_ERRORS) as stream:
+            return _read_csv(name, source, csv.DictReader(stream))
+    except (OSError, csv.Error) as error:
+        msg = f"Cannot read {source}: {error}. Expected a CSV with filename,tag,score."
+        raise TagstackError(msg) from error
+
+
+def match_images(images: Sequence[str], names: Sequence[str]) -> dict[int, str]:
+    """Return which of another tool's names means which of our images.
+
+    The relative path is tried first, then the path without the suffix, the file name alone, and
+    its stem; the latter three only where one image and one name have it.
+    """
+    found: dict[int, str] = {}
+    for key in (_path, _bare_path, _file_name, _stem):
+        ours, theirs = defaultdict(list), defaultdict(list)
+        for i, image in enumerate(images):
+            if i not in found:
+                ours[key(image)].append(i)
+        taken = set(found.values())
+        for name in names:
+            if name not in taken:
+                theirs[key(name)].append(name)
+        for text, places in ours.items():
+            if len(places) == 1 and len(theirs.get(text, ())) == 1:
+                found[places[0]] = theirs[text][0]
+    return found
+
+
+def _read_csv(name: str, source: Path, reader: "csv.DictReader[str]") -> OtherOutput:
+    columns = reader.fieldnames or ()
+    image_column = next((column for column in _IMAGE_COLUMNS if column in columns), None)
+    if image_column is None or "tag" not in columns:
+        msg = f"{source} must have the columns filename,tag and perhaps score, got {list(columns)}."
+        raise TagstackError(msg)
+    scored = "score" in columns
+    said: dict[str, dict[str, float]] = {}
+    for image, tag, text in _cells(reader, image_column):
+        score = _score(text, f"{source}, line {reader.line_num}") if scored else 1.0
+        tags = said.setdefault(image, {})
+        if tag:  # an image without a tag has a line with an empty one
+            tags[tag] = max(score, tags.get(tag, 0.0))
+    if not said:
+        msg = f"{source} holds no line. Expected at least one image with a tag."
+        raise TagstackError(msg)
+    return OtherOutput(name=name, source=str(source), said=said, scored=scored)
+
+
+def _cells(reader: "csv.DictReader[str]", image: str) -> Iterator[tuple[str, str, str]]:
+    for record in reader:
+        tag = "_".join((record["tag"] or "").split())
+        yield record[image] or "", tag, record.get("score") or ""
+
+
+def _score(text: str, where: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not 0 <= score <= 1:
+        msg = f"{where}: score {text!r} is no number in [0, 1]. Write probabilities, not logits."
+        raise TagstackError(msg)
+    return score
+
+
+def _row(tags: Mapping[str, float], position: Mapping[str, int | None]) -> dict[int, float]:
+    """Return the score of each known tag, ascending; of two names of one tag the higher."""
+    row: dict[int, float] = {}
+    for tag, score in tags.items():
+        at = position[tag]
+        if at is not None:
+            row[at] = max(score, row.get(at, 0.0))
+    return dict(sorted(row.items()))
+
+
+def _pairs(rows: Sequence[Mapping[int, float]], base: NDArray[np.float32]) -> PairProba:
+    counts = [len(row) for row in rows]
+    pairs = Pairs(
+        indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        tag=np.array([tag for row in rows for tag in row], np.int32),
+        n_tags=len(base),
+    )
+    scores = np.array([score for row in rows for score in row.values()], np.float32)
+    return PairProba(pairs=pairs, proba=scores, base=base)
+
+
+def _path(name: str) -> str:
+    return PurePosixPath(name.replace("\\", "/")).as_posix()
+
+
+def _bare_path(name: str) -> str:
+    path = PurePosixPath(_path(name))
+    return path.with_suffix("").as_posix() if path.suffix.lower() in _SUFFIXES else path.as_posix()
+
+
+def _file_name(name: str) -> str:
+    return PurePosixPath(_path(name)).name
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(_bare_path(name)).name

@@ -1,0 +1,162 @@
+"""What a bundle remembers of its fit, as the report shows it: tuning, and what members are worth.
+
+Bundles of older versions remember less; what is not there is empty.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One tuning trial; ``value`` is NaN for one without a value, higher is better."""
+
+    number: int
+    value: float
+    pruned: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningWorth:
+    """Default against tuned settings on images that no trial saw; NaN where not measured."""
+
+    default: float
+    tuned: float
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberLoss:
+    """Average precision that is lost, out of fold, when one member is left out."""
+
+    member: str
+    macro_ap: float
+    macro_low: float
+    macro_high: float
+    micro_ap: float
+    micro_low: float
+    micro_high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """How much every two members err together.
+
+    Parameters
+    ----------
+    members : tuple of str
+    disagreement : tuple of tuple of float, in [0, 1]
+        Share of the plausible pairs on which exactly one of the two is right.
+    q_statistic : tuple of tuple of float, in [-1, 1]
+        1: they err together; 0: independently.
+    """
+
+    members: tuple[str, ...]
+    disagreement: tuple[tuple[float, ...], ...]
+    q_statistic: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitEvidence:
+    """Everything above.
+
+    Parameters
+    ----------
+    trials : tuple of Trial
+    importances : tuple of (parameter, share)
+        Largest first.
+    worth : TuningWorth, optional
+    kept : bool
+        Whether the tuned settings were kept.
+    losses : tuple of MemberLoss
+        The member that is missed most first.
+    losses_of : str
+        The rung that was fitted without each member; empty where it is not said.
+    likeness : Likeness, optional
+    """
+
+    trials: tuple[Trial, ...] = ()
+    importances: tuple[tuple[str, float], ...] = ()
+    worth: TuningWorth | None = None
+    kept: bool = True
+    losses: tuple[MemberLoss, ...] = ()
+    losses_of: str = ""
+    likeness: Likeness | None = None
+
+
+def fit_evidence(evidence: Mapping[str, Any]) -> FitEvidence:
+    """Return what a bundle's evidence holds of all this.
+
+    Parameters
+    ----------
+    evidence : mapping
+        As in the bundle's manifest; null stands for NaN.
+    """
+    tuning = evidence.get("tuning") or {}
+    importances = (tuning.get("importances") or {}).items()
+    rows, rung = _losses(evidence.get("members_worth"))
+    losses = tuple(
+        MemberLoss(
+            member=row["member"],
+            **{key: _number(row.get(key)) for key in MemberLoss.__annotations__ if key != "member"},
+        )
+        for row in rows
+    )
+    return FitEvidence(
+        trials=_trials(tuning),
+        importances=tuple(sorted(importances, key=lambda item: (-item[1], item[0]))),
+        worth=_worth(tuning.get("worth")),
+        kept=bool(tuning.get("kept", True)),
+        losses=tuple(sorted(losses, key=lambda loss: (-loss.macro_ap, loss.member))),
+        losses_of=rung,
+        likeness=_likeness(evidence.get("diversity")),
+    )
+
+
+def _trials(tuning: Mapping[str, Any]) -> tuple[Trial, ...]:
+    if tuning.get("trials"):
+        return tuple(
+            Trial(
+                number=row["number"],
+                value=_number(row.get("value")),
+                pruned=str(row.get("state", "")).lower() == "pruned",
+            )
+            for row in tuning["trials"]
+        )
+    return tuple(
+        Trial(number=number, value=_number(value), pruned=False)
+        for number, value in enumerate(tuning.get("history", ()))
+    )
+
+
+def _worth(found: Mapping[str, Any] | None) -> TuningWorth | None:
+    if not found:
+        return None
+    return TuningWorth(**{key: _number(found.get(key)) for key in TuningWorth.__annotations__})
+
+
+def _losses(
+    found: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
+) -> tuple[Sequence[Mapping[str, Any]], str]:
+    """Return the members' rows and the rung they are about."""
+    if isinstance(found, Mapping):
+        return found.get("losses") or (), str(found.get("rung") or "")
+    return found or (), ""
+
+
+def _likeness(found: Mapping[str, Any] | None) -> Likeness | None:
+    if not found or len(found["members"]) < 2:
+        return None
+    tables = {
+        key: tuple(tuple(_number(value) for value in row) for row in found[key])
+        for key in ("disagreement", "q_statistic")
+    }
+    return Likeness(members=tuple(found["members"]), **tables)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

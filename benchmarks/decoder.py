@@ -99,10 +99,10 @@ def draw_images(rng: np.random.Generator, n_images: int, bound: BoundRules) -> P
 
 def disagreements(decoder: Decoder, proba: PairProba, thresholds: np.ndarray) -> tuple[int, int]:
     """Return how many components there are, and on how many the solver finds a better answer."""
-    problems = decoder.reduce(decoder.evidence(proba, thresholds), shortcut=False).problems
+    problems = decoder.engines.python.reduce(decoder.evidence(proba, thresholds), shortcut=False).problems
     worse = 0
     for problem in problems:
-        found = decoder.search(problem.component).value
+        found = decoder.engines.python.search(problem.component).value
         worse += abs(found - solve_milp(problem.component, 10**6).value) > 1e-6
     return len(problems), worse
 

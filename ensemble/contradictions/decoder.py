@@ -20,14 +20,8 @@ from scipy import sparse
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.decisions import DecoderSettings
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.contradictions.evidence import Evidence, RuleLists
-from tagstack.ensemble.contradictions.reduction import (
-    Problem,
-    Reduction,
-    kept_keys,
-    reduce_images,
-)
-from tagstack.ensemble.contradictions.search import Component, Solution, branch_and_bound
+from tagstack.ensemble.contradictions.engines import Engine, EngineChoice
+from tagstack.ensemble.contradictions.evidence import Evidence, Ints, RuleLists, merged
 from tagstack.ensemble.rules.binding import BoundRules
 
 if TYPE_CHECKING:
@@ -60,12 +54,18 @@ class Decoder:
     ----------
     rules : BoundRules
     settings : DecoderSettings
+
+    Raises
+    ------
+    TagstackError
+        If the settings ask for an engine that is not installed.
     """
 
     def __init__(self, rules: BoundRules, settings: DecoderSettings) -> None:
         self.rules = rules
         self.settings = settings
         self._lists = RuleLists(rules)
+        self.engines = EngineChoice(self._lists, settings)
 
     def decode(
         self,
@@ -112,10 +112,11 @@ class Decoder:
     ) -> Decoded:
         """Return the best legal tags and where the search stopped early; see :meth:`decode`."""
         n_images = proba.pairs.n_images
+        engine = self.engines.engine(n_images)
         keys, inexact = [np.zeros(0, np.int64)], np.zeros(n_images, bool)
         for start in range(0, n_images, _CHUNK):
             images = np.arange(start, min(start + _CHUNK, n_images))
-            kept, unsure = self._solve_chunk(proba.take(images), thresholds, worth)
+            kept, unsure = self._solve_chunk(engine, proba.take(images), thresholds, worth)
             keys.append(kept + start * self.rules.n_tags)
             inexact[start + unsure] = True
         return Decoded(
@@ -165,6 +166,7 @@ class Decoder:
         return Evidence(
             n_images=pairs.n_images,
             n_tags=pairs.n_tags,
+            start=pairs.indptr,
             key=pairs.image.astype(np.int64) * pairs.n_tags + pairs.tag,
             proba=proba.proba,
             base=proba.base,
@@ -173,40 +175,28 @@ class Decoder:
             worth=worth,
         )
 
-    def reduce(self, evidence: Evidence, *, shortcut: bool = True) -> Reduction:
-        """Return what is certain and what must be searched."""
-        return reduce_images(self._lists, evidence, shortcut=shortcut)
-
-    def search(self, component: Component, *, forced_in: int = 0, forced_out: int = 0) -> Solution:
-        """Return the best legal tags of one component, with some perhaps forced in or out."""
-        budget = self.settings.search_budget
-        forced = bool(forced_in or forced_out)
-        if component.choices.bit_count() > self.settings.search_tags and not forced:
-            from tagstack.ensemble.contradictions.milp import solve_milp
-
-            return solve_milp(component, budget)
-        return branch_and_bound(component, budget, forced_in=forced_in, forced_out=forced_out)
-
-    def closed(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    def closed(self, keys: Ints) -> Ints:
         """Return keys (``image * n_tags + tag``) with everything that they imply, ascending."""
         n_tags = self.rules.n_tags
         source, above = self._lists.ancestors.expand(keys % n_tags)
-        return np.union1d(keys, (keys // n_tags)[source] * n_tags + above)
+        return merged(keys, (keys // n_tags)[source] * n_tags + above)
 
     def _solve_chunk(
         self,
+        engine: Engine,
         proba: PairProba,
         thresholds: NDArray[np.float32],
         worth: NDArray[np.float32] | None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        reduction = self.reduce(self.evidence(proba, thresholds, worth))
-        solved = [(problem, self.search(problem.component)) for problem in reduction.problems]
-        found = [key for problem, solution in solved for key in kept_keys(problem, solution)]
-        unsure = [
-            _image(problem, self.rules.n_tags) for problem, solution in solved if not solution.exact
-        ]
-        kept = np.concatenate([reduction.settled, np.array(found, np.int64)])
-        return self.closed(kept), np.array(unsure, np.int64)
+    ) -> tuple[Ints, Ints]:
+        """Return the keys of the tags kept, and the images on which the budget ran out."""
+        kept = engine.solve(self.evidence(proba, thresholds, worth))
+        if not len(kept.large):
+            return self.closed(kept.keys), kept.inexact
+        left = self.evidence(proba.take(kept.large), thresholds, worth)
+        rest = self.engines.python.solve(left)
+        image, tag = np.divmod(rest.keys, self.rules.n_tags)
+        keys = np.concatenate([kept.keys, kept.large[image] * self.rules.n_tags + tag])
+        return self.closed(keys), np.concatenate([kept.inexact, kept.large[rest.inexact]])
 
 
 def implied_tags(
@@ -233,11 +223,7 @@ def implied_tags(
     return styled
 
 
-def _image(problem: Problem, n_tags: int) -> int:
-    return problem.key[0] // n_tags
-
-
-def _matrix(keys: NDArray[np.int64], n_images: int, n_tags: int) -> sparse.csr_array:
+def _matrix(keys: Ints, n_images: int, n_tags: int) -> sparse.csr_array:
     counts = np.bincount(keys // n_tags, minlength=n_images)
     indptr = np.concatenate([[0], np.cumsum(counts)])
     ones = np.ones(len(keys), bool)

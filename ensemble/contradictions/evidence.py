@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from tagstack.ensemble.rules.binding import BoundRules
 from tagstack.ensemble.rules.violations import membership
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 UNIT = 2.0**20
@@ -53,7 +55,8 @@ class RuleLists:
         self.unless = _lists([rule.unless for rule in exclusives], n_tags)
         self.n_when = np.array([len(rule.when) for rule in exclusives], np.int64)
         self.least = np.array([rule.at_least_one for rule in exclusives], bool)
-        self.penalty = np.array([rule.penalty for rule in exclusives], np.float64)
+        penalty = np.array([rule.penalty for rule in exclusives], np.float64)
+        self.penalty = np.round(penalty * UNIT) / UNIT
         roles = np.zeros(n_tags, np.int64)
         for lists in (self.member, self.when, self.unless):
             roles += np.diff(lists.indptr)
@@ -83,6 +86,8 @@ class Evidence:
     Parameters
     ----------
     n_images, n_tags : int
+    start : array of shape (n_images + 1,), int64
+        The pairs of image ``i`` are ``start[i]:start[i + 1]``.
     key : array of shape (n_pairs,), int64, ascending
         ``image * n_tags + tag`` of each listed pair.
     proba : array of shape (n_pairs,), float32
@@ -94,16 +99,21 @@ class Evidence:
         Whether a tag gains ``proba - threshold`` instead of the difference of their logits.
     worth : array of shape (n_tags,), float32, optional
         A tag gains ``worth * (proba - threshold)``, whatever ``utility`` says.
+    asking : tuple of int
+        At-least-one rules that ask for a tag even where none of theirs could be kept; any other
+        asks for nothing there, since nobody scored what it asks for.
     """
 
     n_images: int
     n_tags: int
+    start: Ints
     key: Ints
     proba: NDArray[np.float32]
     base: NDArray[np.float32]
     threshold: NDArray[np.float32]
     utility: bool
     worth: NDArray[np.float32] | None = None
+    asking: tuple[int, ...] = ()
 
     def proba_at(self, key: Ints) -> NDArray[np.float32]:
         """Return the probability at each key, listed or not."""
@@ -125,24 +135,53 @@ class Evidence:
         if not len(flooded):
             return listed
         everywhere = np.arange(self.n_images)[:, None] * self.n_tags + flooded
-        return np.union1d(listed, everywhere[self.tagged_at(everywhere)])
+        return merged(listed, everywhere[self.tagged_at(everywhere)])
 
-    def weight_at(self, key: Ints) -> NDArray[np.float64]:
+    def weight_at(self, key: Ints) -> Floats:
         """Return what keeping each tag gains, a multiple of 2**-30; 0 where nothing is known."""
-        proba, threshold = self.proba_at(key), self.threshold[key % self.n_tags]
-        gain = self._scale(proba) - self._scale(threshold)
-        if self.worth is not None:
-            gain = gain * self.worth[key % self.n_tags].astype(np.float64)
-        known = np.isfinite(proba) & np.isfinite(threshold)
-        gain = np.round(np.where(known, gain, 0.0) * UNIT) / UNIT
-        # The tie term lets a tag just at its threshold be kept, and more tags rather than fewer.
-        return np.where(proba >= threshold, np.maximum(gain, 0.0) + _TIE, np.minimum(gain, 0.0))
+        return np.nan_to_num(self._weight(self.proba_at(key), key % self.n_tags), nan=0.0)
 
-    def _scale(self, proba: NDArray[np.float32]) -> NDArray[np.float64]:
+    def listed_weight(self) -> Floats:
+        """Return :meth:`weight_at` of the listed pairs, but NaN where nothing is known."""
+        return self._weight(self.proba, self.key % self.n_tags)
+
+    def base_weight(self) -> Floats:
+        """Return :meth:`weight_at` of each tag where it is not listed, NaN as above."""
+        return self._weight(self.base, np.arange(self.n_tags))
+
+    def _weight(self, proba: NDArray[np.float32], tag: Ints) -> Floats:
+        threshold = self.threshold[tag]
+        gain = self._scale(proba) - self._threshold_scale[tag]
+        if self.worth is not None:
+            gain *= self.worth[tag]
+        gain = np.round(gain * UNIT) / UNIT
+        # The tie term lets a tag just at its threshold be kept, and more tags rather than fewer.
+        weight = np.where(proba >= threshold, np.maximum(gain, 0.0) + _TIE, np.minimum(gain, 0.0))
+        endless = np.isinf(threshold)
+        weight[endless] = np.where(proba[endless] >= threshold[endless], _TIE, np.nan)
+        return weight
+
+    @cached_property
+    def _threshold_scale(self) -> Floats:
+        return self._scale(self.threshold)
+
+    def _scale(self, proba: NDArray[np.float32]) -> Floats:
         if self.utility or self.worth is not None:
             return proba.astype(np.float64)
         inside = np.clip(proba.astype(np.float64), 1e-9, 1 - 1e-9)
         return np.asarray(np.log(inside / (1 - inside)))
+
+
+def merged(keys: Ints, more: Ints) -> Ints:
+    """Return the keys of two arrays, each once, ascending.
+
+    For nearly sorted keys a sort is several times faster than ``np.union1d``, which hashes.
+    """
+    both = np.concatenate([keys, more])
+    both.sort(kind="stable")
+    fresh = np.ones(len(both), bool)
+    np.not_equal(both[1:], both[:-1], out=fresh[1:])
+    return both[fresh]
 
 
 def _lists(groups: Sequence[Sequence[int]], n_tags: int) -> Lists:

@@ -89,14 +89,21 @@ class _Case:
 
     def __init__(self, decoder: Decoder, evidence: Evidence) -> None:
         self.decoder, self.evidence, self.rules = decoder, evidence, decoder.rules
-        reduction = decoder.reduce(evidence, shortcut=False)
+        self.engine = decoder.engines.python
+        reduction = self.engine.reduce(evidence, shortcut=False)
         self.solved: list[tuple[Problem, Solution]] = [
-            (problem, decoder.search(problem.component)) for problem in reduction.problems
+            (problem, self.engine.search(problem.component)) for problem in reduction.problems
         ]
         found = [tag for problem, solution in self.solved for tag in kept_keys(problem, solution)]
         self.chosen = {*found, *reduction.settled.tolist()}
-        closed = decoder.closed(np.array(sorted(self.chosen), np.int64))
-        self.kept = frozenset(closed.tolist())
+        self.kept = self._closed(self.chosen)
+        within = {tag for problem in reduction.problems for tag in problem.key}
+        possible = self._closed(within | self.chosen)
+        self.asking = tuple(
+            number
+            for number, rule in enumerate(self.rules.exclusives)
+            if rule.at_least_one and not possible.isdisjoint(rule.tags)
+        )
         self.passed = frozenset(evidence.tagged().tolist())
 
     def changes(self) -> Iterator[Change]:
@@ -154,7 +161,7 @@ class _Case:
         """Return the loss of forcing a removed tag in; it lies in one component."""
         problem, solution = next(case for case in self.solved if tag in case[0].key)
         above = problem.component.above[problem.key.index(tag)]
-        forced = self.decoder.search(problem.component, forced_in=above)
+        forced = self.engine.search(problem.component, forced_in=above)
         others = self.chosen - set(kept_keys(problem, solution))
         return self._lost(others | set(kept_keys(problem, forced)))
 
@@ -166,18 +173,28 @@ class _Case:
             self.evidence,
             proba=np.where(barred[self.evidence.key], np.float32(np.nan), self.evidence.proba),
             base=np.where(barred, np.float32(np.nan), self.evidence.base),
+            asking=self.asking,
         )
         return self._lost(_Case(self.decoder, without).chosen)
 
     def _lost(self, chosen: Set[int]) -> float:
         """Return how much worse other choices, with all they imply, are than the best."""
-        closed = self.decoder.closed(np.array(sorted(chosen), np.int64))
-        lost = self._value(self.kept) - self._value(frozenset(closed.tolist()))
+        lost = self._value(self.kept) - self._value(self._closed(chosen))
         return math.inf if lost > UNMET / 2 else max(lost, 0.0)
 
     def _value(self, kept: frozenset[int]) -> float:
         gain = float(self.evidence.weight_at(np.array(sorted(kept), np.int64)).sum())
-        return gain - sum(_cost(rule, kept) for rule in self.rules.exclusives)
+        asked = (
+            _cost(rule, kept)
+            for number, rule in enumerate(self.rules.exclusives)
+            if number in self.asking or not kept.isdisjoint(rule.tags)
+        )
+        return gain - sum(asked)
+
+    def _closed(self, tags: Set[int]) -> frozenset[int]:
+        """Return tags with everything that they imply."""
+        keys = self.decoder.closed(np.array(sorted(tags), np.int64))
+        return frozenset(keys.tolist())
 
     def _implies(self, child: int, tag: int) -> bool:
         return child == tag or tag in _row(self.rules, child)

@@ -13,12 +13,12 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from tagstack.ensemble.contradictions.evidence import (
-    UNIT,
     Bools,
     Evidence,
     Ints,
     Lists,
     RuleLists,
+    merged,
 )
 from tagstack.ensemble.contradictions.search import Component, Limit, Solution
 from tagstack.ensemble.rules.binding import BoundExclusive
@@ -59,7 +59,7 @@ def reduce_images(rules: RuleLists, evidence: Evidence, *, shortcut: bool = True
         Decide plain groups (no guard, no implication, hard) here; without, they are problems too.
     """
     nodes = _Nodes(rules, evidence)
-    active = _active(rules, nodes)
+    active = _active(rules, evidence, nodes)
     unsafe = nodes.touching(nodes.weight < 0)
     unsafe |= nodes.touching(active.bound_nodes(len(nodes.key)))
     sure = nodes.implied_by(nodes.choice & ~unsafe)
@@ -84,7 +84,7 @@ class _Nodes:
         self.key = self._closed(rules, choices)
         for _ in range(int(rules.least.sum())):
             extra = _fillers(rules, evidence, self, choices)
-            grown = np.union1d(choices, extra)
+            grown = merged(choices, extra)
             if len(grown) == len(choices):
                 break
             choices = grown
@@ -97,7 +97,7 @@ class _Nodes:
 
     def _closed(self, rules: RuleLists, choices: Ints) -> Ints:
         source, above = rules.ancestors.expand(choices % self.n_tags)
-        return np.union1d(choices, (choices // self.n_tags)[source] * self.n_tags + above)
+        return merged(choices, (choices // self.n_tags)[source] * self.n_tags + above)
 
     @property
     def tag(self) -> Ints:
@@ -155,12 +155,14 @@ class _Active:
         )
 
 
-def _active(rules: RuleLists, nodes: _Nodes) -> _Active:
+def _active(rules: RuleLists, evidence: Evidence, nodes: _Nodes) -> _Active:
     n_rules = len(rules.exclusives)
     node, rule = rules.member.expand(nodes.tag)
-    instances, first, held = np.unique(
-        nodes.image[node] * n_rules + rule, return_inverse=True, return_counts=True
-    )
+    asking = np.arange(evidence.n_images)[:, None] * n_rules + np.array(evidence.asking, np.int64)
+    found = np.concatenate([nodes.image[node] * n_rules + rule, asking.ravel()])
+    instances, first = np.unique(found, return_inverse=True)
+    first = first[: len(node)]
+    held = np.bincount(first, minlength=len(instances))
     lone = np.zeros(len(instances), bool)
     lone[first[(rules.lone[nodes.tag] & nodes.tagged)[node]]] = True
     rule_of = instances % max(n_rules, 1)
@@ -303,10 +305,10 @@ class _Parts:
         for instance, part, place in entries:
             masks[instance][part] |= 1 << place
         limits: dict[int, list[Limit]] = {}
+        penalty, least = rules.penalty.tolist(), rules.least.tolist()
         rows = zip(self.rule_label.tolist(), self.rule.tolist(), masks, strict=True)
         for label, rule, (members, when, unless) in rows:
-            penalty = float(np.round(rules.penalty[rule] * UNIT) / UNIT)
-            limit = Limit(members, when, unless, penalty, bool(rules.least[rule]))
+            limit = Limit(members, when, unless, penalty[rule], least[rule])
             limits.setdefault(label, []).append(limit)
         return limits
 

@@ -1,0 +1,123 @@
+"""What decides on images: the engine in Python, and which engine is used.
+
+Every engine finds the same tags, whatever its speed; `compiled` holds the fast one.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from tagstack.configs.decisions import DecoderSettings
+from tagstack.ensemble.contradictions.compilation import can_compile, require_numba
+from tagstack.ensemble.contradictions.evidence import Evidence, Ints, RuleLists
+from tagstack.ensemble.contradictions.reduction import Reduction, kept_keys, reduce_images
+from tagstack.ensemble.contradictions.search import Component, Solution, branch_and_bound
+
+_WORTH_COMPILING = 20_000  # images: 5 s in Python, while compiling takes 15 s once per machine
+
+_NONE = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What an engine decided on some images.
+
+    Parameters
+    ----------
+    keys : array of int64
+        ``image * n_tags + tag`` of the tags kept; what they imply need not be among them.
+    inexact : array of int64
+        Images on which the search budget ran out.
+    large : array of int64
+        Images that the engine leaves to the Python engine.
+    """
+
+    keys: Ints
+    inexact: Ints
+    large: Ints
+
+
+class Engine(Protocol):
+    """Decides on images."""
+
+    def solve(self, evidence: Evidence) -> Kept:
+        """Return the tags kept of each image."""
+
+
+class PythonEngine:
+    """Reduces images with numpy and searches their components in Python.
+
+    Parameters
+    ----------
+    lists : RuleLists
+    settings : DecoderSettings
+    """
+
+    def __init__(self, lists: RuleLists, settings: DecoderSettings) -> None:
+        self.lists = lists
+        self.settings = settings
+
+    def solve(self, evidence: Evidence) -> Kept:
+        """Return the tags kept of each image; none is too large."""
+        reduction = self.reduce(evidence)
+        solved = [(problem, self.search(problem.component)) for problem in reduction.problems]
+        found = [key for problem, solution in solved for key in kept_keys(problem, solution)]
+        unsure = [problem.key[0] for problem, solution in solved if not solution.exact]
+        return Kept(
+            keys=np.concatenate([reduction.settled, np.array(found, np.int64)]),
+            inexact=np.array(unsure, np.int64) // evidence.n_tags,
+            large=_NONE,
+        )
+
+    def reduce(self, evidence: Evidence, *, shortcut: bool = True) -> Reduction:
+        """Return what is certain and what must be searched."""
+        return reduce_images(self.lists, evidence, shortcut=shortcut)
+
+    def search(self, component: Component, *, forced_in: int = 0, forced_out: int = 0) -> Solution:
+        """Return the best legal tags of one component, with some perhaps forced in or out."""
+        budget = self.settings.search_budget
+        forced = bool(forced_in or forced_out)
+        if component.choices.bit_count() > self.settings.search_tags and not forced:
+            from tagstack.ensemble.contradictions.milp import solve_milp
+
+            return solve_milp(component, budget)
+        return branch_and_bound(component, budget, forced_in=forced_in, forced_out=forced_out)
+
+
+class EngineChoice:
+    """Picks the engine for each call as ``settings.engine`` says.
+
+    Under "auto" the compiled engine takes over once enough images were asked about that loading
+    it pays.
+
+    Parameters
+    ----------
+    lists : RuleLists
+    settings : DecoderSettings
+
+    Raises
+    ------
+    TagstackError
+        If the settings ask for numba, which is not installed.
+    """
+
+    def __init__(self, lists: RuleLists, settings: DecoderSettings) -> None:
+        if settings.engine == "numba":
+            require_numba()
+        self.python = PythonEngine(lists, settings)
+        self._name = settings.engine
+        self._asked = 0
+        self._compiled: Engine | None = None
+
+    def engine(self, n_images: int) -> Engine:
+        """Return the engine for a call about so many images."""
+        self._asked += n_images
+        wanted = self._name == "numba" or (
+            self._name == "auto" and self._asked >= _WORTH_COMPILING and can_compile()
+        )
+        if wanted and self._compiled is None:
+            from tagstack.ensemble.contradictions.compiled import CompiledEngine
+
+            self._compiled = CompiledEngine(self.python.lists, self.python.settings)
+        return self._compiled if wanted and self._compiled else self.python

@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from tagstack.configs.calibration import CalibratorName, Pool
 from tagstack.configs.section import Section
 
 Objective = Literal["balanced_ap", "macro_ap", "micro_ap", "macro_f1", "micro_f1"]
@@ -84,6 +85,8 @@ class StackSettings(Section):
 
     folds: int = Field(ge=2)
     objective: Objective
+    calibrator: CalibratorName
+    calibration_pool: Pool
     calibration_strengths: tuple[float, ...] = Field(min_length=1)
     logistic_strengths: tuple[float, ...] = Field(min_length=1)
     strength_pairs: int = Field(ge=1000)
@@ -93,6 +96,8 @@ class StackSettings(Section):
     learners: tuple[str, ...]
     device: Literal["cpu", "cuda"]
     joblib_backend: str
+    rung_calibrator: CalibratorName
+    rung_pool: Pool
     rung_strength: float = Field(gt=0)
     selection_rounds: int = Field(ge=1)
     gate_standard_errors: float = Field(ge=0)

@@ -1,7 +1,7 @@
-"""Platt calibration of each member, per tag, shrunk to the tag's category and that to all tags.
+"""Calibration of each member, and of each learned rung, per tag.
 
-A member's calibrated logit is ``intercept + slope * logit``, monotone in every tag. A member that
-lacks a tag abstains: its calibrated logit is NaN.
+The maps themselves are in `calibrators`; this applies them to scores. A member that lacks a tag
+abstains: its calibrated logit is NaN.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import Level1Scores, Pairs
 from tagstack.base_models.vocabulary import Vocabulary
-from tagstack.meta.newton import TagRows, fit_hierarchy, tag_rows
+from tagstack.configs.stack import StackSettings
+from tagstack.meta.calibrators.protocol import How, Sample, TagMaps
+from tagstack.meta.calibrators.registry import fit_maps
+from tagstack.meta.newton import TagRows, tag_rows
 from tagstack.meta.truth import PairTruth
-
-# A member that is noise on a tag would get slope zero or less: its ranking would be lost or
-# turned round by a handful of labels.
-_MIN_SLOPE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +35,19 @@ class MemberLogits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlattCalibration:
-    """Fitted intercepts and slopes, arrays of shape (n_members, n_tags), float64."""
+class MemberCalibration:
+    """Fitted maps, one `TagMaps` for each member."""
 
-    intercept: NDArray[np.float64]
-    slope: NDArray[np.float64]
+    maps: tuple[TagMaps, ...]
 
     def apply(self, scores: Level1Scores) -> MemberLogits:
         """Return the calibrated logits of scores with the same members and tags."""
-        tag = scores.pairs.tag
-        listed = self.intercept[:, tag] + self.slope[:, tag] * scores.logit
-        base = self.intercept + self.slope * scores.floor[:, None].astype(np.float64)
-        return MemberLogits(listed=listed, base=np.where(scores.knows, base, np.nan))
+        tag, tags = scores.pairs.tag, np.arange(len(scores.vocabulary))
+        floor = np.where(scores.knows, scores.floor[:, None].astype(np.float64), np.nan)
+        listed, base = np.empty(scores.logit.shape), np.empty(floor.shape)
+        for m, maps in enumerate(self.maps):
+            listed[m], base[m] = maps.apply(tag, scores.logit[m]), maps.apply(tags, floor[m])
+        return MemberLogits(listed=listed, base=base)
 
 
 def category_numbers(vocabulary: Vocabulary) -> NDArray[np.int64]:
@@ -56,24 +56,35 @@ def category_numbers(vocabulary: Vocabulary) -> NDArray[np.int64]:
     return numbers.astype(np.int64)
 
 
-def fit_platt(scores: Level1Scores, truth: PairTruth, strength: float) -> PlattCalibration:
+def member_how(settings: StackSettings, strength: float) -> How:
+    """Return how members are calibrated under these settings, at a chosen strength."""
+    return How(kind=settings.calibrator, pool=settings.calibration_pool, strength=strength)
+
+
+def rung_how(settings: StackSettings) -> How:
+    """Return how the learned rungs are calibrated at last under these settings."""
+    return How(
+        kind=settings.rung_calibrator, pool=settings.rung_pool, strength=settings.rung_strength
+    )
+
+
+def fit_members(scores: Level1Scores, truth: PairTruth, how: How) -> MemberCalibration:
     """Return the calibration of every member, fitted on these scores and labels.
 
     Parameters
     ----------
     scores : Level1Scores
     truth : PairTruth
-    strength : float, positive
-        Precision of a tag's coefficients round those of its category.
-
-    References
-    ----------
-    Platt (1999), "Probabilistic outputs for support vector machines".
+    how : How
     """
     category = category_numbers(scores.vocabulary)
-    fitted = [_fit_member(scores, m, truth, category, strength) for m in range(len(scores.members))]
-    theta = np.stack(fitted)
-    return PlattCalibration(intercept=theta[:, :, 0], slope=theta[:, :, 1])
+    floor = np.where(scores.knows, scores.floor[:, None].astype(np.float64), np.nan)
+    return MemberCalibration(
+        maps=tuple(
+            fit_monotone(logit.astype(np.float64), base, scores.pairs, truth, category, how)
+            for logit, base in zip(scores.logit, floor, strict=True)
+        )
+    )
 
 
 def fit_monotone(
@@ -82,22 +93,18 @@ def fit_monotone(
     pairs: Pairs,
     truth: PairTruth,
     category: NDArray[np.int64],
-    strength: float,
-) -> NDArray[np.float64]:
-    """Return intercept and positive slope of each tag, shape (n_tags, 2), for any logits.
+    how: How,
+) -> TagMaps:
+    """Return rising maps of each tag for any logits.
 
     Parameters
     ----------
     listed : array of shape (n_pairs,), float64
         NaN where there is no logit: such rows are left out.
     base : array of shape (n_tags,), float64
+    pairs, truth, category, how
     """
-    known = ~np.isnan(base)
-    rows = regression_rows(listed[None], base[None], pairs, truth, category, known)
-    precision = np.full(2, float(strength))
-    theta = fit_hierarchy(rows, np.array([0.0, 1.0]), precision)
-    theta[:, 1] = np.maximum(theta[:, 1], _MIN_SLOPE)
-    return theta
+    return fit_maps(Sample.of(listed, base, pairs, truth, category), how)
 
 
 def regression_rows(
@@ -124,15 +131,3 @@ def regression_rows(
     columns = np.concatenate([listed, base, base], axis=1)
     true = np.concatenate([truth.listed, np.ones(len(tags), bool), np.zeros(len(tags), bool)])
     return tag_rows(columns, true, weight, tag, category)
-
-
-def _fit_member(
-    scores: Level1Scores,
-    member: int,
-    truth: PairTruth,
-    category: NDArray[np.int64],
-    strength: float,
-) -> NDArray[np.float64]:
-    floor = np.where(scores.knows[member], np.float64(scores.floor[member]), np.nan)
-    listed = scores.logit[member].astype(np.float64)
-    return fit_monotone(listed, floor, scores.pairs, truth, category, strength)

@@ -12,10 +12,11 @@ from scipy.special import logit as logit_of
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibration import (
+    MemberCalibration,
     MemberLogits,
-    PlattCalibration,
     category_numbers,
-    fit_platt,
+    fit_members,
+    member_how,
 )
 from tagstack.meta.candidates import candidate_rows, subset
 from tagstack.meta.features import PairTable, pair_table
@@ -62,7 +63,7 @@ class Ground:
 class Groundwork:
     """Fitted calibration, shrunken logistic and statistics."""
 
-    platt: PlattCalibration
+    calibration: MemberCalibration
     logistic: ShrunkenLogistic
     statistics: TagStatistics
 
@@ -70,7 +71,7 @@ class Groundwork:
         self, scores: Level1Scores, relations: TagRelations, settings: StackSettings
     ) -> Ground:
         """Return the calibrated logits, candidates and features of ``scores``."""
-        members = self.platt.apply(scores)
+        members = self.calibration.apply(scores)
         listed, base = self.logistic.apply(members, scores.pairs)
         rows = candidate_rows(
             members,
@@ -89,7 +90,9 @@ class Groundwork:
         return Ground(members=members, listed=listed, base=base, rows=rows, table=table)
 
 
-def fit_groundwork(scores: Level1Scores, evidence: Evidence, strengths: Strengths) -> Groundwork:
+def fit_groundwork(
+    scores: Level1Scores, evidence: Evidence, strengths: Strengths, settings: StackSettings
+) -> Groundwork:
     """Return the groundwork fitted on these images.
 
     Parameters
@@ -97,11 +100,13 @@ def fit_groundwork(scores: Level1Scores, evidence: Evidence, strengths: Strength
     scores : Level1Scores
     evidence : Evidence
     strengths : Strengths
+    settings : StackSettings
+        Its calibrator and what that pools.
     """
     truth = evidence.truth(scores.pairs)
     category = category_numbers(scores.vocabulary)
-    platt = fit_platt(scores, truth, strengths.calibration)
-    members = platt.apply(scores)
+    calibration = fit_members(scores, truth, member_how(settings, strengths.calibration))
+    members = calibration.apply(scores)
     logistic = fit_shrunken_logistic(members, scores.pairs, truth, category, strengths.logistic)
     statistics = tag_statistics(members, scores.pairs, truth, evidence, category)
-    return Groundwork(platt=platt, logistic=logistic, statistics=statistics)
+    return Groundwork(calibration=calibration, logistic=logistic, statistics=statistics)

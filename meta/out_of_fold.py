@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.pairs import Level1Scores, Pairs
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibration import MemberLogits, fit_monotone
+from tagstack.meta.calibrators.protocol import How
 from tagstack.meta.features import PairTable
 from tagstack.meta.groundwork import Ground, Strengths, fit_groundwork
 from tagstack.meta.learners.protocol import PairLearner
@@ -40,7 +41,9 @@ def cross_fitted_ground(
     parts, names = [], np.unique(folds)
     for fold in names:
         fit, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        groundwork = fit_groundwork(scores.take(fit), evidence.take(fit, scores.pairs), strengths)
+        groundwork = fit_groundwork(
+            scores.take(fit), evidence.take(fit, scores.pairs), strengths, settings
+        )
         ground = groundwork.apply(scores.take(held), relations, settings)
         rows = scores.pairs.rows(held)
         members.listed[:, rows] = ground.members.listed
@@ -87,7 +90,7 @@ def cross_fitted_monotone(
     evidence: Evidence,
     folds: NDArray[np.int64],
     category: NDArray[np.int64],
-    strength: float,
+    how: How,
 ) -> tuple[Floats, Floats]:
     """Return logits calibrated per tag, each fold by the others; the base by the mean of all.
 
@@ -95,7 +98,7 @@ def cross_fitted_monotone(
     ----------
     listed : array of shape (n_pairs,), float64
     base : array of shape (n_tags,), float64
-    pairs, evidence, folds, category, strength
+    pairs, evidence, folds, category, how
     """
     calibrated, calibrated_base = np.empty(len(listed)), np.zeros(len(base))
     names = np.unique(folds)
@@ -103,10 +106,9 @@ def cross_fitted_monotone(
         fit, rows = np.flatnonzero(folds != fold), pairs.rows(np.flatnonzero(folds == fold))
         of_fit = pairs.take(fit)
         truth = evidence.take(fit, pairs).truth(of_fit)
-        theta = fit_monotone(listed[pairs.rows(fit)], base, of_fit, truth, category, strength)
-        tag = pairs.tag[rows]
-        calibrated[rows] = theta[tag, 0] + theta[tag, 1] * listed[rows]
-        calibrated_base += (theta[:, 0] + theta[:, 1] * base) / len(names)
+        maps = fit_monotone(listed[pairs.rows(fit)], base, of_fit, truth, category, how)
+        calibrated[rows] = maps.apply(pairs.tag[rows], listed[rows])
+        calibrated_base += maps.apply(np.arange(pairs.n_tags), base) / len(names)
     return calibrated, calibrated_base
 
 

@@ -7,7 +7,12 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.calibration import MemberLogits, category_numbers, fit_platt
+from tagstack.meta.calibration import (
+    MemberLogits,
+    category_numbers,
+    fit_members,
+    member_how,
+)
 from tagstack.meta.groundwork import Strengths
 from tagstack.meta.learners.shrunken_logistic import fit_shrunken_logistic
 from tagstack.meta.truth import Evidence, PairTruth
@@ -43,10 +48,11 @@ def choose_strengths(
     evidence = evidence.take(drawn, scores.pairs)
     scores, folds = scores.take(drawn), folds[drawn]
     names = np.unique(folds)[: settings.strength_splits]
-    splits = [_Split(scores, evidence, folds == fold) for fold in names]
-    calibration = _best(
-        settings.calibration_strengths, [split.calibration_loss for split in splits]
-    )
+    splits = [_Split(scores, evidence, folds == fold, settings) for fold in names]
+    candidates = settings.calibration_strengths
+    if settings.calibrator == "none" or settings.calibration_pool != "hierarchical":
+        candidates = candidates[:1]  # no pool, no strength: the first stands for all
+    calibration = _best(candidates, [split.calibration_loss for split in splits])
     for split in splits:
         split.calibrate(calibration)
     logistic = _best(settings.logistic_strengths, [split.logistic_loss for split in splits])
@@ -80,7 +86,14 @@ def _best(strengths: tuple[float, ...], losses: list[Callable[[float], float]]) 
 class _Split:
     """One fold held out: fits on the rest, losses on the fold."""
 
-    def __init__(self, scores: Level1Scores, evidence: Evidence, held: NDArray[np.bool_]) -> None:
+    def __init__(
+        self,
+        scores: Level1Scores,
+        evidence: Evidence,
+        held: NDArray[np.bool_],
+        settings: StackSettings,
+    ) -> None:
+        self.settings = settings
         fit, test = np.flatnonzero(~held), np.flatnonzero(held)
         self.fit, self.test = scores.take(fit), scores.take(test)
         self.fit_truth = evidence.take(fit, scores.pairs).truth(self.fit.pairs)
@@ -88,14 +101,15 @@ class _Split:
         self.category = category_numbers(scores.vocabulary)
 
     def calibration_loss(self, strength: float) -> float:
-        members = fit_platt(self.fit, self.fit_truth, strength).apply(self.test)
+        how = member_how(self.settings, strength)
+        members = fit_members(self.fit, self.fit_truth, how).apply(self.test)
         rows = zip(members.listed, members.base, strict=True)
         return sum(log_loss(listed, base, self.test_truth) for listed, base in rows)
 
     def calibrate(self, strength: float) -> None:
-        platt = fit_platt(self.fit, self.fit_truth, strength)
-        self.fit_members: MemberLogits = platt.apply(self.fit)
-        self.test_members: MemberLogits = platt.apply(self.test)
+        fitted = fit_members(self.fit, self.fit_truth, member_how(self.settings, strength))
+        self.fit_members: MemberLogits = fitted.apply(self.fit)
+        self.test_members: MemberLogits = fitted.apply(self.test)
 
     def logistic_loss(self, strength: float) -> float:
         fitted = fit_shrunken_logistic(

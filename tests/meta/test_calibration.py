@@ -4,10 +4,15 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from tagstack.meta.calibration import fit_platt
+from tagstack.meta.calibration import fit_members
+from tagstack.meta.calibrators.protocol import How
 from tagstack.meta.truth import PairTruth
 
 MakeLabelled = Callable[..., Any]
+
+
+def platt(strength: float) -> How:
+    return How(kind="platt", pool="hierarchical", strength=strength)
 
 
 def test_calibrated_probabilities_match_how_often_they_are_true(
@@ -15,10 +20,10 @@ def test_calibrated_probabilities_match_how_often_they_are_true(
 ) -> None:
     noise = (2.5, 3.0, 3.5)
     data, fresh = make_labelled(1500, noise=noise), make_labelled(1500, noise=noise)
-    platt = fit_platt(data.scores, PairTruth.of(data.scores.pairs, data.labels), 30.0)
+    fitted = fit_members(data.scores, PairTruth.of(data.scores.pairs, data.labels), platt(30.0))
     truth = PairTruth.of(fresh.scores.pairs, fresh.labels).listed
     for member in range(3):
-        proba = expit(platt.apply(fresh.scores).listed[member])
+        proba = expit(fitted.apply(fresh.scores).listed[member])
         for low, high in ((0.05, 0.3), (0.3, 0.7), (0.7, 0.95)):
             inside = (proba >= low) & (proba < high)
             assert abs(proba[inside].mean() - truth[inside].mean()) < 0.05
@@ -30,8 +35,8 @@ def test_unlisted_pairs_take_part_as_negatives(make_labelled: MakeLabelled) -> N
     pairs = data.scores.pairs
     truth = PairTruth.of(pairs, data.labels)
     assert truth.n_false.sum() > 0.2 * len(pairs)
-    platt = fit_platt(data.scores, truth, 30.0)
-    members = platt.apply(data.scores)
+    fitted = fit_members(data.scores, truth, platt(30.0))
+    members = fitted.apply(data.scores)
     unlisted = (truth.n_true + truth.n_false)[None] * expit(members.base)
     expected = expit(members.listed).sum(axis=1) + unlisted.sum(axis=1)
     np.testing.assert_allclose(expected, data.labels.sum(), rtol=0.05)
@@ -42,6 +47,7 @@ def test_a_member_that_is_noise_keeps_a_positive_slope(
 ) -> None:
     data = make_labelled(n_images=200, noise=(1.0, 1.0))
     data.scores.logit[1] *= -1  # worse than noise: it always says the opposite
-    platt = fit_platt(data.scores, PairTruth.of(data.scores.pairs, data.labels), 10.0)
-    assert (platt.slope > 0).all()
-    assert (platt.slope[1] < platt.slope[0]).all()
+    fitted = fit_members(data.scores, PairTruth.of(data.scores.pairs, data.labels), platt(10.0))
+    slopes = [maps.arrays()["theta"][:, 1] for maps in fitted.maps]
+    assert (slopes[1] > 0).all()
+    assert (slopes[1] < slopes[0]).all()

@@ -84,9 +84,9 @@ def quantise_tagger(
         staged.mkdir()
         target = staged / contract.files.model
         target.parent.mkdir(parents=True, exist_ok=True)
-        _quantise(
-            model, contract, target, Path(staging), _Pictures(contract, pixels), request, settings
-        )
+        pictures = _Pictures(contract, pixels)
+        pictures.read_from(check_ports(model, contract).name, fixed_batch(model) or 1)
+        _quantise(model, target, Path(staging), pictures, request, settings)
         _describe(request, contract, staged, len(pixels), settings)
         staged.rename(request.target_folder)
     return request.target_folder

@@ -1,9 +1,12 @@
 """Tiny taggers of every contract variant, made of a few ONNX nodes with known weights."""
 
+import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -160,3 +163,16 @@ def picture(rng: np.random.Generator) -> Callable[..., Image.Image]:
         return Image.fromarray(noise[..., 0] if channels == 1 else noise).convert(mode)
 
     return make
+
+
+@pytest.fixture
+def fake_gpu(tmp_path: Path) -> Any:
+    """Return a GPU that is none, with a stand-in for CUDA and one for TensorRT."""
+    source = Path(__file__).with_name("fake_gpu.py")
+    spec = importlib.util.spec_from_file_location("tagstack_fake_gpu", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module.FakeGpu.made(tmp_path / "prepared")

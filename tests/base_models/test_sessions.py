@@ -13,21 +13,47 @@ from tagstack.base_models.contract import read_contract
 from tagstack.base_models.runtimes import selection
 from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.runtimes.ort import CALL_IMAGES, OrtCpuSession
+from tagstack.base_models.runtimes.probing import probe
 from tagstack.base_models.runtimes.selection import RuntimeChoice
 from tagstack.configs.errors import TagstackError
 
 Folder = Callable[..., Path]
 
 
-BACKENDS = ("ort", "openvino")
+# "fake-tensorrt" is the TensorRT session on a GPU that is none; the others are the real thing.
+BACKENDS = (
+    "ort",
+    "openvino",
+    "fake-tensorrt",
+    pytest.param("ort-cuda", marks=pytest.mark.gpu),
+    pytest.param("ort-tensorrt", marks=pytest.mark.gpu),
+    pytest.param("tensorrt", marks=pytest.mark.gpu),
+)
 
 
 @pytest.fixture(params=BACKENDS)
-def open_session(request: pytest.FixtureRequest) -> Any:
-    if request.param == "openvino":
-        pytest.importorskip("openvino", reason="the extra openvino is not installed")
+def open_session(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Any:
     opened: list[Session] = []
-    choice = RuntimeChoice(backend=request.param, precision="fp32")
+    if request.param == "fake-tensorrt":
+        gpu = request.getfixturevalue("fake_gpu")
+
+        def on_fake_gpu(folder: Path, threads: int = 2) -> Session:
+            opened.append(gpu.open(folder))
+            return opened[-1]
+
+        yield on_fake_gpu
+        for session in opened:
+            session.close()
+        assert (gpu.cuda.memory, gpu.cuda.graphs, gpu.cuda.stream_open) == ({}, {}, False)
+        return
+    found = probe(request.param)
+    if not found.available:
+        pytest.skip(found.reason)
+    monkeypatch.setenv("TAGSTACK_HOME", str(tmp_path / "home"))
+    precision = "tf32" if request.param == "ort-tensorrt" else "fp32"
+    choice = RuntimeChoice(backend=request.param, precision=precision)
 
     def opener(folder: Path, threads: int = 2) -> Session:
         contract = read_contract(folder / "tagger.toml")
@@ -52,8 +78,8 @@ class TestSessionContract:
     def test_info_says_what_runs(self, open_session: Any, make_tagger_folder: Folder) -> None:
         info = open_session(make_tagger_folder(), threads=3).info
         assert info.provider
-        assert info.precision == "fp32"
-        assert (info.threads, info.model_batch) == (3, None)
+        assert info.precision in ("fp32", "tf32")
+        assert (info.threads, info.model_batch) == (3 if info.device == "cpu" else 1, None)
         assert info.versions
         assert all(name and version for name, version in info.versions)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from scipy.special import logit as logit_of
 
 from tagstack.meta.calibrators.protocol import Floats, How, Sample
@@ -86,12 +87,16 @@ def fit_pooled(sample: Sample, how: How, fit: Fit) -> StepMaps:
     by_category = segments_of(sample, of_row)
     if how.pool == "hierarchical":
         by_category = _drawn(by_category, everything, np.zeros(len(by_category.names)), how)
-    wider = _over(everything, fit(by_category), sample.category)
+    wider = _over(everything, _fitted(fit, by_category), sample.category)
     if how.pool == "category":
         return wider
     by_tag = segments_of(sample, sample.tag)
     by_tag = _drawn(by_tag, wider, wider.map_of_tag[by_tag.names], how)
-    return _over(wider, fit(by_tag), np.arange(n_tags))
+    return _over(wider, _fitted(fit, by_tag), np.arange(n_tags))
+
+
+def _fitted(fit: Fit, segments: Segments) -> StepMaps | None:
+    return fit(segments) if len(segments.names) else None
 
 
 def isotonic_blocks(target: Floats, weight: Floats, of: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -126,14 +131,29 @@ def _drawn(
     rarer = np.minimum(true, segments.mass - true)
     own = rarer / (rarer + how.strength) if np.isfinite(how.strength) else np.zeros(len(rarer))
     said = wider.look_up(np.asarray(number, np.int64)[segments.of], segments.logit)
-    from scipy.special import expit
-
     share = own[segments.of]
-    return replace(segments, target=share * segments.target + (1 - share) * expit(said), own=own)
+    drawn = replace(segments, target=share * segments.target + (1 - share) * expit(said), own=own)
+    return _only(drawn, own > 0)
 
 
-def _over(wider: StepMaps, fitted: StepMaps, user: NDArray[np.int64]) -> StepMaps:
+def _only(segments: Segments, chosen: NDArray[np.bool_]) -> Segments:
+    """Return some of the segments; the others have nothing to say and take the wider map."""
+    kept = chosen[segments.of]
+    number = np.cumsum(chosen) - 1
+    return Segments(
+        names=segments.names[chosen],
+        of=number[segments.of[kept]],
+        logit=segments.logit[kept],
+        weight=segments.weight[kept],
+        target=segments.target[kept],
+        own=segments.own[chosen],
+    )
+
+
+def _over(wider: StepMaps, fitted: StepMaps | None, user: NDArray[np.int64]) -> StepMaps:
     """Return ``fitted`` where it has a map of the tag's ``user`` number, else ``wider``."""
+    if fitted is None:
+        return wider
     names = fitted.map_of_tag  # the numbers its maps are for
     place = np.searchsorted(names, user)
     found = np.append(names, -1)[place] == user

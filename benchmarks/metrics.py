@@ -24,7 +24,7 @@ from tagstack.ensemble.comparison.calibration_error import blocks_of, probabilit
 from tagstack.ensemble.comparison.comparing import Rung, compare
 from tagstack.ensemble.comparison.label_ranking import label_ranking
 from tagstack.ensemble.comparison.metrics import decision_scores
-from tagstack.ensemble.ladder import decided_by
+from tagstack.ensemble.thresholds.deciding import decided_by
 from tagstack.meta.ranking import average_precision, micro_average_precision
 from tagstack.meta.truth import positives_per_tag
 

@@ -87,14 +87,14 @@ def _published(dataset: Dataset) -> Iterator[Rung]:
 def _tuned(bundle: Bundle, dataset: Dataset) -> Iterator[Rung]:
     probas = bundle.stacker.predict_rungs(dataset.scores, bundle.stacker.rungs_)
     for rung, proba in probas.items():
-        thresholds = bundle.rung_thresholds[rung]
+        cutting = bundle.rung_cutting(rung)
         member = rung.removeprefix("single:")
         yield Rung(
             name=rung,
             title=_TITLES.get(rung, f"{member}, tuned"),
             proba=proba,
-            decided=decided_by(proba, thresholds),
-            thresholds=thresholds,
+            decided=cutting.decided(proba),
+            thresholds=cutting.value,
             note="thresholds fitted like the stack's",
             part=rung in _PARTS,
             raw=_raw(rung),
@@ -111,13 +111,13 @@ def _raw(rung: str) -> str:
 def _stacked(bundle: Bundle, dataset: Dataset) -> Iterator[Rung]:
     chosen = bundle.stacker.chosen_
     proba = bundle.stacker.predict_proba(dataset.scores)
-    plain = bundle.rung_thresholds[chosen]
+    plain = bundle.rung_cutting(chosen)
     yield Rung(
         name=STACK,
         title="Stack",
         proba=proba,
-        decided=decided_by(proba, plain),
-        thresholds=plain,
+        decided=plain.decided(proba),
+        thresholds=plain.value,
         note=f"the rung chosen at fit time: {_TITLES.get(chosen, chosen)}",
     )
     decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
@@ -128,4 +128,5 @@ def _stacked(bundle: Bundle, dataset: Dataset) -> Iterator[Rung]:
         decided=bundle.thresholds.cutting.decoded(proba, decoder),
         thresholds=bundle.thresholds.value,
         note="thresholds fitted for what the rules leave",
+        before_rules=bundle.thresholds.cutting.decided(proba),
     )

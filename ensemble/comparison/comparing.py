@@ -18,8 +18,13 @@ from tagstack.ensemble.comparison.images import confusion_in, decision_changes, 
 from tagstack.ensemble.comparison.left_out import rung_without
 from tagstack.ensemble.comparison.metrics import canonical
 from tagstack.ensemble.comparison.resamples import Resamples, resample, tag_scopes
-from tagstack.ensemble.comparison.results import Comparison, ScopeResult, TagVerdicts
-from tagstack.ensemble.comparison.rule_effects import rule_effects
+from tagstack.ensemble.comparison.results import (
+    Comparison,
+    DecisionChanges,
+    ScopeResult,
+    TagVerdicts,
+)
+from tagstack.ensemble.comparison.rule_effects import RuleEffect, rule_effects
 from tagstack.ensemble.comparison.rung_results import Case, rung_pairs, rung_result
 from tagstack.ensemble.comparison.rungs import (
     Rung,
@@ -105,7 +110,6 @@ def compare(
         labels,
         false_discovery_rate=settings.false_discovery_rate,
     )
-    before = _step_before(rungs, ours)
     positives = positives_per_tag(labels)
     return Comparison(
         n_images=labels.shape[0],
@@ -146,16 +150,8 @@ def compare(
             confusion_in(rule.id, rule.tags, ours.decided, labels, vocabulary, unknown)
             for rule in (rules.exclusives if rules else ())
         ),
-        changes=None
-        if before is None
-        else decision_changes(
-            before.title, ours.title, before.decided, ours.decided, labels, vocabulary
-        ),
-        rules=()
-        if before is None or rules is None
-        else rule_effects(
-            rules, whole[before.name].decided, whole[reference].decided, labels, unknown
-        ),
+        changes=_changes(rungs, ours, labels, vocabulary),
+        rules=_rule_effects(whole[reference], rules, labels, unknown),
         worst=worst_images(
             ours.proba, ours.decided, labels, vocabulary, images, settings.worst_images
         ),
@@ -213,8 +209,27 @@ def _verdicts(tests: TagTests) -> TagVerdicts:
     )
 
 
-def _step_before(rungs: Sequence[Rung], ours: Rung) -> Rung | None:
-    """Return the rung below the reference with the same probabilities: the step to the rules."""
-    steps = [rung for rung in rungs if same_proba(rung.proba, ours.proba)]
-    at = next(i for i, rung in enumerate(steps) if rung is ours)
-    return steps[at - 1] if at else None
+def _changes(
+    rungs: Sequence[Rung], ours: Rung, labels: sparse.csr_array, vocabulary: Vocabulary
+) -> DecisionChanges | None:
+    """Return what the rules changed, or the step from another rung with our probabilities."""
+    if ours.before_rules is not None:
+        before, title = ours.before_rules, "its thresholds alone"
+    else:
+        steps = [rung for rung in rungs if same_proba(rung.proba, ours.proba)]
+        at = next(i for i, rung in enumerate(steps) if rung is ours)
+        if not at:
+            return None
+        before, title = steps[at - 1].decided, steps[at - 1].title
+    return decision_changes(title, ours.title, before, ours.decided, labels, vocabulary)
+
+
+def _rule_effects(
+    ours: Rung,
+    rules: BoundRules | None,
+    labels: sparse.csr_array,
+    unknown: sparse.csr_array | None,
+) -> tuple[RuleEffect, ...]:
+    if rules is None or ours.before_rules is None:
+        return ()
+    return rule_effects(rules, ours.before_rules, ours.decided, labels, unknown)

@@ -57,10 +57,12 @@ def without(proba: PairProba, unknown: sparse.csr_array) -> PairProba:
 
 def rung_without(rung: Rung, unknown: sparse.csr_array) -> Rung:
     """Return a rung with some pairs taken out of its probabilities and its decisions."""
+    before = rung.before_rules
     return replace(
         rung,
         proba=without(rung.proba, unknown),
         decided=known_labels(rung.decided, unknown),
+        before_rules=None if before is None else known_labels(before, unknown),
     )
 
 

@@ -26,6 +26,8 @@ class RungResult:
     name, title, note : str
     raw : str
         Name of the rung with the same probabilities before calibration, or empty.
+    single : bool
+        Whether it is one tagger alone.
     votes_on : int
         Tags of the vocabulary for which the rung has a probability.
     same_proba : bool
@@ -52,6 +54,7 @@ class RungResult:
     title: str
     note: str
     raw: str
+    single: bool
     votes_on: int
     same_proba: bool
     scores: Mapping[str, Scores]
@@ -188,7 +191,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class DecisionChange:
-    """What the last step to the reference's decisions did to one tag, in images."""
+    """What the rules did to one tag, in images."""
 
     tag: str
     added_right: int
@@ -199,7 +202,7 @@ class DecisionChange:
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionChanges:
-    """How two rungs with the same probabilities differ: say, before and after the decoder.
+    """How two sets of decisions by the same probabilities differ: before and after the rules.
 
     ``added_right`` counts added pairs that are true, ``removed_right`` removed pairs that are
     false: both are improvements.

@@ -68,6 +68,7 @@ def rung_result(
         title=rung.title,
         note=rung.note,
         raw=rung.raw,
+        single=rung.is_single,
         votes_on=int((~np.isnan(rung.proba.base)).sum()),
         same_proba=same_proba(rung.proba, ours.proba),
         scores=_by_scope({key: interval(values, level) for key, values in theirs.items()}),

@@ -35,6 +35,8 @@ class Rung:
         Whether it is a learner inside the reference: shown on the ladder, but no rival of it.
     raw : str
         Name of the rung with the same probabilities before calibration; empty without one.
+    before_rules : csr_array of shape (n_images, n_tags), bool, optional
+        What the same thresholds decide without the rules, where rules had a say.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Rung:
     single: bool = False
     part: bool = False
     raw: str = ""
+    before_rules: sparse.csr_array | None = None
 
     @property
     def is_single(self) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from markupsafe import Markup
 
 from tagstack.ensemble.comparison.results import Comparison, RungResult, WorstImage
@@ -228,7 +229,7 @@ def _panel(comparison: Comparison, text: ScoreText, scope: str, title: str) -> P
     scores = [rung.scores[scope][text.key] for rung in comparison.rungs]
     leads = [rung.differences[scope][text.key] for rung in comparison.rungs]
     axis, around_zero = axis_of(scores), axis_of(leads, with_zero=True)
-    below = [math.nan, *(score.value for score in scores[:-1])]
+    below = _below(comparison, [score.value for score in scores])
     rows = tuple(
         LadderRow(
             title=rung.title,
@@ -250,6 +251,20 @@ def _panel(comparison: Comparison, text: ScoreText, scope: str, title: str) -> P
         ticks=ticks_of(axis),
         rows=rows,
     )
+
+
+def _below(comparison: Comparison, values: list[float]) -> list[float]:
+    """Return what each rung steps from: the rung above it, single taggers from nothing.
+
+    The first rung that combines taggers steps from the best single one.
+    """
+    below, best = [], math.nan
+    previous = math.nan
+    for rung, value in zip(comparison.rungs, values, strict=True):
+        below.append(math.nan if rung.single else previous)
+        best = np.fmax(best, value) if rung.single else best
+        previous = best if rung.single else value
+    return [float(value) for value in below]
 
 
 def _note(rung: RungResult, comparison: Comparison) -> str:

@@ -1,6 +1,7 @@
 """Fixtures of this room: sparse probabilities with ties and unlisted positives, a small ladder."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -115,7 +116,7 @@ def make_comparison() -> Callable[..., Comparison]:
             dense_rung("single:first", proba[0], raw="first @ published"),
             dense_rung("single:second", proba[1]),
             dense_rung("stack", mean, title="Stack"),
-            Rung(**{**vars(last), "decided": sparse.csr_array(decoded)}),
+            replace(last, decided=sparse.csr_array(decoded), before_rules=last.decided),
         ]
         settings = load_settings().compare.model_copy(update={"resamples": 200})
         options: dict[str, Any] = {

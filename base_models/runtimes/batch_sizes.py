@@ -56,5 +56,5 @@ class BatchSizes:
 
     def limit(self, largest: int) -> None:
         """Give up sizes above ``largest``, which becomes one of them."""
-        kept = [size for size in self._sizes if size < largest]
-        self._sizes = [*kept, min(largest, self.largest)]
+        if largest < self.largest:
+            self._sizes = [*(size for size in self._sizes if size < largest), largest]

@@ -1,0 +1,185 @@
+"""The TensorRT session's own work, on a stand-in GPU: sizes, recordings, memory, faults."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tagstack.base_models.engines.trt_api import TrtApi
+from tagstack.base_models.runtimes.faults import BackendError, DeviceMemoryError
+from tagstack.configs.errors import TagstackError
+
+Folder = Callable[..., Path]
+IMAGE_BYTES = (192 + 10) * 4  # what one image takes on the device, in and out
+
+
+@pytest.fixture
+def batch(rng: np.random.Generator) -> NDArray[np.float32]:
+    return (rng.random((40, 8, 8, 3)) * 255).astype(np.float32)
+
+
+def expected(tiny: Any, batch: NDArray[np.float32]) -> NDArray[Any]:
+    return np.asarray(batch.reshape(len(batch), 192) @ tiny.weights - 1)
+
+
+@pytest.fixture
+def folder(make_tagger_folder: Folder) -> Path:
+    return make_tagger_folder(kind="logits", colour="RGB")
+
+
+def test_a_size_is_recorded_at_its_second_use_and_replayed_after(
+    fake_gpu: Any, folder: Path, tiny: Any, batch: NDArray[np.float32]
+) -> None:
+    session = fake_gpu.open(folder)
+    for round_number in range(4):
+        part = batch[round_number : round_number + 3]
+        np.testing.assert_allclose(session.run(part), expected(tiny, part), rtol=1e-4, atol=1e-4)
+        assert len(fake_gpu.cuda.graphs) == (round_number > 0)
+    assert len(fake_gpu.cuda.launched) == 3
+    # One context a size, whose shape is set once: a recording must not see it change.
+    assert [(context.shape[0], context.n_shapes) for context in fake_gpu.trt.contexts] == [(4, 1)]
+
+
+def test_rest_of_a_batch_is_filled_up_to_the_next_size(
+    fake_gpu: Any, folder: Path, tiny: Any, batch: NDArray[np.float32]
+) -> None:
+    session = fake_gpu.open(folder)
+    np.testing.assert_allclose(session.run(batch[:37]), expected(tiny, batch[:37]), atol=1e-3)
+    assert [context.shape[0] for context in fake_gpu.trt.contexts] == [32, 8]
+
+
+def test_recordings_are_bounded_and_freed(
+    fake_gpu: Any, folder: Path, tiny: Any, batch: NDArray[np.float32]
+) -> None:
+    session = fake_gpu.open(folder, graphs=2)
+    for size in (1, 1, 2, 2, 4, 4, 1, 1):
+        np.testing.assert_allclose(
+            session.run(batch[:size]), expected(tiny, batch[:size]), rtol=1e-4, atol=1e-4
+        )
+        assert len(fake_gpu.cuda.graphs) <= 2
+    session.close()
+    assert fake_gpu.cuda.graphs == {}
+
+
+def test_without_recordings(
+    fake_gpu: Any, folder: Path, tiny: Any, batch: NDArray[np.float32]
+) -> None:
+    session = fake_gpu.open(folder, graphs=0)
+    for _ in range(3):
+        np.testing.assert_allclose(session.run(batch[:5]), expected(tiny, batch[:5]), atol=1e-3)
+    assert (fake_gpu.cuda.graphs, fake_gpu.cuda.launched) == ({}, [])
+
+
+def test_sizes_end_where_the_engine_ends(
+    fake_gpu: Any, folder: Path, tiny: Any, batch: NDArray[np.float32]
+) -> None:
+    fake_gpu.trt.max_batch = 6
+    session = fake_gpu.open(folder)
+    np.testing.assert_allclose(session.run(batch[:13]), expected(tiny, batch[:13]), atol=1e-3)
+    assert [context.shape[0] for context in fake_gpu.trt.contexts] == [6, 1]
+
+
+def test_memory_that_is_short_halves_the_batch_loudly(
+    fake_gpu: Any,
+    folder: Path,
+    tiny: Any,
+    batch: NDArray[np.float32],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fake_gpu.cuda.device_limit = 8 * (1000 + IMAGE_BYTES) + 100
+    caplog.set_level(logging.WARNING)
+    session = fake_gpu.open(folder)
+    np.testing.assert_allclose(session.run(batch), expected(tiny, batch), atol=1e-3)
+    assert "Going on with 16 images" in caplog.text
+    assert "Going on with 8 images" in caplog.text
+    assert "cudaErrorMemoryAllocation" in caplog.text
+    session.close()
+    assert fake_gpu.cuda.memory == {}
+
+
+def test_no_memory_even_for_one_image(fake_gpu: Any, folder: Path) -> None:
+    fake_gpu.cuda.device_limit = 500
+    with pytest.raises(DeviceMemoryError, match=r"cudaMalloc failed.*lower score\.engines\.bat"):
+        fake_gpu.open(folder)
+    assert fake_gpu.cuda.memory == {}
+
+
+def test_memory_that_ends_during_a_run(
+    fake_gpu: Any,
+    folder: Path,
+    tiny: Any,
+    batch: NDArray[np.float32],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = fake_gpu.open(folder)
+    session.run(batch[:32])
+    asked: list[Any] = []
+    instantiate = fake_gpu.cuda.cudaGraphInstantiate
+
+    def full_once(graph: Any, flags: int) -> tuple[Any, Any]:
+        asked.append(graph)
+        return (fake_gpu.cuda.cudaError_t(2), None) if len(asked) == 1 else instantiate(graph, 0)
+
+    monkeypatch.setattr(fake_gpu.cuda, "cudaGraphInstantiate", full_once)
+    np.testing.assert_allclose(session.run(batch[:32]), expected(tiny, batch[:32]), atol=1e-3)
+    assert [context.shape[0] for context in fake_gpu.trt.contexts][-1] == 16
+
+
+def test_an_engine_that_fails(
+    fake_gpu: Any, folder: Path, batch: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = fake_gpu.open(folder)
+    session.run(batch[:2])
+    context = fake_gpu.trt.contexts[0]
+    monkeypatch.setattr(context, "execute_async_v3", lambda stream: False)
+    with pytest.raises(BackendError, match=r"the engine failed on 2 images"):
+        session.run(batch[:2])
+    assert fake_gpu.cuda.capture is None
+    session.close()
+    assert fake_gpu.cuda.graphs == {}
+
+
+def test_other_cuda_faults_are_named(fake_gpu: Any, folder: Path) -> None:
+    session = fake_gpu.open(folder)
+    with pytest.raises(BackendError, match=r"cudaFree failed: cudaErrorInvalidValue"):
+        session._cuda.free_device(12345)
+
+
+def test_a_plan_that_tensorrt_refuses(fake_gpu: Any) -> None:
+    api = TrtApi("trt", fake_gpu.trt)
+    with pytest.raises(BackendError, match=r"cannot load the engine: magicTag assertion failed"):
+        api.engine(b"junk", api.logger())
+
+
+@pytest.mark.parametrize(
+    ("version", "flags"), [("10.13.3", 2), ("10.16.1.11", 2), ("11.0.0.114", 0)]
+)
+def test_version_ten_asks_for_strong_types(version: str, flags: int) -> None:
+    from types import SimpleNamespace
+
+    module = SimpleNamespace(
+        __version__=version, NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1)
+    )
+    builder = SimpleNamespace(create_network=lambda value: value)
+    assert TrtApi("trt", module).network(builder) == flags
+
+
+def test_a_version_that_is_too_old() -> None:
+    from types import SimpleNamespace
+
+    with pytest.raises(TagstackError, match=r"TensorRT 10\.3\.0 is too old; expected 10\.13"):
+        TrtApi("trt", SimpleNamespace(__version__="10.3.0"))
+
+
+def test_memory_words_make_a_memory_error() -> None:
+    from tagstack.base_models.engines.trt_api import fault
+
+    assert type(fault("x", ["Error Code 2: OutOfMemory (no further information)"])) is (
+        DeviceMemoryError
+    )
+    assert type(fault("x", ["magicTag"])) is BackendError
+    assert "gave no reason" in str(fault("x", []))

@@ -25,8 +25,13 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.fitted_images import FittedImages
+from tagstack.ensemble.out_of_fold import FILE as OUT_OF_FOLD
+from tagstack.ensemble.out_of_fold import OutOfFold
 from tagstack.ensemble.rules.rule_set import Rules
-from tagstack.ensemble.thresholds.fitting import Thresholds
+from tagstack.ensemble.thresholds.deciding import Cutting
+from tagstack.ensemble.thresholds.table import Thresholds
+from tagstack.ensemble.thresholds.versions import FIT, ThresholdVersions
+from tagstack.ensemble.thresholds.versions import FOLDER as VERSIONS
 from tagstack.meta.stacker import Stacker
 
 FORMAT = 1
@@ -93,6 +98,12 @@ class Bundle:
         Which images it must not be judged on.
     evidence : mapping
         What it was fitted on: images, labels, seed, the ladder of out-of-fold scores.
+    threshold_version : str
+        Name of the thresholds' version in use; ``fit`` is what the bundle was fitted with.
+    rung_image_cut : str
+        The cut of each image's list that goes with ``rung_thresholds``; empty for none.
+    out_of_fold : OutOfFold, optional
+        Held only until the bundle is saved; `out_of_fold_of` reads it back where it is wanted.
     """
 
     members: tuple[BundleMember, ...]
@@ -104,6 +115,13 @@ class Bundle:
     settings: Settings
     fitted_images: FittedImages
     evidence: Mapping[str, Any]
+    threshold_version: str = FIT
+    rung_image_cut: str = ""
+    out_of_fold: OutOfFold | None = None
+
+    def rung_cutting(self, rung: str) -> Cutting:
+        """Return a rung's thresholds as they are applied, before any rules."""
+        return Cutting(value=self.rung_thresholds[rung], image_cut=self.rung_image_cut)
 
     def tagger_sources(self, given: tuple[str, ...] | None) -> tuple[str, ...]:
         """Return where the taggers are: as ``given``, else where they were at fit time.
@@ -184,17 +202,37 @@ def load_bundle(directory: Path) -> Bundle:
     manifest = _read_manifest(directory)
     _check_files(directory, manifest["files"])
     vocabulary = Vocabulary(tuple(manifest["tags"]), tuple(manifest["categories"]))
+    settings = _settings(directory, manifest)
+    versions = ThresholdVersions(directory)
+    version = versions.current
+    thresholds = versions.thresholds(version)
+    if thresholds.vocabulary.tags != vocabulary.tags:
+        msg = f"Thresholds {version} of {directory} are for other tags. Use another version."
+        raise TagstackError(msg)
+    rungs = versions.rung_thresholds(version)
+    at_fit = Thresholds.from_csv(directory / "thresholds.csv") if rungs is None else thresholds
     return Bundle(
         members=tuple(BundleMember(**member) for member in manifest["members"]),
         vocabulary=vocabulary,
         stacker=Stacker.load(directory / "stack"),
         rules=Rules.from_toml((directory / "rules.toml").read_text(encoding="utf-8")),
-        thresholds=Thresholds.from_csv(directory / "thresholds.csv"),
-        rung_thresholds=_load_arrays(directory / "rung_thresholds.safetensors"),
-        fitted_images=FittedImages(**_load_arrays(directory / "fitted_images.safetensors")),
-        settings=_settings(directory, manifest),
+        thresholds=thresholds,
+        rung_thresholds=rungs or _load_arrays(directory / "rung_thresholds.safetensors"),
+        rung_image_cut=at_fit.image_cut,
+        threshold_version=version,
+        fitted_images=FittedImages.from_arrays(
+            _load_arrays(directory / "fitted_images.safetensors"), settings.score.near_duplicates
+        ),
+        settings=settings,
         evidence=manifest["evidence"],
     )
+
+
+def out_of_fold_of(directory: Path) -> OutOfFold | None:
+    """Return the out-of-fold probabilities that a bundle keeps; None if it keeps none."""
+    _check_files(directory, _read_manifest(directory)["files"])
+    path = directory / OUT_OF_FOLD
+    return OutOfFold.load(path) if path.is_file() else None
 
 
 def refuse_existing(directory: Path, *, overwrite: bool) -> None:
@@ -233,7 +271,9 @@ def _write_files(bundle: Bundle, folder: Path) -> None:
     (folder / "rules.toml").write_text(bundle.rules.to_toml(), encoding="utf-8")
     bundle.thresholds.to_csv(folder / "thresholds.csv")
     save_file(dict(bundle.rung_thresholds), folder / "rung_thresholds.safetensors")
-    save_file(vars(bundle.fitted_images), folder / "fitted_images.safetensors")
+    save_file(bundle.fitted_images.arrays(), folder / "fitted_images.safetensors")
+    if bundle.out_of_fold is not None:
+        bundle.out_of_fold.save(folder / OUT_OF_FOLD)
 
 
 def _write_manifest(bundle: Bundle, folder: Path) -> None:
@@ -299,6 +339,8 @@ def _check_files(directory: Path, files: Mapping[str, str]) -> None:
     present = {
         path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()
     } - {_MANIFEST}
+    # Versions of the thresholds come later, and carry hashes of their own.
+    present = {name for name in present if not name.startswith(f"{VERSIONS}/")}
     for name in sorted(present ^ set(files)):
         state = "is missing" if name in files else "is not in the manifest"
         msg = f"Bundle {directory}: {name} {state}. Copy the bundle again or fit it again."

@@ -137,6 +137,7 @@ def _provenance(bundle: Bundle, request: CompareRequest) -> dict[str, str]:
         "fit labels": evidence["labels_sha256"][:12],
         "fit seed": str(evidence["seed"]),
         "rung chosen at fit time": evidence["chosen"],
+        "thresholds": bundle.threshold_version,
         "compared where": request.source.where or "all labelled images",
         "grouped by": request.source.group or "equal files alone",
     }

@@ -30,12 +30,15 @@ class Explanation:
         What the rules added or removed, with culprits and margin.
     chosen : str
         Rung of the ladder that gives the stack's probability.
+    thresholds : str
+        Version of the bundle's thresholds that decided.
     """
 
     image: str
     entries: tuple[TagEntry, ...]
     changes: tuple[Change, ...]
     chosen: str
+    thresholds: str
 
 
 def explain_image(
@@ -64,6 +67,7 @@ def explain_image(
         entries=tuple(entry for entry in tagged.entries if tag in (None, entry.tag)),
         changes=tuple(change for change in changes if tag in (None, change.tag)),
         chosen=bundle.stacker.chosen_,
+        thresholds=bundle.threshold_version,
     )
 
 

@@ -22,6 +22,7 @@ from tagstack.ensemble.bundle import (
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.fitted_images import FittedImages
+from tagstack.ensemble.out_of_fold import OutOfFold
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.report.data import plain
 from tagstack.ensemble.rules.hygiene import canonical_names
@@ -106,10 +107,13 @@ def fit_dataset(
             stacker.folds_,
             settings.thresholds,
             decoder,
+            groups=dataset.groups,
         )
 
     progress.stage("thresholds")
     rungs = {rung: fitted(stacker.out_of_fold(rung)).value for rung in stacker.rungs_}
+    chosen = stacker.out_of_fold(stacker.chosen_)
+    thresholds = fitted(chosen, decoder)
     return Bundle(
         members=tuple(
             BundleMember(name=member.name, fingerprint=member.fingerprint, source=member.source)
@@ -118,8 +122,12 @@ def fit_dataset(
         vocabulary=dataset.scores.vocabulary,
         stacker=stacker,
         rules=rules,
-        thresholds=fitted(stacker.out_of_fold(stacker.chosen_), decoder),
+        thresholds=thresholds,
         rung_thresholds=rungs,
+        rung_image_cut=thresholds.image_cut,
+        out_of_fold=OutOfFold.of(dataset.contents, chosen)
+        if settings.thresholds.keep_out_of_fold
+        else None,
         settings=settings,
         fitted_images=FittedImages.of(dataset, settings.score.near_duplicates),
         evidence=_evidence(dataset, stacker, settings),

@@ -55,6 +55,8 @@ class TagSummary:
     ----------
     n_images, n_tags : int
         Images tagged, and tags over all of them.
+    thresholds : str
+        Version of the bundle's thresholds that decided.
     failures : tuple of ImageFailure
     kept : tuple of Path
         Files that were there with other content and stay as they are.
@@ -64,6 +66,7 @@ class TagSummary:
 
     n_images: int
     n_tags: int
+    thresholds: str
     failures: tuple[ImageFailure, ...]
     kept: tuple[Path, ...]
     collisions: tuple[str, ...]
@@ -94,6 +97,7 @@ def tag_images(request: TagRequest, settings: Settings, progress: Progress) -> T
     return TagSummary(
         n_images=n_images,
         n_tags=n_tags,
+        thresholds=bundle.threshold_version,
         failures=failures,
         kept=tuple(folder.kept),
         collisions=folder.collisions,

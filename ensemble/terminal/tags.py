@@ -18,7 +18,10 @@ def print_tag_summary(summary: TagSummary, *, as_json: bool) -> None:
         print_json(content)
         return
     mean = summary.n_tags / summary.n_images if summary.n_images else 0.0
-    out.print(f"Tagged {summary.n_images} images, {mean:.1f} tags each; {summary.n_failed} failed.")
+    out.print(
+        f"Tagged {summary.n_images} images, {mean:.1f} tags each; {summary.n_failed} failed. "
+        f"Thresholds: {summary.thresholds}."
+    )
     print_failures([(item.name, item.reason) for item in summary.failures])
     if summary.kept:
         names = ", ".join(str(path) for path in summary.kept[:_NAMED])
@@ -58,7 +61,8 @@ def print_explanation(explanation: Explanation, *, as_json: bool) -> None:
     out.print(table)
     out.print(
         "+ tagged; - the tagger does not know the tag. Votes are the taggers' own probabilities, "
-        f"stack is the calibrated probability of the rung {explanation.chosen!r}."
+        f"stack is the calibrated probability of the rung {explanation.chosen!r}; the thresholds "
+        f"are version {explanation.thresholds!r}."
     )
     for change in explanation.changes:
         out.print(f"  {change}", markup=False, soft_wrap=True)

@@ -141,7 +141,7 @@ def components(rules: BoundRules) -> Ints:
     )
     number = connected_components(graph, directed=False)[1].astype(np.int64)
     number[np.bincount(number)[number] == 1] = -1
-    return number
+    return np.asarray(number)
 
 
 def _passed(counts: Counts, settings: ThresholdSettings) -> Bools:

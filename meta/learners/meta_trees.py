@@ -14,12 +14,13 @@ from tagstack.base_models.atomic import written_whole
 from tagstack.configs.stack import XgboostSettings
 from tagstack.meta.features import PairTable
 from tagstack.meta.learners.counted_rows import counted_rows
+from tagstack.meta.learners.estimator import PairEstimator
 
 _FILE = "xgboost.ubj"
 _RISING = {"shrunken_logistic", "max", "min", "mean", "level2:lightgbm", "level2:svm"}
 
 
-class MetaTrees:
+class MetaTrees(PairEstimator):
     """Gradient-boosted trees over all (image, tag) pairs, level-2 columns included.
 
     Parameters
@@ -51,9 +52,7 @@ class MetaTrees:
         """Return the binned training data, which fits with other parameters can share."""
         import xgboost
 
-        rows = counted_rows(
-            table, true, weight, max_rows=self.settings.max_rows, seed=self.seed
-        )
+        rows = counted_rows(table, true, weight, max_rows=self.settings.max_rows, seed=self.seed)
         return xgboost.QuantileDMatrix(
             rows.values,
             label=rows.true.astype(np.float32),
@@ -71,6 +70,7 @@ class MetaTrees:
 
     def predict_logit(self, table: PairTable) -> NDArray[np.float64]:
         """Return the logit of each pair, shape (n_pairs,), float64."""
+        self.check_fitted()
         if not len(table.pairs):
             return np.zeros(0)
         margin = self.booster_.inplace_predict(table.values, predict_type="margin")

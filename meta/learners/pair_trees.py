@@ -14,12 +14,13 @@ from tagstack.base_models.atomic import write_text
 from tagstack.configs.stack import LightgbmSettings
 from tagstack.meta.features import PairTable
 from tagstack.meta.learners.counted_rows import counted_rows
+from tagstack.meta.learners.estimator import PairEstimator
 
 _FILE = "lightgbm.txt"
 _DECIMALS = 6  # of a logit; a millionth changes no decision
 
 
-class PairTrees:
+class PairTrees(PairEstimator):
     """Gradient-boosted trees over all (image, tag) pairs.
 
     Parameters
@@ -42,9 +43,7 @@ class PairTrees:
         """Fit on candidate pairs and their labels; see the protocol."""
         import lightgbm
 
-        rows = counted_rows(
-            table, true, weight, max_rows=self.settings.max_rows, seed=self.seed
-        )
+        rows = counted_rows(table, true, weight, max_rows=self.settings.max_rows, seed=self.seed)
         data = lightgbm.Dataset(
             rows.values,
             label=rows.true.astype(np.float32),
@@ -58,6 +57,7 @@ class PairTrees:
 
     def predict_logit(self, table: PairTable) -> NDArray[np.float64]:
         """Return the logit of each pair, shape (n_pairs,), float64."""
+        self.check_fitted()
         if not len(table.pairs):
             return np.zeros(0)
         correction = self.booster_.predict(table.values, raw_score=True, num_threads=self.threads)

@@ -1,7 +1,8 @@
 """What a level-2 or level-3 learner on candidate pairs must offer.
 
-To add one: write a file with such a class, give it a settings section, and name it in
-`tagstack.meta.level_two`.
+To add one to the package: write a file with such a class under `PairEstimator`, give it a
+settings section and a line in `tagstack.meta.learners.registry`, and let its tests inherit the
+contract in tests/meta/test_learners.py. To add one from outside, see that registry's docstring.
 """
 
 from pathlib import Path

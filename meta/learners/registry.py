@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.features import PairTable
+from tagstack.meta.learners.estimator import PairEstimator
 from tagstack.meta.learners.linear_svm import LinearSvms
 from tagstack.meta.learners.meta_trees import MetaTrees
 from tagstack.meta.learners.pair_trees import PairTrees
@@ -90,7 +91,7 @@ def check_packages(needed: dict[str, str]) -> None:
             raise TagstackError(msg)
 
 
-class ForeignLearner:
+class ForeignLearner(PairEstimator):
     """A package's learner, held to the protocol; what goes wrong in it names the package.
 
     Parameters
@@ -155,7 +156,7 @@ class ForeignLearner:
         with _Blame(self.entry.name, self.package):
             self.learner.save(own)
         for path in sorted(own.rglob("*")):
-            if path.is_file() and path.open("rb").read(2) in _PICKLED:
+            if path.is_file() and path.read_bytes().startswith(_PICKLED):
                 msg = (
                     f"The learner {self.entry.name!r} of {self.package} saved {path.name} as a "
                     "pickle. A bundle must not run code: save arrays or text instead."

@@ -1,11 +1,91 @@
 """Settings that keep fits small, and a fitted stack that several tests share."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from tagstack.configs.settings import load_settings
 from tagstack.configs.stack import StackSettings
+from tagstack.meta.labelled import Labelled
+from tagstack.meta.ladder import Ladder
+from tagstack.meta.relations import TagRelations
+from tagstack.meta.truth import Evidence
+
+_PACKAGE = '''
+"""A learner as a package outside would write it: a line through the members' mean logit."""
+import json
+import numpy as np
+
+class Line:
+    def __init__(self, *, seed, threads):
+        self.seed, self.threads = seed, threads
+
+    def fit(self, table, true, weight=None):
+        kept = np.ones(len(true), bool) if weight is None else weight > 0
+        x = table.column("mean")[kept]
+        self.slope, self.intercept = np.polyfit(x, np.where(true[kept], 2.0, -2.0), 1)
+        return self
+
+    def predict_logit(self, table):
+        return self.intercept + self.slope * table.column("mean")
+
+    def save(self, directory):
+        (directory / "line.json").write_text(json.dumps([self.slope, self.intercept]))
+
+    def restore(self, directory):
+        self.slope, self.intercept = json.loads((directory / "line.json").read_text())
+        return self
+'''
+
+
+@pytest.fixture
+def install_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Return a function that installs a package with one learner; the source may be another."""
+
+    def install(name: str = "line", source: str = _PACKAGE, target: str = "Line") -> Path:
+        folder = tmp_path / f"site-{name}"
+        info = folder / f"tagstack_{name}-1.2.dist-info"
+        info.mkdir(parents=True)
+        (folder / f"tagstack_{name}.py").write_text(source, encoding="utf-8")
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: tagstack-{name}\nVersion: 1.2\n"
+        )
+        entry = f"[tagstack.learners]\n{name} = tagstack_{name}:{target}\n"
+        (info / "entry_points.txt").write_text(entry)
+        monkeypatch.delitem(sys.modules, f"tagstack_{name}", raising=False)
+        monkeypatch.syspath_prepend(str(folder))
+        return folder
+
+    return install
+
+
+@pytest.fixture
+def make_ladder(
+    make_labelled: Callable[..., Any], stack_settings: Callable[..., StackSettings]
+) -> Callable[..., Ladder]:
+    """Return a maker of prepared ladders without level-2 learners; keywords go to the images."""
+
+    def make(
+        settings: StackSettings | None = None, n_folds: int = 3, labels: Any = None, **keywords: Any
+    ) -> Ladder:
+        made = make_labelled(**keywords)
+        n = made.scores.n_images
+        data = Labelled(
+            scores=made.scores,
+            evidence=Evidence.of(made.labels if labels is None else labels),
+            folds=np.arange(n) // 2 % n_folds,
+            groups=made.groups,
+            relations=TagRelations.none(len(made.scores.vocabulary)),
+        )
+        ladder = Ladder(data, settings or stack_settings(learners=()), seed=0, threads=1)
+        ladder.prepare(lambda stage, done, total: None)
+        return ladder
+
+    return make
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-THUMBNAIL = (8, 8, 3)
+THUMBNAIL_SIDE = 8
+THUMBNAIL_BYTES = 3 * THUMBNAIL_SIDE**2
 _SIDE = 32  # ImageHash's own: four samples for each of the 8 x 8 frequencies
 _WHITE = (255, 255, 255, 255)
 
@@ -61,6 +62,14 @@ class PictureHashes:
             known=self.known[images], bits=self.bits[images], thumbnails=self.thumbnails[images]
         )
 
+    def joined(self, other: "PictureHashes") -> "PictureHashes":
+        """Return these hashes and then those of ``other``."""
+        return PictureHashes(
+            known=np.concatenate([self.known, other.known]),
+            bits=np.concatenate([self.bits, other.bits]),
+            thumbnails=np.concatenate([self.thumbnails, other.thumbnails]),
+        )
+
 
 def picture_hash(image: Image.Image) -> PictureHash:
     """Return the hash of a decoded picture; transparency counts as white.
@@ -72,7 +81,7 @@ def picture_hash(image: Image.Image) -> PictureHash:
     """
     small = _small(image)
     signs = imagehash.phash(small.convert("L")).hash.ravel()
-    thumbnail = small.resize(THUMBNAIL[:2], Image.Resampling.BOX)
+    thumbnail = small.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
     return PictureHash(
         bits=int.from_bytes(np.packbits(signs).tobytes(), "big"), thumbnail=thumbnail.tobytes()
     )

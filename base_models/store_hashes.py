@@ -5,11 +5,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tagstack.base_models.picture_hash import PictureHashes
+from tagstack.base_models.picture_hash import THUMBNAIL_BYTES, PictureHashes
 from tagstack.base_models.store_parts import HASHES, part_paths, read_part
 
 Digests: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.bytes_]]"
-_THUMBNAIL_BYTES = 192
 
 
 def read_hashes(folder: Path, digests: Digests) -> PictureHashes:
@@ -24,7 +23,7 @@ def read_hashes(folder: Path, digests: Digests) -> PictureHashes:
     """
     known = np.zeros(len(digests), bool)
     bits = np.zeros(len(digests), np.uint64)
-    thumbnails = np.zeros((len(digests), _THUMBNAIL_BYTES), np.uint8)
+    thumbnails = np.zeros((len(digests), THUMBNAIL_BYTES), np.uint8)
     order = np.argsort(digests, kind="stable")
     wanted = digests[order]
     for path in part_paths(folder):
@@ -42,4 +41,4 @@ def read_hashes(folder: Path, digests: Digests) -> PictureHashes:
 
 def _thumbnails(table: object) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
     column = b"".join(table.column("thumbnail").to_pylist())  # type: ignore[attr-defined]
-    return np.frombuffer(column, np.uint8).reshape(-1, _THUMBNAIL_BYTES)
+    return np.frombuffer(column, np.uint8).reshape(-1, THUMBNAIL_BYTES)

@@ -10,10 +10,13 @@ from scipy import sparse
 
 from tagstack.base_models.member_info import MemberInfo
 from tagstack.base_models.pairs import Level1Scores
+from tagstack.base_models.picture_hash import PictureHashes
 from tagstack.base_models.store import ScoreStore
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.level1 import NearDuplicateSettings
 from tagstack.meta.label_files import read_labels
 from tagstack.meta.labels import AlignedLabels, align_labels, group_numbers
+from tagstack.meta.near_duplicates import near_duplicate_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,10 @@ class Dataset:
     unknown : sparse array of shape (n_images, n_tags), bool
         Pairs of which nobody says whether they hold: neither positive nor negative.
     groups : array of shape (n_images,), int64
-        Images of one group share a picture, a title, an artist: no split may part them.
+        Images of one group share a picture, a title, an artist, or look alike: no split may part
+        them.
+    hashes : PictureHashes
+        What each image looks like.
     contents : tuple of str
         SHA-256 of each image's bytes.
     titles : tuple of str
@@ -46,6 +52,7 @@ class Dataset:
     labels: sparse.csr_array
     unknown: sparse.csr_array
     groups: NDArray[np.int64]
+    hashes: PictureHashes
     contents: tuple[str, ...]
     titles: tuple[str, ...]
     columns: Mapping[str, tuple[str, ...]]
@@ -60,6 +67,7 @@ class Dataset:
             labels=self.labels[images],
             unknown=self.unknown[images],
             groups=self.groups[images],
+            hashes=self.hashes.take(images),
             contents=tuple(self.contents[i] for i in images),
             titles=tuple(self.titles[i] for i in images),
             columns={name: tuple(own[i] for i in images) for name, own in self.columns.items()},
@@ -99,6 +107,7 @@ def load_dataset(
     groups: Mapping[str, Sequence[str]],
     unknown_if_absent: Sequence[str],
     members: tuple[str, ...] | None = None,
+    near_duplicates: NearDuplicateSettings | None = None,
 ) -> Dataset:
     """Return the labelled images of a score store.
 
@@ -113,6 +122,8 @@ def load_dataset(
         What holds where ``source`` does not say.
     members : tuple of str, optional
         Names of the members to use, in this order; all of the store by default.
+    near_duplicates : NearDuplicateSettings, optional
+        When images that look alike form a group; without it, only equal files do.
 
     Raises
     ------
@@ -146,17 +157,44 @@ def load_dataset(
     content = {record.path: record.sha256 for record in store.records()}
     contents = tuple(content[image] for image in taken.images)
     titles = _titles(source, aligned)
+    hashes = store.picture_hashes(taken.images)
+    alike, said = _alike(hashes, near_duplicates)
     return Dataset(
         scores=taken,
         labels=aligned.matrix,
         unknown=aligned.unknown,
-        groups=group_numbers(titles, contents),
+        groups=group_numbers(titles, [contents[i] for i in alike]),
+        hashes=hashes,
         contents=contents,
         titles=titles,
         columns=aligned.columns,
         members=tuple(by_name[name] for name in chosen),
-        notices=aligned.notices,
+        notices=(*aligned.notices, *said),
     )
+
+
+def _alike(
+    hashes: PictureHashes, settings: NearDuplicateSettings | None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return for each image the first that it looks like, and notices about that."""
+    n_images = len(hashes.known)
+    if settings is None or not settings.enabled:
+        return np.arange(n_images, dtype=np.int64), ()
+    first = near_duplicate_groups(hashes, settings)
+    _, counts = np.unique(first, return_counts=True)
+    notices = []
+    if (counts > 1).any():
+        notices.append(
+            f"{counts[counts > 1].sum()} images look like another one, in {(counts > 1).sum()} "
+            f"groups of up to {counts.max()}; a group is never parted"
+        )
+    if not hashes.known.all():
+        notices.append(
+            f"what {n_images - hashes.known.sum()} of {n_images} images look like is not known, "
+            f"so near-duplicates among them are not; `tagstack score` over them finds out, "
+            f"without running a tagger again"
+        )
+    return first, tuple(notices)
 
 
 def _titles(source: DatasetSource, aligned: AlignedLabels) -> tuple[str, ...]:

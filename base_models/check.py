@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tagstack.base_models.contract import CONTRACT_FILE, Contract, Input
+from tagstack.base_models.pull_record import check_pulled
 from tagstack.base_models.runtimes.selection import REFERENCE, RuntimeChoice
 from tagstack.base_models.tagger import Tagger, load_tagger, smoke_test
 from tagstack.base_models.timm_contract import PREPROCESS_FILE, contract_of_folder, timm_contract
@@ -70,7 +71,10 @@ def check_tagger(
     try:
         contract = contract_of_folder(folder)
         findings.append(Finding("contract", True, _described(contract)))
+        findings.append(Finding("assumed", True, _assumed(contract)))
         findings.extend(_against_publisher(folder, contract))
+        stage = "download"
+        findings.extend(_pulled(folder))
         stage = "files"
         tagger = load_tagger(folder, floor=floor, threads=threads, smoke=False, runtime=runtime)
         try:
@@ -83,6 +87,16 @@ def check_tagger(
     except TagstackError as error:
         findings.append(Finding(stage, False, str(error)))
     return CheckReport(folder=folder, contract=contract, findings=tuple(findings))
+
+
+def _pulled(folder: Path) -> list[Finding]:
+    """Hold the files to what was recorded when they were first pulled, if they were."""
+    record = check_pulled(folder)
+    if record is None:
+        return []
+    names = ", ".join(record.files)
+    detail = f"{names} as first pulled from {record.repo} at {record.commit[:12]}"
+    return [Finding("download", True, detail)]
 
 
 def _against_publisher(folder: Path, contract: Contract) -> list[Finding]:
@@ -137,6 +151,25 @@ def _described(contract: Contract) -> str:
     )
 
 
+def _assumed(contract: Contract) -> str:
+    """Return what would hold although the contract does not say so, and what else it implies."""
+    sections = {name: getattr(contract, name) for name in ("files", "input", "output", "tags")}
+    unsaid = [
+        f"{name}.{key} = {value}"
+        for name, section in sections.items()
+        for key, value in section
+        if key not in section.model_fields_set and value not in (None, {})
+    ]
+    threshold = contract.threshold
+    own = ", ".join(f"{key} {value:g}" for key, value in threshold.per_category.items())
+    trained = contract.training.ids if contract.training else "not known"
+    return (
+        f"{'; '.join(unsaid) or 'nothing beyond what the contract says'}; threshold "
+        f"{threshold.default:g}{f' ({own})' if own else ''} where the tag file has none; "
+        f"{len(contract.aliases)} renamed tags; trained on: {trained}"
+    )
+
+
 def _loaded(tagger: Tagger) -> list[Finding]:
     info = tagger.session.info
     versions = " ".join(f"{name} {version}" for name, version in info.versions)
@@ -146,7 +179,12 @@ def _loaded(tagger: Tagger) -> list[Finding]:
         for category in sorted(set(tagger.vocabulary.categories))
     }
     listed = ", ".join(f"{count} {category}" for category, count in counts.items())
+    height, width = tagger.framing.height, tagger.framing.width
+    shape = (height, width, 3) if tagger.contract.input.layout == "NHWC" else (3, height, width)
+    sides = ", ".join(map(str, shape))
+    shapes = f"input (batch, {sides}), output (batch, {len(tagger.vocabulary)})"
     return [
+        Finding("shapes", True, shapes),
         Finding("tags", True, f"{len(tagger.vocabulary)} rows for as many outputs: {listed}"),
         Finding("model", True, f"{versions}, {info.provider}, {info.precision}, {batch}"),
         Finding("fingerprint", True, tagger.fingerprint),

@@ -144,6 +144,22 @@ class Training(Section):
     remainders: tuple[int, int] | None = None
 
 
+class Hub(Section):
+    """Where `tagstack models pull` finds the files; without it, they are fetched by hand.
+
+    ``folder`` is where they lie inside the repository, under the names in ``files``. ``revision``
+    pins a commit; without one, the commit of the first pull is kept in the user's registry.
+    ``gated`` says that the publisher asks for a form first, ``note`` what one should know before
+    the download.
+    """
+
+    repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    folder: str = ""
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    gated: bool = False
+    note: str = ""
+
+
 class Contract(Section):
     """Everything needed to run one tagger.
 
@@ -168,6 +184,7 @@ class Contract(Section):
     aliases: dict[str, str] = Field(default_factory=dict)
     threshold: Threshold = Threshold()
     training: Training | None = None
+    hub: Hub | None = None
 
     def digest(self) -> str:
         """Return the SHA-256 of those facts that change a score, in hexadecimal.

@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tagstack.base_models.framed_pixels import framed_pixels
+from tagstack.base_models.framed_pixels import framed_picture
 from tagstack.base_models.pipeline import score_images
 from tagstack.base_models.pixel_budget import PixelBudget
 from tagstack.base_models.preprocess import input_tensor
@@ -161,7 +161,7 @@ def decode_ms(tagger: Tagger, rounds: int) -> float:
     data, spent = draw_jpeg(0, 2048, 3072), []
     for _ in range(rounds):
         began = time.thread_time()
-        framed_pixels(data, [tagger.framing], max_pixels=10**9, budget=PixelBudget(10**9))
+        framed_picture(data, [tagger.framing], max_pixels=10**9, budget=PixelBudget(10**9))
         spent.append(time.thread_time() - began)
     return 1000 * statistics.median(spent)
 

@@ -1,4 +1,4 @@
-"""``tagstack models``: taggers by name, their contracts and their files."""
+"""``tagstack models``: taggers by name, their contracts, their files, and where to get them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -46,10 +46,41 @@ def add_model(
     as_json: Json = False,
 ) -> None:
     """Check a folder and enter it in your registry, under its contract's name."""
-    from tagstack.base_models.registry import add_tagger
+    from tagstack.base_models.admission import add_tagger
     from tagstack.ensemble.terminal.models import print_check
 
     report = add_tagger(folder, settings_of(None).score, contract=contract, copy=copy)
+    print_check(report, as_json=as_json)
+    exit_unless(report.passed)
+
+
+@models.command(
+    "pull",
+    epilog="tagstack models pull wd-vit-tagger-v3\n\n"
+    "tagstack models pull wd-vit-tagger-v3 --yes --json",
+)
+def pull_model(
+    name: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the download.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Download a published tagger (extra `hub`), after showing its licence and size."""
+    from tagstack.base_models.check import check_tagger
+    from tagstack.base_models.pulling import plan_pull, pull, pulled_before
+    from tagstack.base_models.registry import resolve
+    from tagstack.ensemble.terminal.downloads import confirmed, downloads, print_plan
+    from tagstack.ensemble.terminal.models import print_check
+
+    settings = settings_of(None).score
+    if pulled_before(name):
+        report = check_tagger(resolve(name), floor=settings.floor, threads=1)
+    else:
+        plan = plan_pull(name)
+        print_plan(plan)
+        if not confirmed(plan, yes=yes):
+            raise typer.Exit(1)
+        with downloads() as shown:
+            report = pull(plan, settings, shown)
     print_check(report, as_json=as_json)
     exit_unless(report.passed)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from tagstack.ensemble.terminal.console import out, plain, print_failures, print_json
+from tagstack.ensemble.terminal.console import out, plain, print_failures, print_json, rates
 
 if TYPE_CHECKING:  # printing must not wait for what these need
     from tagstack.base_models.check import CheckReport
@@ -26,6 +26,8 @@ def print_score_summary(summary: "ScoreSummary", *, as_json: bool) -> None:
         f"Scored {summary.n_scored} images in {summary.seconds:.1f} s ({rate:.0f}/s), "
         f"{summary.n_skipped} were there already, {summary.n_failed} failed."
     )
+    if summary.n_scored:
+        out.print(f"Each stage by itself: {rates(summary.stage_rates)}", markup=False)
     print_failures([(item.name, item.reason) for item in summary.failures])
 
 

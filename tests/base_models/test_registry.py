@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tagstack.base_models.admission import add_tagger
 from tagstack.base_models.check import check_tagger
 from tagstack.base_models.registry import (
-    add_tagger,
     list_taggers,
     load_taggers,
     registry_folder,
@@ -109,7 +109,15 @@ def test_check_reports_everything_that_it_saw(make_tagger_folder: Folder) -> Non
     report = check_tagger(make_tagger_folder(), floor=1e-4, threads=1)
     assert report.passed
     found = {finding.check: finding.detail for finding in report.findings}
-    assert list(found) == ["contract", "tags", "model", "fingerprint", "outputs", "batch"]
+    assert list(found) == [
+        "contract", "assumed", "shapes", "tags", "model", "fingerprint", "outputs", "batch",
+    ]  # fmt: skip
+    assert "files.model = model.onnx" in found["assumed"]
+    assert "input.pad = (255, 255, 255)" in found["assumed"]
+    assert "input.size" not in found["assumed"]  # it is said
+    assert "threshold 0.4 where" in found["assumed"]
+    assert "trained on: not known" in found["assumed"]
+    assert found["shapes"] == "input (batch, 8, 8, 3), output (batch, 10)"
     assert "8 x 8 BGR NHWC" in found["contract"]
     assert found["tags"] == "10 rows for as many outputs: 2 character, 8 general"
     assert "CPUExecutionProvider, fp32, batch dynamic" in found["model"]

@@ -211,7 +211,6 @@ def load_bundle(directory: Path) -> Bundle:
         raise TagstackError(msg)
     rungs = versions.rung_thresholds(version)
     at_fit = Thresholds.from_csv(directory / "thresholds.csv") if rungs is None else thresholds
-    settings = _settings(directory, manifest)
     return Bundle(
         members=tuple(BundleMember(**member) for member in manifest["members"]),
         vocabulary=vocabulary,

@@ -39,6 +39,7 @@ from tagstack.ensemble.commands.options import (
     named,
     settings_of,
 )
+from tagstack.ensemble.commands.thresholds import calibrate, thresholds
 
 app = typer.Typer(
     help="Stack image taggers, calibrate a threshold per tag, and prove the gain.",
@@ -50,6 +51,12 @@ app = typer.Typer(
 )
 app.add_typer(engines, name="engines")
 app.add_typer(models, name="models")
+app.add_typer(thresholds, name="thresholds")
+
+app.command(
+    epilog="tagstack calibrate --bundle b --scores s --labels l.csv --objective f1\n\n"
+    "tagstack calibrate --bundle b --scores s --labels l.csv --tag 'rating*=precision>=0.9'"
+)(calibrate)
 
 
 def main() -> None:

@@ -1,0 +1,146 @@
+"""What `calibrate` and `thresholds` print."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from tagstack.ensemble.terminal.console import err, out, plain, print_json
+
+if TYPE_CHECKING:  # printing must not wait for what these need
+    from tagstack.ensemble.calibrate import Calibration
+    from tagstack.ensemble.threshold_versions import ThresholdChange, ThresholdRow, VersionSummary
+
+_NAMED = 5  # how many names a summary shows
+_STATES = ("certified", "tuned", "pooled", "fixed")
+
+
+def print_calibration(result: "Calibration", *, as_json: bool) -> None:
+    """Print what a calibration wrote and what it changes."""
+    before, after = result.tags_per_image
+    if as_json:
+        print_json(
+            {
+                "version": result.version,
+                "n_images": result.n_images,
+                "n_out_of_fold": result.n_out_of_fold,
+                "states": dict(result.states),
+                "tags_per_image_before": before,
+                "tags_per_image": after,
+                "ignored_overrides": list(result.ignored),
+                "notices": list(result.notices),
+            }
+        )
+        return
+    out.print(
+        f"Thresholds {result.version} from {result.n_images} images: {_counted(result.states)}."
+    )
+    out.print(f"Tags an image on these, after the rules: {before:.1f} before, {after:.1f} now.")
+    if result.states.get("certified"):
+        out.print(
+            "certified: the target is met on images like these, at the confidence asked for; "
+            "tuned and pooled: aimed at, not guaranteed."
+        )
+    _warn_ignored(result.ignored)
+
+
+def print_versions(versions: Sequence["VersionSummary"], *, as_json: bool) -> None:
+    """Print the versions of a bundle's thresholds."""
+    if as_json:
+        print_json([asdict(version) for version in versions])
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "version", "objective", "made by", "images", *_STATES):
+        table.add_column(name, justify="right" if name in ("images", *_STATES) else "left")
+    for version in versions:
+        images = "-" if version.n_images is None else str(version.n_images)
+        states = (str(version.states.get(state, 0)) for state in _STATES)
+        mark = "*" if version.in_use else ""
+        table.add_row(
+            mark, version.name, plain(version.objective), version.made_by, images, *states
+        )
+    out.print(table)
+    out.print("* in use.")
+
+
+def print_version(name: str, rows: Sequence["ThresholdRow"], *, as_json: bool) -> None:
+    """Print each tag's threshold with its evidence."""
+    if as_json:
+        print_json({"version": name, "thresholds": [asdict(row) for row in rows]})
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("tag", "threshold", "state", "positives", "estimate", "interval", "objective"):
+        figure = column in ("threshold", "positives", "estimate", "interval")
+        table.add_column(column, justify="right" if figure else "left", no_wrap=figure)
+    for row in rows:
+        interval = "-" if row.low is None else f"{row.low:.3f}..{row.high or 0:.3f}"
+        estimate = "-" if row.estimate is None else f"{row.estimate:.3f}"
+        table.add_row(
+            plain(row.tag), _value(row.threshold), row.state, str(row.positives), estimate,
+            interval, plain(row.objective),
+        )  # fmt: skip
+    out.print(table)
+    out.print(f"Version {name}; estimates are from images that a threshold has not seen.")
+
+
+def print_changes(changes: Sequence["ThresholdChange"], *, as_json: bool) -> None:
+    """Print what differs between two versions."""
+    if as_json:
+        print_json([asdict(change) for change in changes])
+        return
+    if not changes:
+        out.print("No tag is treated differently.")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("tag", "before", "after", "state before", "state after", "objective"):
+        table.add_column(column, justify="right" if column in ("before", "after") else "left")
+    for change in changes:
+        table.add_row(
+            plain(change.tag), _value(change.before), _value(change.after), change.state_before,
+            change.state_after, plain(change.objective_after),
+        )  # fmt: skip
+    out.print(table)
+    out.print(f"{len(changes)} tags differ.")
+
+
+def print_switch(before: str, after: str, *, as_json: bool) -> None:
+    """Print which version is in use now."""
+    if as_json:
+        print_json({"before": before, "in_use": after})
+        return
+    out.print(f"In use: {after} (before: {before}).")
+
+
+def print_import(version: str, n_set: int, ignored: Sequence[str], *, as_json: bool) -> None:
+    """Print what was set by hand."""
+    if as_json:
+        print_json({"version": version, "set": n_set, "ignored": list(ignored)})
+        return
+    out.print(f"Thresholds {version}: {n_set} set by hand.")
+    _warn_ignored(ignored)
+
+
+def print_export(version: str, target: Path) -> None:
+    """Print what was written."""
+    out.print(f"Wrote version {version} to {target}.", markup=False, soft_wrap=True)
+
+
+def _warn_ignored(ignored: Sequence[str]) -> None:
+    if ignored:
+        dots = ", ..." if len(ignored) > _NAMED else ""
+        names = ", ".join(ignored[:_NAMED])
+        err.print(
+            f"{len(ignored)} tags are not the bundle's and were ignored: {names}{dots}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _counted(states: Mapping[str, int]) -> str:
+    return ", ".join(f"{states[state]} {state}" for state in _STATES if states.get(state))
+
+
+def _value(threshold: float | None) -> str:
+    return "never" if threshold is None else f"{threshold:.3f}"

@@ -1,0 +1,128 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from tagstack.configs.stack import StackSettings
+from tagstack.meta import rehearsal
+from tagstack.meta.labelled import Labelled
+from tagstack.meta.ladder import Ladder
+from tagstack.meta.rehearsal import Rehearsal, rehearse
+from tagstack.meta.relations import TagRelations
+from tagstack.meta.truth import Evidence
+
+MakeLabelled = Callable[..., Any]
+Make = Callable[..., StackSettings]
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def labelled(made: Any, labels: sparse.csr_array | None = None, n_folds: int = 4) -> Labelled:
+    n = made.scores.n_images
+    return Labelled(
+        scores=made.scores,
+        evidence=Evidence.of(made.labels if labels is None else labels),
+        folds=np.arange(n) // 2 % n_folds,
+        groups=made.groups,
+        relations=TagRelations.none(len(made.scores.vocabulary)),
+    )
+
+
+def rehearsed(data: Labelled, settings: StackSettings) -> Rehearsal:
+    return rehearse(data, settings, seed=0, threads=1, study_dir=None, progress=silent)
+
+
+def test_labels_of_the_held_out_images_reach_nothing_that_predicts_them(
+    make_labelled: MakeLabelled, stack_settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strictly nested: every rung's values of these images, bit for bit, tuning included."""
+    made, settings = make_labelled(n_images=160), stack_settings(trials=3)
+    flipped = made.labels.toarray()
+    flipped[labelled(made).folds == 3] ^= True
+    seen: list[dict[str, bytes]] = []
+
+    def remember(ladder: Ladder, outer: Any, probas: Any) -> dict[str, str]:
+        seen.append({name: p.proba.tobytes() + p.base.tobytes() for name, p in probas.items()})
+        return {}
+
+    monkeypatch.setattr(rehearsal, "_switched_off", remember)
+    # Only what was tuned may be kept or not by the held-out labels; so it is kept either way.
+    monkeypatch.setattr(
+        rehearsal.Lead, "of", classmethod(lambda cls, a, b: rehearsal.Lead(value=1.0, error=0.1))
+    )
+    first = rehearsed(labelled(made), settings)
+    second = rehearsed(labelled(made, sparse.csr_array(flipped)), settings)
+    assert seen[0] == seen[1]
+    assert set(seen[0]) >= {"mean", "svm", "lightgbm", "xgboost", "blend"}
+    assert first.tuning is not None
+    assert second.tuning is not None
+    assert first.tuning.trials == second.tuning.trials
+    assert first.scores != second.scores
+
+
+def test_tuning_is_judged_on_images_that_no_trial_saw(
+    make_labelled: MakeLabelled, stack_settings: Make
+) -> None:
+    found = rehearsed(labelled(make_labelled(n_images=200)), stack_settings(trials=4))
+    tuning = found.tuning
+    assert tuning is not None
+    assert found.n_images == tuning.worth.n_images == 50
+    assert tuning.n_trials == len(tuning.trials) == len(tuning.history) == 4
+    worth = tuning.worth
+    assert worth.difference == pytest.approx(worth.tuned - worth.default)
+    assert worth.low <= worth.difference <= worth.high
+    assert tuning.kept == (worth.difference > 0)
+    best = max(tuning.trials, key=lambda trial: trial.value).params
+    default = stack_settings().xgboost
+    expected = best if tuning.kept else default.model_dump()
+    assert all(getattr(tuning.settings, key) == expected[key] for key in best)
+
+
+def test_without_trials_nothing_is_tuned(make_labelled: MakeLabelled, stack_settings: Make) -> None:
+    found = rehearsed(labelled(make_labelled(n_images=80)), stack_settings())
+    assert found.tuning is None
+    assert [s.rung for s in found.scores][-2:] == ["xgboost", "blend"]
+    assert all(0 <= s.macro_ap <= 1 and 0 <= s.micro_ap <= 1 for s in found.scores)
+
+
+def test_a_meta_model_that_overfits_its_columns_is_switched_off(
+    make_labelled: MakeLabelled, stack_settings: Make
+) -> None:
+    """Trees so deep and so many that they learn the rows by heart."""
+    settings = stack_settings()
+    greedy = settings.xgboost.model_copy(
+        update={
+            "rounds": 120, "learning_rate": 1.0, "depth": 12, "min_weight": 0.0, "l2": 0.0,
+            "column_share": 1.0, "row_share": 1.0,
+        }
+    )  # fmt: skip
+    data = labelled(make_labelled(n_images=400, noise=(3.0, 3.5, 4.0)))
+    found = rehearsed(data, settings.model_copy(update={"xgboost": greedy}))
+    assert "xgboost" in found.off
+    assert " behind " in found.off["xgboost"]
+    assert "on 100 images that took no part" in found.off["xgboost"]
+    sound = rehearsed(data, stack_settings(learners=("lightgbm",)))
+    assert "xgboost" not in sound.off
+
+
+def test_what_was_switched_off_is_not_chosen_nor_blended_and_the_ladder_says_why(
+    make_labelled: MakeLabelled, stack_settings: Make
+) -> None:
+    data = labelled(make_labelled(n_images=120))
+    off = {"xgboost": "worse", "blend": "worse too"}
+    ladder = Ladder(data, stack_settings(), seed=0, threads=1, off=off)
+    ladder.prepare(silent)
+    ladder.climb(silent)
+    chosen, why = ladder.choose()
+    assert chosen in {
+        "mean", "calibrated_mean", "caruana", "shrunken_logistic", "svm", "lightgbm", "by_band",
+    }  # fmt: skip
+    assert "xgboost" not in ladder.blend_weights
+    rows = {row.rung: row.why for row in ladder.judged(("lightgbm", "blend", "xgboost"), why)}
+    assert rows["xgboost"] == "switched off: worse"
+    assert rows["blend"] == "switched off: worse too"
+    assert rows["lightgbm"] != "not up for choice"

@@ -23,6 +23,7 @@ from tagstack.meta.fitted_stack import FittedStack
 from tagstack.meta.folds import stratified_group_folds
 from tagstack.meta.labelled import Labelled
 from tagstack.meta.ladder import Ladder
+from tagstack.meta.learners.device import check_device
 from tagstack.meta.learners.parameters import Parameters
 from tagstack.meta.learners.registry import packages
 from tagstack.meta.member_worth import MembersWorth, members_worth
@@ -124,7 +125,9 @@ class Stacker(Parameters):
         evidence = Evidence.of(labels, unknown)
         labels = evidence.labels
         _check(scores, labels, groups, relations, self.settings.folds)
-        packages(self.settings.learners)  # before any work: is every learner installed?
+        # Before any work: is every learner installed, and the device there?
+        packages(self.settings.learners)
+        check_device(self.settings.device)
         self.folds_ = stratified_group_folds(labels, groups, self.settings.folds, self.seed)
         data = Labelled(
             scores=scores, evidence=evidence, folds=self.folds_, groups=groups, relations=relations
@@ -186,6 +189,7 @@ class Stacker(Parameters):
         TagstackError
             If members, tags or rung are not the stack's.
         """
+        self._check_fitted()
         name = self.chosen_ if rung is None else rung
         return self.predict_rungs(scores, [name])[name]
 
@@ -255,10 +259,13 @@ class Stacker(Parameters):
         ladder.climb(told, tuned.settings if tuned else None)
         return ladder
 
-    def _known(self, rung: str) -> None:
+    def _check_fitted(self) -> None:
         if not hasattr(self, "rungs_"):
             msg = "This stack is not fitted. Call fit, or load a fitted one."
             raise TagstackError(msg)
+
+    def _known(self, rung: str) -> None:
+        self._check_fitted()
         if rung not in self.rungs_:
             msg = f"Unknown rung {rung!r}. This stack has {list(self.rungs_)}."
             raise TagstackError(msg)

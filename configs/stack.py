@@ -21,6 +21,7 @@ class SvmSettings(Section):
     min_positives: int = Field(ge=2)
     cost: float = Field(gt=0)
     context: int = Field(ge=0)
+    max_rows: int = Field(ge=1000)
 
 
 class LightgbmSettings(Section):

@@ -216,6 +216,7 @@ def _tuned(
         defaults=settings.xgboost,
         seed=ladder.seed,
         threads=ladder.threads,
+        device=settings.device,
     )
     return _judged(tuner.run(study_dir, progress), tuner.workers, ladder, outer)
 
@@ -223,9 +224,9 @@ def _tuned(
 def _judged(search: Search, workers: int, ladder: Ladder, outer: _Outer) -> TuningResult:
     default, tuned = (
         outer.score_of(
-            MetaTrees(settings, seed=ladder.seed, threads=ladder.threads).fit(
-                ladder.table, ladder.true, ladder.weight
-            )
+            MetaTrees(
+                settings, seed=ladder.seed, threads=ladder.threads, device=ladder.settings.device
+            ).fit(ladder.table, ladder.true, ladder.weight)
         )
         for settings in (ladder.settings.xgboost, search.settings)
     )

@@ -18,6 +18,7 @@ from scipy.special import expit
 from tagstack.configs.stack import Objective, TuningSettings, XgboostSettings
 from tagstack.meta.features import PairTable
 from tagstack.meta.fold_scores import FoldScorer
+from tagstack.meta.learners.device import Device
 from tagstack.meta.learners.meta_trees import MetaTrees
 from tagstack.meta.progress import Progress
 from tagstack.meta.trials import (
@@ -100,6 +101,8 @@ class Tuner:
     defaults : XgboostSettings
     seed, threads : int
         The threads are shared by the workers.
+    device : {"cpu", "cuda"}
+        Where the trials train.
     """
 
     data: InnerData
@@ -107,6 +110,7 @@ class Tuner:
     defaults: XgboostSettings
     seed: int
     threads: int
+    device: Device = "cpu"
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -195,7 +199,8 @@ class Tuner:
     def _fold_score(self, settings: XgboostSettings, fold: int) -> float:
         """Return the score on one fold of a model fitted on the others."""
         data = self.data
-        learner = MetaTrees(settings, seed=self.seed, threads=self.threads // self.workers)
+        threads = self.threads // self.workers
+        learner = MetaTrees(settings, seed=self.seed, threads=threads, device=self.device)
         key = (self.name, fold)
         if key not in _MATRICES:
             images = self._drawn(np.flatnonzero(data.folds != fold))

@@ -6,63 +6,78 @@ are turned into logits by Platt's method, shrunk to all tags'.
 """
 
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.special import expit
 
 from tagstack.base_models.atomic import written_whole
 from tagstack.configs.stack import SvmSettings
 from tagstack.meta.features import PairTable
+from tagstack.meta.informative_rows import informative_rows
+from tagstack.meta.learners.estimator import PairEstimator
+from tagstack.meta.learners.squared_hinge import HingeBatch, fit_squared_hinge
+from tagstack.meta.learners.svm_design import image_basis, svm_design
+from tagstack.meta.learners.workers import done_by_workers
 from tagstack.meta.newton import fit_hierarchy, tag_rows
 
 Floats = NDArray[np.float64]
+_Batch: TypeAlias = tuple[HingeBatch, float]
 
 _FILE = "svm.safetensors"
-_OWN = ("shrunken_logistic", "max", "min", "gap_to_top", "company", "lead_over_rival", "parent")
 _MARGIN_STRENGTH = 30.0
-_CHUNK = 32  # tags a worker takes at a time
+# A worker takes tags with about as many rows together: enough to make the calls worth their while,
+# few enough for the rows to stay in the processor's cache.
+_BATCH_TAGS, _BATCH_ROWS = 64, 16_384
+_SPREAD_ROWS = 100_000  # that the columns' means and standard deviations look at
 
 
-class LinearSvms:
+class LinearSvms(PairEstimator):
     """Linear SVMs of all tags that have enough positives.
 
     Parameters
     ----------
     settings : SvmSettings
     seed : int
-        Of no influence (the solver draws nothing); kept so that all learners are made alike.
+        Draws the pairs that are fitted on where there are too many.
     threads : int
         Positive. The coefficients do not depend on it.
+    backend : str
+        Name of a joblib backend, "" for threads of this process; of no influence on the result.
     """
 
-    def __init__(self, settings: SvmSettings, *, seed: int, threads: int) -> None:
+    def __init__(
+        self, settings: SvmSettings, *, seed: int, threads: int, backend: str = ""
+    ) -> None:
         self.settings, self.seed, self.threads = settings, seed, threads
+        self.backend = backend
 
     def fit(self, table: PairTable, true: NDArray[np.bool_], weight: Floats | None = None) -> Self:
         """Fit on candidate pairs and their labels; see the protocol."""
         weight = np.ones(len(true)) if weight is None else weight
-        self.basis_ = _basis(table, self.settings.context)
-        raw = _design(table, self.basis_)
-        self.centre_ = raw.mean(axis=0) if len(raw) else np.zeros(raw.shape[1])
-        scale = raw.std(axis=0) if len(raw) else np.ones(raw.shape[1])
-        self.scale_ = np.where(scale > 1e-9, scale, 1.0)
-        design = (raw - self.centre_) / self.scale_
         n_tags = table.pairs.n_tags
+        enough = _enough(table.pairs.tag, true, weight, self.settings.min_positives, n_tags)
+        self.basis_ = image_basis(table, self.settings.context)
+        raw = svm_design(table, self.basis_)
+        self.centre_, self.scale_ = _spread(raw)
+        rows, weight = informative_rows(
+            expit(table.logit), true, weight, self.settings.max_rows, self.seed
+        )
+        design, tag, true = self._standardised(raw[rows]), table.pairs.tag[rows], true[rows]
         self.coefficients_ = np.zeros((n_tags, design.shape[1] + 1))
-        self.fitted_ = np.zeros(n_tags, bool)
-        self._fit_tags(design, table.pairs.tag, true, weight)
-        self.margin_to_logit_ = self._margin_platt(design, table.pairs.tag, true, weight)
+        self.fitted_ = enough
+        self._fit_tags(design, tag, true, weight)
+        self.margin_to_logit_ = self._margin_platt(design, tag, true, weight)
         return self
 
     def predict_logit(self, table: PairTable) -> Floats:
         """Return the logit of each pair, shape (n_pairs,), float64."""
-        design = (_design(table, self.basis_) - self.centre_) / self.scale_
+        self.check_fitted()
+        design = self._standardised(svm_design(table, self.basis_))
         tag = table.pairs.tag
-        platt = self.margin_to_logit_[tag]
-        logit = platt[:, 0] + platt[:, 1] * self._margins(design, tag)
+        slope = self.margin_to_logit_[:, 1][tag]
+        logit = self.margin_to_logit_[:, 0][tag] + slope * self._margins(design, tag)
         return np.where(self.fitted_[tag], logit, table.logit)
 
     def save(self, directory: Path) -> None:
@@ -83,39 +98,39 @@ class LinearSvms:
             setattr(self, name, arrays[name])
         return self
 
+    def _standardised(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        centred = raw - self.centre_.astype(np.float32)
+        return np.asarray(centred / self.scale_.astype(np.float32), np.float32)
+
     def _fit_tags(
-        self, design: Floats, tag: NDArray[np.int32], true: NDArray[np.bool_], weight: Floats
+        self,
+        design: NDArray[np.float32],
+        tag: NDArray[np.int32],
+        true: NDArray[np.bool_],
+        weight: Floats,
     ) -> None:
-        """Fit every tag with enough true and false pairs, chunks of tags side by side."""
-        from joblib import Parallel, delayed
+        """Fit every tag that has enough true and false pairs."""
+        order = np.argsort(tag, kind="stable")
+        start = np.searchsorted(tag[order], np.arange(len(self.fitted_) + 1))
+        groups = _alike(np.flatnonzero(self.fitted_), np.diff(start))
+        rows_of = ([order[start[t] : start[t + 1]] for t in tags] for tags in groups)
+        batches = ((_batch(rows, design, true, weight), self.settings.cost) for rows in rows_of)
+        fitted = done_by_workers(_fit, batches, threads=self.threads, backend=self.backend)
+        for tags, coefficients in zip(groups, fitted, strict=True):
+            self.coefficients_[tags] = coefficients
 
-        counted = np.flatnonzero(weight > 0)
-        order = counted[np.argsort(tag[counted], kind="stable")]
-        n_rows = np.bincount(tag[counted], minlength=len(self.fitted_))
-        rows_of = np.split(order, np.cumsum(n_rows)[:-1])
-        n_true = np.bincount(tag[counted], weights=true[counted], minlength=len(self.fitted_))
-        n_false = n_rows - n_true
-        enough = np.minimum(n_true, n_false) >= self.settings.min_positives
-        tags = np.flatnonzero(enough)
-        chunks = [tags[i : i + _CHUNK] for i in range(0, len(tags), _CHUNK)]
-        fit = delayed(_fit_chunk)
-        # Threads, not processes: the solver releases the lock, and the design is not copied.
-        done = Parallel(n_jobs=self.threads, backend="threading")(
-            fit([rows_of[t] for t in chunk], design, true, weight, self.settings.cost)
-            for chunk in chunks
-        )
-        for chunk, coefficients in zip(chunks, done, strict=True):
-            self.coefficients_[chunk] = coefficients
-        self.fitted_[tags] = True
-
-    def _margins(self, design: Floats, tag: NDArray[np.int32]) -> Floats:
-        margin: Floats = self.coefficients_[tag, -1].copy()
+    def _margins(self, design: NDArray[np.float32], tag: NDArray[np.int32]) -> Floats:
+        margin: Floats = self.coefficients_[:, -1][tag]
         for column in range(design.shape[1]):
-            margin += self.coefficients_[tag, column] * design[:, column]
+            margin += self.coefficients_[:, column][tag] * design[:, column]
         return margin
 
     def _margin_platt(
-        self, design: Floats, tag: NDArray[np.int32], true: NDArray[np.bool_], weight: Floats
+        self,
+        design: NDArray[np.float32],
+        tag: NDArray[np.int32],
+        true: NDArray[np.bool_],
+        weight: Floats,
     ) -> Floats:
         weight = weight * self.fitted_[tag]
         one_category = np.zeros(len(self.fitted_), np.int64)
@@ -129,50 +144,56 @@ class LinearSvms:
 _ARRAYS = ("basis_", "centre_", "scale_", "coefficients_", "fitted_", "margin_to_logit_")
 
 
-def _fit_chunk(
+def _spread(raw: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """Return each column's mean and standard deviation, of evenly spaced rows where many."""
+    if not len(raw):
+        return np.zeros(raw.shape[1]), np.ones(raw.shape[1])
+    some = raw[:: max(1, len(raw) // _SPREAD_ROWS)].astype(np.float64)
+    scale = some.std(axis=0)
+    return some.mean(axis=0), np.where(scale > 1e-9, scale, 1.0)
+
+
+def _enough(
+    tag: NDArray[np.int32], true: NDArray[np.bool_], weight: Floats, least: int, n_tags: int
+) -> NDArray[np.bool_]:
+    """Return which tags have ``least`` true and as many false pairs, shape (n_tags,), bool."""
+    counted = np.flatnonzero(weight > 0)
+    n_rows = np.bincount(tag[counted], minlength=n_tags)
+    n_true = np.bincount(tag[counted], weights=true[counted], minlength=n_tags)
+    return np.asarray(np.minimum(n_true, n_rows - n_true) >= least)
+
+
+def _alike(tags: NDArray[np.int64], n_rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the tags in groups of about as many rows each, the smallest first."""
+    ordered = tags[np.argsort(n_rows[tags], kind="stable")]
+    groups, begin = [], 0
+    for end in range(1, len(ordered) + 1):
+        most = n_rows[ordered[end]] if end < len(ordered) else 0
+        n_taken = end - begin
+        if end == len(ordered) or n_taken == _BATCH_TAGS or most * (n_taken + 1) > _BATCH_ROWS:
+            groups.append(ordered[begin:end])
+            begin = end
+    return groups
+
+
+def _batch(
     rows: list[NDArray[np.int64]],
-    design: Floats,
+    design: NDArray[np.float32],
     true: NDArray[np.bool_],
     weight: Floats,
-    cost: float,
-) -> Floats:
-    """Return coefficients and intercept of each tag of a chunk."""
-    from sklearn.svm import LinearSVC
-
-    fitted = []
-    for of_tag in rows:
-        # The primal solver is deterministic and needs no seed.
-        svm = LinearSVC(C=cost, dual=False, tol=1e-3, max_iter=1000)
-        svm.fit(design[of_tag], true[of_tag], sample_weight=weight[of_tag])
-        fitted.append(np.append(svm.coef_[0], svm.intercept_))
-    return np.stack(fitted)
-
-
-def _design(table: PairTable, basis: Floats) -> Floats:
-    """Return the SVM's columns: members, own context, the image's components."""
-    mean = table.column("mean")
-    columns = [table.column(name) for name in table.names if name.startswith("logit:")]
-    columns = [np.where(np.isnan(column), mean, column) for column in columns]
-    columns += [np.nan_to_num(table.column(name)) for name in _OWN]
-    components = (_image_proba(table) @ basis)[table.pairs.image]
-    return np.concatenate([np.stack(columns, axis=1), components], axis=1)
+) -> HingeBatch:
+    """Return the rows of some tags, filled up to the same number, with a constant column."""
+    n_rows = max(len(of_tag) for of_tag in rows)
+    filled = np.zeros((len(rows), n_rows, design.shape[1] + 1))
+    side, counts = np.ones((len(rows), n_rows)), np.zeros((len(rows), n_rows))
+    for i, of_tag in enumerate(rows):
+        filled[i, : len(of_tag), :-1] = design[of_tag]
+        filled[i, : len(of_tag), -1] = 1.0
+        side[i, : len(of_tag)] = np.where(true[of_tag], 1.0, -1.0)
+        counts[i, : len(of_tag)] = weight[of_tag]
+    return HingeBatch(design=filled, side=side, weight=counts)
 
 
-def _image_proba(table: PairTable) -> sparse.csr_array:
-    pairs = table.pairs
-    shape = (pairs.n_images, pairs.n_tags)
-    return sparse.csr_array((expit(table.logit), pairs.tag, pairs.indptr), shape=shape)
-
-
-def _basis(table: PairTable, n_components: int) -> Floats:
-    """Return the leading right singular vectors of the image-by-tag probabilities."""
-    proba = _image_proba(table)
-    n_possible = min(n_components, min(proba.shape) - 1)
-    basis = np.zeros((proba.shape[1], n_components))
-    if n_possible < 1 or not proba.nnz:
-        return basis
-    start = np.ones(min(proba.shape))  # a fixed start makes the iteration repeatable
-    vectors = sparse.linalg.svds(proba, k=n_possible, v0=start)[2][::-1].T
-    largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(n_possible)]
-    basis[:, :n_possible] = vectors * np.sign(largest)
-    return basis
+def _fit(task: _Batch) -> Floats:
+    batch, cost = task
+    return fit_squared_hinge(batch, cost)

@@ -14,6 +14,7 @@ from tagstack.base_models.atomic import written_whole
 from tagstack.configs.stack import XgboostSettings
 from tagstack.meta.features import PairTable
 from tagstack.meta.learners.counted_rows import counted_rows
+from tagstack.meta.learners.device import Device
 from tagstack.meta.learners.estimator import PairEstimator
 
 _FILE = "xgboost.ubj"
@@ -29,10 +30,14 @@ class MetaTrees(PairEstimator):
     seed : int
     threads : int
         Positive. The model does not depend on it.
+    device : {"cpu", "cuda"}
+        Where it trains; it predicts on the CPU, so that a bundle says the same everywhere.
     """
 
-    def __init__(self, settings: XgboostSettings, *, seed: int, threads: int) -> None:
-        self.settings, self.seed, self.threads = settings, seed, threads
+    def __init__(
+        self, settings: XgboostSettings, *, seed: int, threads: int, device: Device = "cpu"
+    ) -> None:
+        self.settings, self.seed, self.threads, self.device = settings, seed, threads, device
 
     def fit(
         self,
@@ -65,7 +70,8 @@ class MetaTrees(PairEstimator):
         """Fit on what `matrix` returned; ``names`` are the table's columns."""
         import xgboost
 
-        self.booster_ = xgboost.train(self._parameters(names), matrix, self.settings.rounds)
+        self.booster_ = xgboost.train(self.parameters(names), matrix, self.settings.rounds)
+        self.booster_.set_param({"device": "cpu"})
         return self
 
     def predict_logit(self, table: PairTable) -> NDArray[np.float64]:
@@ -89,12 +95,14 @@ class MetaTrees(PairEstimator):
         self.booster_.load_model(os.fspath(directory / _FILE))
         return self
 
-    def _parameters(self, names: tuple[str, ...]) -> dict[str, object]:
+    def parameters(self, names: tuple[str, ...]) -> dict[str, object]:
+        """Return what XGBoost is told for a table with columns of these names."""
         s = self.settings
         rising = [int(name in _RISING or name.startswith("logit:")) for name in names]
         return {
             "objective": "binary:logistic",
             "tree_method": "hist",
+            "device": self.device,
             "eta": s.learning_rate,
             "max_depth": s.depth,
             "min_child_weight": s.min_weight,

@@ -61,11 +61,11 @@ def make_learner(name: str, settings: StackSettings, *, seed: int, threads: int)
         If no installed package offers it, or the package's learner cannot be made.
     """
     if name == "svm":
-        return LinearSvms(settings.svm, seed=seed, threads=threads)
+        return LinearSvms(settings.svm, seed=seed, threads=threads, backend=settings.joblib_backend)
     if name == "lightgbm":
         return PairTrees(settings.lightgbm, seed=seed, threads=threads)
     if name == META:
-        return MetaTrees(settings.xgboost, seed=seed, threads=threads)
+        return MetaTrees(settings.xgboost, seed=seed, threads=threads, device=settings.device)
     return ForeignLearner(_offered(name), seed=seed, threads=threads)
 
 

@@ -156,9 +156,13 @@ def _curve(rankings: Rankings) -> _Curve:
 def _counts(rankings: Rankings, tagged: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Return each ranking's hits, and its tagged and true pairs together."""
     size = len(rankings.n_true)
-    hits = np.bincount(rankings.key, weights=rankings.true * tagged, minlength=size)
-    asked = np.bincount(rankings.key, weights=rankings.count * tagged, minlength=size)
+    hits = _total(rankings.true * tagged, rankings.key, size)
+    asked = _total(rankings.count * tagged, rankings.key, size)
     return hits, asked + rankings.n_true
+
+
+def _total(values: Ints, key: Ints, size: int) -> Floats:
+    return np.bincount(key, weights=values, minlength=size).astype(np.float64)
 
 
 def _summed(values: Ints, starts: Ints) -> Ints:

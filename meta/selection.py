@@ -136,18 +136,16 @@ def choose_bands(
         tags = (n_positives >= low) & (n_positives < (np.inf if high is None else high))
         rung, why = overall, "as overall"
         if tags.any():
-            rung, why = _of_band(
-                lambda name, at=tags: score(name, at), simpler, overall, standard_errors
-            )
+            scores = {name: score(name, tags) for name in (*simpler, overall)}
+            rung, why = _of_band(scores, simpler, overall, standard_errors)
         bands.append(Band(low=low, high=high, n_tags=int(tags.sum()), rung=rung, why=why))
     return tuple(bands)
 
 
 def _of_band(
-    score: Callable[[str], FoldScore], simpler: Sequence[str], overall: str, standard_errors: float
+    scores: Mapping[str, FoldScore], simpler: Sequence[str], overall: str, standard_errors: float
 ) -> tuple[str, str]:
-    reference = score(overall)
-    leads = {rung: Lead.of(score(rung), reference) for rung in simpler}
+    leads = {rung: Lead.of(scores[rung], scores[overall]) for rung in simpler}
     sure = [r for r, lead in leads.items() if lead.value > standard_errors * lead.error]
     if not sure:
         return overall, "as overall: no simpler rung clearly leads here"

@@ -8,6 +8,8 @@ and the shrunken logistic's logit comes along; so `check_estimator` itself canno
 """
 
 from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,23 @@ class PairEstimator(Parameters, ABC):
     def classes_(self) -> NDArray[np.bool_]:
         """The two classes, in the order of `predict_proba`'s columns."""
         return np.array([False, True])
+
+    @abstractmethod
+    def fit(
+        self,
+        table: PairTable,
+        true: NDArray[np.bool_],
+        weight: NDArray[np.float64] | None = None,
+    ) -> Self:
+        """Fit on candidate pairs and their labels; see the protocol."""
+
+    @abstractmethod
+    def save(self, directory: Path) -> None:
+        """Write the fitted learner into ``directory`` without pickle."""
+
+    @abstractmethod
+    def restore(self, directory: Path) -> Self:
+        """Read back what `save` wrote."""
 
     @abstractmethod
     def predict_logit(self, table: PairTable) -> NDArray[np.float64]:

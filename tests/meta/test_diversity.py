@@ -55,7 +55,7 @@ def test_it_counts_what_a_loop_counts(make_ladder: MakeLadder) -> None:
 
 def _cut(proba: np.ndarray) -> float:
     p = np.sort(proba)[::-1]
-    return max(2 * p[: k + 1].sum() / (k + 1 + p.sum()) for k in range(len(p))) / 2
+    return float(max(2 * p[: k + 1].sum() / (k + 1 + p.sum()) for k in range(len(p))) / 2)
 
 
 def test_pairs_that_one_of_two_does_not_know_are_left_out(make_ladder: MakeLadder) -> None:

@@ -18,7 +18,9 @@ def rankings(draw: st.DrawFn) -> Rankings:
     """Draw a few rankings with ties, some without a true pair, one perhaps without any row."""
     n = draw(st.integers(1, 40))
     key = np.array(draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)), np.int64)
-    value = np.array(draw(st.lists(st.integers(0, 6), min_size=n, max_size=n)), np.float32) / 7
+    value = np.array(
+        draw(st.lists(st.integers(0, 6), min_size=n, max_size=n)), np.float32
+    ) / np.float32(7)
     true = np.array(draw(st.lists(st.booleans(), min_size=n, max_size=n))).astype(np.int64)
     return Rankings(
         key=key, value=value, count=np.ones(n, np.int64), true=true,

@@ -7,6 +7,7 @@ from scipy import sparse
 
 from tagstack.configs.stack import StackSettings
 from tagstack.meta import rehearsal
+from tagstack.meta.fold_scores import Lead
 from tagstack.meta.labelled import Labelled
 from tagstack.meta.ladder import Ladder
 from tagstack.meta.rehearsal import Rehearsal, rehearse
@@ -51,9 +52,7 @@ def test_labels_of_the_held_out_images_reach_nothing_that_predicts_them(
 
     monkeypatch.setattr(rehearsal, "_switched_off", remember)
     # Only what was tuned may be kept or not by the held-out labels; so it is kept either way.
-    monkeypatch.setattr(
-        rehearsal.Lead, "of", classmethod(lambda cls, a, b: rehearsal.Lead(value=1.0, error=0.1))
-    )
+    monkeypatch.setattr(Lead, "of", classmethod(lambda cls, a, b: Lead(value=1.0, error=0.1)))
     first = rehearsed(labelled(made), settings)
     second = rehearsed(labelled(made, sparse.csr_array(flipped)), settings)
     assert seen[0] == seen[1]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tagstack.base_models.atomic import remove_leftovers, write_text
+from tagstack.base_models.atomic import TEMPORARY, remove_leftovers, write_text
 from tagstack.base_models.engines.engine_file import (
     EngineHeader,
     StaleEngineError,
@@ -150,7 +150,8 @@ class EngineCache:
 
     def entries(self) -> tuple[EngineEntry, ...]:
         """Return every engine file, those set aside included, sorted by path."""
-        return tuple(self._entry(path) for path in sorted(self.folder.rglob(f"*{_ENGINE}")))
+        found = sorted(self.folder.rglob(f"*{_ENGINE}"))
+        return tuple(self._entry(path) for path in found if not path.name.startswith(TEMPORARY))
 
     def remove(self, entry: EngineEntry) -> None:
         """Delete an engine and what lies beside it."""

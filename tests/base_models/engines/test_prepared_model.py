@@ -1,0 +1,139 @@
+"""A free batch and float16: the same numbers as before, or a refusal."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tagstack.base_models.contract import Contract
+from tagstack.base_models.engines.dynamic_batch import write_dynamic
+from tagstack.base_models.engines.half_precision import KEPT_OPERATORS, write_half
+from tagstack.base_models.engines.onnx_file import fixed_batch, read_onnx
+from tagstack.base_models.engines.onnx_run import noise_batch, run_onnx
+from tagstack.base_models.engines.prepared_model import prepared_model
+from tagstack.configs.errors import TagstackError
+
+Net = Callable[..., Path]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("reshape", [(0, 4, 16), (-1, 4, 16), "batch first", "rest inferred"])
+def test_a_fixed_batch_is_freed(
+    make_net: Net, contract: Contract, tmp_path: Path, batch: int, reshape: Any
+) -> None:
+    shapes = {"batch first": (batch, 4, 16), "rest inferred": (batch, -1, 16)}
+    model = make_net(batch=batch, reshape=shapes.get(reshape, reshape))
+    target = tmp_path / "free.onnx"
+    write_dynamic(model, target, contract)
+    assert (fixed_batch(model), fixed_batch(target)) == (batch, None)
+    images = noise_batch(contract, 6)
+    (whole,) = run_onnx(target, images)
+    parts = [run_onnx(model, images[i : i + batch])[0] for i in range(0, 6, batch)]
+    np.testing.assert_allclose(whole, np.concatenate(parts), rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_that_lies_in_the_network(
+    make_net: Net, contract: Contract, tmp_path: Path
+) -> None:
+    def across_images(nodes: list[Any], weights: dict[str, Any]) -> str:
+        # The mean over the batch: nothing for one image, another network for several.
+        nodes.append(helper.make_node("ReduceMean", ["logits"], ["mean"], axes=[0], keepdims=1))
+        return "mean"
+
+    model = make_net(batch=1, extra=across_images)
+    with pytest.raises(TagstackError, match=r"fixes its batch to 1, inside .*batches = \[1\]"):
+        write_dynamic(model, tmp_path / "free.onnx", contract)
+
+
+def _kinds(path: Path) -> dict[str, int]:
+    """Return the element type of every tensor, as ONNX's own inference says."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)), strict_mode=True)
+    graph = model.graph
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for port in (*graph.value_info, *graph.input, *graph.output):
+        kinds[port.name] = port.type.tensor_type.elem_type
+    return kinds
+
+
+def test_norms_softmax_and_the_last_sigmoid_stay_in_float32(
+    make_net: Net, contract: Contract, tmp_path: Path
+) -> None:
+    target = tmp_path / "half.onnx"
+    write_half(make_net(), target, contract)
+    onnx.checker.check_model(str(target), full_check=True)
+    model, kinds = onnx.load(str(target)), _kinds(target)
+    seen = set()
+    for node in model.graph.node:
+        if node.op_type in (*KEPT_OPERATORS, "Sigmoid"):
+            assert kinds[node.input[0]] == TensorProto.FLOAT
+            seen.add(node.op_type)
+        if node.op_type in ("Conv", "MatMul"):
+            assert {kinds[name] for name in node.input} == {TensorProto.FLOAT16}
+    assert seen == {"LayerNormalization", "Softmax", "Sigmoid"}
+    assert kinds["input"] == kinds["proba"] == TensorProto.FLOAT
+
+
+def test_half_precision_gives_nearly_the_same(
+    make_net: Net, contract: Contract, tmp_path: Path
+) -> None:
+    model, target = make_net(), tmp_path / "half.onnx"
+    write_half(model, target, contract)
+    images = noise_batch(contract, 5)
+    (exact,), (half,) = run_onnx(model, images), run_onnx(target, images)
+    assert half.dtype == np.float32
+    assert 0 < np.abs(exact - half).max() < 2e-3
+
+
+def test_a_network_that_overflows_is_refused(
+    make_net: Net, contract: Contract, tmp_path: Path
+) -> None:
+    # Activations of a million: the norm brings them back, but float16 ends at 65504.
+    with pytest.raises(TagstackError, match=r"does not survive float16.*precision = \"tf32\""):
+        write_half(make_net(scale=1e6), tmp_path / "half.onnx", contract)
+
+
+def test_what_is_reduced_already(make_net: Net, contract: Contract, tmp_path: Path) -> None:
+    half = tmp_path / "half.onnx"
+    write_half(make_net(), half, contract)
+    with pytest.raises(TagstackError, match=r"has reduced precision already"):
+        write_half(half, tmp_path / "again.onnx", contract)
+
+
+def test_derived_files_are_kept_under_what_they_came_from(
+    make_net: Net, contract: Contract, tmp_path: Path
+) -> None:
+    folder = tmp_path / "models"
+
+    def prepared(model: Path, precision: str = "fp16", max_batch: int = 8) -> Path:
+        return prepared_model(model, contract, folder, precision=precision, max_batch=max_batch)
+
+    free, fixed = make_net("a.onnx"), make_net("b.onnx", batch=1, seed=2)
+    assert prepared(free, "fp32") == free
+    assert prepared(fixed, "fp32", 1) == fixed
+    half = prepared(free)
+    stamp = half.stat().st_mtime_ns
+    assert prepared(free).stat().st_mtime_ns == stamp
+    assert prepared(fixed) not in (half, fixed)
+    assert fixed_batch(prepared(fixed)) is None
+    assert prepared(make_net("c.onnx", seed=1)) != half
+
+
+def test_a_contradiction_is_refused_before_anything_is_made(
+    make_net: Net, contract: Contract, tmp_path: Path
+) -> None:
+    wide = contract.model_copy(update={"input": contract.input.model_copy(update={"size": 16})})
+    with pytest.raises(TagstackError, match=r"input is \['batch', 3, 8, 8\], the contract says"):
+        prepared_model(make_net(), wide, tmp_path / "models", precision="fp16", max_batch=8)
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"junk" * 50])
+def test_what_is_no_model(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(content)
+    with pytest.raises(TagstackError, match=r"Cannot load the model .*x\.onnx: .*fetch it again"):
+        read_onnx(path, weights=False)

@@ -1,0 +1,71 @@
+"""Timings survive from build to build, also from two at once."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from tagstack.base_models.engines.timing_cache import TimingCache
+from tagstack.base_models.engines.trt_api import TrtApi
+from tagstack.base_models.runtimes.driver import Device, Driver
+
+
+class FakeTimings:
+    """A set of measurements that serialises as text."""
+
+    def __init__(self, content: bytes) -> None:
+        self.known = set(content.decode().split())
+
+    def combine(self, other: "FakeTimings", ignore_mismatch: bool) -> bool:
+        assert not ignore_mismatch, "timings of another GPU would be taken"
+        self.known |= other.known
+        return True
+
+    def serialize(self) -> bytes:
+        return " ".join(sorted(self.known)).encode()
+
+
+class FakeConfig:
+    used: FakeTimings
+
+    def create_timing_cache(self, content: bytes) -> FakeTimings:
+        return FakeTimings(content)
+
+    def set_timing_cache(self, cache: FakeTimings, ignore_mismatch: bool) -> bool:
+        assert not ignore_mismatch
+        self.used = cache
+        return True
+
+
+def timings(folder: Path, version: str = "11.4.0", name: str = "NVIDIA X") -> TimingCache:
+    module = SimpleNamespace(__version__=version, get_nv_onnx_parser_version=lambda: 1)
+    device = Device(
+        index=0, name=name, compute_capability="9.0", n_multiprocessors=1, memory_bytes=1
+    )
+    driver = Driver(cuda_version="13.0", devices=(device,), fault=None)
+    return TimingCache(folder, TrtApi("trt", module), driver)
+
+
+def test_a_build_reads_and_adds(tmp_path: Path) -> None:
+    for number in range(3):
+        config = FakeConfig()
+        with timings(tmp_path).used_by(config):
+            assert config.used.known == {f"t{i}" for i in range(number)}
+            config.used.known.add(f"t{number}")
+    assert timings(tmp_path).path.read_bytes() == b"t0 t1 t2"
+
+
+def test_builds_at_once_lose_nothing(tmp_path: Path) -> None:
+    first, second = FakeConfig(), FakeConfig()
+    with timings(tmp_path).used_by(first):
+        first.used.known.add("a")
+        with timings(tmp_path).used_by(second):
+            second.used.known.add("b")
+    assert timings(tmp_path).path.read_bytes() == b"a b"
+
+
+def test_each_gpu_and_version_has_its_own(tmp_path: Path) -> None:
+    paths = {
+        timings(tmp_path).path,
+        timings(tmp_path, version="11.4.1").path,
+        timings(tmp_path, name="NVIDIA Y").path,
+    }
+    assert len(paths) == 3

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from tagstack.base_models.atomic import write_text
+from tagstack.base_models.contract import Training
 from tagstack.base_models.tagger import Tagger
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import validation_summary
 
 FORMAT = 1
 _AGAIN = "Score again into a new folder."
@@ -53,6 +56,9 @@ class MemberInfo:
         SHA-256 of the contract's facts in hexadecimal.
     runtime : str
         Backend, provider, precision and versions that it was first scored with.
+    training : Training or None
+        What its contract says about its training images; None in stores from before this was
+        kept.
     """
 
     name: str
@@ -64,6 +70,7 @@ class MemberInfo:
     published_thresholds: NDArray[np.float32]
     contract_digest: str
     runtime: str
+    training: Training | None
 
 
 def member_folder(tagger: Tagger) -> str:
@@ -74,6 +81,7 @@ def member_folder(tagger: Tagger) -> str:
 def write_member_info(folder: Path, tagger: Tagger) -> None:
     """Write ``member.json`` into a member's folder."""
     info = tagger.session.info
+    training = tagger.contract.training
     versions = " ".join(f"{name} {version}" for name, version in info.versions)
     content = {
         "format": FORMAT,
@@ -83,6 +91,7 @@ def write_member_info(folder: Path, tagger: Tagger) -> None:
         "floor": tagger.floor,
         "contract_digest": tagger.contract.digest(),
         "runtime": f"{info.backend} {info.provider} {info.precision} {versions}",
+        "training": None if training is None else training.model_dump(mode="json"),
         "aliases": tagger.contract.aliases,
         "tags": tagger.vocabulary.tags,
         "categories": tagger.vocabulary.categories,
@@ -114,7 +123,20 @@ def read_member_info(folder: Path) -> MemberInfo:
         published_thresholds=np.array(content["published_thresholds"], np.float32),
         contract_digest=content["contract_digest"],
         runtime=content["runtime"],
+        training=_training(folder, content.get("training")),
     )
+
+
+def _training(folder: Path, content: object) -> Training | None:
+    if content is None:
+        return None
+    try:
+        return Training.model_validate(content)
+    except ValidationError as error:
+        msg = (
+            f"{folder / 'member.json'} is damaged: training: {validation_summary(error)}. {_AGAIN}"
+        )
+        raise TagstackError(msg) from error
 
 
 def write_store_index(directory: Path, folders: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.report.fit_evidence import fit_evidence
 from tagstack.ensemble.report.writing import PAGE, ReportExtra, ReportPaths, write_report
 from tagstack.ensemble.rules.hygiene import canonical_names
+from tagstack.ensemble.training_images import overlaps_of
 
 _MAX_SLICED_VALUES = 50  # a column with more values is an identity (a title, a date), not a slice
 
@@ -62,7 +63,8 @@ def compare_bundle(
     others = other_rungs(
         request.others, bundle, dataset, _fitted(bundle, request.source), settings.seed
     )
-    notices = (*dataset.notices, *leaks, *others.notices)
+    overlaps = (overlap.notice for overlap in overlaps_of(dataset, settings.seed))
+    notices = (*dataset.notices, *leaks, *overlaps, *others.notices)
     for notice in notices:
         progress.notice(notice)
     progress.stage("climbing the ladder")

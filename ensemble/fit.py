@@ -28,7 +28,9 @@ from tagstack.ensemble.report.data import plain
 from tagstack.ensemble.rules.hygiene import canonical_names
 from tagstack.ensemble.rules.rule_set import Rules, load_rules
 from tagstack.ensemble.thresholds.fitting import Thresholds, fit_thresholds
+from tagstack.ensemble.training_images import overlaps_of
 from tagstack.meta.stacker import Stacker
+from tagstack.meta.training_range import TrainingOverlap
 from tagstack.meta.truth import without_unknown
 
 
@@ -86,6 +88,9 @@ def fit_dataset(
     dataset: Dataset, rules: Rules, settings: Settings, workspace: Path, progress: Progress
 ) -> Bundle:
     """Return a bundle fitted on a dataset; ``workspace`` keeps what a resumed fit can reuse."""
+    overlaps = overlaps_of(dataset, settings.seed)
+    for overlap in overlaps:
+        progress.notice(overlap.notice)
     bound = rules.bind(dataset.scores.vocabulary)
     stacker = Stacker(settings.stack, seed=settings.seed, threads=thread_count(settings.threads))
     stacker.fit(
@@ -130,7 +135,7 @@ def fit_dataset(
         else None,
         settings=settings,
         fitted_images=FittedImages.of(dataset, settings.score.near_duplicates),
-        evidence=_evidence(dataset, stacker, settings),
+        evidence=_evidence(dataset, overlaps, stacker, settings),
     )
 
 
@@ -172,7 +177,12 @@ def _labels_sha256(dataset: Dataset) -> str:
     return state.hexdigest()
 
 
-def _evidence(dataset: Dataset, stacker: Stacker, settings: Settings) -> dict[str, Any]:
+def _evidence(
+    dataset: Dataset,
+    overlaps: tuple[TrainingOverlap, ...],
+    stacker: Stacker,
+    settings: Settings,
+) -> dict[str, Any]:
     content = {
         "n_images": dataset.scores.n_images,
         "n_groups": int(dataset.groups.max()) + 1,
@@ -187,7 +197,8 @@ def _evidence(dataset: Dataset, stacker: Stacker, settings: Settings) -> dict[st
         "rehearsal": _rehearsal(stacker),
         "tuning": _tuning(stacker),
         **_members(stacker),
-        "notices": list(dataset.notices),
+        "training_overlaps": [asdict(overlap) for overlap in overlaps],
+        "notices": [*dataset.notices, *(overlap.notice for overlap in overlaps)],
     }
     # A score that no fold defines is null: NaN is not JSON.
     return {key: plain(value) for key, value in content.items()}

@@ -41,7 +41,10 @@ class How:
 class TagMaps(Protocol):
     """Fitted maps, one per tag, each rising in the logit."""
 
-    kind: str
+    @property
+    def kind(self) -> str:
+        """The calibrator's name."""
+        ...
 
     def apply(self, tag: Tags, logit: NDArray[np.floating]) -> Floats:
         """Return the calibrated logits of (tag, logit) rows; NaN stays NaN."""

@@ -1,6 +1,6 @@
 """Calibrators by name: fitting one, and reading back what was saved."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from tagstack.meta.calibrators.protocol import How, Sample, TagMaps
 from tagstack.meta.calibrators.step_maps import StepMaps
 from tagstack.meta.calibrators.venn_abers import fit_venn_abers
 
-_FITS = {
+_FITS: dict[str, Callable[[Sample, How], TagMaps]] = {
     "platt": fit_parametric,
     "temperature": fit_parametric,
     "beta": fit_parametric,

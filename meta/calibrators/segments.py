@@ -49,7 +49,8 @@ class Segments:
     @property
     def mass(self) -> Floats:
         """Total weight of each segment."""
-        return np.bincount(self.of, weights=self.weight, minlength=len(self.names))
+        total = np.bincount(self.of, weights=self.weight, minlength=len(self.names))
+        return total.astype(np.float64)
 
 
 Fit = Callable[[Segments], StepMaps]

@@ -41,8 +41,8 @@ class StepMaps:
 
     def apply(self, tag: Tags, logit: NDArray[np.floating]) -> Floats:
         """Return the calibrated logits of (tag, logit) rows; NaN stays NaN."""
-        number, logit = self.map_of_tag[tag], np.asarray(logit, np.float64)
-        return self.look_up(number, logit) + _SLOPE * logit
+        at = np.asarray(logit, np.float64)
+        return self.look_up(self.map_of_tag[tag], at) + _SLOPE * at
 
     def look_up(self, number: NDArray[np.int64], logit: Floats) -> Floats:
         """Return the maps' own values, without the added slope."""

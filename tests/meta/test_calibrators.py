@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
-from venn_abers import VennAbers
+from venn_abers import VennAbers  # type: ignore[import-untyped]
 
 from tagstack.meta.calibration import category_numbers, fit_members
 from tagstack.meta.calibrators.protocol import How, Sample

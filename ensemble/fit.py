@@ -26,7 +26,8 @@ from tagstack.ensemble.out_of_fold import OutOfFold
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.report.data import plain
 from tagstack.ensemble.rules.hygiene import canonical_names
-from tagstack.ensemble.rules.rule_set import Rules, load_rules
+from tagstack.ensemble.rules.rule_set import Rules
+from tagstack.ensemble.rules.sources import load_rules
 from tagstack.ensemble.thresholds.fitting import Thresholds, fit_thresholds
 from tagstack.ensemble.training_images import overlaps_of
 from tagstack.meta.stacker import Stacker

@@ -135,6 +135,47 @@ def test_compare_writes_the_report_on_images_the_stack_never_saw(
     assert {"report.html", "metrics.json", "report.md"} <= set(files(tmp_path / "report"))
 
 
+def test_compare_takes_other_tools_as_rungs(booru: Path, tmp_path: Path) -> None:
+    with (booru / "labels.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    test = [row for row in rows if row["part"] == "test"]
+    with (tmp_path / "mine.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["filename", "tag", "score"])
+        for row in rows:  # a tool that knows the truth, and says so at 0.3 instead of 0.1
+            table.writerows([row["image"], tag, 0.3] for tag in row["tags"].split())
+            table.writerow([row["image"], "solo", 0.3 if "solo" in row["tags"].split() else 0.1])
+    for row in test[1:]:
+        path = tmp_path / "sidecars" / Path(row["image"]).with_suffix(".txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(row["tags"])
+    result = tagstack(
+        "compare", "--bundle", booru / "bundle", "--scores", booru / "scores", "--labels",
+        booru / "labels.csv", "--where", "part=test", "--group", "series", "--out",
+        tmp_path / "report", "--config", booru / "small.toml",
+        "--other", f"mine={tmp_path / 'mine.csv'}", "--other", f"side={tmp_path / 'sidecars'}",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "side says nothing about 1 images" in " ".join(result.stderr.split())
+    metrics = json.loads((tmp_path / "report/metrics.json").read_text())
+    mine, side = metrics["rungs"][:2]
+    assert (mine["name"], side["name"]) == ("mine", "side")
+    assert mine["scores"]["all"]["macro_ap"]["value"] == pytest.approx(1)
+    assert mine["decisions"]["micro_f"] == pytest.approx(1)  # by thresholds, not at 0.5
+    assert "fit images" in mine["note"]
+    assert side["decisions"]["micro_precision"] == pytest.approx(1)
+    assert 0.9 < side["decisions"]["micro_recall"] < 1
+
+
+def test_compare_refuses_a_tool_without_a_name(tmp_path: Path) -> None:
+    result = tagstack(
+        "compare", "--bundle", "b", "--scores", "s", "--labels", "l.csv", "--out", tmp_path,
+        "--other", "tags.csv",
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "'tags.csv' is not NAME=PATH" in " ".join(result.stderr.split())
+
+
 def test_compare_refuses_images_that_were_fitted_on(booru: Path, tmp_path: Path) -> None:
     result = tagstack(
         "compare", "--bundle", booru / "bundle", "--scores", booru / "scores", "--labels",
@@ -369,7 +410,7 @@ def test_a_demonstration_that_was_killed_goes_on(tmp_path: Path) -> None:
 
 def test_captions_can_leave_out_what_other_tags_imply(booru: Path, tmp_path: Path) -> None:
     from tagstack.base_models.vocabulary import Vocabulary
-    from tagstack.ensemble.rules.rule_set import load_rules
+    from tagstack.ensemble.rules.sources import load_rules
 
     (tmp_path / "drop.toml").write_text('[output]\nimplied = "drop"\n')
     arguments = ["tag", booru / "images", "--bundle", booru / "bundle", "--format", "txt,json"]

@@ -67,15 +67,24 @@ class RuleLists:
     def _switches(self) -> Bools:
         """Return the at-least-one rules of which a member can serve another rule as well.
 
-        It may turn one off, or meet one that asks for a tag; such members are choices everywhere.
+        It may turn one off, or imply what one asks for; such members are choices wherever the
+        rule could apply, met or not.
         """
+        off: dict[int, set[int]] = {}
+        asked: dict[int, set[int]] = {}
+        for number, rule in enumerate(self.exclusives):
+            for tag in rule.unless:
+                off.setdefault(tag, set()).add(number)
+            for tag in rule.tags if rule.at_least_one else ():
+                asked.setdefault(tag, set()).add(number)
         found = np.zeros(len(self.exclusives), bool)
-        for number in np.flatnonzero(self.least):
+        for number in np.flatnonzero(self.least).tolist():
             tags = np.array(self.exclusives[number].tags, np.int64)
-            reach = {*tags.tolist(), *self.ancestors.expand(tags)[1].tolist()}
-            for other, rule in enumerate(self.exclusives):
-                useful = {*rule.unless, *(rule.tags if rule.at_least_one else ())}
-                found[number] |= not reach.isdisjoint(useful if other != number else rule.unless)
+            above = self.ancestors.expand(tags)[1].tolist()
+            reach = {*tags.tolist(), *above}
+            found[number] = not reach.isdisjoint(off) or any(
+                asked[tag] - {number} for tag in asked.keys() & reach
+            )
         return found
 
 

@@ -202,20 +202,18 @@ def _fillers(rules: RuleLists, evidence: Evidence, nodes: _Nodes, choices: Ints)
     for number in np.flatnonzero(rules.least):
         rule = rules.exclusives[number]
         images = np.arange(evidence.n_images)
+        for tag in rule.when:
+            images = images[np.isin(images * rules.n_tags + tag, nodes.key)]
         if not rules.switch[number]:
-            images = _in_need(rules, nodes, choices, rule, images)
+            images = _unmet(rules, choices, rule, images)
         usable = [tag for tag in rule.tags if np.isfinite(evidence.threshold[tag])]
         keys = (images[:, None] * rules.n_tags + np.array(usable, np.int64)).ravel()
         found.append(keys[np.isfinite(evidence.proba_at(keys))])
     return np.concatenate(found)
 
 
-def _in_need(
-    rules: RuleLists, nodes: _Nodes, choices: Ints, rule: BoundExclusive, images: Ints
-) -> Ints:
-    """Return the images on which an at-least-one rule could apply and might go unmet."""
-    for tag in rule.when:
-        images = images[np.isin(images * rules.n_tags + tag, nodes.key)]
+def _unmet(rules: RuleLists, choices: Ints, rule: BoundExclusive, images: Ints) -> Ints:
+    """Return the images on which an at-least-one rule might go unmet."""
     lone = np.array([tag for tag in rule.tags if rules.lone[tag]], np.int64)
     met = np.isin(images[:, None] * rules.n_tags + lone, choices).any(axis=1)
     return images[~met]

@@ -42,11 +42,11 @@ def _choose(rules: RuleArrays, work: Work, n_nodes: int, tag: int) -> int:
 @compiled
 def _in_need(rules: RuleArrays, work: Work, rule: int) -> bool:
     """Return whether an at-least-one rule could apply and might go unmet."""
-    if rules.switch[rule]:
-        return True
     for i in range(rules.when_start[rule], rules.when_start[rule + 1]):
         if work.node[rules.when[i]] < 0:
             return False
+    if rules.switch[rule]:
+        return True
     for i in range(rules.member_start[rule], rules.member_start[rule + 1]):
         if rules.lone[rules.member[i]] and work.chosen[rules.member[i]]:
             return False

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class BoundExclusive:
-    """One exclusion with its tags as positions in the vocabulary, each ascending."""
+    """One exclusion with its tags as positions in the vocabulary, each ascending.
+
+    A soft implication is one as well: where its child (``when``) is tagged, at least one of the
+    single tag it implies is due.
+    """
 
     id: str
     source: str
@@ -105,13 +109,16 @@ def bind(rules: Rules, vocabulary: Vocabulary) -> BoundRules:
         If aliases or implications form a loop, or a tag is excluded by what it implies.
     """
     final = canonical_names(rules.aliases)
-    parents = parents_by_child(rules.implications, final)
+    parents = parents_by_child((rule for rule in rules.implications if rule.hard), final)
     ancestors = ancestors_by_tag(parents)
     check_no_dead_tags(rules.exclusives, ancestors, final)
     position = _positions(vocabulary, final)
     edges = _known_edges(parents, position, {rule.id: rule.source for rule in rules.implications})
-    exclusives = tuple(_bound(rule, position, final) for rule in rules.exclusives)
-    kept = tuple(rule for rule in exclusives if rule is not None)
+    exclusives = (_bound(rule, position, final) for rule in rules.exclusives)
+    kept = (
+        *(rule for rule in exclusives if rule is not None),
+        *_soft_implications(rules, position, final, ancestors),
+    )
     said = {rule for rule, _ in edges.values()} | {rule.id for rule in kept}
     return BoundRules(
         vocabulary=vocabulary,
@@ -202,6 +209,29 @@ def _bound(
         at_least_one=at_least_one,
         penalty=rule.penalty,
     )
+
+
+def _soft_implications(
+    rules: Rules,
+    position: Mapping[str, int],
+    final: Mapping[str, str],
+    ancestors: Mapping[str, frozenset[str]],
+) -> Iterable[BoundExclusive]:
+    """Yield the soft implications between known tags that no hard one contains."""
+    for rule in rules.implications:
+        for names in rule.edges if not rule.hard else ():
+            child, parent = (final.get(name, name) for name in names)
+            known = child in position and parent in position
+            if known and child != parent and parent not in ancestors.get(child, ()):
+                yield BoundExclusive(
+                    id=rule.id,
+                    source=rule.source,
+                    tags=(position[parent],),
+                    when=(position[child],),
+                    unless=(),
+                    at_least_one=True,
+                    penalty=rule.penalty,
+                )
 
 
 def _sorted_positions(names: set[str], position: Mapping[str, int]) -> tuple[int, ...]:

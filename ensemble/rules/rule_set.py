@@ -1,16 +1,14 @@
 """What cannot be true together, and what follows from what, as data about tag names.
 
 A rule names tags, never positions; :func:`tagstack.ensemble.rules.binding.bind` turns rules into
-positions of one vocabulary. Every rule carries an id and a source, so that each tag that a rule
-changes can be traced to who said so. A new file format is one more reader in ``load_rules``.
+positions of one vocabulary. Every rule carries an id, a source and a strength, so that each tag
+that a rule changes can be traced to who said so. Files of rules are read by `sources`.
 """
 
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tagstack.base_models.vocabulary import Vocabulary
@@ -24,7 +22,7 @@ HARD = math.inf
 
 @dataclass(frozen=True, kw_only=True)
 class Implication:
-    """Every one of ``tags`` implies every one of ``implies``; always hard.
+    """Every one of ``tags`` implies every one of ``implies``.
 
     Parameters
     ----------
@@ -34,16 +32,25 @@ class Implication:
         Antecedents and consequents, at least one each.
     source : str
         Who says so: a page, a dump, a file of the user.
+    penalty : float
+        Cost in log-odds of each implied tag that is missing, above 0; infinite for a hard rule.
     """
 
     id: str
     tags: tuple[str, ...]
     implies: tuple[str, ...]
     source: str
+    penalty: float = HARD
 
     def __post_init__(self) -> None:
         _require_unique(self.id, "tags", self.tags, least=1)
         _require_unique(self.id, "implies", self.implies, least=1)
+        _require_penalty(self.id, self.penalty)
+
+    @property
+    def hard(self) -> bool:
+        """Whether the rule may never be broken."""
+        return math.isinf(self.penalty)
 
     @property
     def edges(self) -> tuple[tuple[str, str], ...]:
@@ -83,9 +90,7 @@ class Exclusive:
         _require_unique(self.id, "tags", self.tags, least=2)
         _require_unique(self.id, "when", self.when, least=0)
         _require_unique(self.id, "unless", self.unless, least=0)
-        if not self.penalty > 0:
-            msg = f"Rule {self.id!r} has penalty {self.penalty!r}; give a number above 0 or 'hard'."
-            raise TagstackError(msg)
+        _require_penalty(self.id, self.penalty)
         if both := set(self.when) & set(self.unless):
             msg = f"Rule {self.id!r} has {sorted(both)} in both when and unless; remove one."
             raise TagstackError(msg)
@@ -108,6 +113,16 @@ class Alias:
 class Rules:
     """A set of rules about tag names.
 
+    Parameters
+    ----------
+    implications : tuple of Implication
+    exclusives : tuple of Exclusive
+    aliases : tuple of Alias
+    without : tuple of str
+        Ids of rules of other sets that shall not apply where this set is joined to them.
+    proposed : tuple of str
+        Ids of rules that a file proposes and nobody has accepted; they are not in the set.
+
     Raises
     ------
     TagstackError
@@ -123,6 +138,8 @@ class Rules:
     implications: tuple[Implication, ...] = ()
     exclusives: tuple[Exclusive, ...] = ()
     aliases: tuple[Alias, ...] = ()
+    without: tuple[str, ...] = field(default=(), compare=False)
+    proposed: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         _require_distinct("Rule id", self.ids)
@@ -148,12 +165,47 @@ class Rules:
         """Return the empty set: nothing is implied and nothing excluded."""
         return cls()
 
+    @property
+    def rules(self) -> tuple["Implication | Exclusive", ...]:
+        """Every rule, implications first."""
+        return self.implications + self.exclusives
+
     def joined(self, other: "Rules") -> "Rules":
-        """Return both sets as one; an id that both use is an error."""
+        """Return both sets as one, less what ``other`` says shall not apply.
+
+        Raises
+        ------
+        TagstackError
+            If a rule that shall not apply is not there, an id is in both sets, or an alias has
+            two targets.
+        """
+        if strange := sorted(set(other.without) - set(self.ids)):
+            msg = (
+                f"'without' names rules that are not there: {strange}. Name rules of the sets "
+                "before it, as `tagstack rules list` shows them."
+            )
+            raise TagstackError(msg)
+        kept = self.except_for(other.without)
+        if both := sorted(set(kept.ids) & set(other.ids)):
+            msg = (
+                f"Rules of two sets have the same id: {both[:5]}. Rename one, or replace the "
+                f"first with without = {both[:5]} at the top of the second."
+            )
+            raise TagstackError(msg)
         return Rules(
-            implications=self.implications + other.implications,
-            exclusives=self.exclusives + other.exclusives,
-            aliases=self.aliases + other.aliases,
+            implications=kept.implications + other.implications,
+            exclusives=kept.exclusives + other.exclusives,
+            aliases=tuple(dict.fromkeys(kept.aliases + other.aliases)),
+            proposed=kept.proposed + other.proposed,
+        )
+
+    def except_for(self, ids: Iterable[str]) -> "Rules":
+        """Return the set without the rules of these ids."""
+        gone = frozenset(ids)
+        return replace(
+            self,
+            implications=tuple(rule for rule in self.implications if rule.id not in gone),
+            exclusives=tuple(rule for rule in self.exclusives if rule.id not in gone),
         )
 
     def bind(self, vocabulary: Vocabulary) -> "BoundRules":
@@ -188,50 +240,10 @@ class Rules:
         return rules_from_toml(text, name)
 
 
-def load_rules(source: str | Path) -> Rules:
-    """Return the rules of a shipped set, a TOML file or a table.
-
-    Parameters
-    ----------
-    source : str or Path
-        A name in configs/rules (``"danbooru"``), a ``.toml`` file, or a ``.csv`` file: a tags
-        table with columns ``tag``, ``parent`` and ``exclusive_group``, or an alias or implication
-        dump of a booru (``antecedent_name``, ``consequent_name``, ``status``).
-
-    Raises
-    ------
-    TagstackError
-        If there is no such set or file, or it does not hold rules.
-    """
-    path = Path(source)
-    if path.suffix == ".csv":
-        from tagstack.ensemble.rules.tables import rules_from_table
-
-        return rules_from_table(path)
-    if path.suffix == ".toml":
-        return Rules.from_toml(_text(path), path.name)
-    if str(source) in (names := shipped_rules()):
-        file = resources.files("tagstack.configs").joinpath("rules", f"{source}.toml")
-        return Rules.from_toml(file.read_text("utf-8"), f"{source}.toml")
-    msg = f"Unknown rules {str(source)!r}. Give one of {list(names)}, a .toml file or a .csv table."
-    raise TagstackError(msg)
-
-
-def shipped_rules() -> tuple[str, ...]:
-    """Return the names of the rule sets that come with the package, sorted."""
-    folder = resources.files("tagstack.configs").joinpath("rules")
-    if not folder.is_dir():
-        return ()
-    names = (entry.name for entry in folder.iterdir())
-    return tuple(sorted(name[:-5] for name in names if name.endswith(".toml")))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"Cannot read the rules {path}: {error}. Give a readable file in UTF-8."
-        raise TagstackError(msg) from error
+def _require_penalty(rule: str, penalty: float) -> None:
+    if not penalty > 0:
+        msg = f"Rule {rule!r} has penalty {penalty!r}; give a number above 0 or strength 'hard'."
+        raise TagstackError(msg)
 
 
 def _require_unique(rule: str, key: str, tags: tuple[str, ...], *, least: int) -> None:

@@ -1,8 +1,12 @@
-"""Rules from CSV tables: a tags table of the user, or a booru's alias and implication dumps."""
+"""Rules from tables: a tags table of the user, or a booru's alias and implication dumps."""
 
 import csv
+import gzip
+import json
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, TextIO
 
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.rules.rule_set import Alias, Exclusive, Implication, Rules
@@ -10,23 +14,26 @@ from tagstack.ensemble.rules.rule_set import Alias, Exclusive, Implication, Rule
 _TABLE = {"tag", "parent", "exclusive_group"}
 _DUMP = {"antecedent_name", "consequent_name", "status"}
 
+_Row = dict[str, Any]
+
 
 def rules_from_table(path: Path) -> Rules:
-    """Return the rules of a CSV file; its columns say which kind of table it is.
+    """Return the rules of a table; its columns say which kind it is.
 
     Parameters
     ----------
     path : Path
-        Either columns ``tag, parent, exclusive_group`` (empty cells say nothing, further columns
-        are ignored) or ``antecedent_name, consequent_name, status``, of which only rows with
-        status ``active`` count: implications, or aliases if the file's name says ``alias``.
+        CSV, a JSON array or JSON lines, perhaps gzipped. Either columns ``tag, parent,
+        exclusive_group`` (empty cells say nothing, further columns are ignored) or
+        ``antecedent_name, consequent_name, status``, of which only rows with status ``active``
+        count: implications, or aliases if the file's name says ``alias``.
 
     Raises
     ------
     TagstackError
         If the file cannot be read or lacks the columns.
     """
-    columns, rows = _rows(path)
+    columns, rows = _table(path)
     if columns >= _TABLE:
         return _from_tags_table(rows, path.name)
     if columns >= _DUMP:
@@ -38,21 +45,48 @@ def rules_from_table(path: Path) -> Rules:
     raise TagstackError(msg)
 
 
-def _rows(path: Path) -> tuple[set[str], list[dict[str, str]]]:
+def _table(path: Path) -> tuple[set[str], list[_Row]]:
+    """Return the columns that every row has, and the rows."""
+    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, restval="")
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"Cannot read the rules {path}: {error}. Give a readable CSV file in UTF-8."
+        with _opened(path) as stream:
+            if kind == ".csv":
+                reader = csv.DictReader(stream, restval="")
+                rows = list(reader)
+                return set(reader.fieldnames or ()), rows
+            rows = list(_objects(stream, kind))
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        msg = f"Cannot read the rules {path}: {error}. Give a readable table in UTF-8."
         raise TagstackError(msg) from error
-    return set(reader.fieldnames or ()), rows
+    return set.intersection(*(set(row) for row in rows)) if rows else set(_DUMP), rows
 
 
-def _from_tags_table(rows: list[dict[str, str]], name: str) -> Rules:
+def _opened(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _objects(stream: Iterable[str], kind: str) -> Iterator[_Row]:
+    """Yield the objects of a JSON array, or of a file with one object a line."""
+    if kind == ".json":
+        text = "".join(stream).strip()
+        # Some dumps are called .json and hold a line for each object.
+        found = json.loads(text) if text.startswith("[") else map(json.loads, text.splitlines())
+    else:
+        found = (json.loads(line) for line in stream if line.strip())
+    for row in found:
+        if not isinstance(row, dict):
+            msg = f"expected objects, got {row!r:.40}"
+            raise ValueError(msg)
+        yield row
+
+
+def _from_tags_table(rows: list[_Row], name: str) -> Rules:
     implications, members = [], defaultdict(list)
     for row in rows:
-        tag, parent, group = (row[key].strip() for key in ("tag", "parent", "exclusive_group"))
+        cells = (row[key] for key in ("tag", "parent", "exclusive_group"))
+        tag, parent, group = ((cell or "").strip() for cell in cells)
         if parent:
             rule = Implication(id=f"parent.{tag}", tags=(tag,), implies=(parent,), source=name)
             implications.append(rule)
@@ -66,12 +100,13 @@ def _from_tags_table(rows: list[dict[str, str]], name: str) -> Rules:
     return Rules(implications=tuple(implications), exclusives=tuple(groups))
 
 
-def _from_dump(rows: list[dict[str, str]], name: str) -> Rules:
-    active = [
+def _from_dump(rows: list[_Row], name: str) -> Rules:
+    # A dump lists a pair again when it was retired and came back.
+    active = dict.fromkeys(
         (row["antecedent_name"], row["consequent_name"])
         for row in rows
         if row["status"] == "active"
-    ]
+    )
     if "alias" in name.lower():
         return Rules(aliases=tuple(Alias(old=old, new=new) for old, new in active))
     return Rules(

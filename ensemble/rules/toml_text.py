@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,37 +15,44 @@ class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class _Implication(_Entry):
-    id: str = Field(min_length=1)
-    tags: tuple[str, ...]
-    implies: str | tuple[str, ...]
-    source: str
-
-    def rule(self) -> Implication:
-        implies = (self.implies,) if isinstance(self.implies, str) else self.implies
-        return Implication(id=self.id, tags=self.tags, implies=implies, source=self.source)
-
-
-class _Exclusive(_Entry):
+class _Rule(_Entry):
     id: str = Field(min_length=1)
     tags: tuple[str, ...]
     source: str
-    at_least_one: bool = False
-    when: tuple[str, ...] = ()
-    unless: tuple[str, ...] = ()
     strength: Literal["hard"] | None = None
     penalty: float | None = None
+    accepted: bool = True
 
     @model_validator(mode="after")
-    def _one_strength(self) -> "_Exclusive":
+    def _one_strength(self) -> Self:
         if self.strength is not None and self.penalty is not None:
             msg = "strength = 'hard' and a penalty exclude each other"
             raise ValueError(msg)
         return self
 
+    @property
+    def cost(self) -> float:
+        return HARD if self.penalty is None else self.penalty
+
+
+class _Implication(_Rule):
+    implies: str | tuple[str, ...]
+
+    def rule(self) -> Implication:
+        implies = (self.implies,) if isinstance(self.implies, str) else self.implies
+        return Implication(
+            id=self.id, tags=self.tags, implies=implies, source=self.source, penalty=self.cost
+        )
+
+
+class _Exclusive(_Rule):
+    at_least_one: bool = False
+    when: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
+
     def rule(self) -> Exclusive:
-        values = self.model_dump(exclude={"strength", "penalty"})
-        return Exclusive(**values, penalty=HARD if self.penalty is None else self.penalty)
+        values = self.model_dump(exclude={"strength", "penalty", "accepted"})
+        return Exclusive(**values, penalty=self.cost)
 
 
 class _Alias(_Entry):
@@ -54,6 +61,7 @@ class _Alias(_Entry):
 
 
 class _File(_Entry):
+    without: tuple[str, ...] = ()
     implication: tuple[_Implication, ...] = ()
     exclusive: tuple[_Exclusive, ...] = ()
     alias: tuple[_Alias, ...] = ()
@@ -75,10 +83,13 @@ def rules_from_toml(text: str, name: str) -> Rules:
     except ValidationError as error:
         msg = f"Rules {name}: {validation_summary(error)}."
         raise TagstackError(msg) from error
+    entries = (*file.implication, *file.exclusive)
     return Rules(
-        implications=tuple(entry.rule() for entry in file.implication),
-        exclusives=tuple(entry.rule() for entry in file.exclusive),
+        implications=tuple(entry.rule() for entry in file.implication if entry.accepted),
+        exclusives=tuple(entry.rule() for entry in file.exclusive if entry.accepted),
         aliases=tuple(Alias(old=entry.old, new=entry.new) for entry in file.alias),
+        without=file.without,
+        proposed=tuple(entry.id for entry in entries if not entry.accepted),
     )
 
 
@@ -95,6 +106,7 @@ def _implication_values(rule: Implication) -> dict[str, Any]:
         "id": rule.id,
         "tags": list(rule.tags),
         "implies": list(rule.implies),
+        **({} if rule.hard else {"penalty": rule.penalty}),
         "source": rule.source,
     }
 

@@ -18,7 +18,7 @@ class Violations:
     Parameters
     ----------
     rules : tuple of str
-        Rule ids, implications first.
+        Rule ids, hard implications first.
     counts : csr_array of shape (n_images, n_rules), int32
         Of an implication: its (child, parent) pairs with the child tagged and the parent not. Of
         an exclusion: 1 where its guards hold and it has too many tags, or none where one is due.
@@ -60,9 +60,13 @@ def count_violations(rules: BoundRules, decided: sparse.csr_array) -> Violations
         raise TagstackError(msg)
     tagged = decided.astype(np.int32)
     ids = tuple(dict.fromkeys(rule for rule, _ in rules.edge_rule.values()))
-    counts = [_broken_implications(rules, tagged, ids), _broken_exclusives(rules, tagged)]
+    others = tuple(dict.fromkeys(rule.id for rule in rules.exclusives))
+    counts = [
+        _broken_implications(rules, tagged, ids),
+        _broken_exclusives(rules, tagged, others),
+    ]
     return Violations(
-        rules=ids + tuple(rule.id for rule in rules.exclusives),
+        rules=ids + others,
         counts=sparse.csr_array(sparse.hstack(counts, format="csr", dtype=np.int32)),
     )
 
@@ -87,13 +91,19 @@ def _broken_implications(
     return broken @ membership(said_by, len(ids)).T if edges else broken
 
 
-def _broken_exclusives(rules: BoundRules, tagged: sparse.csr_array) -> sparse.csr_array:
+def _broken_exclusives(
+    rules: BoundRules, tagged: sparse.csr_array, ids: tuple[str, ...]
+) -> sparse.csr_array:
     by_tag = tagged.tocsc()
-    images = [np.flatnonzero(_broken_exclusive(rule, by_tag)).tolist() for rule in rules.exclusives]
-    return membership(images, tagged.shape[0])
+    broken = [broken_exclusive(rule, by_tag) for rule in rules.exclusives]
+    counts = membership([np.flatnonzero(images).tolist() for images in broken], tagged.shape[0])
+    place = {rule: i for i, rule in enumerate(ids)}
+    said_by = [(place[rule.id],) for rule in rules.exclusives]
+    return counts @ membership(said_by, len(ids)).T if ids else counts
 
 
-def _broken_exclusive(rule: BoundExclusive, tagged: sparse.csc_array) -> NDArray[np.bool_]:
+def broken_exclusive(rule: BoundExclusive, tagged: sparse.csc_array) -> NDArray[np.bool_]:
+    """Return the images in which an exclusion applies and is broken, shape (n_images,), bool."""
     held = _count(tagged, rule.tags)
     wrong = held > 1
     if rule.at_least_one:

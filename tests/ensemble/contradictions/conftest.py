@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -71,7 +71,13 @@ class Bench:
         exclusives = tuple(_random_exclusive(rng, n_tags, i) for i in range(rng.integers(1, 6)))
         while True:
             implications = tuple(
-                Implication(id=f"i{c}.{p}", tags=(f"t{c}",), implies=(f"t{p}",), source="test")
+                Implication(
+                    id=f"i{c}.{p}",
+                    tags=(f"t{c}",),
+                    implies=(f"t{p}",),
+                    source="test",
+                    penalty=(c + p) / 4 if (c * 7 + p) % 4 == 0 else math.inf,
+                )
                 for c, p in edges
             )
             rules = Rules(implications=implications, exclusives=exclusives)
@@ -115,6 +121,35 @@ def _random_exclusive(rng: np.random.Generator, n_tags: int, number: int) -> Exc
     )
 
 
+class OracleLimit(NamedTuple):
+    """An exclusion, or a soft implication, over tag numbers."""
+
+    id: str
+    tags: tuple[int, ...]
+    when: tuple[int, ...]
+    unless: tuple[int, ...]
+    penalty: float
+    least: bool
+
+
+def _limits(rules: Rules) -> list[OracleLimit]:
+    found = [
+        OracleLimit(
+            rule.id,
+            *(tuple(int(t[1:]) for t in part) for part in (rule.tags, rule.when, rule.unless)),
+            rule.penalty,
+            rule.at_least_one,
+        )
+        for rule in rules.exclusives
+    ]
+    soft = [rule for rule in rules.implications if not rule.hard]
+    for rule in soft:
+        for child, parent in rule.edges:
+            ends = (int(parent[1:]),), (int(child[1:]),)
+            found.append(OracleLimit(rule.id, *ends, (), rule.penalty, True))
+    return found
+
+
 class Oracle:
     """One image, written down independently of the decoder: no reduction, no components."""
 
@@ -127,33 +162,48 @@ class Oracle:
         utility: bool = False,
         worth: Floats | None = None,
     ) -> None:
-        self.rules, self.n_tags = rules, len(proba)
+        self.limits, self.n_tags = _limits(rules), len(proba)
         self.edges = [
             (int(child[1:]), int(parent[1:]))
             for rule in rules.implications
             for child, parent in rule.edges
+            if rule.hard
         ]
         usable = np.isfinite(proba) & np.isfinite(threshold)
         self.gain = np.where(usable, _gains(proba, threshold, utility, worth), 0.0)
-        fill = {int(tag[1:]) for rule in rules.exclusives if rule.at_least_one for tag in rule.tags}
-        self.choice = (proba >= threshold) | (usable & np.isin(np.arange(self.n_tags), [*fill]))
-        possible = set(np.flatnonzero(self.choice).tolist())
-        while more := {p for c, p in self.edges if c in possible} - possible:
-            possible |= more
+        self.choice = proba >= threshold
+        while True:
+            possible = self._closed(np.flatnonzero(self.choice).tolist())
+            grown = self.choice | (usable & self._asked(possible))
+            if (grown == self.choice).all():
+                break
+            self.choice = grown
         # Where no tag of a group could be kept, nobody scored what it asks for.
         self.asking = {
-            rule.id
-            for rule in rules.exclusives
-            if rule.at_least_one and any(int(tag[1:]) in possible for tag in rule.tags)
+            rule.id for rule in self.limits if rule.least and not possible.isdisjoint(rule.tags)
         }
+
+    def _closed(self, tags: Collection[int]) -> set[int]:
+        closed = set(tags)
+        while more := {parent for child, parent in self.edges if child in closed} - closed:
+            closed |= more
+        return closed
+
+    def _asked(self, possible: set[int]) -> NDArray[np.bool_]:
+        """Return the tags of the at-least-one groups that could apply."""
+        asked = np.zeros(self.n_tags, bool)
+        for rule in self.limits:
+            if rule.least and possible.issuperset(rule.when):
+                asked[list(rule.tags)] = True
+        return asked
 
     def value(self, kept: Collection[int]) -> float:
         """Return the objective by the plain reading of the rules; -inf for illegal tags."""
-        names = {f"t{i}" for i in kept}
+        names = set(kept)
         if any(child in kept and parent not in kept for child, parent in self.edges):
             return -math.inf
         value = float(self.gain[list(kept)].sum())
-        for rule in self.rules.exclusives:
+        for rule in self.limits:
             if not set(rule.when) <= names or names & set(rule.unless):
                 continue
             held = len(names & set(rule.tags))
@@ -167,16 +217,13 @@ class Oracle:
         """Return the best objective over every set of choices and what they imply."""
         best = -math.inf
         for taken in product([False, True], repeat=int(self.choice.sum())):
-            kept = set(np.flatnonzero(self.choice)[list(taken)].tolist())
-            while more := {p for c, p in self.edges if c in kept} - kept:
-                kept |= more
-            best = max(best, self.value(kept))
+            best = max(best, self.value(self._closed(np.flatnonzero(self.choice)[list(taken)])))
         return best
 
     def best(self, forced: dict[int, bool] | None = None) -> float:
         """Return the best objective over all tag sets, by a mixed-integer program."""
         rows, cost = self._support(), list(-self.gain)
-        for rule in self.rules.exclusives:
+        for rule in self.limits:
             rows += self._limit(rule, cost)
         return -_minimum(rows, cost, self.n_tags, forced or {})
 
@@ -189,17 +236,16 @@ class Oracle:
             rows.append(({tag: 1.0} | children, 0.0))
         return rows
 
-    def _limit(self, rule: Exclusive, cost: list[float]) -> list[tuple[dict[int, float], float]]:
-        guards = {int(tag[1:]): 100.0 for tag in rule.when}
-        guards |= {int(tag[1:]): -100.0 for tag in rule.unless}
-        slack, members = 100.0 * len(rule.when), [int(tag[1:]) for tag in rule.tags]
-        most = dict.fromkeys(members, 1.0) | guards
-        if not rule.hard:
+    def _limit(self, rule: OracleLimit, cost: list[float]) -> list[tuple[dict[int, float], float]]:
+        guards = dict.fromkeys(rule.when, 100.0) | dict.fromkeys(rule.unless, -100.0)
+        slack = 100.0 * len(rule.when)
+        most = dict.fromkeys(rule.tags, 1.0) | guards
+        if math.isfinite(rule.penalty):
             most[len(cost)] = -1.0
             cost.append(rule.penalty)
         rows = [(most, 1 + slack)]
         if rule.id in self.asking:
-            least = dict.fromkeys(members, -1.0) | guards | {len(cost): -1.0}
+            least = dict.fromkeys(rule.tags, -1.0) | guards | {len(cost): -1.0}
             cost.append(min(rule.penalty, UNMET))
             rows.append((least, -1 + slack))
         return rows

@@ -1,5 +1,4 @@
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,14 +8,8 @@ from scipy import sparse
 
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.rules.rule_set import (
-    Alias,
-    Exclusive,
-    Implication,
-    Rules,
-    load_rules,
-    shipped_rules,
-)
+from tagstack.ensemble.rules.rule_set import Alias, Exclusive, Implication, Rules
+from tagstack.ensemble.rules.sources import load_rules, shipped_rules
 
 
 def vocabulary(*tags: str) -> Vocabulary:
@@ -107,6 +100,7 @@ def test_toml_round_trip(
         ("[[exclusive]]\nid='a'\ntags=['b']\nsource=''", "'a' has 1 names in 'tags'"),
         ("[[exclusive]]\nid='a'\ntags=['b','b']\nsource=''", r"'a' names \['b'\] more than once"),
         ("[[exclusive]]\nid='a'\ntags=['b','c']\nsource=''\npenalty=0", "penalty 0.0; give"),
+        ("[[implication]]\nid='a'\ntags=['b']\nimplies='c'\nsource=''\npenalty=-1", "penalty -1.0"),
         (
             "[[exclusive]]\nid='a'\ntags=['b','c']\nsource=''\npenalty=1\nstrength='hard'",
             "exclude each other",
@@ -124,40 +118,6 @@ def test_toml_round_trip(
 def test_bad_toml_is_refused(text: str, message: str) -> None:
     with pytest.raises(TagstackError, match=message):
         Rules.from_toml(text, "mine.toml")
-
-
-def test_tags_table(tmp_path: Path) -> None:
-    table = tmp_path / "tags.csv"
-    table.write_text(
-        "tag,images,parent,exclusive_group\nshoes,9,,kind\nboots,4,shoes,\nhat,3,,kind\nred,1,,colour\n"
-    )
-    rules = load_rules(table)
-    assert [rule.edges for rule in rules.implications] == [(("boots", "shoes"),)]
-    assert [rule.tags for rule in rules.exclusives] == [("shoes", "hat")]
-    assert rules.exclusives[0].hard
-    assert {rule.source for rule in rules.exclusives} == {"tags.csv"}
-
-
-def test_dumps_count_active_rows_only(tmp_path: Path) -> None:
-    text = "id,antecedent_name,consequent_name,created_at,status\n1,a,b,x,active\n2,c,d,x,deleted\n"
-    for name in ("tag_implications-2025.csv", "tag_aliases-2025.csv"):
-        (tmp_path / name).write_text(text)
-    implications = load_rules(tmp_path / "tag_implications-2025.csv")
-    assert [rule.edges for rule in implications.implications] == [(("a", "b"),)]
-    aliases = load_rules(tmp_path / "tag_aliases-2025.csv")
-    assert aliases == Rules(aliases=(Alias(old="a", new="b"),))
-
-
-def test_unusable_sources_are_named(tmp_path: Path) -> None:
-    with pytest.raises(TagstackError, match=r"Unknown rules 'danboru'. Give one of \['danbooru'"):
-        load_rules("danboru")
-    with pytest.raises(TagstackError, match=r"Cannot read the rules .*no\.toml"):
-        load_rules(tmp_path / "no.toml")
-    with pytest.raises(TagstackError, match=r"Cannot read the rules .*no\.csv"):
-        load_rules(tmp_path / "no.csv")
-    (tmp_path / "t.csv").write_text("name,parent\na,b\n")
-    with pytest.raises(TagstackError, match=r"t.csv has columns \['name', 'parent'\]; rules need"):
-        load_rules(tmp_path / "t.csv")
 
 
 def test_unknown_tags_drop_out_but_pass_on() -> None:
@@ -292,8 +252,66 @@ def test_relations_hold_hard_rules_only() -> None:
 def test_joined_rules_keep_ids_apart() -> None:
     one, other = Rules(exclusives=(exclusive("a", "b"),)), Rules(exclusives=(exclusive("c", "d"),))
     assert one.joined(other).ids == ("x.a.b", "x.c.d")
-    with pytest.raises(TagstackError, match=r"'x.a.b' occurs more than once"):
+    with pytest.raises(TagstackError, match=r"same id: \['x.a.b'\].*without = \['x.a.b'\]"):
         one.joined(one)
+
+
+def test_a_later_set_replaces_rules_of_an_earlier_one() -> None:
+    first = Rules.from_toml(TEXT)
+    text = "without = ['hair']\n[[exclusive]]\nid='hair'\ntags=['a','b']\nsource='me'\n"
+    joined = first.joined(Rules.from_toml(text))
+    assert joined.ids == ("ears", "hair")
+    assert joined.exclusives[0].tags == ("a", "b")
+    with pytest.raises(TagstackError, match=r"not there: \['feet'\]"):
+        first.joined(Rules.from_toml("without = ['feet']"))
+
+
+def test_an_alias_in_two_sets_needs_one_target() -> None:
+    one, other = (Rules(aliases=(Alias(old="a", new=new),)) for new in ("b", "c"))
+    assert one.joined(one).aliases == one.aliases
+    with pytest.raises(TagstackError, match="Alias 'a' occurs more than once"):
+        one.joined(other)
+
+
+def test_proposed_rules_do_not_apply_until_accepted() -> None:
+    text = TEXT.replace('source = "me"', 'source = "me"\naccepted = false')
+    rules = Rules.from_toml(text)
+    assert rules.exclusives == ()
+    assert rules.proposed == ("hair",)
+    assert Rules.none().joined(rules).proposed == ("hair",)
+    accepted = Rules.from_toml(text.replace("accepted = false", "accepted = true"))
+    assert accepted == Rules.from_toml(TEXT)
+
+
+def test_a_soft_implication_counts_where_it_is_broken() -> None:
+    text = "[[implication]]\nid='i'\ntags=['a','d']\nimplies=['b','c']\nsource=''\npenalty=1.5"
+    rules = Rules.from_toml(text)
+    assert not rules.implications[0].hard
+    assert Rules.from_toml(rules.to_toml()) == rules
+    bound = rules.bind(vocabulary("a", "b", "c", "d"))
+    assert bound.parents.nnz == 0
+    assert [(rule.when, rule.tags, rule.penalty) for rule in bound.exclusives] == [
+        ((0,), (1,), 1.5),
+        ((0,), (2,), 1.5),
+        ((3,), (1,), 1.5),
+        ((3,), (2,), 1.5),
+    ]
+    known = vocabulary("a", "b", "c", "d")
+    assert bound.violations(decided(known, "a", "a b", "b", "a d")).per_image.tolist() == [
+        2,
+        1,
+        0,
+        4,
+    ]
+    assert bound.relations().parents.nnz == 0
+
+
+def test_a_soft_implication_within_a_hard_one_says_nothing() -> None:
+    soft = Implication(id="s", tags=("a",), implies=("c",), source="", penalty=1.0)
+    rules = Rules(implications=(implies("a", "b"), implies("b", "c"), soft))
+    bound = rules.bind(vocabulary("a", "b", "c"))
+    assert bound.exclusives == ()
+    assert bound.dropped == ("s",)
 
 
 def test_every_shipped_set_makes_sense() -> None:

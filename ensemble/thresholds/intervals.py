@@ -35,8 +35,9 @@ def lower_bound(hits: Ints, trials: Ints, confidence: float, bound: Bound) -> Fl
     """
     if bound == "none":
         return np.where(trials > 0, hits / np.maximum(trials, 1), 0.0)
-    low = _wilson(hits, trials, confidence, -1) if bound == "wilson" else None
-    if low is None:
+    if bound == "wilson":
+        low = _wilson(hits, trials, float(ndtri(confidence)), -1)
+    else:
         low = beta_distribution.ppf(1 - confidence, np.maximum(hits, 1), trials - hits + 1)
         low = np.where(hits > 0, low, 0.0)
     return np.where(trials > 0, low, 0.0)
@@ -44,8 +45,8 @@ def lower_bound(hits: Ints, trials: Ints, confidence: float, bound: Bound) -> Fl
 
 def share_interval(hits: Ints, trials: Ints, confidence: float) -> tuple[Floats, Floats]:
     """Return Wilson's two-sided interval of a share; NaN without trials."""
-    one_sided = (1 + confidence) / 2
-    ends = [_wilson(hits, trials, one_sided, side) for side in (-1, 1)]
+    z = float(ndtri((1 + confidence) / 2))
+    ends = [_wilson(hits, trials, z, side) for side in (-1, 1)]
     low, high = (np.where(trials > 0, end, np.nan) for end in ends)
     return low, high
 
@@ -54,18 +55,26 @@ def f_interval(counts: Counts, beta: float, confidence: float) -> tuple[Floats, 
     """Return an interval of F-beta; NaN where there is no positive.
 
     Of the images that have the tag or get it, the share of hits is a binomial share; F-beta grows
-    with it, so the ends of its Wilson interval give those of F-beta. The split of the errors into
-    missed and wrong is taken as seen.
+    with it, so the ends of its Wilson interval give those of F-beta. Where missed and wrong tags
+    cost differently, the interval is widened by what their unknown split adds to the variance.
     """
     missed = counts.positives - counts.hits
     wrong = counts.predicted - counts.hits
     union = missed + wrong + counts.hits
-    errors = np.maximum(missed + wrong, 1)
-    cost = np.where(missed + wrong > 0, (beta**2 * missed + wrong) / errors, (beta**2 + 1) / 2)
+    n_errors, b2 = missed + wrong, beta**2
+    cost = np.where(n_errors > 0, (b2 * missed + wrong) / np.maximum(n_errors, 1), (b2 + 1) / 2)
+    score = np.nan_to_num(counts.f_beta(beta))
+    of_hits = counts.hits * ((1 + b2) * (1 - score)) ** 2
+    taken = of_hits + n_errors * (cost * score) ** 2
+    full = of_hits + (missed * b2**2 + wrong) * score**2
+    wider = np.sqrt(np.where(taken > 0, full / np.maximum(taken, 1e-12), 1.0))
+    z = float(ndtri((1 + confidence) / 2)) * np.maximum(wider, 1.0)
     ends = []
-    for share in share_interval(counts.hits, union, confidence):
-        hit = (1 + beta**2) * share
-        ends.append(np.where(counts.positives > 0, hit / (hit + cost * (1 - share)), np.nan))
+    for side in (-1, 1):
+        share = _wilson(counts.hits, union, z, side)
+        hit = (1 + b2) * share
+        value = hit / np.maximum(hit + cost * (1 - share), 1e-12)
+        ends.append(np.where(counts.positives > 0, value, np.nan))
     return ends[0], ends[1]
 
 
@@ -82,8 +91,8 @@ def least_trials(target: float, confidence: float) -> int:
     return int(np.ceil(np.log(1 - confidence) / np.log(target)))
 
 
-def _wilson(hits: Ints, trials: Ints, one_sided: float, side: int) -> NDArray[np.float64]:
-    z, n = float(ndtri(one_sided)), np.maximum(trials, 1)
+def _wilson(hits: Ints, trials: Ints, z: float | Floats, side: int) -> NDArray[np.float64]:
+    n = np.maximum(trials, 1)
     share = hits / n
     middle = share + z**2 / (2 * n)
     spread = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))

@@ -177,10 +177,11 @@ def test_headline_says_who_won(make_comparison: Callable[..., Comparison]) -> No
     comparison = make_comparison()
     found = comparison.rung(comparison.best_single).differences["all"]["macro_f"].verdict
     expected = {
-        "better": "Stack + decoder tags better than the best single tagger.",
-        "worse": "Stack + decoder tags worse than the best single tagger.",
+        "better": "Stack + decoder tags better than the best single tagger, by macro-F1.",
+        "worse": "Stack + decoder tags worse than the best single tagger, by macro-F1.",
         "no significant difference": (
-            "No significant difference between Stack + decoder and the best single tagger."
+            "No significant difference in macro-F1 between Stack + decoder and the best single "
+            "tagger."
         ),
     }
     assert headline(comparison) == expected[found]

@@ -8,7 +8,7 @@ one image has.
 
 import csv
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -141,17 +141,15 @@ def match_images(images: Sequence[str], names: Sequence[str]) -> dict[int, str]:
     """
     found: dict[int, str] = {}
     for key in (_path, _bare_path, _file_name, _stem):
-        ours, theirs = defaultdict(list), defaultdict(list)
-        for i, image in enumerate(images):
-            if i not in found:
-                ours[key(image)].append(i)
-        taken = set(found.values())
+        taken, theirs = set(found.values()), defaultdict(list)
         for name in names:
             if name not in taken:
                 theirs[key(name)].append(name)
-        for text, places in ours.items():
-            if len(places) == 1 and len(theirs.get(text, ())) == 1:
-                found[places[0]] = theirs[text][0]
+        ours = Counter(key(image) for image in images)
+        for i, image in enumerate(images):
+            meant = theirs.get(key(image), ())
+            if i not in found and len(meant) == ours[key(image)] == 1:
+                found[i] = meant[0]
     return found
 
 

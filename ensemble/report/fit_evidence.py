@@ -4,7 +4,7 @@ Bundles of older versions remember less; what is not there is empty.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,11 @@ class MemberLoss:
     micro_ap: float
     micro_low: float
     micro_high: float
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether nothing significant is lost without the member."""
+        return not (self.macro_low > 0 or self.micro_low > 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +103,12 @@ def fit_evidence(evidence: Mapping[str, Any]) -> FitEvidence:
     """
     tuning = evidence.get("tuning") or {}
     importances = (tuning.get("importances") or {}).items()
-    rows, rung = _losses(evidence.get("members_worth"))
     losses = tuple(
         MemberLoss(
             member=row["member"],
             **{key: _number(row.get(key)) for key in MemberLoss.__annotations__ if key != "member"},
         )
-        for row in rows
+        for row in evidence.get("members_worth") or ()
     )
     return FitEvidence(
         trials=_trials(tuning),
@@ -112,7 +116,7 @@ def fit_evidence(evidence: Mapping[str, Any]) -> FitEvidence:
         worth=_worth(tuning.get("worth")),
         kept=bool(tuning.get("kept", True)),
         losses=tuple(sorted(losses, key=lambda loss: (-loss.macro_ap, loss.member))),
-        losses_of=rung,
+        losses_of=str(evidence.get("members_worth_rung") or ""),
         likeness=_likeness(evidence.get("diversity")),
     )
 
@@ -137,15 +141,6 @@ def _worth(found: Mapping[str, Any] | None) -> TuningWorth | None:
     if not found:
         return None
     return TuningWorth(**{key: _number(found.get(key)) for key in TuningWorth.__annotations__})
-
-
-def _losses(
-    found: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
-) -> tuple[Sequence[Mapping[str, Any]], str]:
-    """Return the members' rows and the rung they are about."""
-    if isinstance(found, Mapping):
-        return found.get("losses") or (), str(found.get("rung") or "")
-    return found or (), ""
 
 
 def _likeness(found: Mapping[str, Any] | None) -> Likeness | None:

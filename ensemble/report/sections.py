@@ -102,7 +102,7 @@ def member_table(fit: FitEvidence) -> MemberTable | None:
                 member=printable(loss.member),
                 macro=delta_on(one, axes[0]),
                 micro=delta_on(two, axes[1]),
-                spare=not (loss.macro_low > 0 or loss.micro_low > 0),
+                spare=loss.is_spare,
             )
             for loss, one, two in zip(fit.losses, macro, micro, strict=True)
         ),

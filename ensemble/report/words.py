@@ -87,7 +87,8 @@ def headline(comparison: Comparison) -> str:
     if not other:
         return f"{ours.title} stands alone: there is nothing to compare it with."
     verdict = comparison.rung(other).differences["all"][MACRO_F].verdict
-    return _OUTCOMES[verdict].format(ours=ours.title, role=role)
+    score = score_texts(comparison.beta)[0].title
+    return _OUTCOMES[verdict].format(ours=ours.title, role=role, score=score)
 
 
 def sublines(comparison: Comparison) -> tuple[str, ...]:
@@ -129,10 +130,10 @@ def verdict_class(verdict: str) -> str:
 
 
 _OUTCOMES = {
-    BETTER: "{ours} tags better than {role}.",
-    WORSE: "{ours} tags worse than {role}.",
-    UNDECIDED: "No significant difference between {ours} and {role}.",
-    UNDEFINED: "No verdict between {ours} and {role}: the score is undefined here.",
+    BETTER: "{ours} tags better than {role}, by {score}.",
+    WORSE: "{ours} tags worse than {role}, by {score}.",
+    UNDECIDED: "No significant difference in {score} between {ours} and {role}.",
+    UNDEFINED: "No verdict between {ours} and {role}: {score} is undefined here.",
 }
 
 

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from tagstack.base_models.registry import load_taggers, show_tagger
-from tagstack.base_models.runtimes.selection import RuntimeChoice, chosen_backend
+from tagstack.base_models.runtimes import gpu_opening, selection
+from tagstack.base_models.runtimes.faults import BackendError
+from tagstack.base_models.runtimes.probing import Probe, probe
+from tagstack.base_models.runtimes.selection import (
+    AUTO,
+    Chosen,
+    RuntimeChoice,
+    choose,
+    chosen_backend,
+)
 from tagstack.base_models.tagger import Tagger, load_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
@@ -39,10 +48,109 @@ def test_a_missing_backend_says_what_to_install(
 def test_auto_says_what_it_took(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="tagstack")
     _without(monkeypatch, "openvino")
     assert chosen_backend(RuntimeChoice(backend="auto", precision="fp32")) == "ort"
     assert "score.backend = auto: ort" in caplog.text
+
+
+def _probe_of(*available: str) -> Callable[..., Probe]:
+    def examine(backend: str, *, flavour: str) -> Probe:
+        return Probe(
+            backend=backend,
+            available=backend in available,
+            reason=f"{backend} is {'' if backend in available else 'not '}there",
+            devices=(),
+            install="pip install x",
+        )
+
+    return examine
+
+
+@pytest.mark.parametrize(
+    ("precision", "available", "expected"),
+    [
+        ("fp32", ("tensorrt", "ort-cuda", "openvino", "ort"), "tensorrt"),
+        ("fp32", ("ort-cuda", "openvino", "ort"), "ort-cuda"),
+        ("fp32", ("ort-tensorrt", "ort"), "ort"),
+        ("bf16", ("tensorrt", "ort-cuda", "openvino", "ort"), "openvino"),
+        ("fp16", ("ort-cuda", "openvino", "ort"), "ort-cuda"),
+    ],
+)
+def test_auto_takes_the_first_that_works_and_says_why(
+    precision: str, available: tuple[str, ...], expected: str
+) -> None:
+    choice = RuntimeChoice(backend="auto", precision=precision)
+    chosen = choose(choice, _probe_of(*available))
+    assert chosen.backend == expected
+    passed = AUTO[: AUTO.index(expected)]
+    for backend in passed:
+        why = f"it has no {precision}" if backend in available else f"{backend} is not there"
+        assert f"{backend}: {why}" in chosen.reason
+
+
+def test_auto_where_nothing_has_that_precision() -> None:
+    choice = RuntimeChoice(backend="auto", precision="fp16")
+    with pytest.raises(TagstackError, match=r"No backend computes in fp16 here: .*openvino: it"):
+        choose(choice, _probe_of("openvino", "ort"))
+
+
+@pytest.mark.parametrize("backend", ["ort-cuda", "ort-tensorrt", "tensorrt"])
+def test_a_gpu_that_is_asked_for_and_missing_is_an_error(
+    make_tagger_folder: Folder, backend: str
+) -> None:
+    if probe(backend).available:
+        pytest.skip("this machine has the GPU")
+    with pytest.raises(TagstackError, match=rf"score\.backend = '{backend}', but .*Run: pip "):
+        _load(make_tagger_folder(), backend)
+
+
+@pytest.fixture
+def broken_engine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let every GPU backend be there and fail on the model; return what was opened."""
+    opened: list[str] = []
+
+    def fail(path: Path, contract: Any, engines: Any, precision: str, backend: str = "") -> Any:
+        opened.append(backend or "tensorrt")
+        raise BackendError(f"{path}: two engines were built and neither could be loaded.")
+
+    monkeypatch.setattr(gpu_opening, "open_tensorrt", fail)
+    monkeypatch.setattr(gpu_opening, "open_ort_gpu", fail)
+    examine = _probe_of("tensorrt", "ort-cuda", "ort")
+    monkeypatch.setattr(selection, "probe", examine)
+    monkeypatch.setattr(selection, "choose", lambda choice: choose(choice, examine))
+    return opened
+
+
+@pytest.mark.parametrize("backend", ["auto", "tensorrt"])
+def test_a_backend_that_fails_gives_way_loudly(
+    make_tagger_folder: Folder,
+    broken_engine: list[str],
+    caplog: pytest.LogCaptureFixture,
+    backend: str,
+) -> None:
+    tagger = _load(make_tagger_folder(), backend, "fp16")
+    assert broken_engine == ["tensorrt", "ort-cuda"]
+    assert (tagger.session.info.backend, tagger.session.info.precision) == ("ort", "fp32")
+    assert "neither could be loaded. Going on with ort-cuda in fp16" in caplog.text
+    assert "Going on with ort in fp32" in caplog.text
+
+
+def test_or_is_an_error_where_the_settings_say_so(
+    make_tagger_folder: Folder, broken_engine: list[str], settings: ScoreSettings
+) -> None:
+    engines = settings.engines.model_copy(update={"on_failure": "error"})
+    choice = RuntimeChoice(backend="tensorrt", precision="fp16", engines=engines)
+    with pytest.raises(BackendError, match="neither could be loaded"):
+        load_tagger(make_tagger_folder(), floor=1e-4, threads=1, runtime=choice)
+    assert broken_engine == ["tensorrt"]
+
+
+def test_tensorrt_of_onnx_runtime_has_no_plain_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "choose", lambda choice: Chosen("ort-tensorrt", "asked for"))
+    choice = RuntimeChoice(backend="ort-tensorrt", precision="fp32")
+    with pytest.raises(TagstackError, match=r"none of \['tf32', 'fp16'\].*ort-tensorrt computes"):
+        selection.open_session(Path("x"), None, choice, threads=1)  # type: ignore[arg-type]
 
 
 def test_onnx_runtime_refuses_bf16(make_tagger_folder: Folder) -> None:

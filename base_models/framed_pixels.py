@@ -66,7 +66,8 @@ def framed_picture(
             began = time.monotonic()
             image = decode(reduced(open_image(data, max_pixels=max_pixels), factor))
             decoded = time.monotonic()
-            pixels.update({framing: framed(image, framing) for framing in wanted})
+            for framing in wanted:
+                pixels[framing] = framed(image, framing, is_reduced=factor > 1)
             if not hashes:
                 hashes.append(picture_hash(image))
             seconds["decode"] += decoded - began

@@ -4,6 +4,7 @@ The first half (`Framing`) is what taggers of one family share: it is computed o
 each distinct value. Both halves are pure: an image's pixels depend on that image alone.
 """
 
+import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -67,7 +68,7 @@ def framing_from_input(contract: Input, *, scaled_decoding: bool = False) -> Fra
     )
 
 
-def framed(image: Image.Image, framing: Framing) -> NDArray[np.uint8]:
+def framed(image: Image.Image, framing: Framing, *, is_reduced: bool = False) -> NDArray[np.uint8]:
     """Return the pixels of a decoded picture in the framing, RGB.
 
     Parameters
@@ -75,12 +76,18 @@ def framed(image: Image.Image, framing: Framing) -> NDArray[np.uint8]:
     image : PIL image in mode RGB or RGBA
         As `images.decode` returns it.
     framing : Framing
+    is_reduced : bool
+        Whether it was decoded at a part of its size: its pixels are approximate anyway, so a
+        square's empty borders are not resized along with it, which changes a few by one level.
 
     Returns
     -------
     array of shape (height, width, 3), uint8
     """
     flat = _on_canvas(_on_matte(image, framing.matte), framing)
+    smooth = framing.resample in ("bilinear", "bicubic", "lanczos")  # no steps to fall on
+    if is_reduced and smooth and framing.geometry in _SQUARES and framing.canvas is None:
+        return np.asarray(_resized_inside_square(flat, framing))
     return np.asarray(_GEOMETRY[framing.geometry](flat, framing))
 
 
@@ -158,6 +165,36 @@ def _resized_square(image: Image.Image, framing: Framing, side: int) -> Image.Im
     return rows.resize((framing.width, framing.height), resample)
 
 
+def _resized_inside_square(image: Image.Image, framing: Framing) -> Image.Image:
+    """Do as `_resized_square`, but resize only where the picture reaches."""
+    side = max(image.size)
+    spans = [
+        _reached(own, side, out)
+        for own, out in zip(image.size, (framing.width, framing.height), strict=True)
+    ]
+    (x, y), (width, height) = (tuple(span[key] for span in spans) for key in (0, 1))
+    start, stop = (tuple(span[key] for span in spans) for key in (2, 3))
+    low, high = tuple(map(math.floor, start)), tuple(map(math.ceil, stop))
+    part = Image.new("RGB", (high[0] - low[0], high[1] - low[1]), framing.pad)
+    part.paste(image, ((side - image.width) // 2 - low[0], (side - image.height) // 2 - low[1]))
+    box = (start[0] - low[0], start[1] - low[1], stop[0] - low[0], stop[1] - low[1])
+    small = part.resize((width, height), _RESAMPLE[framing.resample], box=box)
+    canvas = Image.new("RGB", (framing.width, framing.height), framing.pad)
+    canvas.paste(small, (x, y))
+    return canvas
+
+
+def _reached(own: int, side: int, out: int) -> tuple[int, int, float, float]:
+    """Return the first output pixel and how many a centred picture reaches, and where they lie.
+
+    No filter reaches further than three output pixels.
+    """
+    scale, first = side / out, (side - own) // 2
+    start = max(0, math.floor(first / scale) - 3)
+    stop = min(out, math.ceil((first + own) / scale) + 3)
+    return start, stop - start, start * scale, min(stop * scale, side)
+
+
 def _squash(image: Image.Image, framing: Framing) -> Image.Image:
     return image.resize((framing.width, framing.height), _RESAMPLE[framing.resample])
 
@@ -204,3 +241,5 @@ _GEOMETRY = {
     "fit_pad": _fit_pad,
     "fit_edge": _fit_edge,
 }
+# Those whose square is that of the longer side whenever the picture is large enough to be reduced.
+_SQUARES = ("pad_square", "pad_square_up")

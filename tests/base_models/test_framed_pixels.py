@@ -2,12 +2,13 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -16,7 +17,7 @@ from tagstack.base_models.framed_pixels import framed_picture, reduction
 from tagstack.base_models.images import ImageError, open_image, reduced
 from tagstack.base_models.pipeline import score_images
 from tagstack.base_models.pixel_budget import PixelBudget
-from tagstack.base_models.preprocess import Framing, framing_from_input
+from tagstack.base_models.preprocess import Framing, framed, framing_from_input
 from tagstack.base_models.registry import load_taggers
 from tagstack.base_models.sources import find_images
 from tagstack.base_models.store import ScoreStore
@@ -96,6 +97,23 @@ def test_reduced_pixels_stay_close(geometry: str, size: tuple[int, int]) -> None
     difference = np.abs(exact - fast)
     assert 0 < difference.max() <= 6
     assert difference.mean() < 1
+
+
+@settings(deadline=None)
+@given(
+    width=st.integers(64, 700),
+    height=st.integers(64, 700),
+    out=st.tuples(st.integers(3, 32), st.integers(3, 32)),
+    resample=st.sampled_from(["bilinear", "bicubic", "lanczos", "area", "nearest"]),
+)
+def test_resizing_only_the_picture_is_resizing_the_square(
+    width: int, height: int, out: tuple[int, int], resample: str
+) -> None:
+    noise = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    framing = replace(_framing(pad=(0, 130, 255), resample=resample), height=out[0], width=out[1])
+    image = Image.fromarray(noise)
+    exact = framed(image, framing).astype(int)
+    assert np.abs(framed(image, framing, is_reduced=True) - exact).max() <= 1
 
 
 def test_orientation_comes_after_reduction() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import imagehash
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -46,8 +46,9 @@ def _distance(left: PictureHash, right: PictureHash) -> int:
         lambda image: image.resize((960, 1280), Image.Resampling.NEAREST),
         lambda image: _recompressed(image, 40),
         lambda image: _cropped(image, 0.01),
+        lambda image: image.resize((2400, 3200), Image.Resampling.LANCZOS),
     ],
-    ids=["half", "double", "recompressed", "cropped"],
+    ids=["half", "double", "recompressed", "cropped", "large"],
 )
 def test_a_changed_copy_differs_in_few_bits(change: Change) -> None:
     for seed in range(5):
@@ -87,6 +88,7 @@ def test_what_lies_under_transparency_does_not_show() -> None:
     assert _distance(picture_hash(mixed), picture_hash(white)) <= 2
 
 
+@settings(deadline=None)
 @given(width=st.integers(1, 90), height=st.integers(1, 90), mode=st.sampled_from(["RGB", "RGBA"]))
 def test_any_size_has_a_hash(width: int, height: int, mode: str) -> None:
     image = Image.new(mode, (width, height), (10, 200, 30, 40)[: len(mode)])

@@ -68,7 +68,7 @@ def _linked(n_images: int, pairs: set[tuple[int, int]]) -> list[int]:
     return group
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     n_images=st.integers(0, 40),

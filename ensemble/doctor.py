@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from tagstack.base_models.runtimes.driver import examine_driver
+from tagstack.base_models.runtimes.probing import BACKENDS, Probe, probe
+from tagstack.base_models.runtimes.selection import RuntimeChoice, choose
 from tagstack.base_models.threads import usable_cores
+from tagstack.configs.errors import TagstackError
 
 _REQUIRED = ("numpy", "scipy", "scikit-learn", "lightgbm", "optuna", "joblib", "pillow", "pyarrow")
 _EITHER = {
@@ -17,8 +21,7 @@ _EITHER = {
     "xgboost": ("xgboost-cpu", "xgboost"),
 }
 _OPTIONAL = {
-    "tensorrt": "TensorRT engines: pip install 'tagstack[tensorrt]' (needs NVIDIA's package index)",
-    "openvino": "faster CPU inference: pip install 'tagstack[openvino]'",
+    "onnx": "int8 and float16 models, engines: pip install 'tagstack[quantize]'",
     "huggingface_hub": "fetching published taggers: pip install 'tagstack[hub]'",
 }
 
@@ -47,7 +50,8 @@ def examine(directory: Path) -> tuple[Finding, ...]:
         *_machine(directory),
         *(_package(name) for name in _REQUIRED),
         *(_exactly_one(module, names) for module, names in _EITHER.items()),
-        _providers(),
+        _gpu(),
+        *_backends(),
         *(_optional(module, advice) for module, advice in _OPTIONAL.items()),
     )
 
@@ -91,13 +95,33 @@ def _exactly_one(module: str, names: tuple[str, ...]) -> Finding:
     return Finding(subject=module, state="fault", detail=advice)
 
 
-def _providers() -> Finding:
-    if importlib.util.find_spec("onnxruntime") is None:
-        return Finding(subject="providers", state="fault", detail="onnxruntime is not installed")
-    import onnxruntime
+def _gpu() -> Finding:
+    driver = examine_driver()
+    if driver.fault is not None:
+        return Finding(subject="gpu", state="absent", detail=driver.fault)
+    names = ", ".join(str(device) for device in driver.devices)
+    return Finding(subject="gpu", state="ok", detail=f"{names}; CUDA up to {driver.cuda_version}")
 
-    names = ", ".join(onnxruntime.get_available_providers())
-    return Finding(subject="providers", state="ok", detail=f"{names}; in use: CPU")
+
+def _backends() -> tuple[Finding, ...]:
+    """Say of each backend whether it can run, and which ``auto`` would take."""
+    findings = [_backend(probe(backend)) for backend in BACKENDS]
+    try:
+        chosen = choose(RuntimeChoice(backend="auto", precision="fp32"))
+    except TagstackError as error:
+        findings.append(Finding(subject="backend auto", state="fault", detail=str(error)))
+    else:
+        detail = f"takes {chosen.backend}"
+        findings.append(Finding(subject="backend auto", state="ok", detail=detail))
+    return tuple(findings)
+
+
+def _backend(found: Probe) -> Finding:
+    subject = f"backend {found.backend}"
+    if found.available:
+        return Finding(subject=subject, state="ok", detail=f"runs on {', '.join(found.devices)}")
+    state = "fault" if found.backend == "ort" else "absent"
+    return Finding(subject=subject, state=state, detail=f"{found.reason}; run: {found.install}")
 
 
 def _optional(module: str, advice: str) -> Finding:

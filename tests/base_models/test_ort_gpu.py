@@ -87,7 +87,7 @@ def test_memory_that_ends_halves_the_batch(
         return call(images, size)
 
     monkeypatch.setattr(session, "_call", small_gpu)
-    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.WARNING, logger="tagstack")
     np.testing.assert_array_equal(session.run(batch), whole)
     assert sizes == [16, 4, 4, 4, 4, 4, 4]
     assert "Going on with 4 images at a time" in caplog.text

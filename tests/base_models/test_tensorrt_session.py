@@ -91,7 +91,7 @@ def test_memory_that_is_short_halves_the_batch_loudly(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     fake_gpu.cuda.device_limit = 8 * (1000 + IMAGE_BYTES) + 100
-    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.WARNING, logger="tagstack")
     session = fake_gpu.open(folder)
     np.testing.assert_allclose(session.run(batch), expected(tiny, batch), atol=1e-3)
     assert "Going on with 16 images" in caplog.text

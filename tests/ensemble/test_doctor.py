@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tagstack.base_models.runtimes.driver import Device, Driver
+from tagstack.base_models.runtimes.probing import probe
+from tagstack.base_models.runtimes.selection import Chosen, RuntimeChoice
+from tagstack.configs.errors import TagstackError
 from tagstack.ensemble import doctor
 
 
@@ -15,7 +19,8 @@ def state(findings: tuple[doctor.Finding, ...], subject: str) -> tuple[str, str]
 def test_a_complete_install_has_no_fault(tmp_path: Path) -> None:
     findings = doctor.examine(tmp_path)
     assert [finding for finding in findings if finding.state == "fault"] == []
-    assert "CPUExecutionProvider" in state(findings, "providers")[1]
+    assert state(findings, "backend ort") == ("ok", "runs on cpu")
+    assert state(findings, "backend auto")[0] == "ok"
 
 
 def test_two_builds_of_one_module_are_a_fault(
@@ -35,3 +40,43 @@ def test_a_missing_package_comes_with_its_command(
 
     monkeypatch.setattr(metadata, "version", missing)
     assert "pip install 'tagstack[cpu]'" in state(doctor.examine(tmp_path), "numpy")[1]
+
+
+def test_without_a_gpu_each_backend_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = Driver(cuda_version=None, devices=(), fault="there is no NVIDIA driver")
+    monkeypatch.setattr(doctor, "examine_driver", lambda: gone)
+    monkeypatch.setattr(doctor, "probe", lambda name: probe(name, ask_driver=lambda: gone))
+    findings = doctor.examine(tmp_path)
+    assert state(findings, "gpu") == ("absent", "there is no NVIDIA driver")
+    status, detail = state(findings, "backend ort-cuda")
+    assert status == "absent"
+    assert "no NVIDIA driver; run: pip uninstall onnxruntime && pip install" in detail
+
+
+def test_a_gpu_is_named_with_its_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Device(
+        index=0,
+        name="NVIDIA X",
+        compute_capability="9.0",
+        n_multiprocessors=132,
+        memory_bytes=80 << 30,
+    )
+    driver = Driver(cuda_version="13.0", devices=(device,), fault=None)
+    monkeypatch.setattr(doctor, "examine_driver", lambda: driver)
+    assert state(doctor.examine(tmp_path), "gpu") == (
+        "ok",
+        "NVIDIA X (9.0, 80 GiB); CUDA up to 13.0",
+    )
+
+
+def test_a_machine_without_any_runtime_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(choice: RuntimeChoice) -> Chosen:
+        raise TagstackError("No backend computes in fp32 here: ort: onnxruntime is not installed.")
+
+    monkeypatch.setattr(doctor, "choose", none)
+    status, detail = state(doctor.examine(tmp_path), "backend auto")
+    assert (status, "onnxruntime is not installed" in detail) == ("fault", True)

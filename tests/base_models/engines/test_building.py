@@ -112,7 +112,7 @@ def test_memory_that_ends_lowers_the_workspace_and_then_the_batch(
         return b"plan"
 
     monkeypatch.setattr(building, "_build", small_gpu)
-    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.WARNING, logger="tagstack")
     large = replace(spec, workspace_mib=1024)
     built = build_plan(Path("net"), large, None, None)  # type: ignore[arg-type]
     assert asked == [(1024, 8), (512, 8), (256, 8), (256, 4), (256, 2)]

@@ -73,7 +73,7 @@ def test_a_damaged_file_is_set_aside_and_built_anew(
     path.write_bytes(
         {"cut": content[:-100], "flip": content, "junk": b"junk" * 99, "empty": b""}[damage]
     )
-    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.WARNING, logger="tagstack")
     again = workshop.provide(model, contract, spec)
     assert again.was_built
     assert "Set aside" in caplog.text

@@ -18,6 +18,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.labels import LabelSettings
 from tagstack.configs.level1 import ScoreSettings
 from tagstack.configs.output import OutputSettings
+from tagstack.configs.ruling import RuleSettings
 from tagstack.configs.section import Section
 from tagstack.configs.stack import StackSettings
 
@@ -32,6 +33,7 @@ class Settings(Section):
     stack: StackSettings
     thresholds: ThresholdSettings
     decoder: DecoderSettings
+    rules: RuleSettings
     compare: CompareSettings
     output: OutputSettings
 

@@ -118,7 +118,7 @@ def print_fit(bundle: Bundle, directory: Path, *, as_json: bool) -> None:
     if fit.losses:
         out.print()
         out.print(_losses_table(fit))
-    for line in _fit_lines(stacker.ladder_, stacker.chosen_, stacker.bands_, fit):
+    for line in fit_lines(stacker.ladder_, stacker.chosen_, stacker.bands_, fit):
         out.print(_ascii(line), markup=False)
     out.print(f"Chosen: {stacker.chosen_}. Bundle: {directory}", markup=False)
 
@@ -141,7 +141,7 @@ def _losses_table(fit: FitEvidence) -> Table:
     return table
 
 
-def _fit_lines(
+def fit_lines(
     ladder: Sequence[LadderRow], chosen: str, bands: Sequence[Band], fit: FitEvidence
 ) -> list[str]:
     """Return in words: the choice, the bands, what may be dropped, what tuning gained."""

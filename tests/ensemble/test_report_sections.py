@@ -1,0 +1,212 @@
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tagstack.configs.settings import load_settings
+from tagstack.ensemble.comparison.comparing import Comparison
+from tagstack.ensemble.report.fit_evidence import FitEvidence, fit_evidence
+from tagstack.ensemble.report.sections import (
+    calibrations,
+    importance_rows,
+    likeness_rows,
+    member_table,
+    rule_rows,
+    stability_sentence,
+    worth_sentence,
+)
+from tagstack.ensemble.report.view import full_table, panels
+from tagstack.ensemble.report.writing import ReportExtra, write_report
+
+EVIDENCE: dict[str, Any] = {
+    "tuning": {
+        "trials": [
+            {"number": 0, "value": 0.6, "state": "complete", "params": {}},
+            {"number": 1, "value": None, "state": "pruned", "params": {}},
+        ],
+        "importances": {"depth": 0.2, "rate": 0.8},
+        "worth": {
+            "default": 0.61, "tuned": 0.63, "difference": 0.02, "low": -0.01, "high": 0.05,
+            "n_images": 40,
+        },
+        "kept": False,
+    },
+    "members_worth": [
+        {"member": "spare", "macro_ap": 0.001, "macro_low": -0.01, "macro_high": 0.012,
+         "micro_ap": 0.0, "micro_low": -0.001, "micro_high": 0.001},
+        {"member": "needed", "macro_ap": 0.05, "macro_low": 0.03, "macro_high": 0.07,
+         "micro_ap": 0.01, "micro_low": 0.005, "micro_high": 0.015},
+    ],
+    "members_worth_rung": "shrunken_logistic",
+    "diversity": {
+        "members": ["needed", "spare"],
+        "disagreement": [[0.0, 0.12], [0.12, 0.0]],
+        "q_statistic": [[1.0, None], [None, 1.0]],
+    },
+}  # fmt: skip
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
+
+
+def test_tables_agree_with_the_comparison(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    comparison = make_comparison()
+    extra = ReportExtra(fit=fit_evidence(EVIDENCE))
+    paths = write_report(comparison, tmp_path, pictures=lambda _: None, extra=extra)
+    rungs, pairs, rules = (rows_of(path) for path in (paths.rungs, paths.pairs, paths.rules))
+    assert [row["rung"] for row in rungs] == [rung.name for rung in comparison.rungs]
+    last = comparison.rungs[-1]
+    assert float(rungs[-1]["macro_f_low"]) == pytest.approx(
+        last.scores["all"]["macro_f"].low, rel=1e-5
+    )
+    assert last.hierarchical is not None
+    assert float(rungs[-1]["hierarchical_f"]) == pytest.approx(last.hierarchical.f, rel=1e-5)
+    assert len(pairs) == 10 * 5  # five rungs, five scores
+    first = comparison.pairs[0]
+    assert (pairs[0]["first"], pairs[0]["second"]) == (first.first, first.second)
+    found = first.differences[pairs[0]["score"]]
+    assert float(pairs[0]["difference"]) == pytest.approx(found.value, rel=1e-4)
+    assert pairs[0]["verdict"] == found.verdict
+    assert [row["rule"] for row in rules] == [effect.rule for effect in comparison.rules] != []
+    metrics = json.loads(paths.metrics.read_text("utf-8"))
+    assert len(metrics["pairs"]) == 10
+    assert metrics["fit"]["losses"][0]["member"] == "needed"
+    assert metrics["rules"][0]["rule"] == "count"
+
+
+def test_members_stand_by_what_is_lost_without_them() -> None:
+    fit = fit_evidence(EVIDENCE)
+    table = member_table(fit)
+    assert table is not None
+    assert [(row.member, row.spare) for row in table.rows] == [("needed", False), ("spare", True)]
+    assert table.rows[0].macro.verdict == "better"
+    assert table.rows[1].macro.verdict == "no significant difference"
+    assert fit.likeness is not None
+    ((_, first), (_, second)) = likeness_rows(fit.likeness)
+    assert first[0] == second[1] == ("", "", 0)
+    assert first[1] == ("12.0%", "\N{EN DASH}", 70)
+
+
+def test_tuning_is_told_in_words() -> None:
+    fit = fit_evidence(EVIDENCE)
+    assert [trial.pruned for trial in fit.trials] == [False, True]
+    assert math.isnan(fit.trials[1].value)
+    assert importance_rows(fit) == (("rate", "80%", 100.0), ("depth", "20%", 25.0))
+    assert fit.worth is not None
+    assert worth_sentence(fit.worth, kept=fit.kept) == (
+        "On images that no trial saw: default 0.610, tuned 0.630, difference +0.020 "
+        "(\N{MINUS SIGN}0.010 to +0.050): no significant difference. The defaults were kept."
+    )
+
+
+def test_bundles_that_remember_less_still_make_a_report() -> None:
+    assert fit_evidence({"tuning": None}) == FitEvidence()
+    old = fit_evidence({"tuning": {"history": [0.5, None, 0.7]}})
+    assert [trial.number for trial in old.trials] == [0, 1, 2]
+    assert (old.worth, old.losses, old.likeness) == (None, (), None)
+    assert fit_evidence({"diversity": {"members": ["one"]}}).likeness is None
+
+
+def test_calibrated_rungs_stand_beside_their_raw_ones(
+    make_comparison: Callable[..., Comparison],
+) -> None:
+    comparison = make_comparison()
+    (found,) = calibrations(comparison)
+    raw = comparison.rung("first @ published").probabilities
+    assert found.title == "single:first"
+    assert f"classwise ECE {raw.classwise_ece:.4f} before" in found.words
+    assert found.picture.count("<circle") >= 10
+
+
+def test_steps_begin_at_the_best_single_tagger(
+    make_comparison: Callable[..., Comparison],
+) -> None:
+    comparison = make_comparison()
+    rows = panels(comparison)[0].rows
+    assert [row.step is None for row in rows] == [True, True, True, False, False]
+    dots = [row.mark.dot for row in rows if row.mark]
+    assert len(dots) == 5
+    stack, decoded = rows[3].step, rows[4].step
+    assert stack is not None
+    assert decoded is not None
+    assert (stack.left, stack.left + stack.width) == pytest.approx((max(dots[:3]), dots[3]))
+    assert {decoded.left, decoded.left + decoded.width} == {min(dots[3:]), max(dots[3:])}
+    assert decoded.style == ("up" if dots[4] >= dots[3] else "down")
+
+
+def test_all_figures_show_hierarchy_and_both_vocabularies(
+    make_comparison: Callable[..., Comparison],
+) -> None:
+    row = full_table(make_comparison())[-1]
+    assert {"hP", "hR", "hF1", "macro-F1, shared tags", "LRAP", "Classwise ECE"} <= set(row)
+    plain = full_table(make_comparison(rules=None))[-1]
+    assert "hP" not in plain
+
+
+def test_seeds_are_compared_in_words(make_comparison: Callable[..., Comparison]) -> None:
+    text = stability_sentence(make_comparison())
+    spread = re.search(r"at most ([\d.]+); the verdicts agree in (\d+) of 20", text)
+    assert spread is not None
+    assert 0 < float(spread[1]) < 0.1
+    assert int(spread[2]) >= 15
+    one = load_settings().compare.model_copy(update={"resamples": 100, "seeds": 1})
+    assert stability_sentence(make_comparison(settings=one)) == ""
+
+
+def test_rules_show_what_they_did(make_comparison: Callable[..., Comparison]) -> None:
+    comparison = make_comparison()
+    (row,) = rule_rows(comparison)
+    changes = comparison.changes
+    assert changes is not None
+    assert row.rule == "count"
+    assert row.counts[1:3] == (changes.removed_right, changes.removed_wrong)
+    assert row.recall.startswith("\N{MINUS SIGN}")
+
+
+def test_hostile_names_of_members_and_rules_stay_text(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    evil = "</script><img src=x onerror=alert(1)>"
+    comparison = make_comparison()
+    comparison = replace(
+        comparison, rules=tuple(replace(effect, rule=evil) for effect in comparison.rules)
+    )
+    evidence = json.loads(json.dumps(EVIDENCE).replace('"needed"', json.dumps(evil)))
+    evidence["tuning"]["importances"] = {evil: 1.0}
+    extra = ReportExtra(fit=fit_evidence(evidence))
+    paths = write_report(comparison, tmp_path, pictures=lambda _: None, extra=extra)
+    text = paths.html.read_text("utf-8")
+    assert "<img src=x" not in text
+    assert text.count("&lt;/script&gt;") >= 4
+
+
+def test_every_difference_in_the_matrix_is_one_of_the_pairs(
+    make_comparison: Callable[..., Comparison], tmp_path: Path, open_in_browser: Any
+) -> None:
+    comparison = make_comparison()
+    paths = write_report(comparison, tmp_path, pictures=lambda _: None)
+    shown = open_in_browser(f"{paths.html.as_uri()}#pairs=micro_ap")
+    table = shown[shown.index('class="matrix pairs"') :]
+    table = table[: table.index("</table>")]
+    titles = re.findall(r'<td class="(\w+)" title="([^"]*)">', table)
+    assert len(titles) == 20
+    pair = comparison.pairs[1]
+    value = pair.differences["micro_ap"].value
+    one, two = (comparison.rung(name).title for name in (pair.first, pair.second))
+    wanted = f"{one} minus {two}: {'+' if value > 0 else chr(0x2212)}{abs(value):.3f}"
+    assert any(title.startswith(wanted) for _, title in titles)
+    verdicts = [p.differences["micro_ap"].verdict for p in comparison.pairs]
+    decided = sum(verdict in ("better", "worse") for verdict in verdicts)
+    assert sum(style in ("better", "worse") for style, _ in titles) == 2 * decided
+    assert np.mean([style == "better" for style, _ in titles]) == decided / 20

@@ -1,0 +1,109 @@
+"""What `fit` and `compare` print: figures, and in words what they show."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tagstack.ensemble.comparison.comparing import Comparison
+from tagstack.ensemble.report.fit_evidence import FitEvidence, MemberLoss, TuningWorth
+from tagstack.ensemble.report.writing import write_report
+from tagstack.ensemble.terminal import ladder
+from tagstack.ensemble.terminal.ladder import print_comparison
+from tagstack.meta.selection import Band, LadderRow
+
+
+def row(rung: str, value: float, why: str) -> LadderRow:
+    return LadderRow(
+        rung=rung,
+        macro_ap=value,
+        macro_error=0.01,
+        micro_ap=value + 0.1,
+        micro_error=0.005,
+        fold_values=(value, value),
+        weights=(),
+        why=why,
+    )
+
+
+def printed(
+    comparison: Comparison, tmp_path: Path, capsys: pytest.CaptureFixture[str], **options: Any
+) -> str:
+    paths = write_report(comparison, tmp_path, pictures=lambda _: None)
+    capsys.readouterr()
+    print_comparison(comparison, paths, as_json=options.get("as_json", False))
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_the_outcome_stands_in_words_below_the_figures(
+    make_comparison: Callable[..., Comparison], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed(make_comparison(), tmp_path, capsys)
+    assert "Stack + decoder tags better than the best single tagger, by macro-F1." in text
+    assert "Tag by tag it decides better on" in text
+    assert "seeds 0 to 1" in text
+    assert "over the 11 tags that every rung knows: macro-AP" in text
+
+
+def test_no_significant_difference_is_said(
+    make_comparison: Callable[..., Comparison], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comparison = make_comparison(reference="first @ published")
+    rival = comparison.rung(comparison.best_single)
+    equal = dataclasses.replace(
+        rival,
+        differences={
+            scope: {
+                name: dataclasses.replace(found, verdict="no significant difference")
+                for name, found in scores.items()
+            }
+            for scope, scores in rival.differences.items()
+        },
+    )
+    rungs = tuple(equal if rung is rival else rung for rung in comparison.rungs)
+    text = printed(dataclasses.replace(comparison, rungs=rungs), tmp_path, capsys)
+    assert "No significant difference in macro-F1 between first @ published and" in text
+    assert "\N{MINUS SIGN}" not in text
+
+
+def test_json_is_the_metrics_file(
+    make_comparison: Callable[..., Comparison], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed(make_comparison(), tmp_path, capsys, as_json=True)
+    assert text == " ".join((tmp_path / "metrics.json").read_text("utf-8").split())
+
+
+def test_fit_says_why_it_chose_and_what_may_go() -> None:
+    rows = (
+        row("mean", 0.6, "+0.0300 behind blend, standard error 0.0040"),
+        row("caruana", 0.629, "chosen: +0.0010 behind blend, standard error 0.0040; simpler"),
+        row("blend", 0.63, "best of the rungs"),
+    )
+    bands = (
+        Band(low=0, high=5, n_tags=7, rung="mean", why="leads there"),
+        Band(low=5, high=None, n_tags=90, rung="caruana", why="as overall"),
+    )
+    losses = tuple(
+        MemberLoss(
+            member=name, macro_ap=value, macro_low=value - 0.01, macro_high=value + 0.01,
+            micro_ap=value, micro_low=value - 0.01, micro_high=value + 0.01,
+        )
+        for name, value in (("needed", 0.05), ("spare", 0.001))
+    )  # fmt: skip
+    worth = TuningWorth(default=0.6, tuned=0.61, difference=0.01, low=0.002, high=0.02)
+    lines = ladder.fit_lines(rows, "caruana", bands, FitEvidence(losses=losses, worth=worth))
+    assert lines[0] == (
+        "No significant difference between caruana and blend: "
+        "+0.0010 behind blend, standard error 0.0040; simpler."
+    )
+    assert lines[1] == "Tags with 0-4 positives (7): mean, leads there."
+    assert lines[2] == "Nothing significant is lost without any one of: spare."
+    assert lines[3].startswith("Tuning. On images that no trial saw: default 0.600, tuned 0.610")
+    assert len(lines) == 4
+
+
+def test_fit_says_when_the_best_was_chosen() -> None:
+    rows = (row("mean", 0.6, "x"), row("blend", 0.63, "chosen: best of the rungs"))
+    assert ladder.fit_lines(rows, "blend", (), FitEvidence()) == ["blend: best of the rungs."]

@@ -5,13 +5,17 @@ image, tags, fold and a group column), ``data/SET/tags.csv`` (tag, parent, exclu
 ``zoo/SET/TAGGER`` with a model, a tag file and ``about.json`` that says its contract in words.
 Fold 3, on which no tagger was trained, is split by group: two thirds to fit, one third to test.
 
-    python benchmarks/real.py FOLDER --out real-results [--sets fashion,emoji] [--seed 0]
+    python benchmarks/real.py FOLDER --out real-results [--sets fashion,emoji] [--seeds 0,1,2]
+
+Each seed splits, fits and resamples anew; with several, their spread is printed too: what the
+intervals of one run, which take split and fit as given, do not show.
 """
 
 import argparse
 import csv
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +112,40 @@ def markdown(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
+def spread(comparisons: Sequence[Comparison]) -> str:
+    """Return each rung's scores over several seeds as a Markdown table: mean and range.
+
+    Leads are the reference minus the rung; "sure" counts the seeds whose interval excludes 0.
+    """
+    lines = [
+        "| rung | macro-AP | micro-AP | macro-F1 "
+        "| lead in macro-AP | sure | lead in macro-F1 | sure |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    common = [
+        rung.name
+        for rung in comparisons[0].rungs
+        if all(rung.name in {other.name for other in one.rungs} for one in comparisons)
+    ]
+    for name in common:
+        rungs = [one.rung(name) for one in comparisons]
+        cells = [
+            _ranged([rung.scores["all"][key].value for rung in rungs])
+            for key in ("macro_ap", "micro_ap", "macro_f")
+        ]
+        for key in ("macro_ap", "macro_f"):
+            leads = [rung.differences["all"][key] for rung in rungs]
+            sure = sum(lead.low > 0 or lead.high < 0 for lead in leads)
+            cells += [_ranged([lead.value for lead in leads], "+"), f"{sure}/{len(leads)}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _ranged(values: Sequence[float], sign: str = "") -> str:
+    low, mean, high = (float(pick(values)) for pick in (np.min, np.mean, np.max))
+    return f"{mean:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+
+
 def run(root: Path, name: str, out: Path, seed: int, trials: int | None) -> Comparison:
     """Run one set, print what came out and return it."""
     data = root / "data" / name
@@ -160,11 +198,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("real-results"))
     parser.add_argument("--sets", default="fashion,emoji")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", default="0")
     parser.add_argument("--trials", type=int, default=None)
     arguments = parser.parse_args()
     for name in arguments.sets.split(","):
-        run(arguments.folder, name, arguments.out / name, arguments.seed, arguments.trials)
+        comparisons = [
+            run(arguments.folder, name, arguments.out / name, int(seed), arguments.trials)
+            for seed in arguments.seeds.split(",")
+        ]
+        if len(comparisons) > 1:
+            print(f"\n## {name}, {len(comparisons)} seeds\n\n{spread(comparisons)}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import typer
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.commands.engines import engines
+from tagstack.ensemble.commands.labels import labels_app
 from tagstack.ensemble.commands.models import models
 from tagstack.ensemble.commands.options import (
     BundleDir,
@@ -50,6 +51,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(engines, name="engines")
+app.add_typer(labels_app, name="labels")
 app.add_typer(models, name="models")
 app.add_typer(thresholds, name="thresholds")
 

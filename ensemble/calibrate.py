@@ -103,7 +103,7 @@ def calibrate_bundle(
     overrides = {} if request.overrides is None else read_overrides(request.overrides)
     bundle = load_bundle(request.bundle)
     assignments(bundle.vocabulary, plain, by_tag)  # a typo is found before the work
-    ground = _ground(request, bundle, settings, progress)
+    ground = ground_of(request.bundle, request.source, bundle, progress)
     progress.stage("thresholds")
     dataset, labels = ground.dataset, ground.dataset.labels
     folds = stratified_group_folds(labels, dataset.groups, settings.stack.folds, settings.seed)
@@ -136,7 +136,7 @@ def calibrate_bundle(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Ground:
+class Ground:
     """Labelled images with probabilities from models that had not seen them."""
 
     dataset: Dataset
@@ -155,11 +155,26 @@ def _objectives(
     return plain, tuple((pattern, parse_objective(text, settings)) for pattern, text in named)
 
 
-def _ground(
-    request: CalibrateRequest, bundle: Bundle, settings: Settings, progress: Progress
-) -> _Ground:
+def ground_of(
+    directory: Path, source: DatasetSource, bundle: Bundle, progress: Progress
+) -> Ground:
+    """Return the labelled images of ``source`` that a bundle can be held against honestly.
+
+    Parameters
+    ----------
+    directory : Path
+        Folder of the bundle, for the out-of-fold probabilities it keeps.
+    source : DatasetSource
+    bundle : Bundle
+    progress : Progress
+
+    Raises
+    ------
+    TagstackError
+        If scores or labels cannot be used, or no image is left.
+    """
     dataset = load_dataset(
-        request.source,
+        source,
         aliases=canonical_names(bundle.rules.aliases),
         groups=bundle.rules.groups,
         unknown_if_absent=bundle.settings.labels.unknown_if_absent,
@@ -167,7 +182,7 @@ def _ground(
         near_duplicates=bundle.settings.score.near_duplicates,
     )
     bundle.check_members(dataset.members)
-    kept = out_of_fold_of(request.bundle)
+    kept = out_of_fold_of(directory)
     rows = _rows(kept, dataset)
     fitted = bundle.fitted_images.holds(dataset)
     known = rows >= 0
@@ -187,7 +202,7 @@ def _joined(
     known: NDArray[np.bool_],
     fresh: NDArray[np.bool_],
     notices: tuple[str, ...],
-) -> _Ground:
+) -> Ground:
     """Return fitted images with kept probabilities, then fresh ones with predicted ones."""
     first, second = np.flatnonzero(known), np.flatnonzero(fresh & ~known)
     if not len(first) and not len(second):
@@ -201,7 +216,7 @@ def _joined(
     if len(second):
         parts.append(bundle.stacker.predict_proba(dataset.scores.take(second)))
     proba = parts[0] if len(parts) == 1 else joined(*parts)
-    return _Ground(dataset=taken, proba=proba, n_out_of_fold=len(first), notices=notices)
+    return Ground(dataset=taken, proba=proba, n_out_of_fold=len(first), notices=notices)
 
 
 def _rows(kept: OutOfFold | None, dataset: Dataset) -> NDArray[np.int64]:
@@ -242,7 +257,7 @@ def _about(
     request: CalibrateRequest,
     bundle: Bundle,
     plain: ThresholdSettings,
-    ground: _Ground,
+    ground: Ground,
     settings: Settings,
 ) -> dict[str, Any]:
     """Return where a version came from; the same input gives the same."""

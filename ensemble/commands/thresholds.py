@@ -14,7 +14,9 @@ from tagstack.ensemble.commands.options import (
     Overwrite,
     Scores,
     Seed,
+    UnknownIfAbsent,
     Where,
+    families_of,
     settings_of,
 )
 
@@ -43,6 +45,7 @@ def calibrate(
     ] = None,
     where: Where = None,
     group: Group = None,
+    unknown_if_absent: UnknownIfAbsent = None,
     config: Config = None,
     seed: Seed = None,
     as_json: Json = False,
@@ -55,7 +58,13 @@ def calibrate(
 
     request = CalibrateRequest(
         bundle=bundle,
-        source=DatasetSource(scores=scores, labels=labels, where=where, group=group),
+        source=DatasetSource(
+            scores=scores,
+            labels=labels,
+            where=where,
+            group=group,
+            unknown_if_absent=families_of(unknown_if_absent),
+        ),
         objective=objective,
         by_tag=tuple(tag or ()),
         overrides=overrides,

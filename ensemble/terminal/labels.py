@@ -1,0 +1,49 @@
+"""What ``tagstack labels`` prints."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from tagstack.ensemble.terminal.console import out, plain, print_json
+
+if TYPE_CHECKING:  # printing must not wait for what these need
+    from tagstack.ensemble.suspects import Suspect, SuspectLists
+
+_SHOWN = 10
+
+
+def print_suspects(lists: "SuspectLists", *, as_json: bool) -> None:
+    """Print how many labels are suspicious, and the first of each list."""
+    if as_json:
+        print_json(
+            {
+                "n_images": lists.n_images,
+                "n_labels": lists.n_labels,
+                "n_out_of_fold": lists.n_out_of_fold,
+                "n_missing": len(lists.missing),
+                "n_wrong": len(lists.wrong),
+                "missing": [asdict(one) for one in lists.missing[:_SHOWN]],
+                "wrong": [asdict(one) for one in lists.wrong[:_SHOWN]],
+                "out": str(lists.out),
+            }
+        )
+        return
+    out.print(
+        f"{lists.n_labels} labels of {lists.n_images} images: {len(lists.missing)} more are "
+        f"probably missing, {len(lists.wrong)} are probably wrong."
+    )
+    for title, suspects in (("missing", lists.missing), ("wrong", lists.wrong)):
+        if suspects:
+            out.print(_table(title, suspects[:_SHOWN]))
+    out.print(f"Whole lists, the surest first: {lists.out}", markup=False, soft_wrap=True)
+
+
+def _table(title: str, suspects: "tuple[Suspect, ...]") -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(f"probably {title}", overflow="fold")
+    table.add_column("tag", overflow="fold")
+    table.add_column("proba", justify="right", no_wrap=True)
+    for one in suspects:
+        table.add_row(plain(one.image), plain(one.tag), f"{one.proba:.3f}")
+    return table

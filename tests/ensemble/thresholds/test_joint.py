@@ -1,0 +1,147 @@
+"""Thresholds chosen jointly: against a search over all legal decisions, and on rival tags."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.special import expit
+from sklearn.metrics import f1_score
+
+from tagstack.base_models.pairs import PairProba, Pairs
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.configs.settings import load_settings
+from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.rules.rule_set import Exclusive, Rules
+from tagstack.ensemble.thresholds.fitting import fit_thresholds
+
+N_TAGS = 6
+WORDS = Vocabulary(tuple(f"t{i}" for i in range(N_TAGS)), ("general",) * N_TAGS)
+RULES = Rules(exclusives=(Exclusive(id="x", tags=WORDS.tags, source="test"),))
+
+
+def rivals(rng: np.random.Generator, n_images: int) -> tuple[PairProba, Any]:
+    """Return one true tag of six an image and its exact probabilities, the later tags rarer."""
+    chance = np.array([0.5, 0.25, 0.12, 0.07, 0.04, 0.02])
+    truth = rng.choice(N_TAGS, size=n_images, p=chance)
+    signal = 1.5 * np.eye(N_TAGS)[truth] + rng.normal(size=(n_images, N_TAGS))
+    weight = chance * np.exp(1.5 * signal)  # Bayes for unit noise
+    dense = (weight / weight.sum(1, keepdims=True)).clip(1e-4, 1).astype(np.float32)
+    pairs = Pairs(
+        indptr=np.arange(0, n_images * N_TAGS + 1, N_TAGS, dtype=np.int64),
+        tag=np.tile(np.arange(N_TAGS, dtype=np.int32), n_images),
+        n_tags=N_TAGS,
+    )
+    base = np.full(N_TAGS, 1e-5, np.float32)
+    return PairProba(pairs=pairs, proba=dense.ravel(), base=base), np.eye(N_TAGS, dtype=bool)[truth]
+
+
+@pytest.fixture
+def decoder() -> Decoder:
+    return Decoder(RULES.bind(WORDS), load_settings().decoder)
+
+
+def fitted(proba: PairProba, labels: Any, chosen: Any, decoder: Decoder | None) -> Any:
+    folds = np.arange(len(labels)) % 5
+    return fit_thresholds(proba, sparse.csr_array(labels), WORDS, folds, chosen, decoder)
+
+
+def test_joint_thresholds_beat_lone_ones_where_tags_are_rivals(
+    settings_with: Callable[..., Any], decoder: Decoder, rng: np.random.Generator
+) -> None:
+    fit_on, test_on = rivals(rng, 4000), rivals(rng, 8000)
+    scores = {}
+    for name, changes in {
+        "joint": {"strategy": "joint_f", "macro_share": 1.0},
+        "lone": {"strategy": "plugin_f", "decoder_rounds": 0},
+        "rounds": {"strategy": "scut", "decoder_rounds": 2},
+    }.items():
+        found = fitted(*fit_on, settings_with(**changes), decoder)
+        decided = found.cutting.decoded(test_on[0], decoder).toarray()
+        assert decided.sum(1).max() <= 1
+        scores[name] = f1_score(test_on[1], decided, average="macro")
+    assert scores["joint"] > scores["lone"] + 0.003
+    assert scores["joint"] > scores["rounds"]
+
+
+def test_no_random_change_of_the_decision_rule_is_expected_to_be_better(
+    settings_with: Callable[..., Any], decoder: Decoder, rng: np.random.Generator
+) -> None:
+    """The optimum is worth * (p - threshold) with both free: nothing near it raises expected F1."""
+    proba, labels = rivals(rng, 3000)
+    chosen = settings_with(strategy="joint_f", macro_share=0.5, joint_rounds=30)
+    found = fitted(proba, labels, chosen, decoder).cutting
+    dense = proba.dense().astype(float)
+
+    def expected(cutting: Any) -> float:
+        decided = cutting.decoded(proba, decoder).toarray()
+        hits, predicted, mass = (decided * dense).sum(0), decided.sum(0), dense.sum(0)
+        macro = (2 * hits / (predicted + mass)).mean()
+        return float(0.5 * macro + hits.sum() / (predicted.sum() + mass.sum()))
+
+    best = expected(found)
+    for _ in range(60):
+        value = expit(np.log(found.value / (1 - found.value)) + rng.normal(size=N_TAGS) * 0.3)
+        worth = found.worth * np.exp(rng.normal(size=N_TAGS) * 0.3)
+        other = replace(found, value=value.astype(np.float32), worth=worth.astype(np.float32))
+        assert expected(other) <= best + 1e-3
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_share_decides_between_macro_and_micro(
+    share: float, settings_with: Callable[..., Any], decoder: Decoder, rng: np.random.Generator
+) -> None:
+    fit_on, test_on = rivals(rng, 3000), rivals(rng, 6000)
+    results = []
+    for own in (share, 1 - share):
+        chosen = settings_with(strategy="joint_f", macro_share=own)
+        decided = fitted(*fit_on, chosen, decoder).cutting.decoded(test_on[0], decoder).toarray()
+        average = "macro" if share else "micro"
+        results.append(f1_score(test_on[1], decided, average=average))
+    assert results[0] > results[1]
+
+
+def test_without_rules_the_threshold_is_a_mean_of_the_two_plug_ins(
+    settings_with: Callable[..., Any], rng: np.random.Generator
+) -> None:
+    proba, labels = rivals(rng, 3000)
+    dense = proba.dense().astype(float)
+    for share in (0.0, 1.0):
+        chosen = settings_with(strategy="joint_f", macro_share=share, joint_rounds=40)
+        value = fitted(proba, labels, chosen, None).value
+        for tag in range(N_TAGS):
+            column = dense if share == 0 else dense[:, [tag]]
+            ranked = np.sort(column.ravel())[::-1]
+            n = np.arange(1, len(ranked) + 1)
+            best = (2 * np.cumsum(ranked) / (n + column.sum())).max()
+            assert value[tag] == pytest.approx(best / 2, abs=0.01)
+
+
+def test_no_label_is_read(
+    settings_with: Callable[..., Any], decoder: Decoder, rng: np.random.Generator
+) -> None:
+    proba, labels = rivals(rng, 1000)
+    shuffled = labels[rng.permutation(1000)]
+    one, other = (
+        fitted(proba, truth, settings_with(strategy="joint_f"), decoder)
+        for truth in (labels, shuffled)
+    )
+    assert (one.value == other.value).all()
+    assert (one.worth == other.worth).all()
+    assert np.nanmean(one.estimate) > np.nanmean(other.estimate)
+
+
+def test_tags_with_other_objectives_stay_where_they_are(
+    settings_with: Callable[..., Any], decoder: Decoder, rng: np.random.Generator
+) -> None:
+    proba, labels = rivals(rng, 1000)
+    by_tag = (("t0", settings_with(strategy="fixed", value=0.62)),)
+    found = fit_thresholds(
+        proba, sparse.csr_array(labels), WORDS, np.arange(1000) % 5,
+        settings_with(strategy="joint_f"), decoder, by_tag=by_tag,
+    )  # fmt: skip
+    assert found.value[0] == np.float32(0.62)
+    assert found.worth[0] == pytest.approx(1 / (0.62 * 0.38), rel=1e-4)
+    assert found.state[0] == "fixed"

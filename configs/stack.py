@@ -97,6 +97,7 @@ class StackSettings(Section):
     learners: tuple[str, ...]
     device: Literal["cpu", "cuda"]
     joblib_backend: str
+    missing_labels: Literal["negative", "reweighted"]
     rung_calibrator: CalibratorName
     rung_pool: Pool
     rung_strength: float = Field(gt=0)

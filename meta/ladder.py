@@ -5,7 +5,9 @@ Features of the other rows come from models that were; what little this lets thr
 by the rehearsal (`tagstack.meta.rehearsal`), where the held-out images take no part at all.
 """
 
+import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -25,6 +27,7 @@ from tagstack.meta.learners.mean import mean_logit
 from tagstack.meta.learners.protocol import PairLearner
 from tagstack.meta.learners.registry import META, level_two, make_learner
 from tagstack.meta.learners.shrunken_logistic import filled_in
+from tagstack.meta.missing_labels import labelled_rates, pair_weights
 from tagstack.meta.out_of_fold import (
     cross_fitted_ground,
     cross_fitted_logit,
@@ -43,6 +46,8 @@ from tagstack.meta.rungs import (
 from tagstack.meta.selection import Band, LadderRow, choose_bands, choose_rung, ladder_row
 from tagstack.meta.strengths import choose_strengths
 from tagstack.meta.truth import positives_per_tag
+
+logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
@@ -90,6 +95,8 @@ class Ladder:
         self.ground: Ground = cross_fitted_ground(
             data.scores, data.evidence, data.folds, data.relations, self.strengths, settings
         )
+        if settings.missing_labels == "reweighted":
+            self._reweigh()
         self.true = self.truth.listed[self.ground.rows]
         self.weight = self.truth.weight[self.ground.rows]
         self._select_members()
@@ -100,6 +107,19 @@ class Ladder:
             self._add(name, spliced(self.ground, self.level_two[name]))
         columns = {f"level2:{name}": logit for name, logit in self.level_two.items()}
         self.table: PairTable = self.ground.table.with_columns(columns)
+
+    def _reweigh(self) -> None:
+        """Count each pair by what its label is worth where some were forgotten, and start anew."""
+        data, tag = self.data, self.pairs.tag
+        labelled = expit(self.ground.listed)
+        rates = labelled_rates(labelled, self.truth, tag, self.category)
+        logger.info("labels: a true pair is labelled in %.0f %% of cases", 100 * rates.mean())
+        weight = pair_weights(labelled, self.truth, tag, rates)
+        self.data = data = replace(data, evidence=data.evidence.weighted(weight))
+        self.truth = data.evidence.truth(self.pairs)
+        self.ground = cross_fitted_ground(
+            data.scores, data.evidence, data.folds, data.relations, self.strengths, self.settings
+        )
 
     def climb(self, progress: Progress, xgboost: XgboostSettings | None = None) -> None:
         """Make the rungs above: the meta-model, with its tuned settings if given, and the blend."""

@@ -1,5 +1,6 @@
 """Suspicious labels: planted errors are found first, clean labels raise few suspicions."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ from scipy import sparse
 from scipy.special import expit
 
 from tagstack.base_models.pairs import PairProba, Pairs
+from tagstack.configs.stack import StackSettings
 from tagstack.meta.label_noise import label_suspects
 from tagstack.meta.missing_labels import labelled_rates, pair_weights
+from tagstack.meta.relations import TagRelations
+from tagstack.meta.stacker import Stacker
 from tagstack.meta.truth import PairTruth
 
 NOTHING = sparse.csr_array((400, 6), dtype=bool)
@@ -139,3 +143,38 @@ def test_too_few_labels_borrow_the_rate_of_all() -> None:
     tag[:20] = 1
     rates = labelled_rates(proba, truth, tag, np.array([0, 1]))
     assert rates[1] == pytest.approx(rates[0], abs=0.02)
+
+
+def fitted(data: Any, labels: Any, settings: StackSettings) -> Stacker:
+    return Stacker(settings, seed=0, threads=1).fit(
+        data.scores, sparse.csr_array(labels), data.groups, TagRelations.none(labels.shape[1])
+    )
+
+
+def test_reweighted_fits_give_probabilities_of_the_truth(
+    make_labelled: Callable[..., Any], stack_settings: Callable[..., StackSettings]
+) -> None:
+    """With four of ten labels forgotten, plain fits say six tags where there are ten."""
+    data = make_labelled(n_images=600, noise=(0.7, 0.9))
+    true = data.labels.toarray()
+    seen = true & (np.random.default_rng(9).random(true.shape) < 0.6)
+    ignoring, reweighted = (
+        fitted(data, seen, stack_settings(learners=("lightgbm",), missing_labels=way))
+        for way in ("negative", "reweighted")
+    )
+    for rung in ("calibrated_mean", "shrunken_logistic", "lightgbm"):
+        shares = [s.out_of_fold(rung).dense().sum() / true.sum() for s in (ignoring, reweighted)]
+        assert shares[0] == pytest.approx(0.6, abs=0.05)
+        assert shares[1] == pytest.approx(1.0, abs=0.12), rung
+
+
+def test_reweighting_complete_labels_changes_little(
+    make_labelled: Callable[..., Any], stack_settings: Callable[..., StackSettings]
+) -> None:
+    data = make_labelled(n_images=600, noise=(0.7, 0.9))
+    plain, reweighted = (
+        fitted(data, data.labels.toarray(), stack_settings(learners=(), missing_labels=way))
+        for way in ("negative", "reweighted")
+    )
+    one, other = (s.out_of_fold("shrunken_logistic").dense() for s in (plain, reweighted))
+    assert np.abs(one - other).mean() < 0.01

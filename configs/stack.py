@@ -102,6 +102,7 @@ class StackSettings(Section):
     rung_pool: Pool
     rung_strength: float = Field(gt=0)
     selection_rounds: int = Field(ge=1)
+    selection_pairs: int = Field(ge=1000)
     gate_standard_errors: float = Field(ge=0)
     gate_bands: tuple[int, ...]
     outer_fold: bool

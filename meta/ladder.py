@@ -17,6 +17,7 @@ from scipy.special import expit
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.stack import StackSettings, XgboostSettings
 from tagstack.meta.calibration import category_numbers, fit_monotone, rung_how
+from tagstack.meta.drawn_images import drawn_images
 from tagstack.meta.features import PairTable
 from tagstack.meta.fitted_stack import FittedStack
 from tagstack.meta.fold_scores import FoldScore, FoldScorer
@@ -273,15 +274,36 @@ class Ladder:
 
     def _selected(self, values: Floats, *, of_proba: bool) -> tuple[Floats, Floats]:
         """Return weights chosen on all folds, and for each fold those chosen on the others."""
-        rows, objective = self.ground.rows, self.settings.objective
+        objective = self.settings.objective
+        scorer, rows, at = self._selection_sample()
 
         def metric(average: Floats) -> Floats:
-            return self.scorer.values_at(rows, average if of_proba else expit(average), objective)
+            return scorer.values_at(rows, average if of_proba else expit(average), objective)
 
-        selection = GreedySelection(values, metric, self.settings.selection_rounds)
+        selection = GreedySelection(values[:, at], metric, self.settings.selection_rounds)
         folds = np.arange(self.scorer.n_folds)
         by_fold = np.stack([selection.weights(folds != fold) for fold in folds])
         return selection.weights(np.ones(len(folds), bool)), by_fold
+
+    def _selection_sample(self) -> tuple[FoldScorer, NDArray[np.int64], NDArray[np.int64]]:
+        """Return a scorer of images enough to choose a few weights by, and their candidates.
+
+        The candidates are given twice: as rows of the scorer's pairs and of the ground's table.
+        """
+        table, data = self.ground.table, self.data
+        counts = np.diff(table.pairs.indptr)
+        images = drawn_images(counts, self.settings.selection_pairs, self.seed)
+        every_fold = len(np.unique(data.folds[images])) == self.scorer.n_folds
+        if len(images) == len(counts) or not every_fold:
+            return self.scorer, self.ground.rows, np.arange(len(table.pairs))
+        drawn, candidate = data.take(images), np.zeros(len(self.pairs), bool)
+        candidate[self.ground.rows] = True
+        rows = np.flatnonzero(candidate[self.pairs.rows(images)])
+        truth = drawn.evidence.truth(drawn.scores.pairs)
+        scorer = FoldScorer(
+            drawn.scores.pairs, truth, drawn.evidence, data.folds[images], drawn.groups
+        )
+        return scorer, rows, table.pairs.rows(images)
 
     def _fold_of_pair(self) -> NDArray[np.int64]:
         return self.data.folds[self.pairs.image]

@@ -13,6 +13,7 @@ from tagstack.meta.calibration import (
     fit_members,
     member_how,
 )
+from tagstack.meta.drawn_images import drawn_images
 from tagstack.meta.groundwork import Strengths
 from tagstack.meta.learners.shrunken_logistic import fit_shrunken_logistic
 from tagstack.meta.truth import Evidence, PairTruth
@@ -44,7 +45,7 @@ def choose_strengths(
         return Strengths(
             calibration=settings.calibration_strengths[0], logistic=settings.logistic_strengths[0]
         )
-    drawn = _drawn(scores, settings.strength_pairs, seed)
+    drawn = drawn_images(np.diff(scores.pairs.indptr), settings.strength_pairs, seed)
     evidence = evidence.take(drawn, scores.pairs)
     scores, folds = scores.take(drawn), folds[drawn]
     names = np.unique(folds)[: settings.strength_splits]
@@ -57,13 +58,6 @@ def choose_strengths(
         split.calibrate(calibration)
     logistic = _best(settings.logistic_strengths, [split.logistic_loss for split in splits])
     return Strengths(calibration=calibration, logistic=logistic)
-
-
-def _drawn(scores: Level1Scores, max_pairs: int, seed: int) -> NDArray[np.intp]:
-    """Return ascending images that hold about ``max_pairs`` pairs, or all."""
-    order = np.random.default_rng(seed).permutation(scores.n_images)
-    held = np.cumsum(np.diff(scores.pairs.indptr)[order])
-    return np.sort(order[: max(1, int(np.searchsorted(held, max_pairs, side="right")))])
 
 
 def log_loss(listed: Floats, base: Floats, truth: PairTruth) -> float:

@@ -101,6 +101,7 @@ class _Tool:
             decided=decided_by(proba, np.full(proba.pairs.n_tags, 0.5, np.float32)),
             thresholds=None,
             note="another tool's tags as given; without scores its AP has one step",
+            foreign=True,
         )
         if not self.output.scored:
             return rung

@@ -26,8 +26,8 @@ class RungResult:
     name, title, note : str
     raw : str
         Name of the rung with the same probabilities before calibration, or empty.
-    single : bool
-        Whether it is one tagger alone.
+    single, foreign : bool
+        Whether it is one tagger alone, or another tool's output.
     votes_on : int
         Tags of the vocabulary for which the rung has a probability.
     same_proba : bool
@@ -55,6 +55,7 @@ class RungResult:
     note: str
     raw: str
     single: bool
+    foreign: bool
     votes_on: int
     same_proba: bool
     scores: Mapping[str, Scores]

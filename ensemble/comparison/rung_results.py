@@ -69,6 +69,7 @@ def rung_result(
         note=rung.note,
         raw=rung.raw,
         single=rung.is_single,
+        foreign=rung.foreign,
         votes_on=int((~np.isnan(rung.proba.base)).sum()),
         same_proba=same_proba(rung.proba, ours.proba),
         scores=_by_scope({key: interval(values, level) for key, values in theirs.items()}),

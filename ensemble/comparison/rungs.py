@@ -35,6 +35,8 @@ class Rung:
         Whether it is a learner inside the reference: shown on the ladder, but no rival of it.
     raw : str
         Name of the rung with the same probabilities before calibration; empty without one.
+    foreign : bool
+        Whether it is another tool's output: no step of our ladder.
     before_rules : csr_array of shape (n_images, n_tags), bool, optional
         What the same thresholds decide without the rules, where rules had a say.
     """
@@ -48,6 +50,7 @@ class Rung:
     single: bool = False
     part: bool = False
     raw: str = ""
+    foreign: bool = False
     before_rules: sparse.csr_array | None = None
 
     @property

@@ -254,17 +254,19 @@ def _panel(comparison: Comparison, text: ScoreText, scope: str, title: str) -> P
 
 
 def _below(comparison: Comparison, values: list[float]) -> list[float]:
-    """Return what each rung steps from: the rung above it, single taggers from nothing.
+    """Return what each rung steps from: the rung above it, single taggers and others' nothing.
 
     The first rung that combines taggers steps from the best single one.
     """
-    below, best = [], math.nan
-    previous = math.nan
+    below = []
+    previous = best = math.nan
     for rung, value in zip(comparison.rungs, values, strict=True):
-        below.append(math.nan if rung.single else previous)
-        best = np.fmax(best, value) if rung.single else best
-        previous = best if rung.single else value
-    return [float(value) for value in below]
+        if rung.single:
+            best = float(np.fmax(best, value))
+        combines = not (rung.single or rung.foreign)
+        below.append(previous if combines else math.nan)
+        previous = value if combines else best
+    return below
 
 
 def _note(rung: RungResult, comparison: Comparison) -> str:

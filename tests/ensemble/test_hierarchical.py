@@ -57,8 +57,8 @@ def test_sets_equal_a_loop_over_images() -> None:
     right = n_ours = n_true = 0
     by_image = []
     for ours, true in zip(decided, labels, strict=True):
-        one = {step for tag in np.flatnonzero(ours) for step in path_of(tag)}
-        two = {step for tag in np.flatnonzero(true) for step in path_of(tag)}
+        one = {step for tag in np.flatnonzero(ours).tolist() for step in path_of(tag)}
+        two = {step for tag in np.flatnonzero(true).tolist() for step in path_of(tag)}
         right, n_ours, n_true = right + len(one & two), n_ours + len(one), n_true + len(two)
         if two:
             by_image.append(5 * len(one & two) / (4 * len(two) + len(one)))

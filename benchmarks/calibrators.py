@@ -4,7 +4,7 @@ Reads the score stores that ``benchmarks/real.py`` leaves under its ``--out``. C
 fitted on two thirds of the groups of fold 3 and judged on the rest; strengths are chosen on the
 fit images alone. "members" is the mean over single taggers, "mean" their average.
 
-    python benchmarks/calibrators.py FOLDER --out real-results [--sets fashion,emoji] [--seeds 0,1,2]
+    python benchmarks/calibrators.py FOLDER --out real-results [--sets fashion,emoji] [--seeds 0,1]
 """
 
 import argparse

@@ -155,9 +155,7 @@ def _objectives(
     return plain, tuple((pattern, parse_objective(text, settings)) for pattern, text in named)
 
 
-def ground_of(
-    directory: Path, source: DatasetSource, bundle: Bundle, progress: Progress
-) -> Ground:
+def ground_of(directory: Path, source: DatasetSource, bundle: Bundle, progress: Progress) -> Ground:
     """Return the labelled images of ``source`` that a bundle can be held against honestly.
 
     Parameters

@@ -143,5 +143,6 @@ def test_tags_with_other_objectives_stay_where_they_are(
         settings_with(strategy="joint_f"), decoder, by_tag=by_tag,
     )  # fmt: skip
     assert found.value[0] == np.float32(0.62)
+    assert found.worth is not None
     assert found.worth[0] == pytest.approx(1 / (0.62 * 0.38), rel=1e-4)
     assert found.state[0] == "fixed"

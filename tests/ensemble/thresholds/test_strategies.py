@@ -30,8 +30,7 @@ BASE = np.float32(0.01)
 
 def proposed(drawn: Any, chosen: Any) -> NDArray[np.float32]:
     proposal = STRATEGIES[chosen.strategy](drawn.sample, chosen)
-    (found,) = thresholds_from_logits(proposal.logits, drawn.sample.curves.floor)
-    return found
+    return np.asarray(thresholds_from_logits(proposal.logits, drawn.sample.curves.floor)[0])
 
 
 def cuts(drawn: Any, tag: int) -> NDArray[np.float32]:

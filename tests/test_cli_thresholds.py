@@ -1,0 +1,219 @@
+"""``tagstack calibrate`` and ``tagstack thresholds``, in process, on drawn pictures."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tagstack.cli import app
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import load_settings
+from tagstack.ensemble.bundle import load_bundle, out_of_fold_of
+from tagstack.ensemble.thresholds.table import Thresholds
+
+QUICK = """
+threads = 1
+[stack]
+learners = ["svm"]
+[stack.tuning]
+trials = 0
+"""
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with 150 pictures, their scores, labels and a bundle fitted on two thirds."""
+    from tagstack.base_models.zoo.gallery import draw_gallery
+    from tagstack.ensemble.dataset import DatasetSource
+    from tagstack.ensemble.fit import FitRequest, fit_bundle
+    from tagstack.ensemble.progress import Silent
+    from tagstack.ensemble.scoring import score_folder
+
+    root = tmp_path_factory.mktemp("fitted")
+    labels = draw_gallery(root / "images", n_images=150, seed=5)
+    with labels.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    series = sorted({row["series"] for row in rows})
+    with (root / "labels.csv").open("w", newline="") as stream:
+        table = csv.DictWriter(stream, ["image", "tags", "series", "part"], extrasaction="ignore")
+        table.writeheader()
+        for row in rows:
+            part = "test" if series.index(row["series"]) % 3 == 0 else "fit"
+            table.writerow({**row, "part": part})
+    (root / "quick.toml").write_text(QUICK)
+    settings = load_settings(root / "quick.toml")
+    score_folder(
+        [root / "images"], ["doll_resnet", "doll_vit"], root / "scores", settings, Silent()
+    )
+    source = DatasetSource(
+        scores=root / "scores", labels=root / "labels.csv", where="part=fit", group="series"
+    )
+    request = FitRequest(source=source, bundle=root / "bundle", rules="danbooru")
+    fit_bundle(request, settings, Silent())
+    return root
+
+
+@pytest.fixture
+def root(fitted: Path, tmp_path: Path) -> Path:
+    """Return the folder with a bundle of its own for each test."""
+    for name in ("scores", "labels.csv", "quick.toml", "images"):
+        (tmp_path / name).symlink_to(fitted / name)
+    shutil.copytree(fitted / "bundle", tmp_path / "bundle")
+    return tmp_path
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def calibrate(root: Path, *more: object, part: str = "test") -> dict[str, object]:
+    text = run(
+        "calibrate", "--bundle", root / "bundle", "--scores", root / "scores", "--labels",
+        root / "labels.csv", "--where", f"part={part}", "--group", "series", "--json", *more,
+    )  # fmt: skip
+    content: dict[str, object] = json.loads(text)
+    return content
+
+
+def count(root: Path, part: str) -> int:
+    with (root / "labels.csv").open(newline="") as stream:
+        return sum(row["part"] == part for row in csv.DictReader(stream))
+
+
+def test_calibrated_thresholds_are_used_and_named(root: Path) -> None:
+    before = load_bundle(root / "bundle")
+    result = calibrate(root, "--objective", "fixed:0.9", "--tag", "1*=fixed:0.2")
+    after = load_bundle(root / "bundle")
+    assert after.threshold_version == result["version"] != before.threshold_version == "fit"
+    tag = after.vocabulary.index
+    assert after.thresholds.value[tag["1girl"]] == np.float32(0.2)
+    assert after.thresholds.value[tag["long_hair"]] == np.float32(0.9)
+    assert result["n_images"] == count(root, "test")
+    assert result["n_out_of_fold"] == 0
+    assert result["states"] == {"fixed": len(after.vocabulary)}
+    assert set(after.rung_thresholds) == set(before.rung_thresholds)
+    assert (after.rung_thresholds["mean"] != before.rung_thresholds["mean"]).any()
+    image = next((root / "images").rglob("*.png"))
+    said = json.loads(run("explain", image, "long_hair", "--bundle", root / "bundle", "--json"))
+    assert said["thresholds"] == result["version"]
+    assert said["entries"][0]["threshold"] == pytest.approx(0.9)
+    tagged = json.loads(
+        run("tag", image, "--bundle", root / "bundle", "--out", root / "tags", "--json")
+    )
+    assert tagged["thresholds"] == result["version"]
+    assert run("thresholds", "rollback", "--bundle", root / "bundle") == (
+        f"In use: fit (before: {result['version']}).\n"
+    )
+    assert (load_bundle(root / "bundle").thresholds.value == before.thresholds.value).all()
+
+
+def test_fitted_images_count_with_their_out_of_fold_probabilities(root: Path) -> None:
+    """The fit's own thresholds come from these; the stack's predictions for them would differ."""
+    kept = out_of_fold_of(root / "bundle")
+    assert kept is not None
+    n_fit = count(root, "fit")
+    assert len(kept.contents) == n_fit
+    result = calibrate(root, "--config", root / "quick.toml", part="fit")
+    assert (result["n_images"], result["n_out_of_fold"]) == (n_fit, n_fit)
+    bundle = load_bundle(root / "bundle")
+    at_fit = Thresholds.from_csv(root / "bundle" / "thresholds.csv")
+    assert bundle.thresholds.value == pytest.approx(at_fit.value, rel=1e-4)
+    assert (bundle.thresholds.positives == at_fit.positives).all()
+    # Rungs other than the chosen one keep the thresholds of the fit.
+    version = root / "bundle" / "thresholds" / str(result["version"])
+    assert not (version / "rung_thresholds.safetensors").exists()
+
+
+def test_without_kept_probabilities_fitted_images_are_refused(root: Path, fitted: Path) -> None:
+    manifest = root / "bundle" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    del content["files"]["out_of_fold.safetensors"]  # as a bundle of an earlier version
+    manifest.write_text(json.dumps(content))
+    (root / "bundle" / "out_of_fold.safetensors").unlink()
+    with pytest.raises(TagstackError, match="No image is left to calibrate on"):
+        calibrate(root, part="fit")
+    whole = run(
+        "calibrate", "--bundle", root / "bundle", "--scores", root / "scores", "--labels",
+        root / "labels.csv", "--group", "series", "--json",
+    )  # fmt: skip
+    assert json.loads(whole)["n_images"] == count(root, "test")
+
+
+def test_overrides_win_and_unknown_tags_are_named(root: Path) -> None:
+    (root / "mine.csv").write_text("tag,threshold\nlong_hair,0.123\nno_such_tag,0.5\n")
+    result = calibrate(root, "--objective", "f1", "--overrides", root / "mine.csv")
+    assert result["ignored_overrides"] == ["no_such_tag"]
+    (row,) = json.loads(
+        run("thresholds", "show", "--bundle", root / "bundle", "--tag", "long_hair", "--json")
+    )["thresholds"]
+    assert (row["threshold"], row["state"], row["objective"]) == (0.123, "fixed", "by hand")
+
+
+def test_the_same_calibration_gives_the_same_content(root: Path) -> None:
+    names = [str(calibrate(root, "--objective", "recall>=0.8")["version"]) for _ in range(2)]
+    tables = [(root / "bundle" / "thresholds" / n / "thresholds.csv").read_bytes() for n in names]
+    assert tables[0] == tables[1]
+    listed = json.loads(run("thresholds", "list", "--bundle", root / "bundle", "--json"))
+    assert [version["name"] for version in listed] == ["fit", *names]
+    assert [version["in_use"] for version in listed] == [False, False, True]
+    assert listed[1]["objective"] == "recall>=0.8"
+    assert run("thresholds", "diff", "1", "2", "--bundle", root / "bundle") == (
+        "No tag is treated differently.\n"
+    )
+
+
+def test_cuts_of_each_images_list_decide_per_image(root: Path) -> None:
+    calibrate(root, "--objective", "rcut:3")
+    images = sorted((root / "images").rglob("*.png"))[:6]
+    run(
+        "tag", *images, "--bundle", root / "bundle", "--out", root / "tags", "--format", "json",
+    )  # fmt: skip
+    found = [json.loads((root / "tags" / f"{path.stem}.json").read_text()) for path in images]
+    # The rules may remove rivals among the three and add what they imply.
+    assert all(0 < len(record["tags"]) < 12 for record in found)
+    assert load_bundle(root / "bundle").thresholds.image_cut == "rcut:3"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--objective", "best"), "Unknown objective 'best'"),
+        (("--tag", "long_hair"), "is no PATTERN=OBJECTIVE"),
+        (("--tag", "zzz*=f1"), r"No tag matches 'zzz\*'"),
+        (("--tag", "l*=mcut"), "for all tags or none"),
+        (("--overrides", "gone.csv"), "Cannot read the thresholds"),
+    ],
+)
+def test_mistakes_write_no_version(root: Path, more: tuple[str, ...], message: str) -> None:
+    with pytest.raises(TagstackError, match=message):
+        calibrate(root, *more)
+    assert load_bundle(root / "bundle").threshold_version == "fit"
+
+
+def test_a_damaged_version_is_no_bundle_to_use(root: Path) -> None:
+    version = str(calibrate(root, "--objective", "p=r")["version"])
+    path = root / "bundle" / "thresholds" / version / "thresholds.csv"
+    path.write_text(path.read_text().replace("0.", "0.9", 1))
+    with pytest.raises(TagstackError, match=f"Thresholds {version} of .* were changed"):
+        load_bundle(root / "bundle")
+
+
+def test_tables_are_printed_for_people(root: Path) -> None:
+    calibrate(root, "--objective", "precision>=0.6")
+    shown = run("thresholds", "show", "--bundle", root / "bundle")
+    assert "precision>=0.6" in shown
+    listed = run("thresholds", "list", "--bundle", root / "bundle")
+    assert listed.count("\n") == 4
+    run("thresholds", "export", root / "out.csv", "--bundle", root / "bundle")
+    assert len(Thresholds.from_csv(root / "out.csv").value) == 128
+    imported = run("thresholds", "import", root / "out.csv", "--bundle", root / "bundle")
+    assert "128 set by hand" in imported
+    assert "0002-" in run("thresholds", "use", "1", "--bundle", root / "bundle")

@@ -51,7 +51,7 @@ def labelled_rates(
         own = known[of_pair == number]
         rate = _rate(proba[own], truth.listed[own])
         rates[number] = rate if np.isfinite(rate) else rates[number]
-    return np.clip(rates, _LEAST_RATE, 1.0)[category]
+    return np.asarray(np.clip(rates, _LEAST_RATE, 1.0)[category], np.float64)
 
 
 def pair_weights(
@@ -70,7 +70,8 @@ def pair_weights(
     """
     rate = rates[tag]
     false = (1.0 - proba / rate) / np.maximum(1.0 - proba, 1e-9)
-    return np.where(truth.listed, 1.0 / rate, np.clip(false, 0.0, 1.0)) * truth.known
+    weight = np.where(truth.listed, 1.0 / rate, np.clip(false, 0.0, 1.0))
+    return np.asarray(weight * truth.known, np.float64)
 
 
 def _rate(proba: Floats, labelled: NDArray[np.bool_]) -> float:

@@ -314,7 +314,12 @@ def _merged(
     total = np.bincount(key, weights=weight, minlength=size)
     held = np.flatnonzero(total)
     mean = np.bincount(key, weights=weight * value, minlength=size)[held] / total[held]
-    return mean[None], (held % 2).astype(bool), total[held], held // (2 * n_bins)
+    return (
+        np.asarray(mean[None], np.float64),
+        np.asarray(held % 2, np.bool_),
+        np.asarray(total[held], np.float64),
+        np.asarray(held // (2 * n_bins), np.int64),
+    )
 
 
 def _pooled(rows: TagRows) -> TagRows:

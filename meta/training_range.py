@@ -108,7 +108,7 @@ def inside_range(training: Training | None, ids: NDArray[np.int64]) -> NDArray[n
         low, high = training.remainders
         rest = ids % training.modulus
         inside &= (rest >= low) & (rest <= high)
-    return inside
+    return np.asarray(inside, np.bool_)
 
 
 def training_overlaps(

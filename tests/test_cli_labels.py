@@ -60,7 +60,8 @@ def booru(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[Any], set
     rng = np.random.default_rng(0)
     every = sorted({tag for row in rows for tag in row["tags"].split()})
     common = [t for t in every if sum(t in row["tags"].split() for row in rows) >= 40]
-    missing, wrong = set(), set()
+    missing: set[Any] = set()
+    wrong: set[Any] = set()
     for row in rng.permutation(np.array(rows, dtype=object))[: 2 * N_PLANTED]:
         own = row["tags"].split()
         if len(missing) < N_PLANTED:

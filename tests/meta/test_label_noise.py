@@ -66,7 +66,8 @@ def test_lists_agree_with_confident_learning_on_dense_arrays(seed: int) -> None:
     got = label_suspects(proba, sparse.csr_array(labels), sparse.csr_array(unknown))
     dense = proba.dense().astype(np.float64)
     true, false = labels & ~unknown, ~labels & ~unknown
-    missing, wrong = set(), set()
+    missing: set[Any] = set()
+    wrong: set[Any] = set()
     for tag in range(6):
         of_true = dense[true[:, tag], tag].mean()
         of_false = dense[false[:, tag], tag].mean()

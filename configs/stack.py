@@ -105,6 +105,7 @@ class StackSettings(Section):
     selection_pairs: int = Field(ge=1000)
     gate_standard_errors: float = Field(ge=0)
     gate_bands: tuple[int, ...]
+    band_standard_errors: float = Field(ge=0)
     outer_fold: bool
     member_worth: MemberWorth
     svm: SvmSettings
@@ -123,7 +124,7 @@ class StackSettings(Section):
     @field_validator("learners")
     @classmethod
     def _nameable(cls, learners: tuple[str, ...]) -> tuple[str, ...]:
-        """A learner is a rung, a file name and a column: its name must be able to be all three."""
+        """Refuse names that cannot be a rung, a file name and a column all at once."""
         for name in learners:
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in _TAKEN:
                 msg = (

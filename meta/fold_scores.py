@@ -235,7 +235,27 @@ class FoldScorer:
         if part.startswith("micro"):
             return found, influence
         mean, n_valued = self._over_tags(found)
+        influence = self._between_positives(found, influence, rankings)
         return mean, influence / np.maximum(n_valued, 1)[rankings.key // self.n_tags]
+
+    def _between_positives(self, found: Floats, influence: Floats, rankings: Rankings) -> Floats:
+        """Return influences that know how much a tag's score hangs on which positives it has.
+
+        A fold's only positive of a tag pulls on nothing: its score is its own, whatever it weighs.
+        So a positive is measured against the tag's mean over all folds, and the only one of all
+        folds against the mean of all tags that have but one; as in a sample variance, n - 1 counts.
+        """
+        shape = (self.n_folds, self.n_tags)
+        scores, n_true = found.reshape(shape), rankings.n_true.reshape(shape)
+        total = n_true.sum(axis=0)
+        summed = np.nan_to_num(scores).sum(axis=0)
+        centre = summed / np.maximum((~np.isnan(scores)).sum(axis=0), 1)
+        if (total == 1).any():
+            centre[total == 1] = centre[total == 1].mean()
+        apart = (np.nan_to_num(scores) - centre) / np.maximum(n_true, 1)
+        key, tag = rankings.key, rankings.key % self.n_tags
+        whole = influence + (rankings.true > 0) * apart.ravel()[key]
+        return np.asarray(whole * np.sqrt(total / np.maximum(total - 1, 1))[tag])
 
     def _by_fold(self, rankings: Rankings) -> Rankings:
         n_true = rankings.n_true.reshape(self.n_folds, -1).sum(axis=1)

@@ -167,7 +167,7 @@ class Ladder:
                 chosen,
                 positives,
                 settings.gate_bands,
-                settings.gate_standard_errors,
+                settings.band_standard_errors,
             )
         if all(band.rung == chosen for band in self.bands):
             return chosen, why

@@ -3,9 +3,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.metrics import average_precision_score, f1_score
 
-from tagstack.base_models.pairs import PairProba
+from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.stack import Objective
 from tagstack.meta.fold_scores import FoldScorer, Lead
 from tagstack.meta.influence import Rankings, expected_f1_cuts
@@ -161,3 +162,42 @@ def test_a_fold_without_positives_has_no_value(make_labelled: MakeLabelled) -> N
     score = scorer_of(data, folds).score(member_proba(data), "balanced_ap")
     assert np.isnan(score.values).tolist() == [False, True, False]
     assert score.mean == pytest.approx(np.nanmean(score.values))
+
+
+@pytest.mark.parametrize("objective", ["macro_ap", "micro_ap", "macro_f1", "micro_f1"])
+@pytest.mark.parametrize("share", [0.012, 0.1])
+def test_the_error_of_a_lead_is_its_spread_over_other_samples(
+    rng: np.random.Generator, objective: Objective, share: float
+) -> None:
+    """Also with one or two positives a tag, where a fold's only one has none to differ from."""
+    leads = [_sampled_lead(rng, objective, share) for _ in range(60)]
+    spread = np.std([lead.value for lead in leads])
+    typical = np.sqrt(np.mean([lead.error**2 for lead in leads]))
+    assert 0.75 * spread < typical < 1.6 * spread
+
+
+def _sampled_lead(rng: np.random.Generator, objective: Objective, share: float) -> Lead:
+    """Return the lead of a better over a worse ranking of freshly drawn images."""
+    n_images, n_tags = 150, 40
+    truth = rng.random((n_images, n_tags)) < share
+    signal = np.where(truth, 2.5, 0.0) + np.log(share / (1 - share)) - 1.0
+    common = rng.normal(0, 1.0, truth.shape)
+    pairs = Pairs(
+        indptr=np.arange(n_images + 1, dtype=np.int64) * n_tags,
+        tag=np.tile(np.arange(n_tags, dtype=np.int32), n_images),
+        n_tags=n_tags,
+    )
+    evidence = Evidence.of(sparse.csr_array(truth))
+    folds, groups = np.arange(n_images) % 5, np.arange(n_images)
+    scorer = FoldScorer(pairs, evidence.truth(pairs), evidence, folds, groups)
+    better, worse = (
+        scorer.score(
+            RungLogits(
+                listed=(signal + common + rng.normal(0, noise, truth.shape)).ravel(),
+                base=np.full(n_tags, -9.0),
+            ).proba(pairs),
+            objective,
+        )
+        for noise in (0.5, 1.0)
+    )
+    return Lead.of(better, worse)

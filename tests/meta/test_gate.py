@@ -116,7 +116,11 @@ def banded(make_labelled: MakeLabelled, stack_settings: Make) -> tuple[Any, Stac
     frequent = data.scores.pairs.tag < 8
     data.scores.logit[1:, frequent] = np.random.default_rng(3).normal(-2, 2, (3, frequent.sum()))
     settings = stack_settings(
-        learners=(), logistic_strengths=(1e6,), gate_bands=(100,), gate_standard_errors=0.5
+        learners=(),
+        logistic_strengths=(1e6,),
+        gate_bands=(100,),
+        gate_standard_errors=0.5,
+        band_standard_errors=0.5,
     )
     return data, fitted(data, settings)
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
@@ -18,8 +17,8 @@ from tagstack.ensemble.bundle import Bundle
 from tagstack.ensemble.comparison.other_outputs import OtherOutput, OtherProba, read_other
 from tagstack.ensemble.comparison.rungs import Rung
 from tagstack.ensemble.dataset import Dataset
-from tagstack.ensemble.thresholds.deciding import decided_by
 from tagstack.ensemble.rules.hygiene import canonical_names
+from tagstack.ensemble.thresholds.deciding import Cutting, decided_by
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.meta.folds import stratified_group_folds
 from tagstack.meta.truth import without_unknown
@@ -27,7 +26,6 @@ from tagstack.meta.truth import without_unknown
 _LEAST_IMAGES = 50  # fewer scored fit images are no calibration set
 _FOLDS = 5
 
-Thresholds = NDArray[np.float32]
 Fitted = Callable[[], Dataset | None]
 
 
@@ -107,10 +105,10 @@ class _Tool:
             return rung
         calibration = self._scored(fitted())
         if calibration is not None:
-            thresholds = self._fitted(self.on(calibration).proba, calibration, self._seed)
+            cutting = self._fitted(self.on(calibration).proba, calibration)
             note = f"another tool; thresholds fitted on {calibration.scores.n_images} fit images"
             return replace(
-                rung, decided=decided_by(proba, thresholds), thresholds=thresholds, note=note
+                rung, decided=cutting.decided(proba), thresholds=cutting.value, note=note
             )
         note = "another tool; thresholds fitted crosswise on the test images, which favours it"
         return replace(rung, decided=self._crosswise(proba, test), note=note)
@@ -126,16 +124,18 @@ class _Tool:
     def _crosswise(self, proba: PairProba, test: Dataset) -> sparse.csr_array:
         """Return each fold's tags by thresholds fitted on the other folds."""
         fold_of = stratified_group_folds(test.labels, test.groups, _FOLDS, self._seed)
-        decided = sparse.lil_array(test.labels.shape, dtype=bool)
+        order, parts = [], []
         for fold in range(_FOLDS):
             here, there = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
-            thresholds = self._fitted(proba.take(there), test.take(there), self._seed)
-            decided[here] = decided_by(proba.take(here), thresholds)
-        return sparse.csr_array(decided)
+            cutting = self._fitted(proba.take(there), test.take(there))
+            order.append(here)
+            parts.append(cutting.decided(proba.take(here)))
+        stacked = sparse.csr_array(sparse.vstack(parts, format="csr"))
+        return stacked[np.argsort(np.concatenate(order))]
 
-    def _fitted(self, proba: PairProba, dataset: Dataset, seed: int) -> Thresholds:
+    def _fitted(self, proba: PairProba, dataset: Dataset) -> Cutting:
         """Return thresholds of the stack's strategy; infinite for tags that the tool lacks."""
-        folds = stratified_group_folds(dataset.labels, dataset.groups, _FOLDS, seed)
+        folds = stratified_group_folds(dataset.labels, dataset.groups, _FOLDS, self._seed)
         known = PairProba(
             pairs=proba.pairs, proba=proba.proba, base=np.nan_to_num(proba.base, nan=0.0)
         )
@@ -146,4 +146,5 @@ class _Tool:
             folds,
             self._bundle.settings.thresholds,
         )
-        return np.where(np.isnan(proba.base), np.inf, found.value).astype(np.float32)
+        value = np.where(np.isnan(proba.base), np.inf, found.value).astype(np.float32)
+        return Cutting(value=value, image_cut=found.image_cut)

@@ -187,16 +187,19 @@ def _areas(
     hit: NDArray[np.float32], met: NDArray[np.float32], begins: NDArray[np.intp]
 ) -> NDArray[np.float64]:
     """Return each tag's average precision from positives and pairs met at each step."""
-    gained = _running(hit, begins) * hit
-    np.divide(gained, _running(met, begins), out=gained, where=hit > 0)
-    positives = np.add.reduceat(hit, begins, dtype=np.float64)
+    hits = hit.astype(np.float64)
+    gained, passed = _running(hits, begins), _running(met.astype(np.float64), begins)
+    gained *= hits
+    # Weights are whole numbers: where less than 1 is met, nothing was hit either.
+    gained /= np.maximum(passed, 1.0, out=passed)
+    positives = np.add.reduceat(hits, begins)
     total = np.add.reduceat(gained, begins)
     return np.divide(total, positives, out=np.full_like(total, np.nan), where=positives > 0)
 
 
-def _running(values: NDArray[np.float32], begins: NDArray[np.intp]) -> NDArray[np.float64]:
+def _running(values: NDArray[np.float64], begins: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return sums from each beginning on."""
-    total = np.cumsum(values, dtype=np.float64)
+    total = np.cumsum(values)
     if len(begins) > 1:
         before = total[begins] - values[begins]
         total -= np.repeat(before, np.diff(np.append(begins, len(values))))

@@ -40,6 +40,7 @@ from tagstack.ensemble.commands.options import (
     named,
     settings_of,
 )
+from tagstack.ensemble.commands.rules import rules_app
 from tagstack.ensemble.commands.thresholds import calibrate, thresholds
 
 app = typer.Typer(
@@ -53,6 +54,7 @@ app = typer.Typer(
 app.add_typer(engines, name="engines")
 app.add_typer(labels_app, name="labels")
 app.add_typer(models, name="models")
+app.add_typer(rules_app, name="rules")
 app.add_typer(thresholds, name="thresholds")
 
 app.command(

@@ -95,10 +95,18 @@ def rules_from_toml(text: str, name: str) -> Rules:
 
 def toml_from_rules(rules: Rules) -> str:
     """Return rules as TOML text; reading it gives the same rules in the same order."""
-    blocks = [_block("implication", _implication_values(rule)) for rule in rules.implications]
-    blocks += [_block("exclusive", _exclusive_values(rule)) for rule in rules.exclusives]
+    blocks = [toml_from_rule(rule) for rule in rules.rules]
     blocks += [_block("alias", {"from": alias.old, "to": alias.new}) for alias in rules.aliases]
     return "\n".join(blocks)
+
+
+def toml_from_rule(rule: Implication | Exclusive, *, accepted: bool = True) -> str:
+    """Return one rule as a TOML table; one that is not accepted waits for a person."""
+    if isinstance(rule, Implication):
+        table, values = "implication", _implication_values(rule)
+    else:
+        table, values = "exclusive", _exclusive_values(rule)
+    return _block(table, values if accepted else {**values, "accepted": False})
 
 
 def _implication_values(rule: Implication) -> dict[str, Any]:

@@ -1,22 +1,26 @@
-"""Speed and memory of level 1: the whole run against the bare networks on the same pictures.
+"""Speed and memory of level 1, each part by itself or all in turn.
 
-    python benchmarks/level1.py [--taggers FOLDER_OR_NAME ...] [--images N] [--rounds N]
-        [--threads N] [--backend ort|openvino] [--precision fp32|bf16] [--scaled-decoding]
-        [--architectures vit,convnext --size 448] [--memory 1000,5000] [--report FILE]
+    python benchmarks/level1.py [--only bare,decode,memory,real-size,peers] [--report FILE]
+        [--taggers FOLDER_OR_NAME ...] [--architectures vit,convnext,swin --size 448]
+        [--images N] [--rounds N] [--threads N] [--backend NAME] [--precision NAME]
+        [--scaled-decoding] [--memory 5000,50000] [--peers-python PYTHON] [--peers vit,convnext]
 
 Taggers are folders or names of the registry, by default the three that ship; ``--architectures``
 makes networks of published architectures with random weights instead (needs ``onnx``). Pictures
-are JPEGs of 768 x 1024 pixels, drawn anew and all different. In each round the bare sessions and
-the whole run take turns; the table has medians over the rounds.
+are drawn JPEGs, all different. In each round everybody takes turns on the same pictures; the
+tables have medians over the rounds. Progress goes to standard error.
 
-- bare: the sessions alone on ready tensors, one batch after the other, as the pipeline hands them
-- whole: files to score store, reading, hashing, decoding, resizing and writing included
-- memory: largest resident size of a process that scores so many pictures
-- decode: CPU of one thread for a JPEG of 2048 x 3072 pixels to the first tagger's pixels
+- bare: the sessions alone on ready tensors, one batch after the other, as the pipeline hands them,
+  against the whole run from files to score store; for each tagger, and for all of them together
+- decode: CPU of one thread from a JPEG of 2048 x 3072 pixels to 448 x 448, by geometry, with full
+  and with scaled decoding, the picture's hash included
+- memory: largest resident size of a process that scores so many small JPEGs (96 x 128)
+- real-size: the same with ``--images`` JPEGs of 768 x 1024, and a tenth of them
+- peers: dghs-imgutils and wdtagger, installed in another environment (level1_peers.py), against
+  this package with ONNX Runtime in fp32 and OpenVINO in fp32 and bf16
 """
 
 import argparse
-import io
 import json
 import resource
 import statistics
@@ -24,79 +28,33 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from level1_material import draw_folder, draw_jpeg, made_taggers
 
 from tagstack.base_models.framed_pixels import framed_picture
 from tagstack.base_models.pipeline import score_images
 from tagstack.base_models.pixel_budget import PixelBudget
-from tagstack.base_models.preprocess import input_tensor
+from tagstack.base_models.preprocess import Framing, input_tensor
 from tagstack.base_models.registry import load_taggers
 from tagstack.base_models.sources import find_images
 from tagstack.base_models.tagger import Tagger
-from tagstack.base_models.threads import thread_count
+from tagstack.base_models.threads import let_idle_threads_sleep, thread_count
 from tagstack.configs.level1 import ScoreSettings
 from tagstack.configs.settings import load_settings
 
 SHIPPED = ("doll_resnet", "doll_convnext", "doll_vit")
-N_TAGS = 10_861
-CONTRACT = """name = "{name}"
-source = "random weights"
-licence = "none"
-[files]
-tags = "tags.txt"
-[input]
-layout = "NCHW"
-colour = "RGB"
-size = {size}
-geometry = "pad_square"
-resample = "bicubic"
-mean = [0.5, 0.5, 0.5]
-std = [0.5, 0.5, 0.5]
-batch = "dynamic"
-[output]
-kind = "probabilities"
-[tags]
-format = "tags_txt"
-"""
+PARTS = ("bare", "decode", "memory", "real-size", "peers")
+OURS = (("ort", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
+UNLIMITED = 10**9
 
 
-def draw_jpeg(seed: int, width: int, height: int) -> bytes:
-    """Return a soft picture with some grain, about as large a file as an illustration."""
-    rng = np.random.default_rng(seed)
-    rough = Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8))
-    image = np.asarray(rough.resize((width, height), Image.Resampling.BICUBIC), np.int16)
-    grain = rng.integers(-6, 7, (height, width, 1), dtype=np.int16)
-    stream = io.BytesIO()
-    pixels = (image + grain).clip(0, 255).astype(np.uint8)
-    Image.fromarray(pixels).save(stream, "JPEG", quality=88)
-    return stream.getvalue()
-
-
-def draw_folder(folder: Path, n_images: int) -> Path:
-    """Fill a folder with different pictures."""
-    folder.mkdir(parents=True)
-    for i in range(n_images):
-        (folder / f"{i:06d}.jpg").write_bytes(draw_jpeg(i, 768, 1024))
-    return folder
-
-
-def made_taggers(folder: Path, names: Sequence[str], size: int) -> list[str]:
-    """Write networks of published architectures with random weights; return their folders."""
-    import level1_networks
-
-    made = []
-    for name in names:
-        place = folder / name
-        place.mkdir(parents=True)
-        getattr(level1_networks, name)(place / "model.onnx", size=size, n_tags=N_TAGS)
-        (place / "tagger.toml").write_text(CONTRACT.format(name=name, size=size))
-        (place / "tags.txt").write_text("\n".join(f"t{i}" for i in range(N_TAGS)))
-        made.append(str(place))
-    return made
+def say(text: str) -> None:
+    """Say what is under way."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def bare_seconds(taggers: Sequence[Tagger], pixels: Sequence[np.ndarray], batch: int) -> float:
@@ -119,75 +77,158 @@ def whole_seconds(
     sources = find_images([images], extensions=settings.extensions)
     with tempfile.TemporaryDirectory() as store:
         began = time.perf_counter()
-        score_images(sources, taggers, Path(store) / "scores", settings, threads=threads)
+        score_images(sources, taggers, Path(store), settings, threads=threads)
         return time.perf_counter() - began
 
 
 def framed_folder(images: Path, tagger: Tagger) -> np.ndarray:
-    """Return all pictures in a tagger's framing."""
+    """Return every picture of a folder as the tagger wants it."""
+    budget = PixelBudget(UNLIMITED)
     found = []
     for path in sorted(images.iterdir()):
-        budget = PixelBudget(10**9)
-        pixels, _ = framed_pixels(
-            path.read_bytes(), [tagger.framing], max_pixels=10**9, budget=budget
+        picture = framed_picture(
+            path.read_bytes(), [tagger.framing], max_pixels=UNLIMITED, budget=budget
         )
-        found.append(pixels[tagger.framing])
+        found.append(picture.pixels[tagger.framing])
     return np.stack(found)
 
 
 def paired(
     taggers: Sequence[Tagger], images: Path, settings: ScoreSettings, threads: int, rounds: int
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Return medians over rounds in which the bare sessions and the whole run take turns."""
     pixels = [framed_folder(images, tagger) for tagger in taggers]
     n_images = len(pixels[0])
     # The first full batch also finds out whether batches are exact; that is not speed.
     bare_seconds(taggers, [own[: settings.batch_images] for own in pixels], settings.batch_images)
-    bare, whole = [], []
-    for _ in range(rounds):
-        bare.append(n_images / bare_seconds(taggers, pixels, settings.batch_images))
-        whole.append(n_images / whole_seconds(taggers, images, settings, threads))
-    ratios = [after / before for before, after in zip(bare, whole, strict=True)]
+    rates: dict[str, list[float]] = {"bare": [], "whole": []}
+    cpu: dict[str, list[float]] = {"bare": [], "whole": []}
+    for number in range(rounds):
+        say(f"{'+'.join(t.name for t in taggers)}: round {number + 1} of {rounds}")
+        for kind in ("bare", "whole"):
+            began = time.process_time()
+            if kind == "bare":
+                seconds = bare_seconds(taggers, pixels, settings.batch_images)
+            else:
+                seconds = whole_seconds(taggers, images, settings, threads)
+            rates[kind].append(n_images / seconds)
+            cpu[kind].append((time.process_time() - began) / n_images)
+    ratios = [after / before for before, after in zip(rates["bare"], rates["whole"], strict=True)]
     return {
-        "members": len(taggers),
-        "bare_images_per_s": statistics.median(bare),
-        "whole_images_per_s": statistics.median(whole),
+        "taggers": "+".join(tagger.name for tagger in taggers),
+        "bare_images_per_s": statistics.median(rates["bare"]),
+        "whole_images_per_s": statistics.median(rates["whole"]),
         "whole_of_bare": statistics.median(ratios),
+        "bare_cpu_s": statistics.median(cpu["bare"]),
+        "whole_cpu_s": statistics.median(cpu["whole"]),
     }
 
 
-def decode_ms(tagger: Tagger, rounds: int) -> float:
-    """Return the CPU milliseconds from a JPEG of 2048 x 3072 to the tagger's pixels."""
-    data, spent = draw_jpeg(0, 2048, 3072), []
-    for _ in range(rounds):
-        began = time.thread_time()
-        framed_picture(data, [tagger.framing], max_pixels=10**9, budget=PixelBudget(10**9))
-        spent.append(time.thread_time() - began)
-    return 1000 * statistics.median(spent)
-
-
-def peak_mib(n_images: int, arguments: Sequence[str]) -> float:
-    """Return the largest resident size of a process that scores so many pictures."""
-    command = [sys.executable, __file__, *arguments, "--measure-memory", str(n_images)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(done.stdout.split()[-1])
-
-
-def measure_memory(options: argparse.Namespace, load: Callable[[Path], list[Tagger]]) -> None:
-    """Score so many pictures and print this process's peak in MiB."""
+def measure_bare(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure each tagger, and all of them together."""
+    threads, settings = thread_count(options.threads), score_settings(options)
     with tempfile.TemporaryDirectory() as work:
-        taggers = load(Path(work))
-        images = draw_folder(Path(work) / "images", options.measure_memory)
-        settings = score_settings(options)
-        whole_seconds(taggers, images, settings, thread_count(options.threads))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        taggers = loaded(options, Path(work) / "taggers")
+        say(f"drawing {options.images} pictures")
+        images = draw_folder(Path(work) / "images", options.images)
+        groups = [[tagger] for tagger in taggers] + ([taggers] if len(taggers) > 1 else [])
+        return [paired(group, images, settings, threads, options.rounds) for group in groups]
 
 
-def score_settings(options: argparse.Namespace) -> ScoreSettings:
+def measure_decode(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure the CPU milliseconds of one thread, by geometry and decoding."""
+    data = draw_jpeg(0, 2048, 3072)
+    rows = []
+    for geometry in ("pad_square", "squash", "fit_pad"):
+        for scaled in (False, True):
+            white = (255, 255, 255)
+            framing = Framing(
+                height=448, width=448, geometry=geometry, pad=white, matte=white,
+                resample="bicubic", rounding="down", canvas=None, scaled_decoding=scaled,
+            )  # fmt: skip
+            spent = []
+            for _ in range(max(9, options.rounds)):
+                began = time.thread_time()
+                framed_picture(data, [framing], max_pixels=UNLIMITED, budget=PixelBudget(UNLIMITED))
+                spent.append(1000 * (time.thread_time() - began))
+            rows.append(
+                {
+                    "geometry": geometry,
+                    "scaled": scaled,
+                    "file_kib": len(data) // 1024,
+                    "median_ms": statistics.median(spent),
+                    "least_ms": min(spent),
+                }
+            )
+    return rows
+
+
+def measure_memory(options: argparse.Namespace, size: str, counts: str) -> list[dict[str, Any]]:
+    """Measure the peak of one process for each number of pictures."""
+    rows = []
+    for count in (int(part) for part in counts.split(",") if part):
+        say(f"memory: {count} pictures of {size}")
+        command = [sys.executable, __file__, *options.given, "--measure-memory", f"{count},{size}"]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        rows.append({"images": count, "size": size} | json.loads(done.stdout.splitlines()[-1]))
+    return rows
+
+
+def print_peak(options: argparse.Namespace) -> None:
+    """Score so many pictures and print this process's peak in MiB."""
+    count, size = options.measure_memory.split(",")
+    width, height = map(int, size.split("x"))
+    threads = thread_count(options.threads)
+    with tempfile.TemporaryDirectory() as work:
+        # Drawn by another process, so that drawing does not raise the peak.
+        folder = Path(work) / "images"
+        code = (
+            "import sys; from level1_material import *; from pathlib import Path; "
+            "draw_folder(Path(sys.argv[1]), int(sys.argv[2]), (int(sys.argv[3]), int(sys.argv[4])))"
+        )
+        draw = [sys.executable, "-c", code, str(folder), count, str(width), str(height)]
+        subprocess.run(draw, check=True, cwd=Path(__file__).parent)
+        taggers = loaded(options, Path(work) / "taggers")
+        loaded_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        seconds = whole_seconds(taggers, folder, score_settings(options), threads)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"peak_mib": peak, "loaded_mib": loaded_mib, "seconds": seconds}))
+
+
+def measure_against_peers(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure both peers and this package's backends."""
+    from level1_peers import measure_peers
+
+    ours = [score_settings(options, *choice) for choice in OURS]
+    with tempfile.TemporaryDirectory() as work:
+        images = draw_folder(Path(work) / "images", options.images)
+        return measure_peers(
+            options.peers.split(","),
+            images,
+            ours,
+            python=options.peers_python,
+            rounds=options.rounds,
+            threads=thread_count(options.threads),
+            batch=options.peer_batch,
+        )
+
+
+def loaded(options: argparse.Namespace, work: Path) -> list[Tagger]:
+    """Return the taggers to measure."""
+    names = options.taggers
+    if options.architectures:
+        names = made_taggers(work, options.architectures.split(","), options.size)
+    threads = thread_count(options.threads)
+    return list(load_taggers(names, score_settings(options), threads=threads))
+
+
+def score_settings(
+    options: argparse.Namespace, backend: str | None = None, precision: str | None = None
+) -> ScoreSettings:
     """Return the default settings with this run's backend and decoding."""
     changes = {
-        "backend": options.backend,
-        "precision": options.precision,
+        "backend": backend or options.backend,
+        "precision": precision or options.precision,
         "scaled_decoding": options.scaled_decoding,
     }
     return load_settings(None, {"score": changes}).score
@@ -196,6 +237,7 @@ def score_settings(options: argparse.Namespace) -> ScoreSettings:
 def parsed() -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--only", default=",".join(PARTS[:4]))
     parser.add_argument("--taggers", nargs="*", default=list(SHIPPED))
     parser.add_argument("--architectures", default="")
     parser.add_argument("--size", type=int, default=448)
@@ -205,67 +247,55 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--backend", default="ort")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--scaled-decoding", action="store_true")
-    parser.add_argument("--memory", default="")
+    parser.add_argument("--memory", default="5000,50000")
+    parser.add_argument("--peers", default="vit,convnext")
+    parser.add_argument("--peers-python", type=Path)
+    parser.add_argument("--peer-batch", type=int, default=8)
     parser.add_argument("--report", type=Path)
-    parser.add_argument("--measure-memory", type=int, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    parser.add_argument("--measure-memory", help=argparse.SUPPRESS)
+    options = parser.parse_args(namespace=argparse.Namespace(given=sys.argv[1:]))
+    unknown = set(options.only.split(",")) - set(PARTS)
+    if unknown:
+        parser.error(f"--only: {sorted(unknown)} are none of {PARTS}")
+    if "peers" in options.only.split(",") and options.peers_python is None:
+        parser.error("peers need --peers-python")
+    return options
 
 
 def main() -> None:
-    """Measure and print one table."""
+    """Measure the parts that were asked for and print a table of each."""
+    let_idle_threads_sleep()
     options = parsed()
-    threads = thread_count(options.threads)
-    settings = score_settings(options)
-
-    def load(work: Path) -> list[Tagger]:
-        names = options.taggers
-        if options.architectures:
-            names = made_taggers(work, options.architectures.split(","), options.size)
-        return list(load_taggers(names, settings, threads=threads))
-
     if options.measure_memory:
-        measure_memory(options, load)
+        print_peak(options)
         return
-    with tempfile.TemporaryDirectory() as work:
-        taggers = load(Path(work) / "taggers")
-        images = draw_folder(Path(work) / "images", options.images)
-        groups = [[tagger] for tagger in taggers] + ([taggers] if len(taggers) > 1 else [])
-        rows = [
-            {"taggers": "+".join(tagger.name for tagger in group)}
-            | paired(group, images, settings, threads, options.rounds)
-            for group in groups
-        ]
-        decode = decode_ms(taggers[0], max(5, options.rounds))
-        print_table(options, rows, decode, taggers)
-    arguments = [item for item in sys.argv[1:] if item]
-    peaks = {int(n): peak_mib(int(n), arguments) for n in options.memory.split(",") if n}
-    for n_images, peak in peaks.items():
-        print(f"peak memory for {n_images} images: {peak:.0f} MiB")
+    tenth = f"{max(1, options.images // 10)},{options.images}"
+    parts = {
+        "bare": lambda: measure_bare(options),
+        "decode": lambda: measure_decode(options),
+        "memory": lambda: measure_memory(options, "96x128", options.memory),
+        "real-size": lambda: measure_memory(options, "768x1024", tenth),
+        "peers": lambda: measure_against_peers(options),
+    }
+    found: dict[str, list[dict[str, Any]]] = {}
+    for part in options.only.split(","):
+        found[part] = parts[part]()
+        print_table(part, found[part])
     if options.report:
-        content = {"rows": rows, "decode_ms": decode, "peak_mib": peaks, "threads": threads}
+        content = {"options": vars(options) | {"report": None, "peers_python": None}} | found
         options.report.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def print_table(
-    options: argparse.Namespace,
-    rows: Sequence[dict[str, object]],
-    decode: float,
-    taggers: Sequence[Tagger],
-) -> None:
-    """Print what ran and the medians."""
-    info = taggers[0].session.info
-    versions = " ".join(f"{name} {version}" for name, version in info.versions)
-    print(
-        f"{options.images} JPEGs of 768 x 1024, medians of {options.rounds} rounds, {versions}, "
-        f"{info.precision}, {info.threads} threads, scaled decoding {options.scaled_decoding}"
-    )
-    print(f"{'taggers':40} {'bare /s':>9} {'whole /s':>9} {'whole/bare':>11}")
-    for row in rows:
-        print(
-            f"{row['taggers']:40} {row['bare_images_per_s']:9.1f} {row['whole_images_per_s']:9.1f} "
-            f"{row['whole_of_bare']:11.1%}"
-        )
-    print(f"2048 x 3072 JPEG to {taggers[0].name}'s pixels: {decode:.1f} ms of CPU")
+def print_table(part: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Print rows of equal keys, columns as wide as they need."""
+    table = [list(rows[0])] + [
+        [f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()]
+        for row in rows
+    ]
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    print(f"\n{part}")
+    for row in table:
+        print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
 
 
 if __name__ == "__main__":

@@ -54,7 +54,8 @@ class Graph:
     def norm(self, x: str, width: int) -> str:
         """Add a layer norm over the last axis."""
         scale, bias = np.ones(width, np.float32), np.zeros(width, np.float32)
-        return self.node("LayerNormalization", x, self.constant(scale), self.constant(bias))
+        ends = (self.constant(scale), self.constant(bias))
+        return self.node("LayerNormalization", x, *ends, epsilon=1e-6)
 
     def mlp(self, x: str, width: int) -> str:
         """Add an expansion by four, GELU and the way back."""
@@ -109,6 +110,11 @@ def _attention(graph: Graph, x: str, width: int, heads: int) -> str:
     return graph.linear(graph.reshape(joined, (0, 0, width)), width, width)
 
 
+def _norm_channels(graph: Graph, x: str, width: int) -> str:
+    inner = graph.norm(graph.node("Transpose", x, perm=[0, 2, 3, 1]), width)
+    return graph.node("Transpose", inner, perm=[0, 3, 1, 2])
+
+
 def convnext(
     path: Path,
     *,
@@ -121,7 +127,9 @@ def convnext(
     graph, before, x = Graph(1), 3, "input"
     for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
         side = 4 if stage == 0 else 2
+        x = _norm_channels(graph, x, before) if stage else x
         x = graph.convolution(x, (width, before, side, side), side)
+        x = x if stage else _norm_channels(graph, x, width)
         for _ in range(depth):
             inner = graph.convolution(x, (width, 1, 7, 7), 1, group=width)
             inner = graph.node("Transpose", inner, perm=[0, 2, 3, 1])

@@ -132,6 +132,21 @@ def test_fitted_images_count_with_their_out_of_fold_probabilities(root: Path) ->
     assert not (version / "rung_thresholds.safetensors").exists()
 
 
+def test_fitted_and_new_images_can_be_used_together(root: Path) -> None:
+    text = run(
+        "calibrate", "--bundle", root / "bundle", "--scores", root / "scores", "--labels",
+        root / "labels.csv", "--group", "series", "--objective", "p=r", "--json",
+    )  # fmt: skip
+    result = json.loads(text)
+    assert result["n_out_of_fold"] == count(root, "fit")
+    assert result["n_images"] == count(root, "fit") + count(root, "test")
+    assert f"{count(root, 'fit')} of 150 images were used to fit" in result["notices"][-1]
+    table = load_bundle(root / "bundle").thresholds
+    with (root / "labels.csv").open(newline="") as stream:
+        n_solo = sum("solo" in row["tags"].split() for row in csv.DictReader(stream))
+    assert table.positives[table.vocabulary.index["solo"]] == n_solo
+
+
 def test_without_kept_probabilities_fitted_images_are_refused(root: Path, fitted: Path) -> None:
     manifest = root / "bundle" / "manifest.json"
     content = json.loads(manifest.read_text())

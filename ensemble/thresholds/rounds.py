@@ -30,6 +30,9 @@ from tagstack.ensemble.thresholds.survival import Survival, survival
 
 logger = logging.getLogger(__name__)
 
+_AT_ONCE = frozenset({"joint_f", "fixed", "expected_utility"})
+"""Strategies whose thresholds do not depend on what a round of decoding leaves."""
+
 Values = NDArray[np.float32]
 
 
@@ -123,7 +126,7 @@ class Rounds:
 
     def _best_round(self) -> _Round:
         best = latest = self._round(None)
-        simple = any(a.settings.strategy != "joint_f" for a in self.plan) and not self.image_cut
+        simple = any(a.settings.strategy not in _AT_ONCE for a in self.plan) and not self.image_cut
         again = self.plan[0].settings.decoder_rounds if self.decoder is not None and simple else 0
         raises = any(a.raises for a in self.plan)
         for _ in range(again):

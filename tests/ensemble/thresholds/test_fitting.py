@@ -343,16 +343,18 @@ def test_more_rounds_never_lower_the_cross_validated_objective(
     assert scores[-1] > scores[0]  # on this set the first fit is not the best
 
 
+@pytest.mark.parametrize("weighed", [False, True])
 def test_standing_says_from_which_threshold_on_the_decoder_drops_a_tag(
-    grouped: tuple[Floats, Bools, Decoder],
+    weighed: bool, grouped: tuple[Floats, Bools, Decoder]
 ) -> None:
+    worth = np.array([0.5, 2, 4, 8, 9, 20, 3], np.float32) if weighed else None
     dense, _, decoder = grouped
     dense = dense[:60]
     dense[:, 6] = 0.9  # the parent is no obstacle, so the group alone decides
     proba = pair_proba(dense)
     value = np.array([0.3, 0.25, 0.2, 0.15, 0.1, 0.1, 0.5], np.float32)
-    decided = decoder.decode(proba, value)
-    left = survival(proba, value[proba.pairs.tag], decided, decoder.rules)
+    decided = decoder.decode(proba, value, worth)
+    left = survival(proba, value[proba.pairs.tag], decided, decoder.rules, worth)
     standing = np.zeros_like(dense)
     standing[proba.pairs.image, proba.pairs.tag] = left.standing
     n_changed = 0
@@ -360,7 +362,7 @@ def test_standing_says_from_which_threshold_on_the_decoder_drops_a_tag(
         for cut in (0.03, 0.08, 0.2, 0.5):
             moved = value.copy()
             moved[tag] = cut
-            kept = decoder.decode(proba, moved).toarray()[:, tag]
+            kept = decoder.decode(proba, moved, worth).toarray()[:, tag]
             clear = abs(logit(standing[:, tag]) - logit(cut)) > 1e-3
             assert (kept == (standing[:, tag] >= cut))[clear].all()
             n_changed += int((kept != (dense[:, tag] >= cut)).sum())

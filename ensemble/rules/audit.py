@@ -39,7 +39,7 @@ class RuleAudit:
         Share of images that break it, with Wilson's interval; NaN where it never applies.
     advice : {"keep", "soft", "more labels", "no evidence"}
         A hard rule that is surely broken more often than the settings allow should be soft;
-        "more labels" where the interval leaves that open.
+        "more labels" where some break it and the interval leaves that open.
     soft_penalty : float
         Log-odds of keeping the rule, by the labels: what to write if it shall be soft; NaN
         unless that is the advice.
@@ -89,7 +89,7 @@ def _judged(
     applies, broken = numbers
     low, high = share_interval(np.array(broken), np.array(applies), settings.confidence)
     rate = broken / applies if applies else math.nan
-    advice = _advice(penalty, float(low), float(high), settings.soft_above)
+    advice = _advice(penalty, broken, float(low), float(high), settings.soft_above)
     # Half an image more on either side keeps the log-odds finite.
     odds = math.log((applies - broken + 0.5) / (broken + 0.5)) if advice == "soft" else math.nan
     return RuleAudit(
@@ -106,10 +106,10 @@ def _judged(
     )
 
 
-def _advice(penalty: float, low: float, high: float, soft_above: float) -> Advice:
+def _advice(penalty: float, broken: int, low: float, high: float, soft_above: float) -> Advice:
     if math.isnan(low):
         return "no evidence"
-    if math.isfinite(penalty) or high <= soft_above:
+    if math.isfinite(penalty) or not broken or high <= soft_above:
         return "keep"
     return "soft" if low > soft_above else "more labels"
 

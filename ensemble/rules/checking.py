@@ -17,6 +17,7 @@ from tagstack.ensemble.rules.hygiene import (
 )
 from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 
+_NAMED = 10  # unknown tags that a notice names
 _SUGGESTED = 200  # unknown tags for which a similar one is looked up: it takes milliseconds each
 
 
@@ -89,13 +90,22 @@ def _unknown(rules: Rules, final: Mapping[str, str], vocabulary: Vocabulary) -> 
         for tag in tags_of(rule):
             if final.get(tag, tag) not in known:
                 named_by.setdefault(tag, []).append(rule.id)
+    plain = []
     for place, (tag, ids) in enumerate(sorted(named_by.items())):
         looked_up = vocabulary.tags if place < _SUGGESTED else ()
-        close = get_close_matches(tag, looked_up, n=1, cutoff=0.85)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
-        msg = f"The vocabulary has no {tag!r}, named by {ids[:3]}{more}.{hint}"
-        yield _notice(tuple(ids), msg)
+        close = get_close_matches(tag, looked_up, n=1, cutoff=0.9)
+        if close:
+            msg = f"The vocabulary has no {tag!r}, named by {ids[:3]}. Is {close[0]!r} meant?"
+            yield _notice(tuple(ids), msg)
+        else:
+            plain.append(tag)
+    if plain:
+        more = f" and {len(plain) - _NAMED} more" if len(plain) > _NAMED else ""
+        msg = (
+            f"The vocabulary lacks {len(plain)} tags that rules name: {', '.join(plain[:_NAMED])}"
+            f"{more}. What the rules say of them is passed over."
+        )
+        yield _notice(tuple(dict.fromkeys(i for tag in plain for i in named_by[tag])), msg)
 
 
 def _notice(ids: tuple[str, ...], message: str) -> Fault:

@@ -178,10 +178,7 @@ class _Writer:
 
     def exclusions(self, relations: Sequence[Relation]) -> Iterable[Exclusive]:
         """Yield a soft rule for each group of tags that all exclude each other."""
-        strata = sorted(
-            {relation.stratum for relation in relations}, key=lambda tag: -1 if tag is None else tag
-        )
-        for stratum in strata:
+        for stratum in dict.fromkeys(relation.stratum for relation in relations):
             own = {r.tags: r for r in relations if r.stratum == stratum}
             for number, group in enumerate(_cliques(own)):
                 yield self._exclusion(stratum, number, group, own)

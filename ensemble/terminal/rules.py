@@ -14,8 +14,8 @@ if TYPE_CHECKING:  # printing must not wait for what these need
     from tagstack.ensemble.auditing import AuditReport
     from tagstack.ensemble.rules.audit import RuleAudit
     from tagstack.ensemble.rules.catalogue import Binding, RuleEntry
-    from tagstack.ensemble.rules.checking import Fault
     from tagstack.ensemble.rules.effects import Effect
+    from tagstack.ensemble.rules.hygiene import Fault
     from tagstack.ensemble.rules.proposals import Proposals
     from tagstack.ensemble.rules.rule_set import Rules
 
@@ -29,7 +29,7 @@ def print_rules(entries: "Sequence[RuleEntry]", *, as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for name in ("rule", "strength", "says"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for entry in entries:
         table.add_row(plain(entry.id), entry.strength, plain(entry.says))
     out.print(table)
@@ -78,7 +78,8 @@ def print_audit(report: "AuditReport", *, as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for name in ("rule", "strength", "broken", "of", "rate", "interval", "advice"):
-        table.add_column(name, justify="left" if name in ("rule", "advice") else "right")
+        left = name in ("rule", "advice")
+        table.add_column(name, justify="left" if left else "right", overflow="fold")
     for name in ("changes", "precision", "recall", "F1") if report.effects is not None else ():
         table.add_column(name, justify="right")
     for audit in report.audits:

@@ -136,7 +136,9 @@ def _limits(rules: Rules) -> list[OracleLimit]:
     found = [
         OracleLimit(
             rule.id,
-            *(tuple(int(t[1:]) for t in part) for part in (rule.tags, rule.when, rule.unless)),
+            _numbers(rule.tags),
+            _numbers(rule.when),
+            _numbers(rule.unless),
             rule.penalty,
             rule.at_least_one,
         )
@@ -145,9 +147,13 @@ def _limits(rules: Rules) -> list[OracleLimit]:
     soft = [rule for rule in rules.implications if not rule.hard]
     for rule in soft:
         for child, parent in rule.edges:
-            ends = (int(parent[1:]),), (int(child[1:]),)
-            found.append(OracleLimit(rule.id, *ends, (), rule.penalty, True))
+            ends = _numbers([parent]), _numbers([child])
+            found.append(OracleLimit(rule.id, ends[0], ends[1], (), rule.penalty, True))
     return found
+
+
+def _numbers(tags: Sequence[str]) -> tuple[int, ...]:
+    return tuple(int(tag[1:]) for tag in tags)
 
 
 class Oracle:

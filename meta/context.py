@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 
 _NEIGHBOURS = 20  # tags per tag in the co-occurrence table; more add noise, not signal
 _PSEUDO_IMAGES = 10.0  # by which a lift is shrunk to "no relation"
+_LEAST_LIFT = 0.1  # one shared image of tags that never meet by chance gives 0.095
 _LISTENING = 0.02  # probability below which a tag says nothing about its neighbours
 
 
@@ -81,8 +82,9 @@ def log_lift(evidence: Evidence) -> sparse.csr_array:
     speaker, tag = together.coords
     expected = _expected_together(evidence, speaker, tag)
     lift = np.log((together.data + _PSEUDO_IMAGES) / (expected + _PSEUDO_IMAGES))
-    order = np.lexsort((speaker, -np.abs(lift), tag))
-    order = order[speaker[order] != tag[order]]
+    # Most pairs of tags met by chance once or twice: they need not be sorted.
+    said = np.flatnonzero((np.abs(lift) >= _LEAST_LIFT) & (speaker != tag))
+    order = said[np.lexsort((speaker[said], -np.abs(lift[said]), tag[said]))]
     first = np.searchsorted(tag[order], tag[order])  # where this tag's speakers begin
     order = order[np.arange(len(order)) - first < _NEIGHBOURS]
     return sparse.csr_array((lift[order], (speaker[order], tag[order])), shape=together.shape)

@@ -92,6 +92,7 @@ def fit_dataset(
     overlaps = overlaps_of(dataset, settings.seed)
     for overlap in overlaps:
         progress.notice(overlap.notice)
+    rules = rules.within(dataset.scores.vocabulary)  # a booru's dump is mostly about other tags
     bound = rules.bind(dataset.scores.vocabulary)
     stacker = Stacker(settings.stack, seed=settings.seed, threads=thread_count(settings.threads))
     stacker.fit(

@@ -5,7 +5,7 @@ Tags that a vocabulary lacks drop out of the rules; what they passed on stays: w
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ from tagstack.ensemble.rules.hygiene import (
     check_no_dead_tags,
     parents_by_child,
 )
-from tagstack.ensemble.rules.rule_set import Exclusive, Rules
+from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 
 if TYPE_CHECKING:
     from tagstack.ensemble.rules.violations import Violations
@@ -128,6 +128,43 @@ def bind(rules: Rules, vocabulary: Vocabulary) -> BoundRules:
         exclusives=kept,
         unknown=tuple(sorted(_names(rules, final) - set(position))),
         dropped=tuple(name for name in rules.ids if name not in said),
+    )
+
+
+def within(rules: Rules, vocabulary: Vocabulary) -> Rules:
+    """Return the rules that have anything to say about a vocabulary, and its aliases.
+
+    An implication between unknown tags stays where it lies on a way between known ones.
+
+    Raises
+    ------
+    TagstackError
+        As :func:`bind`.
+    """
+    final = canonical_names(rules.aliases)
+    known = set(_positions(vocabulary, final))
+    parents = parents_by_child((rule for rule in rules.implications if rule.hard), final)
+    ancestors = ancestors_by_tag(parents)
+    above = known.union(*(ancestors.get(tag, ()) for tag in known))
+
+    def leads(rule: Implication) -> bool:
+        edges = ((final.get(tag, tag), final.get(parent, parent)) for tag, parent in rule.edges)
+        return any(
+            child in above and (parent in known or not known.isdisjoint(ancestors.get(parent, ())))
+            for child, parent in edges
+        )
+
+    def about(rule: Exclusive) -> bool:
+        return not known.isdisjoint(final.get(tag, tag) for tag in rule.tags)
+
+    implications = tuple(rule for rule in rules.implications if leads(rule))
+    exclusives = tuple(rule for rule in rules.exclusives if about(rule))
+    named = known | _names(Rules(implications=implications, exclusives=exclusives), final)
+    return replace(
+        rules,
+        implications=implications,
+        exclusives=exclusives,
+        aliases=tuple(alias for alias in rules.aliases if final[alias.old] in named),
     )
 
 

@@ -220,6 +220,15 @@ class Rules:
 
         return bind(self, vocabulary)
 
+    def within(self, vocabulary: Vocabulary) -> "Rules":
+        """Return the rules that have anything to say about a vocabulary, and its aliases.
+
+        Bound to that vocabulary, they say the same; a booru's whole dump shrinks to a fraction.
+        """
+        from tagstack.ensemble.rules.binding import within
+
+        return within(self, vocabulary)
+
     def to_toml(self) -> str:
         """Return the rules as TOML text that :meth:`from_toml` reads back unchanged."""
         from tagstack.ensemble.rules.toml_text import toml_from_rules

@@ -96,12 +96,16 @@ def fit_thresholds(
 
 
 def _one_of_each(groups: NDArray[np.integer] | None, n_images: int) -> Bools:
-    """Return the first image of each group as a mask; all images without groups."""
+    """Return one image of each group, drawn by lot, as a mask; all images without groups.
+
+    Not the first: a group's images often come in one order, such as a style or a pose.
+    """
     if groups is None:
         return np.ones(n_images, bool)
-    first = np.zeros(n_images, bool)
-    first[np.unique(groups, return_index=True)[1]] = True
-    return first
+    lots = np.random.default_rng(0).permutation(n_images)
+    drawn = np.zeros(n_images, bool)
+    drawn[lots[np.unique(groups[lots], return_index=True)[1]]] = True
+    return drawn
 
 
 def _where(chosen: Bools, one: Measured, other: Measured) -> Measured:

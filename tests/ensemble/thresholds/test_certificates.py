@@ -186,3 +186,17 @@ def test_too_few_folds_certify_only_lone_tags(
     )
     assert [i for i, state in enumerate(found.state) if state == "certified"] == [3]
     assert "cannot be certified with 2 folds; three are needed" in caplog.text
+
+
+def test_the_image_that_stands_for_a_group_is_drawn_by_lot(
+    settings_with: Callable[..., Any],
+) -> None:
+    """Of every group the first image is right and the second wrong: precision is a half."""
+    said = np.full((400, 1), 0.9, np.float32)
+    labels = (np.arange(400) % 2 == 0)[:, None]
+    chosen = settings_with(strategy="precision_at_least", precision=0.6)
+    groups = np.arange(400) // 2
+    found = fit_thresholds(
+        pairs_of(said), sparse.csr_array(labels), words(1), groups % 4, chosen, groups=groups
+    )
+    assert found.state[0] != "certified"

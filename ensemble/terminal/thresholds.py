@@ -51,9 +51,13 @@ def print_versions(versions: Sequence["VersionSummary"], *, as_json: bool) -> No
     if as_json:
         print_json([asdict(version) for version in versions])
         return
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("", "version", "objective", "made by", "images", *_STATES):
-        table.add_column(name, justify="right" if name in ("images", *_STATES) else "left")
+        figure = name in ("images", *_STATES)
+        table.add_column(
+            name, justify="right" if figure else "left", no_wrap=figure or name == "version",
+            overflow="fold",
+        )  # fmt: skip
     for version in versions:
         images = "-" if version.n_images is None else str(version.n_images)
         states = (str(version.states.get(state, 0)) for state in _STATES)

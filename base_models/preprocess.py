@@ -7,6 +7,7 @@ each distinct value. Both halves are pure: an image's pixels depend on that imag
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,31 +169,45 @@ def _resized_square(image: Image.Image, framing: Framing, side: int) -> Image.Im
 def _resized_inside_square(image: Image.Image, framing: Framing) -> Image.Image:
     """Do as `_resized_square`, but resize only where the picture reaches."""
     side = max(image.size)
-    spans = [
-        _reached(own, side, out)
-        for own, out in zip(image.size, (framing.width, framing.height), strict=True)
-    ]
-    (x, y), (width, height) = (tuple(span[key] for span in spans) for key in (0, 1))
-    start, stop = (tuple(span[key] for span in spans) for key in (2, 3))
-    low, high = tuple(map(math.floor, start)), tuple(map(math.ceil, stop))
-    part = Image.new("RGB", (high[0] - low[0], high[1] - low[1]), framing.pad)
-    part.paste(image, ((side - image.width) // 2 - low[0], (side - image.height) // 2 - low[1]))
-    box = (start[0] - low[0], start[1] - low[1], stop[0] - low[0], stop[1] - low[1])
-    small = part.resize((width, height), _RESAMPLE[framing.resample], box=box)
+    across = _reached(image.width, side, framing.width)
+    down = _reached(image.height, side, framing.height)
+    part = Image.new("RGB", (across.high - across.low, down.high - down.low), framing.pad)
+    part.paste(image, (across.first - across.low, down.first - down.low))
+    box = (
+        across.start - across.low,
+        down.start - down.low,
+        across.stop - across.low,
+        down.stop - down.low,
+    )
+    size = (across.count, down.count)
     canvas = Image.new("RGB", (framing.width, framing.height), framing.pad)
-    canvas.paste(small, (x, y))
+    canvas.paste(part.resize(size, _RESAMPLE[framing.resample], box=box), (across.at, down.at))
     return canvas
 
 
-def _reached(own: int, side: int, out: int) -> tuple[int, int, float, float]:
-    """Return the first output pixel and how many a centred picture reaches, and where they lie.
+class _Span(NamedTuple):
+    """Where a picture that is centred on a square's side reaches, in one direction.
 
-    No filter reaches further than three output pixels.
+    ``at`` and ``count`` are output pixels; ``start`` and ``stop`` are where those lie on the
+    square, ``low`` and ``high`` the whole pixels around them, ``first`` the picture's first one.
     """
+
+    at: int
+    count: int
+    start: float
+    stop: float
+    low: int
+    high: int
+    first: int
+
+
+def _reached(own: int, side: int, out: int) -> _Span:
+    """Return the span of a picture; no filter reaches further than three output pixels."""
     scale, first = side / out, (side - own) // 2
-    start = max(0, math.floor(first / scale) - 3)
-    stop = min(out, math.ceil((first + own) / scale) + 3)
-    return start, stop - start, start * scale, min(stop * scale, side)
+    at = max(0, math.floor(first / scale) - 3)
+    end = min(out, math.ceil((first + own) / scale) + 3)
+    start, stop = at * scale, min(end * scale, side)
+    return _Span(at, end - at, start, stop, math.floor(start), math.ceil(stop), first)
 
 
 def _squash(image: Image.Image, framing: Framing) -> Image.Image:

@@ -29,6 +29,7 @@ KEPT: list[Any] = []
 
 def imgutils_tags(work: Path, paths: list[Path], batch: int) -> list[dict[str, float]]:
     """Tag pictures one at a time, which is all that imgutils offers."""
+    import_torchvision()  # which imgutils imports where it is installed
     from imgutils.tagging import wd14
 
     local = {"model.onnx": work / "model.onnx", "selected_tags.csv": work / "selected_tags.csv"}
@@ -48,10 +49,9 @@ def imgutils_tags(work: Path, paths: list[Path], batch: int) -> list[dict[str, f
 
 def wdtagger_tags(work: Path, paths: list[Path], batch: int) -> list[dict[str, float]]:
     """Tag pictures in batches, as wdtagger's readme does."""
-    import torch
-
-    import_torchvision(torch)
+    import_torchvision()
     import timm
+    import torch
     import wdtagger
 
     peer = json.loads((work / "peer.json").read_text())
@@ -71,11 +71,15 @@ def wdtagger_tags(work: Path, paths: list[Path], batch: int) -> list[dict[str, f
     return finished(began, cpu, found)
 
 
-def import_torchvision(torch: Any) -> None:
+def import_torchvision() -> None:
     """Import torchvision, also where its compiled operators do not fit this torch.
 
     wdtagger needs only its transforms, which are plain Python.
     """
+    try:
+        import torch
+    except ImportError:
+        return
     try:
         importlib.import_module("torchvision")
     except RuntimeError:

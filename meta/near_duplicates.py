@@ -87,7 +87,7 @@ def near_duplicate_pairs(
 def _contrast(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return each thumbnail's standard deviation around its mean colour, in grey levels."""
     pixels = thumbnails.reshape(len(thumbnails), _THUMBNAIL_PIXELS, 3)
-    return np.sqrt(pixels.var(axis=1, dtype=np.float32).mean(axis=1))
+    return np.asarray(np.sqrt(pixels.var(axis=1, dtype=np.float32).mean(axis=1)), np.float32)
 
 
 def _difference(

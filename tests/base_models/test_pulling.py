@@ -6,7 +6,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 from tagstack.base_models import hub, pulling
 from tagstack.base_models.admission import add_tagger, contract_and_text
 from tagstack.base_models.check import check_tagger
+from tagstack.base_models.contract import Hub as HubSection
 from tagstack.base_models.contract import read_contract
 from tagstack.base_models.pull_record import read_record, record_path
 from tagstack.base_models.pulling import plan_pull, pull, pulled_before
@@ -156,8 +157,7 @@ def server(
         mine = registry_folder() / name
         if name != "tiny" or mine.exists():
             return real(name)
-        shipped = real("wd-vit-tagger-v3")
-        return type(shipped)(name=name, origin="contract", contract=None, folder=None)
+        return replace(real("wd-vit-tagger-v3"), name=name)
 
     monkeypatch.setattr(pulling, "show_tagger", show)
     monkeypatch.setenv("TAGSTACK_HOME", str(tmp_path / "home"))
@@ -333,9 +333,9 @@ def test_what_cannot_be_had_is_one_line(
     with pytest.raises(TagstackError, match="no repository 'SmilingWolf/wd-vit-tagger-v3' that"):
         plan_pull("wd-vit-tagger-v3")
     with pytest.raises(TagstackError, match="has no such revision any more"):
-        hub.hub_state(hub.Hub(repo=REPO), ("model.onnx",), (), "c" * 40)
+        hub.hub_state(HubSection(repo=REPO), ("model.onnx",), (), "c" * 40)
     with pytest.raises(TagstackError, match=r"has no file 'x/model\.onnx'; its files are \['READ"):
-        hub.hub_state(hub.Hub(repo=REPO, folder="x"), ("model.onnx",), (), None)
+        hub.hub_state(HubSection(repo=REPO, folder="x"), ("model.onnx",), (), None)
     with monkeypatch.context() as patch:
         patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
         with pytest.raises(TagstackError, match="HF_HUB_OFFLINE is set"):

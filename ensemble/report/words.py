@@ -120,8 +120,16 @@ def measured_on(comparison: Comparison) -> str:
     return (
         f"{count(comparison.n_images, 'image')} in {count(comparison.n_groups, 'group')}, "
         f"{count(comparison.n_tags, 'tag')}, {count(comparison.n_labels, 'label')}; "
-        f"{comparison.resamples:,} paired resamples, seed {comparison.seed}"
+        f"{comparison.resamples:,} paired resamples, {seeds_text(comparison)}"
     )
+
+
+def seeds_text(comparison: Comparison) -> str:
+    """Return the seed of the resamples, or the first and the last of several."""
+    last = comparison.seed + comparison.seeds - 1
+    if comparison.seeds == 1:
+        return f"seed {last}"
+    return f"seeds {comparison.seed} to {last}"
 
 
 def verdict_class(verdict: str) -> str:

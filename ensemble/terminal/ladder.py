@@ -12,7 +12,7 @@ from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.demo import DemoResult
 from tagstack.ensemble.report.fit_evidence import FitEvidence, fit_evidence
 from tagstack.ensemble.report.sections import worth_sentence
-from tagstack.ensemble.report.words import headline, sublines, verdict_sentence
+from tagstack.ensemble.report.words import headline, seeds_text, sublines, verdict_sentence
 from tagstack.ensemble.report.writing import ReportPaths
 from tagstack.ensemble.terminal.console import out, plain, print_json
 from tagstack.meta.selection import Band, LadderRow
@@ -36,7 +36,7 @@ def print_comparison(comparison: Comparison, paths: ReportPaths, *, as_json: boo
     out.print(
         f"tags: an image; broken: rules an image. * excludes 0 at {comparison.confidence:.0%}. "
         f"{comparison.n_images} images in {comparison.n_groups} groups, {comparison.n_tags} tags, "
-        f"{comparison.resamples} paired resamples of groups, {_seeds(comparison)}."
+        f"{comparison.resamples} paired resamples of groups, {seeds_text(comparison)}."
     )
     if comparison.n_shared_tags < comparison.n_tags:
         out.print(_shared(comparison))
@@ -86,11 +86,6 @@ def _signed(difference: Difference) -> str:
 def _starred(value: float, low: float, high: float) -> str:
     star = "*" if low > 0 or high < 0 else " "
     return f"{value:+.3f}{star} \\[{low:+.3f}, {high:+.3f}]"
-
-
-def _seeds(comparison: Comparison) -> str:
-    last = comparison.seed + comparison.seeds - 1
-    return f"seed {last}" if comparison.seeds == 1 else f"seeds {comparison.seed} to {last}"
 
 
 def _shared(comparison: Comparison) -> str:

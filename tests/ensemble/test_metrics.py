@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import sparse
 from sklearn import metrics as reference
 
+from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.comparison.metrics import (
     Counts,
@@ -21,6 +22,7 @@ from tagstack.ensemble.comparison.metrics import (
     precision,
     recall,
 )
+from tagstack.meta.ranking import average_precision
 
 TABLE = st.tuples(st.integers(1, 12), st.integers(1, 6)).flatmap(
     lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape))
@@ -140,3 +142,45 @@ def test_ten_thousand_images_and_tags_take_seconds(make_sparse: Callable[..., An
     decided = make_sparse(10_000, 10_861, 20, seed=1)
     found = decision_scores(decided, labels, beta=1.0)
     assert 0 < found.micro_f < 0.05
+
+
+def test_scores_equal_torchmetrics() -> None:
+    torch = pytest.importorskip("torch", reason="torchmetrics, a second reference, needs torch")
+    classification = pytest.importorskip("torchmetrics.functional.classification")
+    rng = np.random.default_rng(0)
+    labels = rng.random((200, 6)) < np.linspace(0.5, 0.05, 6)
+    labels[0] = True
+    proba = np.clip(labels * 0.4 + rng.random((200, 6)) * 0.7, 0, 1)
+    decided = proba >= 0.5
+    found = decision_scores(*both(decided, labels), beta=2.0)
+    ours, true = torch.tensor(decided.astype(int)), torch.tensor(labels.astype(int))
+
+    def score(name: str, **options: Any) -> float:
+        return float(getattr(classification, f"multilabel_{name}")(ours, true, 6, **options))
+
+    for average in ("micro", "macro", "weighted"):
+        for name, theirs in (("precision", "precision"), ("recall", "recall")):
+            assert getattr(found, f"{average}_{name}") == pytest.approx(
+                score(theirs, average=average), abs=1e-6
+            )
+        beta = float(
+            classification.multilabel_fbeta_score(
+                ours, true, beta=2.0, num_labels=6, average=average
+            )
+        )
+        assert getattr(found, f"{average}_f") == pytest.approx(beta, abs=1e-6)
+    assert found.hamming_loss == pytest.approx(score("hamming_distance", average="micro"), abs=1e-6)
+    assert found.subset_accuracy == pytest.approx(score("exact_match"), abs=1e-6)
+    assert found.micro_mcc == pytest.approx(score("matthews_corrcoef"), abs=1e-6)
+    ap = classification.multilabel_average_precision(torch.tensor(proba), true, 6, average="macro")
+    indptr = np.arange(0, 200 * 6 + 1, 6, dtype=np.int64)
+    pairs = Pairs(indptr=indptr, tag=np.tile(np.arange(6, dtype=np.int32), 200), n_tags=6)
+    own = average_precision(
+        PairProba(
+            pairs=pairs,
+            proba=proba.ravel().astype(np.float32),
+            base=np.zeros(6, np.float32),
+        ),
+        sparse.csr_array(labels),
+    )
+    assert own.mean() == pytest.approx(float(ap), abs=1e-5)

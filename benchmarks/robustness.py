@@ -9,6 +9,7 @@ out to be on the test images (picked in hindsight, per metric, which favours it)
     small   300 labelled images
     rare    a third of the tags with 5 to 30 positives keep two; the other images with them go
     style   one drawing style in the test images alone (sets with a column "style")
+    shift   the same, fitted as by a user who expects new styles: grouped by style
 
 The folder is that of real.py. Scores are taken from --out and made where they are missing; fit
 and test images share no group. Level-1 scores are changed in memory only.
@@ -39,7 +40,7 @@ from tagstack.ensemble.terminal.console import stages
 from tagstack.meta.relations import TagRelations
 from tagstack.meta.stacker import Stacker
 
-CASES = ("plain", "noise", "copies", "small", "rare", "style")
+CASES = ("plain", "noise", "copies", "small", "rare", "style", "shift")
 METRICS = ("macro_ap", "micro_ap")
 SMALL = 300
 RARE = range(5, 31)
@@ -115,7 +116,7 @@ def parts(
     order = np.random.default_rng(seed).permutation(len(names))
     of_fit = np.isin(images.groups, names[order[: 2 * len(names) // 3]])
     to_fit, to_test = of_fit, ~of_fit
-    if case == "style":
+    if case in ("style", "shift"):
         styles = np.unique(images.styles)
         if len(styles) < 2:
             return None
@@ -125,9 +126,8 @@ def parts(
         to_fit = to_fit & ~_beyond_two(images, to_fit, seed)
     cap = SMALL if case == "small" else caps[0]
     fit = _whole_groups(images, to_fit, names[order], cap)
-    return changed(
-        images.take(fit), images.take(_whole_groups(images, to_test, names, caps[1])), case, seed
-    )
+    test = _whole_groups(images, to_test, names, caps[1])
+    return changed(images.take(fit), images.take(test), case, seed)
 
 
 def _beyond_two(images: Images, to_fit: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
@@ -159,6 +159,8 @@ def changed(fit: Images, test: Images, case: str, seed: int) -> tuple[Images, Im
         fit, test = (_with_noise(part, seed + i) for i, part in enumerate((fit, test)))
     if case == "copies":
         fit, test = (_with_member(_with_member(p, "copy_1"), "copy_2") for p in (fit, test))
+    if case == "shift":
+        fit = replace(fit, groups=np.unique(fit.styles, return_inverse=True)[1].astype(np.int64))
     return fit, test
 
 

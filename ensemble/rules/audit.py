@@ -99,8 +99,8 @@ def _judged(
         applies=applies,
         broken=broken,
         rate=rate,
-        low=float(low),
-        high=float(high),
+        low=min(float(low), rate),  # rounding can put the end of an interval past the share
+        high=max(float(high), rate),
         advice=advice,
         soft_penalty=max(odds, 0.1) if advice == "soft" else math.nan,
     )

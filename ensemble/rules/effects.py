@@ -100,8 +100,8 @@ class _Trial:
     def touched(self) -> Iterator[tuple[str, NDArray[np.int64]]]:
         """Yield each rule with the images that it might change.
 
-        Where the rules together change nothing, no rule does. Elsewhere a rule takes a tag that
-        it is about, and an exclusion two of them, counting what the candidates imply.
+        Where the thresholds alone break no rule, no rule does anything. Elsewhere a rule takes a
+        tag that it is about, and an exclusion two of them, counting what the candidates imply.
         """
         none = replace(
             self.bound,
@@ -112,11 +112,11 @@ class _Trial:
         )
         evaluation = self.evaluation
         plain = Decoder(none, self.settings).decode(evaluation.proba, evaluation.thresholds)
-        changed = np.flatnonzero((plain != self.decided).sum(axis=1))
-        if not len(changed):
+        broken = np.flatnonzero(self.bound.violations(plain).per_image)
+        if not len(broken):
             return
         children, groups, least = self._parts()
-        possible = plain[changed].astype(np.int32)
+        possible = plain[broken].astype(np.int32)
         always = np.zeros(self.bound.n_tags, np.int32)
         always[least] = 1
         above = sparse.eye_array(self.bound.n_tags, dtype=np.int32) + self.bound.ancestors
@@ -128,7 +128,7 @@ class _Trial:
             for column, name in enumerate(names):
                 own = slice(hits.indptr[column], hits.indptr[column + 1])
                 some = np.sort(hits.indices[own][hits.data[own] + sure[column] >= enough])
-                yield name, changed if sure[column] >= enough else changed[some]
+                yield name, broken if sure[column] >= enough else broken[some]
 
     def _parts(self) -> tuple[dict[str, list[int]], dict[str, list[int]], list[int]]:
         """Return each rule's children or members, and the tags that may fill a group."""

@@ -17,21 +17,22 @@ from tagstack.ensemble.progress import Progress
 from tagstack.meta.label_noise import SuspectPairs, label_suspects
 
 MISSING, WRONG = "probably_missing.csv", "probably_wrong.csv"
-_COLUMNS = ("rank", "image", "tag", "proba", "threshold", "margin")
+_COLUMNS = ("rank", "image", "tag", "proba", "usual", "threshold", "margin")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
     """One line of a list.
 
-    ``margin`` is the distance of ``proba`` from the tag's threshold in log-odds: above 0, the
-    bundle tags it.
+    ``usual`` is the mean probability of the tag's labelled pairs, ``margin`` the distance of ``proba``
+    from the tag's threshold in log-odds: above 0, the bundle tags it.
     """
 
     rank: int
     image: str
     tag: str
     proba: float
+    usual: float
     threshold: float
     margin: float
 
@@ -107,17 +108,18 @@ def _named(
     # A tag that is never tagged has an infinite threshold, and is infinitely far below it.
     margin = logit_of(np.clip(pairs.proba, 1e-7, 1 - 1e-7)) - logit_of(np.clip(cut, 1e-7, 1 - 1e-7))
     margin = np.where(cut > 1, -np.inf, margin)
-    rows = zip(pairs.image, pairs.tag, pairs.proba, cut, margin, strict=True)
+    rows = zip(pairs.image, pairs.tag, pairs.proba, pairs.usual, cut, margin, strict=True)
     return tuple(
         Suspect(
             rank=rank,
             image=images[image],
             tag=tags[tag],
             proba=float(proba),
+            usual=float(usual),
             threshold=float(threshold),
             margin=float(distance),
         )
-        for rank, (image, tag, proba, threshold, distance) in enumerate(rows, 1)
+        for rank, (image, tag, proba, usual, threshold, distance) in enumerate(rows, 1)
     )
 
 
@@ -126,6 +128,6 @@ def _csv(suspects: tuple[Suspect, ...]) -> str:
     table = csv.writer(stream, lineterminator="\n")
     table.writerow(_COLUMNS)
     for one in suspects:
-        figures = (f"{one.proba:.4f}", f"{one.threshold:.4f}", f"{one.margin:.2f}")
-        table.writerow((one.rank, one.image, one.tag, *figures))
+        figures = (f"{one.proba:.4f}", f"{one.usual:.4f}", f"{one.threshold:.4f}")
+        table.writerow((one.rank, one.image, one.tag, *figures, f"{one.margin:.2f}"))
     return stream.getvalue()

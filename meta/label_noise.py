@@ -1,9 +1,12 @@
 """Labels that are probably missing and labels that are probably wrong.
 
 A pair is judged by a probability from models that did not see its label. A tag without the label
-is probably missing where its probability is what labelled pairs of that tag have; a label is
-probably wrong where its probability is what unlabelled pairs have. Both are lists to be looked
-at, the surest first, and change nothing by themselves.
+is probably missing where its probability is what labelled pairs of that tag have, and above one
+half; a label is probably wrong where its probability is what unlabelled pairs have. Both are lists
+to be looked at, the surest first, and change nothing by themselves.
+
+Missing ones are ranked by probability, wrong ones by how far below the tag's labelled pairs they
+lie in log-odds: on real images either found more planted errors among the first than the other.
 """
 
 from dataclasses import dataclass
@@ -11,12 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.special import logit as logit_of
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.meta.truth import PairTruth, known_labels
 
 Floats = NDArray[np.float64]
 
+_HALF = 0.5  # below, the scores themselves hold the tag for less likely than not
 _LEAST_LABELS = 5  # of a tag; with fewer, what its labelled pairs look like is not known
 
 
@@ -29,11 +34,14 @@ class SuspectPairs:
     image, tag : arrays of shape (n_suspects,), int64
     proba : array of shape (n_suspects,), float64, in [0, 1]
         That the tag holds.
+    usual : array of shape (n_suspects,), float64, in [0, 1]
+        Mean probability of the tag's labelled pairs.
     """
 
     image: NDArray[np.int64]
     tag: NDArray[np.int64]
     proba: Floats
+    usual: Floats
 
     def __len__(self) -> int:
         return len(self.tag)
@@ -74,18 +82,16 @@ def label_suspects(
     n_labelled = np.bincount(pairs.tag[truth.listed], minlength=pairs.n_tags) + truth.n_true
     enough = n_labelled >= _LEAST_LABELS
     candidate = truth.known & ~truth.listed & enough[pairs.tag]
-    missing = np.flatnonzero(candidate & (value >= of_labelled[pairs.tag]))
+    missing = np.flatnonzero(candidate & (value >= np.maximum(of_labelled, _HALF)[pairs.tag]))
     wrong = np.flatnonzero(truth.listed & (value <= of_others[pairs.tag]))
     image, tag = _unlisted(proba, labels)
     at = np.concatenate([value[wrong], proba.base[tag].astype(np.float64)])
+    image = np.concatenate([pairs.image[wrong], image])
+    tag = np.concatenate([pairs.tag[wrong], tag])
+    kept = value[missing]
     return LabelSuspects(
-        missing=_ranked(pairs.image[missing], pairs.tag[missing], value[missing], falling=True),
-        wrong=_ranked(
-            np.concatenate([pairs.image[wrong], image]),
-            np.concatenate([pairs.tag[wrong], tag]),
-            at,
-            falling=False,
-        ),
+        missing=_ranked(pairs.image[missing], pairs.tag[missing], kept, of_labelled, -kept),
+        wrong=_ranked(image, tag, at, of_labelled, _log_odds(at) - _log_odds(of_labelled)[tag]),
         n_labels=int(labels.nnz),
     )
 
@@ -120,9 +126,17 @@ def _unlisted(
 
 
 def _ranked(
-    image: NDArray[np.integer], tag: NDArray[np.integer], proba: Floats, *, falling: bool
+    image: NDArray[np.integer],
+    tag: NDArray[np.integer],
+    proba: Floats,
+    usual: Floats,
+    key: Floats,
 ) -> SuspectPairs:
-    order = np.lexsort((tag, image, -proba if falling else proba))
-    return SuspectPairs(
-        image=image[order].astype(np.int64), tag=tag[order].astype(np.int64), proba=proba[order]
-    )
+    """Return the pairs by rising key; of equals, the earlier image first."""
+    order = np.lexsort((tag, image, key))
+    image, tag = image[order].astype(np.int64), tag[order].astype(np.int64)
+    return SuspectPairs(image=image, tag=tag, proba=proba[order], usual=usual[tag])
+
+
+def _log_odds(proba: Floats) -> Floats:
+    return np.asarray(logit_of(np.clip(proba, 1e-7, 1 - 1e-7)), np.float64)

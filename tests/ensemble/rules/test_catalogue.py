@@ -82,5 +82,5 @@ def test_a_vocabulary_is_read_from_a_tag_file(tmp_path: Path) -> None:
     path.write_text("label\nx\n")
     with pytest.raises(TagstackError, match="no tags in a column 'name' or 'tag'"):
         vocabulary_of(path)
-    with pytest.raises(TagstackError, match="Cannot read the vocabulary .*gone.csv"):
+    with pytest.raises(TagstackError, match=r"Cannot read the vocabulary .*gone\.csv"):
         vocabulary_of(tmp_path / "gone.csv")

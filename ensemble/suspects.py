@@ -24,8 +24,8 @@ _COLUMNS = ("rank", "image", "tag", "proba", "usual", "threshold", "margin")
 class Suspect:
     """One line of a list.
 
-    ``usual`` is the mean probability of the tag's labelled pairs, ``margin`` the distance of ``proba``
-    from the tag's threshold in log-odds: above 0, the bundle tags it.
+    ``usual`` is the mean probability of the tag's labelled pairs, ``margin`` the distance of
+    ``proba`` from the tag's threshold in log-odds: above 0, the bundle tags it.
     """
 
     rank: int

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.contract import Contract
-from tagstack.base_models.preprocess import PREPROCESSING_VERSION
+from tagstack.base_models.preprocess import PREPROCESSING_VERSION, SCALED_VERSION
 from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.vocabulary import Vocabulary
 
@@ -39,7 +39,7 @@ def member_fingerprint(
         "model": [file_sha256(path) for path in (model, *weights)],
         "contract": contract.digest(),
         "tags": vocabulary.tags,
-        "preprocessing": [PREPROCESSING_VERSION, scaled_decoding],
+        "preprocessing": [PREPROCESSING_VERSION, scaled_decoding and SCALED_VERSION],
         "precision": session.info.precision,
         "score_class": session.info.score_class,
         "floor": floor,

@@ -6,19 +6,17 @@ the user's token and proxies. Files are fetched into a folder of ours rather tha
 so that a download that was interrupted, or killed, goes on where it was.
 """
 
-import importlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.contract import Hub
+from tagstack.base_models.hub_library import explained, library, module
 from tagstack.configs.errors import TagstackError
 
-_INSTALL = "pip install 'tagstack[hub]'"
 _UNFINISHED = ".unfinished"
 
 Report = Callable[[str, int, int], None]
@@ -94,8 +92,8 @@ def hub_state(
     TagstackError
         If the hub cannot be reached, or has no such repository, revision or file.
     """
-    with _explained(hub.repo):
-        api = _library().HfApi(endpoint=_endpoint())
+    with explained(hub.repo):
+        api = library().HfApi(endpoint=_endpoint())
         info = api.model_info(hub.repo, revision=revision, files_metadata=True)
     found = {file.rfilename: file for file in info.siblings or ()}
     prefix = PurePosixPath(hub.folder)
@@ -149,7 +147,7 @@ def fetch(state: HubState, file: HubFile, folder: Path, report: Report) -> str:
     # Under the content's identity: a part of another version is never continued.
     unfinished = target.with_name(f"{target.name}.{file.blob[:16]}{_UNFINISHED}")
     if not target.exists():
-        with _explained(state.repo):
+        with explained(state.repo):
             _download(state, file, unfinished, report)
         unfinished.replace(target)
     found = file_sha256(target)
@@ -165,20 +163,17 @@ def fetch(state: HubState, file: HubFile, folder: Path, report: Report) -> str:
 
 
 def _download(state: HubState, file: HubFile, unfinished: Path, report: Report) -> None:
-    library = _library()
-    url = library.hf_hub_url(
-        state.repo, file.path, revision=state.commit, endpoint=_endpoint()
-    )
+    url = library().hf_hub_url(state.repo, file.path, revision=state.commit, endpoint=_endpoint())
     here = unfinished.stat().st_size if unfinished.exists() else 0
     if here > file.size_bytes:
         unfinished.unlink()
         here = 0
     with unfinished.open("ab") as stream:
-        _module("huggingface_hub.file_download").http_get(
+        module("huggingface_hub.file_download").http_get(
             url,
             stream,
             resume_size=here,
-            headers=_module("huggingface_hub.utils").build_hf_headers(),
+            headers=module("huggingface_hub.utils").build_hf_headers(),
             expected_size=file.size_bytes,
             tqdm_class=lambda **facts: _Meter(file, report, **facts),
         )
@@ -220,60 +215,5 @@ def _beside(path: str, model: str) -> bool:
     return same_folder and path.startswith(f"{model}") and path != model
 
 
-@contextmanager
-def _explained(repo: str) -> Iterator[None]:
-    """Turn the library's errors into one line that says what to do."""
-    _library()
-    errors, web = _module("huggingface_hub.errors"), _web()
-    try:
-        yield
-    except errors.GatedRepoError as error:
-        msg = (
-            f"{repo} is gated: accept its terms at https://huggingface.co/{repo}, then log in "
-            f"(`hf auth login`, or set HF_TOKEN) and pull again."
-        )
-        raise TagstackError(msg) from error
-    except errors.RevisionNotFoundError as error:
-        msg = f"{repo} has no such revision any more: {_line(error)}. Correct [hub] revision."
-        raise TagstackError(msg) from error
-    except errors.RepositoryNotFoundError as error:
-        msg = (
-            f"The hub has no repository {repo!r} that you may see. Check its name; if it is "
-            f"private, log in first (`hf auth login`, or set HF_TOKEN)."
-        )
-        raise TagstackError(msg) from error
-    except errors.OfflineModeIsEnabled as error:
-        msg = f"HF_HUB_OFFLINE is set, so {repo} cannot be reached. Unset it to pull."
-        raise TagstackError(msg) from error
-    except (errors.HfHubHTTPError, web.HTTPError, OSError) as error:
-        msg = (
-            f"Cannot fetch from {repo}: {_line(error)}. What has arrived is kept: the same "
-            f"command goes on from there."
-        )
-        raise TagstackError(msg) from error
-
-
 def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT")  # the library itself looks only when it is imported
-
-
-def _library() -> Any:
-    try:
-        return _module("huggingface_hub")
-    except ImportError as error:
-        msg = f"`models pull` needs huggingface_hub, which is not installed. Run: {_INSTALL}"
-        raise TagstackError(msg) from error
-
-
-def _web() -> Any:
-    # The library's own client, whose errors pass through it: httpx up to version 1, then httpx2.
-    return getattr(_module("huggingface_hub.file_download"), "httpx2", None) or _module("httpx")
-
-
-def _module(name: str) -> Any:
-    # Not an import statement: type checkers would then ask for an extra that few have installed.
-    return importlib.import_module(name)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -4,20 +4,21 @@ The first half (`Framing`) is what taggers of one family share: it is computed o
 each distinct value. Both halves are pure: an image's pixels depend on that image alone.
 """
 
-import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from tagstack.base_models.contract import Colour, Input
+from tagstack.base_models.squares import resized_inside_square, resized_square
 
-# Part of every member's fingerprint: raise it whenever a change here, in images.py or in
+# Part of every member's fingerprint: raise it whenever a change here, in images.py, squares.py or
 # framed_pixels.py can alter a pixel, so that scores from before and after are never mixed.
 PREPROCESSING_VERSION = 2
+# The same for what alters pixels of scaled decoding alone.
+SCALED_VERSION = 2
 
 _RESAMPLE = {
     "nearest": Image.Resampling.NEAREST,
@@ -26,7 +27,6 @@ _RESAMPLE = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-_STRIP_PIXELS = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,8 @@ def framed(image: Image.Image, framing: Framing, *, is_reduced: bool = False) ->
     flat = _on_canvas(_on_matte(image, framing.matte), framing)
     smooth = framing.resample in ("bilinear", "bicubic", "lanczos")  # no steps to fall on
     if is_reduced and smooth and framing.geometry in _SQUARES and framing.canvas is None:
-        return np.asarray(_resized_inside_square(flat, framing))
+        size, resample = (framing.width, framing.height), _RESAMPLE[framing.resample]
+        return np.asarray(resized_inside_square(flat, size, framing.pad, resample))
     return np.asarray(_GEOMETRY[framing.geometry](flat, framing))
 
 
@@ -140,74 +141,16 @@ def _on_canvas(image: Image.Image, framing: Framing) -> Image.Image:
 
 
 def _pad_square(image: Image.Image, framing: Framing) -> Image.Image:
-    return _resized_square(image, framing, max(image.size))
+    return _square(image, framing, max(image.size))
 
 
 def _pad_square_up(image: Image.Image, framing: Framing) -> Image.Image:
-    return _resized_square(image, framing, max(*image.size, framing.height, framing.width))
+    return _square(image, framing, max(*image.size, framing.height, framing.width))
 
 
-def _resized_square(image: Image.Image, framing: Framing, side: int) -> Image.Image:
-    """Centre the image on a square and resize that, without holding the square in memory.
-
-    A picture 30,000 pixels wide and 10 high would make a square of 2.7 GB. Pillow resizes rows
-    first and columns second, rounding to 8 bits in between, so doing the rows in strips gives
-    the same bytes.
-    """
-    resample = _RESAMPLE[framing.resample]
-    left, top = (side - image.width) // 2, (side - image.height) // 2
-    rows = Image.new("RGB", (framing.width, side), framing.pad)
-    strip_height = max(1, _STRIP_PIXELS // side)
-    for y in range(0, image.height, strip_height):
-        part = image.crop((0, y, image.width, min(y + strip_height, image.height)))
-        strip = Image.new("RGB", (side, part.height), framing.pad)
-        strip.paste(part, (left, 0))
-        rows.paste(strip.resize((framing.width, part.height), resample), (0, top + y))
-    return rows.resize((framing.width, framing.height), resample)
-
-
-def _resized_inside_square(image: Image.Image, framing: Framing) -> Image.Image:
-    """Do as `_resized_square`, but resize only where the picture reaches."""
-    side = max(image.size)
-    across = _reached(image.width, side, framing.width)
-    down = _reached(image.height, side, framing.height)
-    part = Image.new("RGB", (across.high - across.low, down.high - down.low), framing.pad)
-    part.paste(image, (across.first - across.low, down.first - down.low))
-    box = (
-        across.start - across.low,
-        down.start - down.low,
-        across.stop - across.low,
-        down.stop - down.low,
-    )
-    size = (across.count, down.count)
-    canvas = Image.new("RGB", (framing.width, framing.height), framing.pad)
-    canvas.paste(part.resize(size, _RESAMPLE[framing.resample], box=box), (across.at, down.at))
-    return canvas
-
-
-class _Span(NamedTuple):
-    """Where a picture that is centred on a square's side reaches, in one direction.
-
-    ``at`` and ``count`` are output pixels; ``start`` and ``stop`` are where those lie on the
-    square, ``low`` and ``high`` the whole pixels around them, ``first`` the picture's first one.
-    """
-
-    at: int
-    count: int
-    start: float
-    stop: float
-    low: int
-    high: int
-    first: int
-
-
-def _reached(own: int, side: int, out: int) -> _Span:
-    """Return the span of a picture; no filter reaches further than three output pixels."""
-    scale, first = side / out, (side - own) // 2
-    at = max(0, math.floor(first / scale) - 3)
-    end = min(out, math.ceil((first + own) / scale) + 3)
-    start, stop = at * scale, min(end * scale, side)
-    return _Span(at, end - at, start, stop, math.floor(start), math.ceil(stop), first)
+def _square(image: Image.Image, framing: Framing, side: int) -> Image.Image:
+    size = (framing.width, framing.height)
+    return resized_square(image, size, side, framing.pad, _RESAMPLE[framing.resample])
 
 
 def _squash(image: Image.Image, framing: Framing) -> Image.Image:

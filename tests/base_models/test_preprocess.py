@@ -100,7 +100,7 @@ def test_padding_in_strips_equals_padding_at_once(
 def monkeypatch_strips() -> Any:
     """Make strips three rows or so high, so that small pictures have several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tagstack.base_models.preprocess._STRIP_PIXELS", 250)
+        patch.setattr("tagstack.base_models.squares._STRIP_PIXELS", 250)
         yield
 
 

@@ -5,7 +5,7 @@ which would distort a ranking across folds. F1 is taken after thresholds: the pl
 tag (macro) or of all pairs (micro), from the probabilities of the other folds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,6 +52,14 @@ class FoldScore:
     values: Floats
     influence: Floats
 
+    @classmethod
+    def average(cls, scores: Sequence["FoldScore"]) -> "FoldScore":
+        """Return the mean of several scores of one rung."""
+        return cls(
+            values=np.mean([score.values for score in scores], axis=0),
+            influence=np.mean([score.influence for score in scores], axis=0),
+        )
+
     @property
     def usable(self) -> NDArray[np.bool_]:
         """Folds that have a value, shape (n_folds,), bool."""
@@ -67,6 +75,15 @@ class FoldScore:
     def error(self) -> float:
         """Standard error of the mean; infinite where fewer than two groups hold positives."""
         return standard_error(self.influence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A rung's two average precisions and the objective."""
+
+    macro_ap: FoldScore
+    micro_ap: FoldScore
+    objective: FoldScore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,9 +183,22 @@ class FoldScorer:
             Only these tags are looked at.
         """
         rows, group = self._all_rows(proba, tags)
-        parts = [self._influenced(part, rows) for part in _PARTS[objective]]
-        values = np.mean([value for value, _ in parts], axis=0)
-        per_row = np.mean([influence for _, influence in parts], axis=0)
+        return FoldScore.average([self._part(p, rows, group) for p in _PARTS[objective]])
+
+    def judgement(self, proba: PairProba, objective: Objective) -> "Judgement":
+        """Return both average precisions and the objective, what they share computed once."""
+        rows, group = self._all_rows(proba, None)
+        parts = {
+            p: self._part(p, rows, group) for p in {"macro_ap", "micro_ap", *_PARTS[objective]}
+        }
+        return Judgement(
+            macro_ap=parts["macro_ap"],
+            micro_ap=parts["micro_ap"],
+            objective=FoldScore.average([parts[p] for p in _PARTS[objective]]),
+        )
+
+    def _part(self, part: str, rows: Rankings, group: Ints) -> FoldScore:
+        values, per_row = self._influenced(part, rows)
         n_usable = max(int((~np.isnan(values)).sum()), 1)
         held = group >= 0
         influence = np.bincount(group[held], weights=per_row[held], minlength=self.n_groups)

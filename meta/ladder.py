@@ -20,13 +20,13 @@ from tagstack.meta.calibration import category_numbers, fit_monotone, rung_how
 from tagstack.meta.drawn_images import drawn_images
 from tagstack.meta.features import PairTable
 from tagstack.meta.fitted_stack import FittedStack
-from tagstack.meta.fold_scores import FoldScore, FoldScorer
+from tagstack.meta.fold_scores import FoldScore, FoldScorer, Judgement
 from tagstack.meta.groundwork import Ground, Groundwork, fit_groundwork
 from tagstack.meta.labelled import Labelled
 from tagstack.meta.learners.caruana import GreedySelection
 from tagstack.meta.learners.mean import mean_logit
 from tagstack.meta.learners.protocol import PairLearner
-from tagstack.meta.learners.registry import META, level_two, make_learner
+from tagstack.meta.learners.registry import META, level_two, looked_at, make_learner
 from tagstack.meta.learners.shrunken_logistic import filled_in
 from tagstack.meta.missing_labels import labelled_rates, pair_weights
 from tagstack.meta.out_of_fold import (
@@ -85,6 +85,7 @@ class Ladder:
         self.tag_rungs: tuple[str, ...] = ()
         self._raw: dict[str, RungLogits] = {}
         self._rungs: dict[str, RungLogits] = {}
+        self._judged: dict[str, Judgement] = {}
 
     def prepare(self, progress: Progress) -> None:
         """Make what the meta-model and the blend build on: groundwork, members, level 2."""
@@ -149,13 +150,12 @@ class Ladder:
         """Return the rung that the gate keeps, bands of tags included, and why each fared so."""
         settings = self.settings
         order = simplest_first(settings, self.off)
-        probas = {name: self.proba(name) for name in order}
-        scores = {n: self.scorer.score(p, settings.objective) for n, p in probas.items()}
+        scores = {name: self._judgement(name).objective for name in order}
         chosen, why = choose_rung(scores, order, settings.gate_standard_errors)
         why |= {name: f"switched off: {reason}" for name, reason in self.off.items()}
 
         def score(name: str, tags: NDArray[np.bool_]) -> FoldScore:
-            return self.scorer.score(probas[name], settings.objective, tags)
+            return self.scorer.score(self.proba(name), settings.objective, tags)
 
         # The plain mean has no calibrated probabilities to be ranked with those of other tags.
         simpler = [name for name in order[: order.index(chosen)] if name != "mean"]
@@ -184,11 +184,8 @@ class Ladder:
         }
         rows = []
         for name in names:
-            proba = self.proba(name)
-            macro, micro = (self.scorer.score(proba, part) for part in ("macro_ap", "micro_ap"))
-            objective = self.scorer.score(proba, self.settings.objective)
             reason = why.get(name, "not up for choice")
-            rows.append(ladder_row(name, macro, micro, objective, weights.get(name, {}), reason))
+            rows.append(ladder_row(name, self._judgement(name), weights.get(name, {}), reason))
         return tuple(rows)
 
     def fitted_below(self) -> tuple[Groundwork, dict[str, PairLearner]]:
@@ -225,12 +222,19 @@ class Ladder:
             tag_rungs=self.tag_rungs,
         )
 
+    def _judgement(self, name: str) -> Judgement:
+        if name not in self._judged:
+            found = self.scorer.judgement(self.proba(name), self.settings.objective)
+            self._judged[name] = found
+        return self._judged[name]
+
     def _make(self, name: str) -> PairLearner:
         return make_learner(name, self.settings, seed=self.seed, threads=self.threads)
 
     def _cross_fitted(self, name: str, table: PairTable) -> Floats:
         make = partial(self._make, name)
-        return cross_fitted_logit(make, table, self.true, self.data.folds, self.weight)
+        enough = looked_at(name, self.settings)
+        return cross_fitted_logit(make, table, self.true, self.data.folds, self.weight, enough)
 
     def _add(self, name: str, raw: RungLogits) -> None:
         """Keep a learned rung, calibrated by the other folds."""

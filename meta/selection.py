@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.meta.fold_scores import FoldScore, Lead
+from tagstack.meta.fold_scores import FoldScore, Judgement, Lead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,21 +155,17 @@ def _of_band(
 
 
 def ladder_row(
-    rung: str,
-    macro: FoldScore,
-    micro: FoldScore,
-    objective: FoldScore,
-    weights: Mapping[str, float],
-    why: str,
+    rung: str, judgement: Judgement, weights: Mapping[str, float], why: str
 ) -> LadderRow:
     """Return a rung's row of the ladder."""
+    macro, micro = judgement.macro_ap, judgement.micro_ap
     return LadderRow(
         rung=rung,
         macro_ap=macro.mean,
         macro_error=macro.error,
         micro_ap=micro.mean,
         micro_error=micro.error,
-        fold_values=tuple(float(v) for v in objective.values),
+        fold_values=tuple(float(v) for v in judgement.objective.values),
         weights=tuple((name, float(weight)) for name, weight in weights.items() if weight > 0),
         why=why,
     )

@@ -146,7 +146,8 @@ def test_other_bytes_than_the_first_pull_recorded_are_refused(
 
 
 def tags_like(server: Hub, old: bytes, new: bytes) -> bytes:
-    return server.versions[COMMITS[0]]["selected_tags.csv"].replace(old, new)
+    tags: bytes = server.versions[COMMITS[0]]["selected_tags.csv"]
+    return tags.replace(old, new)
 
 
 def test_pulling_again_after_deletion_gives_the_first_commit(

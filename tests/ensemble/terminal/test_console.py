@@ -1,0 +1,47 @@
+"""What the progress shows of scoring: each stage's own rate, the slowest first."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from tagstack.base_models.score_summary import ScoreProgress, ScoreSummary
+from tagstack.ensemble.terminal import console
+from tagstack.ensemble.terminal.models import print_score_summary
+
+RATES = {"read": 9000.0, "decode": 81.25, "infer doll_vit": 12.345}
+
+
+def test_rates_name_the_slowest_stage_first() -> None:
+    assert console.rates(RATES) == "doll_vit 12.3/s  decode 81.2/s  read 9e+03/s"
+    assert console.rates({}) == ""
+
+
+def test_the_bar_shows_the_rates_below_and_drops_them_with_the_stage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(console, "err", Console(file=text, force_terminal=True, width=100))
+    state = ScoreProgress(
+        n_images=40, n_scored=10, n_skipped=0, n_failed=1, seconds=2.0, stage_rates=RATES
+    )
+    with console.stages() as progress:
+        progress.stage("scoring")
+        progress.scored(state)
+        bars = progress._bars
+        lines = [str(part) for part in bars.get_renderables()]
+        assert lines[-1] == console.rates(RATES)
+        progress.stage("thresholds")
+        assert console.rates(RATES) not in [str(part) for part in bars.get_renderables()]
+    assert "scoring, 6 images/s, 1 failed" in text.getvalue()
+
+
+def test_the_summary_ends_with_what_each_stage_can_do(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = ScoreSummary(
+        n_scored=10, n_skipped=2, n_failed=0, failures=(), seconds=2.0,
+        stage_seconds={}, stage_rates=RATES,
+    )  # fmt: skip
+    print_score_summary(summary, as_json=False)
+    printed = capsys.readouterr().out
+    assert "Scored 10 images in 2.0 s (5/s), 2 were there already, 0 failed." in printed
+    assert "Each stage by itself: doll_vit 12.3/s" in printed

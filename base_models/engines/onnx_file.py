@@ -1,5 +1,6 @@
 """Reading ONNX files as graphs: needs ``onnx``, an extra."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,14 @@ def read_onnx(path: Path, *, weights: bool) -> Any:
     TagstackError
         If it is no whole ONNX file.
     """
-    from google.protobuf.message import DecodeError
     from onnx import load
+
+    # Comes with onnx, and without types.
+    decode_error: type[Exception] = import_module("google.protobuf.message").DecodeError
 
     try:
         model = load(str(path), load_external_data=weights)
-    except (DecodeError, OSError, ValueError) as error:
+    except (decode_error, OSError, ValueError) as error:
         raise _unloadable(path, one_line(error)) from error
     if not model.graph.input:
         raise _unloadable(path, "it holds no network")

@@ -128,7 +128,9 @@ def test_versions_devices_and_thresholds_have_their_own_reports(
     assert len({path(), path(versions=(("openvino", "1"),)), path(device="gpu")}) == 3
     engine = Path("/engines/abc.engine")
     assert path(engine=engine) == Path("/engines/abc.parity.json")
-    moved = replace(openvino_doll, published_thresholds=openvino_doll.published_thresholds / 2)
+    moved = replace(
+        openvino_doll, published_thresholds=openvino_doll.published_thresholds * np.float32(0.5)
+    )
     assert report_path(moved, score) != path()
 
 

@@ -51,7 +51,7 @@ def limits() -> ParitySettings:
 
 
 def changed(tagger: Tagger, change: Callable[[NDArray[np.float32], int], Any]) -> Tagger:
-    return replace(tagger, session=Shifted(tagger.session, change))  # type: ignore[arg-type]
+    return replace(tagger, session=Shifted(tagger.session, change))
 
 
 def test_the_reference_against_itself(

@@ -70,9 +70,8 @@ def test_a_damaged_file_is_set_aside_and_built_anew(
     path = workshop.cache.path(engine.header.key)
     content = bytearray(path.read_bytes())
     content[-10] ^= 1
-    path.write_bytes(
-        {"cut": content[:-100], "flip": content, "junk": b"junk" * 99, "empty": b""}[damage]
-    )
+    damaged = {"cut": content[:-100], "flip": content, "junk": bytearray(99), "empty": bytearray()}
+    path.write_bytes(damaged[damage])
     caplog.set_level(logging.WARNING, logger="tagstack")
     again = workshop.provide(model, contract, spec)
     assert again.was_built

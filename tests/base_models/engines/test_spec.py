@@ -38,7 +38,7 @@ def test_every_build_option_counts(
     make_net: Callable[..., Path], spec: EngineSpec, field: str
 ) -> None:
     value = getattr(spec, field)
-    other = "fp16" if isinstance(value, str) else not value if value is True else value + 1
+    other: Any = "fp16" if isinstance(value, str) else not value if value is True else value + 1
     assert key(make_net(), spec) != key(make_net(), replace(spec, **{field: other}))
 
 

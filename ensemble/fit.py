@@ -192,6 +192,7 @@ def _evidence(
         "n_unknown": int(dataset.unknown.nnz),
         "labels_sha256": _labels_sha256(dataset),
         "seed": settings.seed,
+        "device": settings.stack.device,
         "chosen": stacker.chosen_,
         "ladder": [asdict(row) for row in stacker.ladder_],
         "candidate_recall": stacker.candidate_recall_,

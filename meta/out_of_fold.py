@@ -13,6 +13,7 @@ from tagstack.base_models.pairs import Level1Scores, Pairs
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibration import MemberLogits, fit_monotone
 from tagstack.meta.calibrators.protocol import How
+from tagstack.meta.candidates import subset
 from tagstack.meta.features import PairTable
 from tagstack.meta.groundwork import Ground, Strengths, fit_groundwork
 from tagstack.meta.learners.protocol import PairLearner
@@ -61,8 +62,9 @@ def cross_fitted_logit(
     true: NDArray[np.bool_],
     folds: NDArray[np.int64],
     weight: Floats,
+    enough: int | None = None,
 ) -> Floats:
-    """Return a learner's logit of every candidate pair, each from a fit on the other folds.
+    """Return a learner's logit of every candidate pair, each from a fit on other folds.
 
     Parameters
     ----------
@@ -73,14 +75,35 @@ def cross_fitted_logit(
     folds : array of shape (n_images,), int64
     weight : array of shape (n_candidates,), float64
         How much a pair counts in the fits; 0 leaves it out.
+    enough : int, optional
+        Pairs that the learner looks at in one fit: folds are held out several at a time as long
+        as so many remain, since further fits would see no more.
     """
     logit = np.empty(len(table.pairs))
+    folds = _held_together(folds, np.diff(table.pairs.indptr), enough)
     for fold in np.unique(folds):
         fit, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         rows = table.pairs.rows(fit)
         fitted = make().fit(table.take(fit), true[rows], weight[rows])
         logit[table.pairs.rows(held)] = fitted.predict_logit(table.take(held))
     return logit
+
+
+def _held_together(
+    folds: NDArray[np.int64], n_pairs: NDArray[np.int64], enough: int | None
+) -> NDArray[np.int64]:
+    """Return the fewest unions of folds that leave ``enough`` pairs to fit on, at least two."""
+    n_folds = len(np.unique(folds))
+    if enough is None:
+        return folds
+    number = np.unique(folds, return_inverse=True)[1]
+    of_fold = np.bincount(number, weights=n_pairs)
+    for n_unions in range(2, n_folds):
+        union = np.arange(n_folds) * n_unions // n_folds
+        held = np.bincount(union, weights=of_fold)
+        if held.sum() - held.max() >= enough:
+            return np.asarray(union[number], np.int64)
+    return folds
 
 
 def cross_fitted_monotone(
@@ -116,15 +139,14 @@ def _joined(
     pairs: Pairs, parts: list[tuple[NDArray[np.int64], PairTable]]
 ) -> tuple[NDArray[np.int64], PairTable]:
     """Return the folds' candidate rows and tables as one, in the order of the listed pairs."""
-    rows = np.concatenate([rows for rows, _ in parts])
-    order = np.argsort(rows)
-    rows = rows[order]
-    counts = np.bincount(pairs.image[rows], minlength=pairs.n_images)
-    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    table = PairTable(
-        pairs=Pairs(indptr=indptr, tag=pairs.tag[rows], n_tags=pairs.n_tags),
-        names=parts[0][1].names,
-        values=np.concatenate([table.values for _, table in parts])[order],
-        logit=np.concatenate([table.logit for _, table in parts])[order],
-    )
-    return rows, table
+    candidate = np.zeros(len(pairs), bool)
+    for held, _ in parts:
+        candidate[held] = True
+    rows, place = np.flatnonzero(candidate), np.cumsum(candidate) - 1
+    names = parts[0][1].names
+    values, logit = np.empty((len(rows), len(names)), np.float32), np.empty(len(rows))
+    while parts:  # each part is let go as soon as it is copied: together they are the largest array
+        held, table = parts.pop()
+        values[place[held]] = table.values
+        logit[place[held]] = table.logit
+    return rows, PairTable(pairs=subset(pairs, rows), names=names, values=values, logit=logit)

@@ -43,6 +43,9 @@ def counted_rows(
 ) -> CountedRows:
     """Return the rows of ``table`` with a weight above 0, thinned where there are too many.
 
+    Where there is none, one false row without any value stands for them: the libraries refuse to
+    learn nothing from nothing.
+
     Parameters
     ----------
     table : PairTable
@@ -55,6 +58,8 @@ def counted_rows(
     """
     given = np.ones(len(true)) if weight is None else weight
     kept, counts = informative_rows(expit(table.logit), true, given, max_rows, seed)
+    if not len(kept):
+        return _nothing(table.values.shape[1])
     everything = len(kept) == len(true)
     return CountedRows(
         values=table.values if everything else table.values[kept],
@@ -62,4 +67,14 @@ def counted_rows(
         true=true[kept],
         weight=None if (counts == 1.0).all() else counts,
         share=len(kept) / max(int(np.count_nonzero(given)), 1),
+    )
+
+
+def _nothing(n_columns: int) -> CountedRows:
+    return CountedRows(
+        values=np.full((1, n_columns), np.nan, np.float32),
+        logit=np.zeros(1),
+        true=np.zeros(1, bool),
+        weight=None,
+        share=1.0,
     )

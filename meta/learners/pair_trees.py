@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.atomic import write_text
 from tagstack.configs.stack import LightgbmSettings
 from tagstack.meta.features import PairTable
-from tagstack.meta.learners.counted_rows import counted_rows
+from tagstack.meta.learners.counted_rows import CountedRows, counted_rows
 from tagstack.meta.learners.estimator import PairEstimator
 
 _FILE = "lightgbm.txt"
@@ -52,7 +52,7 @@ class PairTrees(PairEstimator):
             feature_name=[f"f{i}" for i in range(len(table.names))],
             free_raw_data=True,
         )
-        self.booster_ = lightgbm.train(self._parameters(rows.share), data, self.settings.rounds)
+        self.booster_ = lightgbm.train(self._parameters(rows), data, self.settings.rounds)
         return self
 
     def predict_logit(self, table: PairTable) -> NDArray[np.float64]:
@@ -76,18 +76,19 @@ class PairTrees(PairEstimator):
         self.booster_ = lightgbm.Booster(model_str=text)
         return self
 
-    def _parameters(self, share: float) -> dict[str, object]:
+    def _parameters(self, rows: CountedRows) -> dict[str, object]:
         s = self.settings
         return {
             "objective": "binary",
             "learning_rate": s.learning_rate,
             "num_leaves": s.leaves,
             # Of thinned rows, so many stand for min_rows.
-            "min_data_in_leaf": max(1, round(s.min_rows * share)),
+            "min_data_in_leaf": max(1, round(s.min_rows * rows.share)),
             "lambda_l2": s.l2,
             "feature_fraction": s.column_share,
             "bagging_fraction": s.row_share,
-            "bagging_freq": 1,
+            # A share of very few rows may be none, which the library refuses.
+            "bagging_freq": int(len(rows.true) * s.row_share >= 1),
             "max_bin": s.bins,
             "seed": self.seed,
             "num_threads": self.threads,

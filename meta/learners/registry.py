@@ -69,6 +69,12 @@ def make_learner(name: str, settings: StackSettings, *, seed: int, threads: int)
     return ForeignLearner(_offered(name), seed=seed, threads=threads)
 
 
+def looked_at(name: str, settings: StackSettings) -> int | None:
+    """Return how many pairs a built-in learner looks at in one fit; None if there is no limit."""
+    sections = {"svm": settings.svm, "lightgbm": settings.lightgbm, META: settings.xgboost}
+    return sections[name].max_rows if name in sections else None
+
+
 def packages(learners: Sequence[str]) -> dict[str, str]:
     """Return which package and version each learner that is not built in comes from."""
     return {name: _package(_offered(name)) for name in learners if name not in BUILT_IN}

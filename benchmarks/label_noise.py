@@ -167,6 +167,7 @@ def main() -> None:
     parser.add_argument("--drop", type=float, default=0.3)
     parser.add_argument("--share", type=float, default=0.02)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=("planted", "incomplete"))
     arguments = parser.parse_args()
     for name in arguments.sets.split(","):
         source = DatasetSource(
@@ -179,9 +180,11 @@ def main() -> None:
         fit, test = parts(dataset, arguments.seed)
         sizes = f"{fit.scores.n_images} images to fit, {test.scores.n_images} to judge on"
         print(f"\n## {name}: {sizes}, seed {arguments.seed}\n")
-        planted(fit, arguments.share, arguments.seed)
-        print(flush=True)
-        incomplete(fit, test, arguments.drop, arguments.seed)
+        if arguments.only != "incomplete":
+            planted(fit, arguments.share, arguments.seed)
+            print(flush=True)
+        if arguments.only != "planted":
+            incomplete(fit, test, arguments.drop, arguments.seed)
 
 
 if __name__ == "__main__":

@@ -134,8 +134,10 @@ def _ranked(
 ) -> SuspectPairs:
     """Return the pairs by rising key; of equals, the earlier image first."""
     order = np.lexsort((tag, image, key))
-    image, tag = image[order].astype(np.int64), tag[order].astype(np.int64)
-    return SuspectPairs(image=image, tag=tag, proba=proba[order], usual=usual[tag])
+    of_tag = tag[order].astype(np.int64)
+    return SuspectPairs(
+        image=image[order].astype(np.int64), tag=of_tag, proba=proba[order], usual=usual[of_tag]
+    )
 
 
 def _log_odds(proba: Floats) -> Floats:

@@ -61,7 +61,9 @@ def verify_first_use(
         path = report_path(tagger, settings)
         report = read_report(path)
         wanted = min(settings.parity.images, len(sources.names))
-        if report is None or report.n_asked < wanted:
+        # Two taggers of one network share its engine, and so the place of the report.
+        known = report is not None and report.fingerprint == tagger.fingerprint
+        if report is None or not known or report.n_asked < wanted:
             found = verify(sources, tagger, settings, threads=threads)
             if found is None:  # no picture could be read; scoring says why
                 continue

@@ -13,6 +13,7 @@ from tagstack.base_models.runtimes.model_io import (
     fixed,
     only_input,
 )
+from tagstack.base_models.runtimes.probing import is_installed
 from tagstack.configs.errors import TagstackError
 
 
@@ -28,8 +29,10 @@ def read_onnx(path: Path, *, weights: bool) -> Any:
     Raises
     ------
     TagstackError
-        If it is no whole ONNX file.
+        If it is no whole ONNX file, or ``onnx`` is not installed.
     """
+    if not is_installed("onnx"):
+        raise TagstackError("onnx is not installed. Run: pip install 'tagstack[quantize]'")
     from onnx import load
 
     # Comes with onnx, and without types.

@@ -29,7 +29,6 @@ from tagstack.base_models.contract_toml import contract_toml
 from tagstack.base_models.engines.onnx_file import check_ports, fixed_batch
 from tagstack.base_models.engines.quantised_folder import QuantisedOrigin, write_origin
 from tagstack.base_models.preprocess import input_tensor
-from tagstack.base_models.runtimes.probing import is_installed
 from tagstack.base_models.runtimes.stored_precision import is_quantised
 from tagstack.base_models.timm_contract import contract_of_folder
 from tagstack.configs.errors import TagstackError
@@ -95,8 +94,6 @@ def quantise_tagger(
 def _check(request: QuantiseRequest, model: Path) -> None:
     if request.target_folder.exists():
         raise TagstackError(f"{request.target_folder} exists; choose a folder that does not.")
-    if not is_installed("onnx"):
-        raise TagstackError("onnx is not installed. Run: pip install 'tagstack[quantize]'")
     if not model.is_file():
         raise TagstackError(f"The model {model} is missing; put the tagger's ONNX file there.")
     if is_quantised(model):

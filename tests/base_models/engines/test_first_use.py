@@ -134,6 +134,27 @@ def test_versions_devices_and_thresholds_have_their_own_reports(
     assert report_path(moved, score) != path()
 
 
+def test_a_report_beside_an_engine_is_its_own_taggers(
+    openvino_doll: Tagger, sources: ImageSources, score: ScoreSettings, tmp_path: Path
+) -> None:
+    inner = openvino_doll.session
+
+    class OnEngine:
+        info, n_outputs = replace(inner.info, engine=tmp_path / "abc.engine"), inner.n_outputs
+
+        def run(self, batch: Any) -> Any:
+            return inner.run(batch)
+
+        def close(self) -> None:
+            inner.close()
+
+    tagger = replace(openvino_doll, session=OnEngine())
+    other = replace(tagger, fingerprint="of the same network with other tags")
+    for one, n_made in ((tagger, 1), (tagger, 0), (other, 1), (tagger, 1)):
+        assert len(verify_first_use(sources, [one], score, threads=1)) == n_made
+    assert read_report(tmp_path / "abc.parity.json") is not None
+
+
 def test_unreadable_pictures_are_passed_over(
     openvino_doll: Tagger, sources: ImageSources, score: ScoreSettings
 ) -> None:

@@ -1,5 +1,6 @@
 """A free batch and float16: the same numbers as before, or a refusal."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,3 +138,10 @@ def test_what_is_no_model(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(TagstackError, match=r"Cannot load the model .*x\.onnx: .*fetch it again"):
         read_onnx(path, weights=False)
+
+
+def test_without_onnx(monkeypatch: pytest.MonkeyPatch, make_net: Net, contract: Contract) -> None:
+    path = make_net()
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(TagstackError, match=r"onnx is not installed. Run: pip install 'tagst"):
+        prepared_model(path, contract, path.parent, precision="fp16", max_batch=8)

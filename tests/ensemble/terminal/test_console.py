@@ -20,8 +20,8 @@ def test_rates_name_the_slowest_stage_first() -> None:
 def test_the_bar_shows_the_rates_below_and_drops_them_with_the_stage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    text = io.StringIO()
-    monkeypatch.setattr(console, "err", Console(file=text, force_terminal=True, width=100))
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
+    monkeypatch.setattr(console, "err", terminal)
     state = ScoreProgress(
         n_images=40, n_scored=10, n_skipped=0, n_failed=1, seconds=2.0, stage_rates=RATES
     )
@@ -29,11 +29,11 @@ def test_the_bar_shows_the_rates_below_and_drops_them_with_the_stage(
         progress.stage("scoring")
         progress.scored(state)
         bars = progress._bars
+        assert bars.tasks[0].description == "scoring, 6 images/s, 1 failed"
         lines = [str(part) for part in bars.get_renderables()]
         assert lines[-1] == console.rates(RATES)
         progress.stage("thresholds")
         assert console.rates(RATES) not in [str(part) for part in bars.get_renderables()]
-    assert "scoring, 6 images/s, 1 failed" in text.getvalue()
 
 
 def test_the_summary_ends_with_what_each_stage_can_do(capsys: pytest.CaptureFixture[str]) -> None:

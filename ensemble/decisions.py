@@ -62,7 +62,7 @@ class Judge:
     def _rules(self, proba: PairProba, image: int) -> dict[str, str]:
         """Return the id of the rule behind each changed tag of one image."""
         one = proba.take(np.array([image]))
-        changes = self.bundle.thresholds.cutting.explained(one, self.decoder)
+        changes = self.bundle.thresholds.cutting.explained(one, self.decoder, margins=False)
         return {change.tag: change.rule for change in changes}
 
     def _entries(

@@ -128,6 +128,8 @@ class Decoder:
         proba: PairProba,
         thresholds: NDArray[np.float32],
         worth: NDArray[np.float32] | None = None,
+        *,
+        margins: bool = True,
     ) -> "tuple[Change, ...]":
         """Return every change that decoding makes to one image's tags, and why.
 
@@ -138,6 +140,8 @@ class Decoder:
         thresholds : array of shape (n_tags,), float32
         worth : array of shape (n_tags,), float32, optional
             As for :meth:`decode`.
+        margins : bool
+            Whether to search once more for each change; without, every margin is NaN.
 
         Raises
         ------
@@ -146,7 +150,7 @@ class Decoder:
         """
         from tagstack.ensemble.contradictions.explanations import explain
 
-        return explain(self, proba, thresholds, worth)
+        return explain(self, proba, thresholds, worth, margins=margins)
 
     def evidence(
         self,
@@ -174,6 +178,11 @@ class Decoder:
             utility=self.settings.objective == "utility",
             worth=worth,
         )
+
+    def exclusions_of(self, tag: int) -> list[int]:
+        """Return the numbers of the exclusions that a tag is a member of."""
+        start, end = self._lists.member.indptr[tag : tag + 2]
+        return list(self._lists.member.values[start:end].tolist())
 
     def closed(self, keys: Ints) -> Ints:
         """Return keys (``image * n_tags + tag``) with everything that they imply, ascending."""

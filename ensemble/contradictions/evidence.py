@@ -111,6 +111,8 @@ class Evidence:
     asking : tuple of int
         At-least-one rules that ask for a tag even where none of theirs could be kept; any other
         asks for nothing there, since nobody scored what it asks for.
+    offered : tuple of int
+        Keys that may be kept though nothing else asks for them.
     """
 
     n_images: int
@@ -123,6 +125,7 @@ class Evidence:
     utility: bool
     worth: NDArray[np.float32] | None = None
     asking: tuple[int, ...] = ()
+    offered: tuple[int, ...] = ()
 
     def proba_at(self, key: Ints) -> NDArray[np.float32]:
         """Return the probability at each key, listed or not."""

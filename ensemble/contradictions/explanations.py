@@ -61,6 +61,8 @@ def explain(
     proba: PairProba,
     thresholds: NDArray[np.float32],
     worth: NDArray[np.float32] | None = None,
+    *,
+    margins: bool = True,
 ) -> tuple[Change, ...]:
     """Return every change the decoder makes to one image's tags, in the order of the vocabulary.
 
@@ -72,6 +74,8 @@ def explain(
     thresholds : array of shape (n_tags,), float32
     worth : array of shape (n_tags,), float32, optional
         As for `Decoder.decode`.
+    margins : bool
+        Whether to search once more for each change; without, every margin is NaN.
 
     Raises
     ------
@@ -81,7 +85,8 @@ def explain(
     if proba.pairs.n_images != 1:
         msg = f"Only one image can be explained at a time, got {proba.pairs.n_images}; use take()."
         raise TagstackError(msg)
-    return tuple(_Case(decoder, decoder.evidence(proba, thresholds, worth)).changes())
+    case = _Case(decoder, decoder.evidence(proba, thresholds, worth))
+    return tuple(case.changes(margins=margins))
 
 
 class _Case:
@@ -99,14 +104,21 @@ class _Case:
         self.kept = self._closed(self.chosen)
         within = {tag for problem in reduction.problems for tag in problem.key}
         possible = self._closed(within | self.chosen)
+        self.choices = sorted(
+            {*reduction.settled.tolist(), *(tag for p in reduction.problems for tag in p.choices)}
+        )
+        # No other exclusion can be broken, or ask for anything.
+        near = {number for tag in possible for number in decoder.exclusions_of(tag)}
+        self.near = [self.rules.exclusives[number] for number in sorted(near | {*evidence.asking})]
         self.asking = tuple(
-            number
-            for number, rule in enumerate(self.rules.exclusives)
-            if rule.at_least_one and not possible.isdisjoint(rule.tags)
+            number for number in sorted(near) if self.rules.exclusives[number].at_least_one
         )
         self.passed = frozenset(evidence.tagged().tolist())
+        tags = np.array(sorted(possible), np.int64)
+        self.proba = dict(zip(tags.tolist(), evidence.proba_at(tags).tolist(), strict=True))
+        self.weight = dict(zip(tags.tolist(), evidence.weight_at(tags).tolist(), strict=True))
 
-    def changes(self) -> Iterator[Change]:
+    def changes(self, *, margins: bool) -> Iterator[Change]:
         for tag in sorted(self.kept ^ self.passed):
             added = tag in self.kept
             because, rule, source = self._added(tag) if added else self._removed(tag)
@@ -116,24 +128,27 @@ class _Case:
                 rule=rule,
                 source=source,
                 because=self._ranked(because),
-                proba=self._proba(tag),
+                proba=self.proba[tag],
                 threshold=float(self.evidence.threshold[tag]),
-                margin=self._margin_out(tag) if added else self._margin_in(tag),
+                margin=self._margin(tag) if margins else math.nan,
             )
+
+    def _margin(self, tag: int) -> float:
+        return self._margin_out(tag) if tag in self.kept else self._margin_in(tag)
 
     def _added(self, tag: int) -> tuple[set[int], str, str]:
         """Return the kept children that imply a tag, or what asks for one of its group."""
-        children = {child for child, parent in self.rules.edge_rule if parent == tag} & self.kept
+        children = {*self.rules.children.get(tag, ())} & self.kept
         if children:
             first = max(children, key=lambda child: (self._own(child), -child))
             return children, *self.rules.edge_rule[first, tag]
-        for rule in self.rules.exclusives:
+        for rule in self.near:
             if rule.at_least_one and tag in rule.tags and _applies(rule, self.kept):
                 return set(rule.when), rule.id, rule.source
         # A member of an at-least-one group may also be worth keeping since it turns a rule off.
         without = self.kept - {other for other in self.kept if self._implies(other, tag)}
         without -= set(_row(self.rules, tag))
-        for rule in self.rules.exclusives:
+        for rule in self.near:
             if _cost(rule, without) > _cost(rule, self.kept):
                 return set(rule.tags) & without, rule.id, rule.source
         return set(), "", ""
@@ -141,15 +156,16 @@ class _Case:
     def _removed(self, tag: int) -> tuple[set[int], str, str]:
         """Return the kept tags that a tag, with what it implies, would contradict."""
         wanted = {tag, *_row(self.rules, tag)}
-        broken = [rule for rule in self.rules.exclusives if self._breaks(rule, wanted)]
+        broken = [rule for rule in self.near if self._breaks(rule, wanted)]
         if broken:
             rivals = {other for rule in broken for other in rule.tags} & self.kept - wanted
             guards = {other for rule in broken for other in rule.when} & self.kept - wanted
             return rivals or guards, broken[0].id, broken[0].source
         missing = {other for other in wanted - self.kept if other != tag}
-        for (child, parent), said in self.rules.edge_rule.items():
-            if child in wanted and parent in missing:
-                return missing, *said
+        for parent in sorted(missing):
+            for child in self.rules.children.get(parent, ()):
+                if child in wanted:
+                    return missing, *self.rules.edge_rule[child, parent]
         return set(), "", ""
 
     def _breaks(self, rule: BoundExclusive, wanted: set[int]) -> bool:
@@ -174,6 +190,7 @@ class _Case:
             proba=np.where(barred[self.evidence.key], np.float32(np.nan), self.evidence.proba),
             base=np.where(barred, np.float32(np.nan), self.evidence.base),
             asking=self.asking,
+            offered=tuple(tag for tag in self.choices if not barred[tag]),
         )
         return self._lost(_Case(self.decoder, without).chosen)
 
@@ -183,13 +200,8 @@ class _Case:
         return math.inf if lost > UNMET / 2 else max(lost, 0.0)
 
     def _value(self, kept: frozenset[int]) -> float:
-        gain = float(self.evidence.weight_at(np.array(sorted(kept), np.int64)).sum())
-        asked = (
-            _cost(rule, kept)
-            for number, rule in enumerate(self.rules.exclusives)
-            if number in self.asking or not kept.isdisjoint(rule.tags)
-        )
-        return gain - sum(asked)
+        gain = math.fsum(self.weight[tag] for tag in kept)
+        return gain - sum(_cost(rule, kept) for rule in self.near)
 
     def _closed(self, tags: Set[int]) -> frozenset[int]:
         """Return tags with everything that they imply."""
@@ -201,13 +213,10 @@ class _Case:
 
     def _ranked(self, tags: Iterable[int]) -> tuple[tuple[str, float], ...]:
         order = sorted(tags, key=lambda tag: (-self._own(tag), tag))
-        return tuple((self._name(tag), self._proba(tag)) for tag in order)
+        return tuple((self._name(tag), self.proba[tag]) for tag in order)
 
     def _own(self, tag: int) -> float:
-        return float(np.nan_to_num(self._proba(tag), nan=-1.0))
-
-    def _proba(self, tag: int) -> float:
-        return float(self.evidence.proba_at(np.array([tag], np.int64))[0])
+        return -1.0 if math.isnan(self.proba[tag]) else self.proba[tag]
 
     def _name(self, tag: int) -> str:
         return self.rules.vocabulary.tags[tag]

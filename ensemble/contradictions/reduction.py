@@ -31,6 +31,11 @@ class Problem:
     component: Component
     key: tuple[int, ...]
 
+    @property
+    def choices(self) -> list[int]:
+        """Keys of the tags that may be kept for their own sake."""
+        return [key for i, key in enumerate(self.key) if self.component.choices >> i & 1]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reduction:
@@ -80,7 +85,7 @@ class _Nodes:
 
     def __init__(self, rules: RuleLists, evidence: Evidence) -> None:
         self.n_tags = rules.n_tags
-        choices = evidence.tagged()
+        choices = merged(evidence.tagged(), np.array(evidence.offered, np.int64))
         self.key = self._closed(rules, choices)
         for _ in range(int(rules.least.sum())):
             extra = _fillers(rules, evidence, self, choices)

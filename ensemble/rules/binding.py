@@ -6,6 +6,7 @@ Tags that a vocabulary lacks drop out of the rules; what they passed on stays: w
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,6 +76,14 @@ class BoundRules:
     def n_tags(self) -> int:
         """Size of the vocabulary."""
         return len(self.vocabulary)
+
+    @cached_property
+    def children(self) -> Mapping[int, tuple[int, ...]]:
+        """The tags that directly imply each tag."""
+        found: dict[int, list[int]] = {}
+        for child, parent in self.edge_rule:
+            found.setdefault(parent, []).append(child)
+        return {parent: tuple(sorted(tags)) for parent, tags in found.items()}
 
     def relations(self) -> "TagRelations":
         """Return the hard rules as the features of the meta-model want them, guards left out."""

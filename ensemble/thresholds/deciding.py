@@ -62,9 +62,11 @@ class Cutting:
             return decoder.decode(proba, self.value, self.worth)
         return decoder.decode(*self._centred(proba))
 
-    def explained(self, one: PairProba, decoder: Decoder) -> "tuple[Change, ...]":
-        """Return what the rules change on one image, and why."""
-        return decoder.explain(one, self.of_image(one), self.worth)
+    def explained(
+        self, one: PairProba, decoder: Decoder, *, margins: bool = True
+    ) -> "tuple[Change, ...]":
+        """Return what the rules change on one image, and why; margins take another search each."""
+        return decoder.explain(one, self.of_image(one), self.worth, margins=margins)
 
     def of_image(self, one: PairProba) -> Values:
         """Return what each tag of one image must reach, shape (n_tags,)."""

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -107,3 +108,21 @@ def test_only_one_image_is_explained_at_a_time(bench: Any) -> None:
     two = bench.pair_proba(np.full((2, 2), 0.7, np.float32))
     with pytest.raises(TagstackError, match="one image can be explained at a time, got 2"):
         bench.decoder(Rules.none(), 2).explain(two, np.full(2, 0.5, np.float32))
+
+
+def test_reasons_can_be_had_without_margins(drawing: Any) -> None:
+    for seed in range(20):
+        rules, dense, threshold = drawing.drawn_images(seed, 1, 9)
+        one, proba = drawing.decoder(rules, 9), drawing.pair_proba(dense)
+        whole, quick = one.explain(proba, threshold), one.explain(proba, threshold, margins=False)
+        same = [replace(change, margin=math.nan) for change in whole]
+        assert str(same) == str(list(quick))  # NaN differs from itself
+        assert all(math.isnan(change.margin) for change in quick)
+
+
+def test_the_opposite_may_use_what_another_rule_offers(drawing: Any) -> None:
+    """A tag that only an at-least-one rule offers stays on offer when that rule is out of play."""
+    rules, dense, threshold = drawing.drawn_images(134656, 1, 9)
+    (removed, added) = drawing.decoder(rules, 9).explain(drawing.pair_proba(dense), threshold)
+    assert (removed.tag, added.tag) == ("t6", "t7")
+    assert added.margin == pytest.approx(removed.margin)

@@ -20,6 +20,7 @@ from tagstack.meta.influence import (
     expected_f1_cuts,
     f1,
     f1_influence,
+    falling_order,
 )
 from tagstack.meta.truth import Evidence, PairTruth
 
@@ -210,9 +211,11 @@ class FoldScorer:
         The true pairs elsewhere count as never found. This is what selections raise.
         """
         rows, proba = rows[self.truth.known[rows]], proba[self.truth.known[rows]]
+        value = proba.astype(np.float32)
         rankings = Rankings(
             key=self.key[rows],
-            value=proba.astype(np.float32),
+            value=value,
+            falling=falling_order(value),
             count=np.ones(len(rows), np.int64),
             true=self.truth.listed[rows].astype(np.int64),
             n_true=self.n_true,
@@ -240,7 +243,12 @@ class FoldScorer:
         kept = np.tile(wanted, self.n_folds)[key] & (count > 0)
         n_true = np.where(np.tile(wanted, self.n_folds), self.n_true, 0)
         rankings = Rankings(
-            key=key[kept], value=value[kept], count=count[kept], true=true[kept], n_true=n_true
+            key=key[kept],
+            value=value[kept],
+            falling=falling_order(value[kept]),
+            count=count[kept],
+            true=true[kept],
+            n_true=n_true,
         )
         return rankings, group[kept]
 

@@ -34,6 +34,8 @@ class Rankings:
         How many pairs the row stands for, and how many of them are true.
     n_true : array of shape (n_keys,), int64
         True pairs of the ranking; those that no row holds are never found.
+    falling : array of shape (n_rows,), int64, optional
+        What `falling_order` says of the values: rankings that differ in their keys can share it.
     """
 
     key: Ints
@@ -41,13 +43,32 @@ class Rankings:
     count: Ints
     true: Ints
     n_true: Ints
+    falling: Ints | None = None
 
     def descending(self) -> Ints:
         """Return the order by ranking, then by falling value."""
-        # The bits of a non-negative float order like the float; adding 0.0 turns -0.0 to 0.0.
-        bits = (self.value + np.float32(0.0)).view(np.uint32)
-        falling = (np.uint64(0xFFFFFFFF) - bits.astype(np.uint64)).astype(np.uint64)
-        return np.argsort((self.key.astype(np.uint64) << np.uint64(32)) | falling)
+        order = falling_order(self.value) if self.falling is None else self.falling
+        return _sorted_by(order, self.key.astype(np.uint32))
+
+
+def falling_order(value: NDArray[np.float32]) -> Ints:
+    """Return the order of non-negative values from the highest; equal ones in their own order."""
+    # The bits of a non-negative float order like the float; adding 0.0 turns -0.0 to 0.0.
+    return _sorted_by(np.arange(len(value)), ~(value + np.float32(0.0)).view(np.uint32))
+
+
+def _sorted_by(order: Ints, number: NDArray[np.uint32]) -> Ints:
+    """Return ``order`` sorted by the rows' numbers, equal ones left as they stand.
+
+    Half a number at a time, from the lower half: numpy sorts 16 bits by counting, in a third of
+    the time of comparisons.
+    """
+    highest = int(number.max(initial=0))
+    for shift in (0, 16):
+        if highest >> shift:
+            half = (number[order] >> np.uint32(shift)).astype(np.uint16)
+            order = order[np.argsort(half, kind="stable")]
+    return order
 
 
 def average_precision(rankings: Rankings) -> Floats:

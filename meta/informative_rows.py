@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_LEAST = 3e-3  # chance of surprise that every row is granted: bounds the weights of what is kept
+_AT_RANDOM = 0.25  # part of the rows that is drawn whatever the pilot says: bounds the weights
 
 
 def informative_rows(
@@ -39,13 +39,15 @@ def informative_rows(
     References
     ----------
     Fithian & Hastie (2014), "Local case-control sampling: efficient subsampling in imbalanced data
-    sets"; here with weights by inverse chance (Horvitz & Thompson 1952) instead of an offset.
+    sets"; here with weights by inverse chance (Horvitz & Thompson 1952) instead of an offset, and
+    some rows at random (Hesterberg 1995, defensive mixtures).
     """
     counted = np.flatnonzero(weight > 0)
     if len(counted) <= n_rows:
         return counted, weight[counted]
-    surprise = np.maximum(np.abs(true[counted] - proba[counted]), _LEAST) * weight[counted]
-    chance = _chances(surprise, n_rows)
+    surprise = np.abs(true[counted] - proba[counted]) * weight[counted]
+    foreseen = weight[counted] * (surprise.sum() / weight[counted].sum() + 1e-12)
+    chance = _chances((1 - _AT_RANDOM) * surprise + _AT_RANDOM * foreseen, n_rows)
     # Systematic: evenly spaced over the rows, so every image and every tag gives its share.
     place = np.floor(np.cumsum(chance) + np.random.default_rng(seed).random())
     drawn = np.flatnonzero((np.diff(place, prepend=0.0) >= 1.0) | (chance >= 1.0))

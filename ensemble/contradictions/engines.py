@@ -11,7 +11,8 @@ import numpy as np
 from tagstack.configs.decisions import DecoderSettings
 from tagstack.ensemble.contradictions.compilation import can_compile, require_numba
 from tagstack.ensemble.contradictions.evidence import Evidence, Ints, RuleLists
-from tagstack.ensemble.contradictions.reduction import Reduction, kept_keys, reduce_images
+from tagstack.ensemble.contradictions.parts import kept_keys
+from tagstack.ensemble.contradictions.reduction import Reduction, reduce_images
 from tagstack.ensemble.contradictions.search import Component, Solution, branch_and_bound
 
 _WORTH_COMPILING = 20_000  # images: 5 s in Python, while compiling takes 15 s once per machine

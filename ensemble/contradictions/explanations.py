@@ -12,7 +12,7 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.contradictions.evidence import Evidence
-from tagstack.ensemble.contradictions.reduction import Problem, kept_keys
+from tagstack.ensemble.contradictions.parts import Problem, kept_keys
 from tagstack.ensemble.contradictions.search import UNMET, Solution
 from tagstack.ensemble.rules.binding import BoundExclusive, BoundRules
 
@@ -146,8 +146,8 @@ class _Case:
             if rule.at_least_one and tag in rule.tags and _applies(rule, self.kept):
                 return set(rule.when), rule.id, rule.source
         # A member of an at-least-one group may also be worth keeping since it turns a rule off.
-        without = self.kept - {other for other in self.kept if self._implies(other, tag)}
-        without -= set(_row(self.rules, tag))
+        alone = self.kept & {*self.choices}
+        without = self._closed({other for other in alone if not self._implies(other, tag)})
         for rule in self.near:
             if _cost(rule, without) > _cost(rule, self.kept):
                 return set(rule.tags) & without, rule.id, rule.source

@@ -64,20 +64,22 @@ class LinearSvms(PairEstimator):
         rows, weight = informative_rows(
             expit(table.logit), true, weight, self.settings.max_rows, self.seed
         )
-        design, tag, true = self._standardised(raw[rows]), table.pairs.tag[rows], true[rows]
-        self.coefficients_ = np.zeros((n_tags, design.shape[1] + 1))
+        if len(rows) < len(raw):
+            raw = raw[rows]
+        tag, true = table.pairs.tag[rows], true[rows]
+        self.coefficients_ = np.zeros((n_tags, raw.shape[1] + 1))
         self.fitted_ = enough
-        self._fit_tags(design, tag, true, weight)
-        self.margin_to_logit_ = self._margin_platt(design, tag, true, weight)
+        self._fit_tags(raw, tag, true, weight)
+        self.margin_to_logit_ = self._margin_platt(raw, tag, true, weight)
         return self
 
     def predict_logit(self, table: PairTable) -> Floats:
         """Return the logit of each pair, shape (n_pairs,), float64."""
         self.check_fitted()
-        design = self._standardised(svm_design(table, self.basis_))
         tag = table.pairs.tag
         slope = self.margin_to_logit_[:, 1][tag]
-        logit = self.margin_to_logit_[:, 0][tag] + slope * self._margins(design, tag)
+        margin = self._margins(svm_design(table, self.basis_), tag)
+        logit = self.margin_to_logit_[:, 0][tag] + slope * margin
         return np.where(self.fitted_[tag], logit, table.logit)
 
     def save(self, directory: Path) -> None:
@@ -98,13 +100,9 @@ class LinearSvms(PairEstimator):
             setattr(self, name, arrays[name])
         return self
 
-    def _standardised(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
-        centred = raw - self.centre_.astype(np.float32)
-        return np.asarray(centred / self.scale_.astype(np.float32), np.float32)
-
     def _fit_tags(
         self,
-        design: NDArray[np.float32],
+        raw: NDArray[np.float32],
         tag: NDArray[np.int32],
         true: NDArray[np.bool_],
         weight: Floats,
@@ -114,27 +112,48 @@ class LinearSvms(PairEstimator):
         start = np.searchsorted(tag[order], np.arange(len(self.fitted_) + 1))
         groups = _alike(np.flatnonzero(self.fitted_), np.diff(start))
         rows_of = ([order[start[t] : start[t + 1]] for t in tags] for tags in groups)
-        batches = ((_batch(rows, design, true, weight), self.settings.cost) for rows in rows_of)
+        batches = ((self._batch(rows, raw, true, weight), self.settings.cost) for rows in rows_of)
         fitted = done_by_workers(_fit, batches, threads=self.threads, backend=self.backend)
         for tags, coefficients in zip(groups, fitted, strict=True):
             self.coefficients_[tags] = coefficients
 
-    def _margins(self, design: NDArray[np.float32], tag: NDArray[np.int32]) -> Floats:
-        margin: Floats = self.coefficients_[:, -1][tag]
-        for column in range(design.shape[1]):
-            margin += self.coefficients_[:, column][tag] * design[:, column]
+    def _batch(
+        self,
+        rows: list[NDArray[np.int64]],
+        raw: NDArray[np.float32],
+        true: NDArray[np.bool_],
+        weight: Floats,
+    ) -> HingeBatch:
+        """Return the rows of some tags, filled up to the same number, with a constant column."""
+        n_rows = max(len(of_tag) for of_tag in rows)
+        design = np.zeros((len(rows), n_rows, raw.shape[1] + 1))
+        side, counts = np.ones((len(rows), n_rows)), np.zeros((len(rows), n_rows))
+        for i, of_tag in enumerate(rows):
+            n = len(of_tag)
+            design[i, :n, :-1] = (raw[of_tag] - self.centre_) / self.scale_
+            design[i, :n, -1] = 1.0
+            side[i, :n] = np.where(true[of_tag], 1.0, -1.0)
+            counts[i, :n] = weight[of_tag]
+        return HingeBatch(design=design, side=side, weight=counts)
+
+    def _margins(self, raw: NDArray[np.float32], tag: NDArray[np.int32]) -> Floats:
+        # The columns are standardised in the coefficients, of which there are fewer.
+        slopes = self.coefficients_[:, :-1] / self.scale_
+        margin: Floats = (self.coefficients_[:, -1] - (slopes * self.centre_).sum(axis=1))[tag]
+        for column, slope in enumerate(slopes.T):
+            margin += slope[tag] * raw[:, column]
         return margin
 
     def _margin_platt(
         self,
-        design: NDArray[np.float32],
+        raw: NDArray[np.float32],
         tag: NDArray[np.int32],
         true: NDArray[np.bool_],
         weight: Floats,
     ) -> Floats:
         weight = weight * self.fitted_[tag]
         one_category = np.zeros(len(self.fitted_), np.int64)
-        margin = self._margins(design, tag)[None]
+        margin = self._margins(raw, tag)[None]
         rows = tag_rows(margin, true, weight, tag.astype(np.int64), one_category)
         theta = fit_hierarchy(rows, np.array([0.0, 1.0]), np.full(2, _MARGIN_STRENGTH))
         theta[:, 1] = np.maximum(theta[:, 1], 0.0)
@@ -174,24 +193,6 @@ def _alike(tags: NDArray[np.int64], n_rows: NDArray[np.int64]) -> list[NDArray[n
             groups.append(ordered[begin:end])
             begin = end
     return groups
-
-
-def _batch(
-    rows: list[NDArray[np.int64]],
-    design: NDArray[np.float32],
-    true: NDArray[np.bool_],
-    weight: Floats,
-) -> HingeBatch:
-    """Return the rows of some tags, filled up to the same number, with a constant column."""
-    n_rows = max(len(of_tag) for of_tag in rows)
-    filled = np.zeros((len(rows), n_rows, design.shape[1] + 1))
-    side, counts = np.ones((len(rows), n_rows)), np.zeros((len(rows), n_rows))
-    for i, of_tag in enumerate(rows):
-        filled[i, : len(of_tag), :-1] = design[of_tag]
-        filled[i, : len(of_tag), -1] = 1.0
-        side[i, : len(of_tag)] = np.where(true[of_tag], 1.0, -1.0)
-        counts[i, : len(of_tag)] = weight[of_tag]
-    return HingeBatch(design=filled, side=side, weight=counts)
 
 
 def _fit(task: _Batch) -> Floats:

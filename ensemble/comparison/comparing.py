@@ -149,6 +149,7 @@ def compare(
         confusions=tuple(
             confusion_in(rule.id, rule.tags, ours.decided, labels, vocabulary, unknown)
             for rule in (rules.exclusives if rules else ())
+            if len(rule.tags) > 1  # a soft implication is no group
         ),
         changes=_changes(rungs, ours, labels, vocabulary),
         rules=_rule_effects(whole[reference], rules, labels, unknown),

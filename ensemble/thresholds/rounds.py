@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.special import expit
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.thresholds.curves import Bools, Counts, Curves, Sorted
-from tagstack.ensemble.thresholds.cuts import Sample
+from tagstack.ensemble.thresholds.cuts import Sample, capped
 from tagstack.ensemble.thresholds.deciding import Cutting
 from tagstack.ensemble.thresholds.goals import average_goal
 from tagstack.ensemble.thresholds.joint import joint_f
@@ -85,6 +86,7 @@ class Rounds:
         self.category = category.astype(np.intp)
         joint = [a for a in self.plan if a.settings.strategy == "joint_f"]
         self.joint = joint[0] if joint else None
+        self.rarest = self._least_for_rate()
         self.image_cut = _image_cut(plan[0])
 
     def take(self, images: NDArray[np.intp]) -> "Rounds":
@@ -245,7 +247,20 @@ class Rounds:
 
     def limited(self, cutting: Cutting) -> Cutting:
         """Return thresholds raised to the floors and limits of the settings."""
-        return replace(cutting, value=self.limits.applied(cutting.value))
+        return replace(cutting, value=self.limits.applied(np.maximum(cutting.value, self.rarest)))
+
+    def _least_for_rate(self) -> Values:
+        """Return what keeps jointly chosen tags from being predicted far too often.
+
+        ``joint_f`` expects what the probabilities say, and a plain mean's are not calibrated.
+        With rules there is no such limit: what they take away was never predicted.
+        """
+        least = np.zeros(len(self.vocabulary), np.float32)
+        if self.joint is not None and self.decoder is None:
+            none = np.full(len(least), -np.inf)
+            often = expit(capped(none, self.plain.curves, self.joint.settings))
+            least[self.joint.tags] = often[self.joint.tags]
+        return least
 
     def _joined(self, by_fold: Sequence[Cutting]) -> list[Cutting]:
         """Return each fold's thresholds with the jointly chosen ones, which read no label."""

@@ -173,7 +173,7 @@ def differences(ground: Ground, settings: ThresholdSettings, n_resamples: int) -
 
 
 def shares(ground: Ground, settings: ThresholdSettings) -> Iterator[str]:
-    """Yield F1 on left-out folds of the fit images, by joint_f's share of macro F1, after the rules.
+    """Yield F1 on left-out folds of the fit images, after the rules, by joint_f's share of macro.
 
     What the default is chosen by: no test image has a part in it.
     """

@@ -80,11 +80,12 @@ class FoldScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """A rung's two average precisions and the objective."""
+    """A rung's two average precisions, the objective, and the scores that this is the mean of."""
 
     macro_ap: FoldScore
     micro_ap: FoldScore
     objective: FoldScore
+    parts: Mapping[str, FoldScore]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +109,10 @@ class Lead:
             value=ahead.mean - behind.mean,
             error=standard_error(ahead.influence - behind.influence, ahead.influence),
         )
+
+    def clear(self, standard_errors: float) -> bool:
+        """Whether the lead is more than this many of its standard errors."""
+        return self.value > standard_errors * self.error
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -196,6 +201,7 @@ class FoldScorer:
             macro_ap=parts["macro_ap"],
             micro_ap=parts["micro_ap"],
             objective=FoldScore.average([parts[p] for p in _PARTS[objective]]),
+            parts={p: parts[p] for p in _PARTS[objective]},
         )
 
     def _part(self, part: str, rows: Rankings, group: Ints) -> FoldScore:

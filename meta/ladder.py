@@ -150,8 +150,8 @@ class Ladder:
         """Return the rung that the gate keeps, bands of tags included, and why each fared so."""
         settings = self.settings
         order = simplest_first(settings, self.off)
-        scores = {name: self._judgement(name).objective for name in order}
-        chosen, why = choose_rung(scores, order, settings.gate_standard_errors)
+        judgements = {name: self._judgement(name) for name in order}
+        chosen, why = choose_rung(judgements, order, settings.gate_standard_errors)
         why |= {name: f"switched off: {reason}" for name, reason in self.off.items()}
 
         def score(name: str, tags: NDArray[np.bool_]) -> FoldScore:

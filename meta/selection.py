@@ -68,17 +68,20 @@ class Band:
 
 
 def choose_rung(
-    scores: Mapping[str, FoldScore], order: Sequence[str], standard_errors: float
+    judgements: Mapping[str, Judgement], order: Sequence[str], standard_errors: float
 ) -> tuple[str, dict[str, str]]:
     """Return the simplest rung that the best does not clearly beat, and what was said of each.
 
+    The best by the objective may lead clearly in none of the scores that the objective is the
+    mean of: the noise of rare tags in macro-AP must not hide a small but certain lead in micro-AP.
+
     Parameters
     ----------
-    scores : mapping of rung to FoldScore
+    judgements : mapping of rung to Judgement
     order : sequence of str
         Rungs that may be chosen, the simplest first.
     standard_errors : float
-        The best must lead by more than this many standard errors of the paired difference.
+        A lead of more than this many standard errors of the paired difference is clear.
 
     Returns
     -------
@@ -90,18 +93,36 @@ def choose_rung(
     Breiman, Friedman, Olshen & Stone (1984), "Classification and regression trees" (the rule of
     one standard error).
     """
-    if not any(scores[rung].usable.any() for rung in order):
+    if not any(judgements[rung].objective.usable.any() for rung in order):
         return order[0], {order[0]: "chosen: no fold has a positive label to judge by"}
-    best = max(order, key=lambda rung: scores[rung].mean)
+    best = max(order, key=lambda rung: judgements[rung].objective.mean)
     chosen, why = best, {}
     for rung in reversed(order):
-        lead = Lead.of(scores[best], scores[rung])
-        if lead.value <= standard_errors * lead.error or rung == best:
+        leads = _leads(judgements[best], judgements[rung])
+        if rung == best or not any(lead.clear(standard_errors) for lead in leads.values()):
             chosen = rung
-        why[rung] = f"{lead.value:+.4f} behind {best}, standard error {lead.error:.4f}"
+        why[rung] = _behind(best, leads, standard_errors)
     why[best] = "best of the rungs"
     why[chosen] = f"chosen: {why[chosen]}" + ("" if chosen == best else "; simpler")
     return chosen, why
+
+
+def _leads(ahead: Judgement, behind: Judgement) -> dict[str, Lead]:
+    """Return the lead in the objective, and in each of its parts if there are several."""
+    leads = {"objective": Lead.of(ahead.objective, behind.objective)}
+    if len(ahead.parts) > 1:
+        leads |= {p: Lead.of(score, behind.parts[p]) for p, score in ahead.parts.items()}
+    return leads
+
+
+def _behind(best: str, leads: Mapping[str, Lead], standard_errors: float) -> str:
+    """Return how far behind, in the objective and in each part where that is clear."""
+    whole = leads["objective"]
+    said = [f"{whole.value:+.4f} behind {best}, standard error {whole.error:.4f}"]
+    for part, lead in leads.items():
+        if part != "objective" and lead.clear(standard_errors):
+            said.append(f"{part} {lead.value:+.4f}, standard error {lead.error:.4f}")
+    return "; ".join(said)
 
 
 def choose_bands(
@@ -146,7 +167,7 @@ def _of_band(
     scores: Mapping[str, FoldScore], simpler: Sequence[str], overall: str, standard_errors: float
 ) -> tuple[str, str]:
     leads = {rung: Lead.of(scores[rung], scores[overall]) for rung in simpler}
-    sure = [r for r, lead in leads.items() if lead.value > standard_errors * lead.error]
+    sure = [rung for rung, lead in leads.items() if lead.clear(standard_errors)]
     if not sure:
         return overall, "as overall: no simpler rung clearly leads here"
     rung = max(sure, key=lambda name: leads[name].value)

@@ -2,8 +2,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tagstack.meta.fold_scores import FoldScore
+from tagstack.meta.fold_scores import FoldScore, Judgement
 from tagstack.meta.selection import choose_bands, choose_rung
+
+
+def judgement(*scores: FoldScore) -> Judgement:
+    """Return a judgement whose objective is one score, or the mean of macro-AP and micro-AP."""
+    parts = dict(zip(("macro_ap", "micro_ap"), scores, strict=False))
+    whole = FoldScore.average(scores)
+    return Judgement(macro_ap=scores[0], micro_ap=scores[-1], objective=whole, parts=parts)
+
 
 ORDER = ("mean", "caruana", "xgboost")
 
@@ -14,9 +22,9 @@ def score(mean: float, *influence: float) -> FoldScore:
 
 def test_a_clear_lead_is_kept() -> None:
     ladder = {
-        "mean": score(0.50, 0.01, -0.01),
-        "caruana": score(0.53, 0.01, -0.01),
-        "xgboost": score(0.60, 0.02, -0.02),
+        "mean": judgement(score(0.50, 0.01, -0.01)),
+        "caruana": judgement(score(0.53, 0.01, -0.01)),
+        "xgboost": judgement(score(0.60, 0.02, -0.02)),
     }
     chosen, why = choose_rung(ladder, ORDER, 1.0)
     assert chosen == "xgboost"
@@ -25,9 +33,9 @@ def test_a_clear_lead_is_kept() -> None:
 
 def test_of_rungs_within_one_standard_error_the_simplest_wins() -> None:
     ladder = {
-        "mean": score(0.510, 0.01, -0.01),
-        "caruana": score(0.500, 0.01, -0.01),
-        "xgboost": score(0.512, 0.02, -0.02),
+        "mean": judgement(score(0.510, 0.01, -0.01)),
+        "caruana": judgement(score(0.500, 0.01, -0.01)),
+        "xgboost": judgement(score(0.512, 0.02, -0.02)),
     }
     chosen, why = choose_rung(ladder, ORDER, 1.0)
     assert chosen == "mean"
@@ -36,16 +44,34 @@ def test_of_rungs_within_one_standard_error_the_simplest_wins() -> None:
 
 
 def test_what_all_rungs_have_in_common_is_no_uncertainty_of_their_difference() -> None:
-    ladder = {"mean": score(0.50, 0.3, -0.3), "caruana": score(0.51, 0.301, -0.301)}
+    ladder = {
+        "mean": judgement(score(0.50, 0.3, -0.3)),
+        "caruana": judgement(score(0.51, 0.301, -0.301)),
+    }
     assert choose_rung(ladder, ("mean", "caruana"), 1.0)[0] == "caruana"
 
 
 def test_nothing_to_judge_by_means_the_mean() -> None:
     nan = float("nan")
-    empty = {rung: score(nan, 0.0, 0.0) for rung in ORDER}
+    empty = {rung: judgement(score(nan, 0.0, 0.0)) for rung in ORDER}
     assert choose_rung(empty, ORDER, 1.0)[0] == "mean"
-    one_group = {"mean": score(0.5, 0.0, 0.0), "caruana": score(0.9, 0.1, 0.0)}
+    one_group = {
+        "mean": judgement(score(0.5, 0.0, 0.0)),
+        "caruana": judgement(score(0.9, 0.1, 0.0)),
+    }
     assert choose_rung(one_group, ("mean", "caruana"), 1.0)[0] == "mean"
+
+
+def test_a_small_but_certain_lead_in_one_part_is_not_hidden_by_the_noise_of_the_other() -> None:
+    noisy, certain = (0.10, -0.10), (0.0002, -0.0002)
+    ladder = {
+        "mean": judgement(score(0.50, 0.0, 0.0), score(0.900, 0.0, 0.0)),
+        "xgboost": judgement(score(0.50, *noisy), score(0.902, *certain)),
+    }
+    chosen, why = choose_rung(ladder, ("mean", "xgboost"), 1.0)
+    assert chosen == "xgboost"
+    assert why["mean"].endswith("micro_ap +0.0020, standard error 0.0004")
+    assert choose_rung(ladder, ("mean", "xgboost"), 9.0)[0] == "mean"
 
 
 @pytest.mark.parametrize(("lead", "kept"), [(0.05, "caruana"), (0.01, "xgboost")])

@@ -190,7 +190,7 @@ def fit(
 
 @app.command(
     epilog="tagstack compare --bundle b --scores s --labels l.csv --out report\n\n"
-    "tagstack compare --bundle b --scores s --labels l.csv --out r --other mine=tags.csv"
+    "tagstack compare --bundle b --scores s --labels l --out r --other mine=t.csv"
 )
 def compare(
     bundle: BundleDir,

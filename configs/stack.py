@@ -101,6 +101,7 @@ class StackSettings(Section):
     rung_calibrator: CalibratorName
     rung_pool: Pool
     rung_strength: float = Field(gt=0)
+    rung_pairs: int = Field(ge=1000)
     selection_rounds: int = Field(ge=1)
     selection_pairs: int = Field(ge=1000)
     gate_standard_errors: float = Field(ge=0)

@@ -92,13 +92,14 @@ def average_precision_influence(rankings: Rankings) -> tuple[Floats, Floats]:
     steps = curve.true / np.maximum(curve.n_above, 1)
     rest_true = _from_here(steps, curve.key)
     rest_both = _from_here(steps * curve.precision, curve.key)
-    key = rankings.key
-    n_true = np.maximum(rankings.n_true, 1)[key]
-    positive = (rankings.true > 0).astype(np.float64)
-    area = np.nan_to_num(curve.area)[key]
-    gain = curve.precision[curve.step] + rest_true[curve.step] - area
-    influence = (positive * gain - rest_both[curve.step]) / n_true
-    return curve.area, np.where(rankings.n_true[key] > 0, influence, 0.0)
+    # Rows of one step share what a true and what any pair does there.
+    n_true = rankings.n_true[curve.key]
+    per_true = np.where(n_true > 0, 1.0 / np.maximum(n_true, 1), 0.0)
+    area = np.nan_to_num(curve.area)[curve.key]
+    of_true = (curve.precision + rest_true - area) * per_true
+    of_any = rest_both * per_true
+    influence = np.where(rankings.true > 0, of_true[curve.step], 0.0) - of_any[curve.step]
+    return curve.area, influence
 
 
 def f1(rankings: Rankings, tagged: NDArray[np.bool_]) -> Floats:

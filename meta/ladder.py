@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.stack import StackSettings, XgboostSettings
-from tagstack.meta.calibration import category_numbers, fit_monotone, rung_how
+from tagstack.meta.calibration import category_numbers, rung_how
 from tagstack.meta.drawn_images import drawn_images
 from tagstack.meta.features import PairTable
 from tagstack.meta.fitted_stack import FittedStack
@@ -33,6 +33,7 @@ from tagstack.meta.out_of_fold import (
     cross_fitted_ground,
     cross_fitted_logit,
     cross_fitted_monotone,
+    drawn_monotone,
 )
 from tagstack.meta.progress import Progress
 from tagstack.meta.rungs import (
@@ -205,8 +206,12 @@ class Ladder:
         if META in self.settings.learners:
             every[META] = self._make(META).fit(self.table, self.true, self.weight)
         how, scores = rung_how(self.settings), self.data.scores
+        evidence, images = self.data.evidence, np.arange(scores.n_images)
+        limit = self.settings.rung_pairs
         calibrations = {
-            name: fit_monotone(raw.listed, raw.base, self.pairs, self.truth, self.category, how)
+            name: drawn_monotone(
+                raw.listed, raw.base, self.pairs, evidence, images, self.category, how, limit
+            )
             for name, raw in self._raw.items()
         }
         return FittedStack(
@@ -247,6 +252,7 @@ class Ladder:
             self.data.folds,
             self.category,
             rung_how(self.settings),
+            self.settings.rung_pairs,
         )
         self._rungs[name] = RungLogits(listed=listed, base=base)
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from tagstack.base_models.pairs import Level1Scores, Pairs
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibration import MemberLogits, fit_monotone
-from tagstack.meta.calibrators.protocol import How
+from tagstack.meta.calibrators.protocol import How, TagMaps
 from tagstack.meta.candidates import subset
+from tagstack.meta.drawn_images import drawn_images
 from tagstack.meta.features import PairTable
 from tagstack.meta.groundwork import Ground, Strengths, fit_groundwork
 from tagstack.meta.learners.protocol import PairLearner
@@ -114,6 +115,7 @@ def cross_fitted_monotone(
     folds: NDArray[np.int64],
     category: NDArray[np.int64],
     how: How,
+    max_pairs: int,
 ) -> tuple[Floats, Floats]:
     """Return logits calibrated per tag, each fold by the others; the base by the mean of all.
 
@@ -122,17 +124,44 @@ def cross_fitted_monotone(
     listed : array of shape (n_pairs,), float64
     base : array of shape (n_tags,), float64
     pairs, evidence, folds, category, how
+    max_pairs : int
+        That one fit looks at, of drawn images.
     """
     calibrated, calibrated_base = np.empty(len(listed)), np.zeros(len(base))
     names = np.unique(folds)
     for fold in names:
         fit, rows = np.flatnonzero(folds != fold), pairs.rows(np.flatnonzero(folds == fold))
-        of_fit = pairs.take(fit)
-        truth = evidence.take(fit, pairs).truth(of_fit)
-        maps = fit_monotone(listed[pairs.rows(fit)], base, of_fit, truth, category, how)
+        maps = drawn_monotone(listed, base, pairs, evidence, fit, category, how, max_pairs)
         calibrated[rows] = maps.apply(pairs.tag[rows], listed[rows])
         calibrated_base += maps.apply(np.arange(pairs.n_tags), base) / len(names)
     return calibrated, calibrated_base
+
+
+def drawn_monotone(
+    listed: Floats,
+    base: Floats,
+    pairs: Pairs,
+    evidence: Evidence,
+    images: NDArray[np.int64],
+    category: NDArray[np.int64],
+    how: How,
+    max_pairs: int,
+) -> TagMaps:
+    """Return the calibration fitted on so many of ``images`` as hold about ``max_pairs``.
+
+    Parameters
+    ----------
+    listed : array of shape (n_pairs,), float64
+    base : array of shape (n_tags,), float64
+    pairs, evidence
+        Of all images.
+    images : array of shape (n_fit,), int64
+    category, how, max_pairs
+    """
+    some = images[drawn_images(np.diff(pairs.indptr)[images], max_pairs, seed=0)]
+    fewer = pairs.take(some)
+    truth = evidence.take(some, pairs).truth(fewer)
+    return fit_monotone(listed[pairs.rows(some)], base, fewer, truth, category, how)
 
 
 def _joined(

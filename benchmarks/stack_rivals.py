@@ -133,12 +133,9 @@ def scikit_learn(job: Job) -> Said:
     from sklearn.svm import LinearSVC
     from xgboost import XGBClassifier
 
-    n_tags, n_images = job.fit.scores.pairs.n_tags, min(SKLEARN_IMAGES, job.fit.scores.n_images)
-    some = job.fit.take(np.arange(n_images))
+    n_tags, asked = job.fit.scores.pairs.n_tags, few_tags(job)
+    some = job.fit.take(np.arange(min(SKLEARN_IMAGES, job.fit.scores.n_images)))
     labels = sparse.csc_array(some.labels)
-    positives = np.asarray(labels.sum(axis=0)).ravel()
-    usable = job.tags[positives[job.tags] >= N_FOLDS]
-    asked = usable[np.linspace(0, len(usable) - 1, job.sklearn_tags).astype(int)]
     fit, test = (_Columns(scores).all() for scores in (some.scores, job.test))
     stack = StackingClassifier(
         [("lightgbm", LGBMClassifier(n_jobs=1, verbosity=-1)), ("svm", LinearSVC(dual=False))],
@@ -151,6 +148,13 @@ def scikit_learn(job: Job) -> Said:
     for t, of_tag in zip(asked, model.predict_proba(test), strict=True):
         proba[:, np.searchsorted(job.tags, t)] = of_tag[:, 1]
     return Said(proba, factor=n_tags / len(asked))
+
+
+def few_tags(job: Job) -> NDArray[np.int64]:
+    """Return the tags that scikit-learn's combination is asked about: some it can fit at all."""
+    positives = np.asarray(job.fit.labels[:SKLEARN_IMAGES].sum(axis=0)).ravel()
+    usable = job.tags[positives[job.tags] >= N_FOLDS]
+    return usable[np.linspace(0, len(usable) - 1, job.sklearn_tags + 2)[1:-1].astype(int)]
 
 
 def _one_tag(fit: Any, true: NDArray[np.bool_], test: Any) -> NDArray[np.float32]:

@@ -63,4 +63,5 @@ def _chances(surprise: Floats, n_rows: int) -> Floats:
         if total > 0.999 * n_rows:
             break
         factor *= n_rows / total
-    return np.minimum(surprise * factor, 1.0)
+    chances: Floats = np.minimum(surprise * factor, 1.0)
+    return chances

@@ -71,8 +71,12 @@ def make_learner(name: str, settings: StackSettings, *, seed: int, threads: int)
 
 def looked_at(name: str, settings: StackSettings) -> int | None:
     """Return how many pairs a built-in learner looks at in one fit; None if there is no limit."""
-    sections = {"svm": settings.svm, "lightgbm": settings.lightgbm, META: settings.xgboost}
-    return sections[name].max_rows if name in sections else None
+    limits = {
+        "svm": settings.svm.max_rows,
+        "lightgbm": settings.lightgbm.max_rows,
+        META: settings.xgboost.max_rows,
+    }
+    return limits.get(name)
 
 
 def packages(learners: Sequence[str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ In this process the work runs in so many threads, each of which does its algebra
 it, one thread each. What comes back is the same bits: every task carries all that it needs.
 """
 
+import importlib
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -77,13 +78,12 @@ def _chosen(backend: str, threads: int) -> AbstractContextManager[Any]:
     n_jobs = threads if backend in _OF_THIS_MACHINE else -1
     try:
         if backend == "ray":
-            from ray.util.joblib import register_ray
-
-            register_ray()
-        return parallel_config(backend=backend, n_jobs=n_jobs)
+            importlib.import_module("ray.util.joblib").register_ray()
+        chosen: AbstractContextManager[Any] = parallel_config(backend=backend, n_jobs=n_jobs)
     except (ImportError, ValueError) as error:
         msg = (
             f"Cannot use stack.joblib_backend = {backend!r}: {str(error).splitlines()[0]} Install "
             "and start it, name one of joblib's own ('threading', 'loky'), or leave it empty."
         )
         raise TagstackError(msg) from error
+    return chosen

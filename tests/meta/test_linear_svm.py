@@ -109,5 +109,6 @@ def test_many_pairs_are_thinned_without_losing_the_tag(
     whole = LinearSvms(settings, seed=0, threads=1).fit(table, true)
     thinned = LinearSvms(fewer, seed=0, threads=1).fit(table, true)
     np.testing.assert_array_equal(thinned.fitted_, whole.fitted_)
-    said = [svm.predict_logit(table)[whole.fitted_[table.pairs.tag]] for svm in (whole, thinned)]
-    assert np.corrcoef(said)[0, 1] > 0.95
+    of_fitted = whole.fitted_[table.pairs.tag]
+    first, second = (svm.predict_logit(table)[of_fitted] for svm in (whole, thinned))
+    assert float(np.corrcoef(first, second)[0, 1]) > 0.95

@@ -106,7 +106,7 @@ class StackSettings(Section):
     selection_pairs: int = Field(ge=1000)
     gate_standard_errors: float = Field(ge=0)
     gate_bands: tuple[int, ...]
-    band_standard_errors: float = Field(ge=0)
+    overrule_standard_errors: float = Field(ge=0)
     outer_fold: bool
     member_worth: MemberWorth
     svm: SvmSettings

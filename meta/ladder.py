@@ -168,7 +168,7 @@ class Ladder:
                 chosen,
                 positives,
                 settings.gate_bands,
-                settings.band_standard_errors,
+                settings.overrule_standard_errors,
             )
         if all(band.rung == chosen for band in self.bands):
             return chosen, why

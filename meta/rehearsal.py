@@ -268,7 +268,7 @@ def _switched_off(ladder: Ladder, outer: _Outer, probas: Mapping[str, PairProba]
     for name in ("blend", META):
         if name in probas:
             lead = Lead.of(reference, outer.score(probas[name]))
-            if lead.clear(settings.gate_standard_errors):
+            if lead.clear(settings.overrule_standard_errors):
                 off[name] = (
                     f"{lead.value:+.4f} behind {best} on {outer.data.scores.n_images} images that "
                     f"took no part, standard error {lead.error:.4f}"

@@ -40,10 +40,11 @@ class ParitySettings(Section):
     max_flips_exact: float = Field(ge=0, le=1)
     max_flips_half: float = Field(ge=0, le=1)
     max_flips_int8: float = Field(ge=0, le=1)
+    max_flips_fp8: float = Field(ge=0, le=1)
 
 
 class QuantizeSettings(Section):
-    """How int8 taggers are made."""
+    """How int8 and fp8 taggers are made."""
 
     images: int = Field(ge=1)
     method: Literal["minmax", "entropy", "percentile"]

@@ -1,4 +1,4 @@
-"""Engines and int8 taggers as whole tasks: build, list, compare, clean, quantise."""
+"""Engines and quantised taggers as whole tasks: build, list, compare, clean, quantise."""
 
 import shutil
 from collections.abc import Sequence
@@ -136,9 +136,15 @@ def verify_taggers(
 
 
 def quantise(
-    model: str, images: Sequence[Path], out: Path, target: str, settings: Settings
+    model: str,
+    images: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    *,
+    target: str,
+    precision: str,
 ) -> Verified | None:
-    """Make an int8 tagger from pictures, and compare it on others; see `quantise_tagger`.
+    """Make a quantised tagger from pictures, and compare it on others; see `quantise_tagger`.
 
     Returns
     -------
@@ -160,7 +166,7 @@ def quantise(
     pixels = sample_pixels(learn, framing, settings.score, settings.score.quantize.images)
     if not len(pixels):
         raise _no_pictures(sources)
-    request = QuantiseRequest(source=folder, target_folder=out, target=target)
+    request = QuantiseRequest(source=folder, target_folder=out, target=target, precision=precision)
     quantise_tagger(request, pixels, settings.score.quantize)
     reference = settings.score.model_copy(update={"backend": "ort", "precision": "fp32"})
     plain = settings.model_copy(update={"score": reference})

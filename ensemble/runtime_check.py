@@ -31,7 +31,7 @@ def check_runtimes(
     for tagger in taggers:
         if has_lost_its_source(tagger):
             progress.notice(
-                f"{tagger.name} is int8 and the float32 tagger that it was made from is gone: "
+                f"{tagger.name} is quantised and the float32 tagger that it was made from is gone: "
                 f"how far it is from that cannot be told."
             )
     if not any(needs_report(tagger) for tagger in taggers):

@@ -138,6 +138,21 @@ def test_an_int8_tagger_scores_after_one_comparison(
     assert len(list((home / "cache" / "parity").glob("*.json"))) == 1
 
 
+def test_an_fp8_tagger_is_made_for_tensorrt_alone(
+    images: Path, config: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "fp8"
+    command = ("engines", "quantize", "doll_resnet", images, "--out", out, "--config", config)
+    with pytest.raises(TagstackError, match=r"No processor computes in fp8.*--type int8"):
+        run(*command, "--type", "fp8")
+    found = as_json(*command, "--type", "fp8", "--target", "tensorrt")
+    assert found["parity"]["precision"] == "fp8"
+    assert found["parity"]["reference"] == "ort fp32 of doll_resnet"
+    result = CliRunner().invoke(app, [*map(str, command), "--type", "fp4"])
+    assert result.exit_code == 2
+    assert "int8, fp8" in " ".join(result.stderr.split())
+
+
 def test_auto_says_what_it_takes(images: Path, tmp_path: Path) -> None:
     config = tmp_path / "auto.toml"
     config.write_text(f'[score]\nbackend = "auto"\n{CONFIG}')

@@ -23,7 +23,7 @@ from tagstack.base_models.images import ImageError, file_content, read_content
 from tagstack.base_models.pixel_budget import PixelBudget
 from tagstack.base_models.preprocess import Framing
 from tagstack.base_models.runtimes.selection import REFERENCE
-from tagstack.base_models.runtimes.stored_precision import is_quantised
+from tagstack.base_models.runtimes.stored_precision import quantised_as
 from tagstack.base_models.sources import ImageSources
 from tagstack.base_models.tagger import Tagger, load_tagger
 from tagstack.configs.errors import TagstackError
@@ -97,13 +97,13 @@ def needs_report(tagger: Tagger) -> bool:
     exact = (info.backend, info.precision) == ("ort", "fp32")
     if exact or info.backend != "ort":
         return not exact
-    # An int8 file in the reference runtime can only be compared with what it was made from.
+    # A quantised file in the reference runtime can only be compared with what it was made from.
     return source_of(tagger.folder, tagger.contract.files.model) is not None
 
 
 def has_lost_its_source(tagger: Tagger) -> bool:
-    """Return whether an int8 tagger cannot be compared: what it was made from is gone."""
-    return tagger.session.info.precision.startswith("int8") and (
+    """Return whether a quantised tagger cannot be compared: what it was made from is gone."""
+    return tagger.session.info.precision.startswith(("int8", "fp8")) and (
         source_of(tagger.folder, tagger.contract.files.model) is None
     )
 
@@ -119,7 +119,7 @@ def report_path(tagger: Tagger, settings: ScoreSettings) -> Path:
 
 
 def reference_of(tagger: Tagger, *, threads: int) -> Tagger:
-    """Return the tagger in ONNX Runtime and fp32; for int8, the one that it was made from.
+    """Return the tagger in ONNX Runtime and fp32; for a quantised one, what it was made from.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def reference_of(tagger: Tagger, *, threads: int) -> Tagger:
         If that is not where it was, or has changed.
     """
     folder = tagger.folder
-    if is_quantised(folder / tagger.contract.files.model):
+    if quantised_as(folder / tagger.contract.files.model) is not None:
         folder = source_of(folder, tagger.contract.files.model) or folder
     return load_tagger(
         folder,

@@ -11,7 +11,7 @@ from tagstack.base_models.atomic import write_text
 from tagstack.configs.level1 import ParitySettings
 
 FORMAT = 1
-_EXACT, _INT8 = ("fp32", "tf32"), "int8"
+_EXACT = ("fp32", "tf32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,11 @@ class ParityReport:
         """Return the share of flips that this precision may have."""
         if self.precision in _EXACT:
             return settings.max_flips_exact
-        return settings.max_flips_int8 if _INT8 in self.precision else settings.max_flips_half
+        if self.precision.startswith("fp8"):
+            return settings.max_flips_fp8
+        if self.precision.startswith("int8"):
+            return settings.max_flips_int8
+        return settings.max_flips_half
 
     def fault(self, settings: ParitySettings) -> str | None:
         """Return why this is not good enough, or None."""

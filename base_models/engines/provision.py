@@ -22,8 +22,11 @@ from tagstack.base_models.engines.trial import Trial, try_engine
 from tagstack.base_models.engines.trt_api import TrtApi
 from tagstack.base_models.runtimes.driver import Driver
 from tagstack.base_models.runtimes.faults import BackendError
+from tagstack.configs.errors import TagstackError
 
 logger = logging.getLogger(__name__)
+
+_FP8_SINCE = (8, 9)  # compute capability: Ada and Hopper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,7 @@ class Workshop:
         TagstackError
             If the model cannot be built; `BackendError` if what was built cannot be loaded.
         """
+        _check_fp8(model, spec, self.driver)
         source = prepared_model(
             model,
             contract,
@@ -141,3 +145,15 @@ class Workshop:
         if trial.passed:
             self.cache.mark_tried(header)
         return trial
+
+
+def _check_fp8(model: Path, spec: EngineSpec, driver: Driver) -> None:
+    if not spec.precision.startswith("fp8") or not driver.devices:
+        return
+    device = driver.devices[0]
+    if tuple(map(int, device.compute_capability.split("."))) < _FP8_SINCE:
+        msg = (
+            f"{model} is in fp8, which needs compute capability 8.9 or later; {device.name} has "
+            f"{device.compute_capability}. Use the tagger that it was made from, or int8."
+        )
+        raise TagstackError(msg)

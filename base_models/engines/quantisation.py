@@ -1,8 +1,9 @@
-"""An int8 tagger made from a float32 one, on the user's own pictures.
+"""An int8 or fp8 tagger made from a float32 one, on the user's own pictures.
 
 Static quantisation by ONNX Runtime, as pairs of QuantizeLinear and DequantizeLinear. What the
 processor wants and what TensorRT wants are different files: the CPU multiplies unsigned by signed
-bytes with a zero point (U8S8), TensorRT only signed ones without (S8S8), biases in float.
+bytes with a zero point (U8S8), TensorRT only signed ones without (S8S8), biases in float. In fp8
+(E4M3) only GPUs compute, so that is for TensorRT alone.
 
 References
 ----------
@@ -26,15 +27,17 @@ from numpy.typing import NDArray
 from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.contract import CONTRACT_FILE, Contract
 from tagstack.base_models.contract_toml import contract_toml
+from tagstack.base_models.engines.float8 import write_float8
 from tagstack.base_models.engines.onnx_file import check_ports, fixed_batch
 from tagstack.base_models.engines.quantised_folder import QuantisedOrigin, write_origin
 from tagstack.base_models.preprocess import input_tensor
-from tagstack.base_models.runtimes.stored_precision import is_quantised
+from tagstack.base_models.runtimes.stored_precision import quantised_as
 from tagstack.base_models.timm_contract import contract_of_folder
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import QuantizeSettings
 
 TARGETS = ("cpu", "tensorrt")
+PRECISIONS = ("int8", "fp8")
 _METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 # Outputs between layers that are held at once; histograms of a large network fill memory else.
 _HELD_OUTPUTS = 4
@@ -50,17 +53,20 @@ class QuantiseRequest:
         Folder of the float32 tagger, and the folder to make; that must not exist.
     target : str
         One of `TARGETS`.
+    precision : str
+        One of `PRECISIONS`.
     """
 
     source: Path
     target_folder: Path
     target: str
+    precision: str
 
 
 def quantise_tagger(
     request: QuantiseRequest, pixels: NDArray[np.uint8], settings: QuantizeSettings
 ) -> Path:
-    """Write an int8 tagger and return its folder.
+    """Write a quantised tagger and return its folder.
 
     Parameters
     ----------
@@ -72,7 +78,8 @@ def quantise_tagger(
     Raises
     ------
     TagstackError
-        If the tagger is in int8 already, the folder exists, or ONNX Runtime cannot quantise it.
+        If the tagger is quantised already, the folder exists, fp8 is asked for on processors, or
+        ONNX Runtime cannot quantise it.
     """
     contract = contract_of_folder(request.source)
     model = request.source / contract.files.model
@@ -86,6 +93,8 @@ def quantise_tagger(
         pictures = _Pictures(contract, pixels)
         pictures.read_from(check_ports(model, contract).name, fixed_batch(model) or 1)
         _quantise(model, target, Path(staging), pictures, request, settings)
+        if request.precision == "fp8":
+            write_float8(target, target)
         _describe(request, contract, staged, len(pixels), settings)
         staged.rename(request.target_folder)
     return request.target_folder
@@ -96,8 +105,15 @@ def _check(request: QuantiseRequest, model: Path) -> None:
         raise TagstackError(f"{request.target_folder} exists; choose a folder that does not.")
     if not model.is_file():
         raise TagstackError(f"The model {model} is missing; put the tagger's ONNX file there.")
-    if is_quantised(model):
-        raise TagstackError(f"{model} is in int8 already; give the float32 tagger.")
+    stored = quantised_as(model)
+    if stored is not None:
+        raise TagstackError(f"{model} is in {stored} already; give the float32 tagger.")
+    if request.precision == "fp8" and request.target == "cpu":
+        msg = (
+            "No processor computes in fp8: it would be int8 with coarser steps and no faster than "
+            "float32. Use --target tensorrt, or --type int8."
+        )
+        raise TagstackError(msg)
 
 
 class _Pictures:
@@ -194,7 +210,8 @@ def _describe(
 ) -> None:
     import onnxruntime
 
-    named = contract.model_copy(update={"name": f"{contract.name[:67]}-int8-{request.target}"})
+    ending = f"{request.precision}-{request.target}"
+    named = contract.model_copy(update={"name": f"{contract.name[:67]}-{ending}"})
     (staged / CONTRACT_FILE).write_text(contract_toml(named), encoding="utf-8")
     tags = staged / contract.files.tags
     tags.parent.mkdir(parents=True, exist_ok=True)
@@ -203,6 +220,7 @@ def _describe(
         source=str(request.source.resolve()),
         model_sha256=file_sha256(request.source / contract.files.model),
         target=request.target,
+        precision=request.precision,
         method=settings.method,
         n_images=n_images,
         onnxruntime=onnxruntime.__version__,

@@ -1,4 +1,4 @@
-"""What lies in the folder of an int8 tagger besides the tagger: what it was made from, and how."""
+"""What a quantised tagger was made from, and how: a file of its own in its folder."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -12,7 +12,7 @@ ORIGIN_FILE = "quantised.json"
 
 @dataclass(frozen=True, kw_only=True)
 class QuantisedOrigin:
-    """Where an int8 tagger comes from.
+    """Where a quantised tagger comes from.
 
     Parameters
     ----------
@@ -27,6 +27,8 @@ class QuantisedOrigin:
         Pictures that the ranges were read from.
     onnxruntime : str
         Version that made it.
+    precision : str
+        ``"int8"`` or ``"fp8"``; folders from before there was fp8 do not say.
     """
 
     source: str
@@ -35,15 +37,16 @@ class QuantisedOrigin:
     method: str
     n_images: int
     onnxruntime: str
+    precision: str = "int8"
 
 
 def write_origin(folder: Path, origin: QuantisedOrigin) -> None:
-    """Write an int8 tagger's origin into its folder."""
+    """Write a quantised tagger's origin into its folder."""
     write_text(folder / ORIGIN_FILE, json.dumps(asdict(origin), indent=1))
 
 
 def read_origin(folder: Path) -> QuantisedOrigin | None:
-    """Return an int8 tagger's origin, or None for a tagger that says nothing of one.
+    """Return a quantised tagger's origin, or None for a tagger that says nothing of one.
 
     Raises
     ------
@@ -57,15 +60,14 @@ def read_origin(folder: Path) -> QuantisedOrigin | None:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TagstackError(f"Cannot read {path}: {error}. Quantise the tagger again.") from error
-    if not isinstance(content, dict) or set(content) != {
-        field.name for field in fields(QuantisedOrigin)
-    }:
+    known = {field.name for field in fields(QuantisedOrigin)}
+    if not isinstance(content, dict) or set(content) | {"precision"} != known:
         raise TagstackError(f"{path} is damaged. Quantise the tagger again.")
     return QuantisedOrigin(**content)
 
 
 def source_of(folder: Path, model: str) -> Path | None:
-    """Return the folder of the float32 tagger that an int8 one was made from.
+    """Return the folder of the float32 tagger that a quantised one was made from.
 
     Parameters
     ----------

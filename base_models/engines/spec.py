@@ -28,7 +28,7 @@ class EngineSpec:
     Parameters
     ----------
     precision : str
-        ``"fp32"``, ``"tf32"``, ``"fp16"`` or ``"int8"``; all but tf32 lie in the ONNX file.
+        ``"fp32"``, ``"tf32"``, ``"fp16"``, ``"int8"`` or ``"fp8"``; all but tf32 lie in the file.
     min_batch, typical_batch, max_batch : int
         Images of one call; tuned for the typical number.
     optimization_level : int

@@ -24,7 +24,7 @@ class SessionInfo:
     provider : str
         Execution provider in use as the runtime itself reports it.
     precision : str
-        ``"fp32"``, ``"tf32"``, ``"fp16"``, ``"bf16"``, ``"int8"`` or ``"int8+bf16"``.
+        ``"fp32"``, ``"tf32"``, ``"fp16"``, ``"bf16"``, ``"int8"``, ``"fp8"`` or ``"int8+bf16"``.
     device : str
         ``"cpu"``, or ``"cuda:0"`` and the GPU's name.
     threads : int

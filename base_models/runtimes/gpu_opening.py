@@ -11,7 +11,7 @@ from tagstack.base_models.contract import Contract
 from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.runtimes.batch_sizes import BatchSizes
 from tagstack.base_models.runtimes.driver import Driver, examine_driver
-from tagstack.base_models.runtimes.stored_precision import is_quantised, shown_precision
+from tagstack.base_models.runtimes.stored_precision import quantised_as, shown_precision
 from tagstack.configs.level1 import EngineSettings
 
 ENGINES = "engines"
@@ -131,7 +131,7 @@ def _tensorrt_options(
         "trt_engine_cache_path": folder,
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": folder,
-        "trt_int8_enable": "1" if is_quantised(model) else "0",
+        "trt_int8_enable": "1" if quantised_as(model) == "int8" else "0",
         "trt_builder_optimization_level": str(settings.optimization_level),
         "trt_max_workspace_size": str(settings.workspace_mib << 20),
         **{

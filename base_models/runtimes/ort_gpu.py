@@ -32,7 +32,7 @@ from tagstack.base_models.runtimes.model_io import (
     fixed,
     only_input,
 )
-from tagstack.base_models.runtimes.ort import FAULTS, input_type, ports
+from tagstack.base_models.runtimes.ort import FAULTS, input_type, leave_fp8_alone, ports
 from tagstack.base_models.runtimes.stored_precision import shown_precision
 from tagstack.configs.errors import TagstackError
 
@@ -179,6 +179,7 @@ def _session(
 ) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    leave_fp8_alone(path, options)
     if not fallback:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     return onnxruntime.InferenceSession(str(path), options, providers=list(providers))

@@ -2,26 +2,38 @@
 
 An ONNX file is a sequence of fields; an operator's kind stands in it as a tag, a length and the
 name. This names scores; what keeps them apart is the file's SHA-256.
+
+References
+----------
+https://protobuf.dev/programming-guides/encoding/
+https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
 import mmap
+from collections.abc import Iterator
 from pathlib import Path
 
 # Field 4 (op_type) of a node, as bytes: 0x22, the length, the name.
 _DEQUANTIZE = b'"\x10DequantizeLinear'
+# Fields of ModelProto, GraphProto, NodeProto, AttributeProto and TensorProto.
+_GRAPH, _NODE, _INITIALIZER, _ATTRIBUTE, _TENSOR, _DATA_TYPE = 7, 1, 5, 5, 5, 2
+_E4M3, _E5M2 = 17, 19
+_VARINT, _EIGHT_BYTES, _SIZED, _FOUR_BYTES = 0, 1, 2, 5
 
 
-def is_quantised(model: Path) -> bool:
-    """Return whether a model computes in int8: whether any node takes integers back to floats."""
+def quantised_as(model: Path) -> str | None:
+    """Return ``"int8"`` or ``"fp8"`` where a model takes such numbers back to floats, else None."""
     with model.open("rb") as stream:
         if model.stat().st_size == 0:
-            return False
+            return None
         with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return content.find(_DEQUANTIZE) >= 0
+            if content.find(_DEQUANTIZE) < 0:
+                return None
+            return "fp8" if {_E4M3, _E5M2} & set(_stored_types(content)) else "int8"
 
 
 def shown_precision(model: Path, computed: str) -> str:
-    """Return the name of a session's precision: ``"int8"`` where the file has it.
+    """Return the name of a session's precision: ``"int8"`` or ``"fp8"`` where the file has it.
 
     Parameters
     ----------
@@ -29,6 +41,59 @@ def shown_precision(model: Path, computed: str) -> str:
     computed : str
         What the runtime computes the other operators in.
     """
-    if not is_quantised(model):
+    stored = quantised_as(model)
+    if stored is None:
         return computed
-    return "int8" if computed in ("fp32", "int8") else f"int8+{computed}"
+    return stored if computed in ("fp32", stored) else f"{stored}+{computed}"
+
+
+def _stored_types(content: mmap.mmap) -> Iterator[int]:
+    """Yield the element types of a model's weights and constants."""
+    whole = (0, len(content))
+    for graph in _parts(content, whole, _GRAPH):
+        yield from _types(content, _parts(content, graph, _INITIALIZER))
+        for node in _parts(content, graph, _NODE):
+            for attribute in _parts(content, node, _ATTRIBUTE):
+                yield from _types(content, _parts(content, attribute, _TENSOR))
+
+
+def _types(content: mmap.mmap, tensors: Iterator[tuple[int, int]]) -> Iterator[int]:
+    for tensor in tensors:
+        for number, kind, value, _ in _fields(content, *tensor):
+            if (number, kind) == (_DATA_TYPE, _VARINT):
+                yield value
+
+
+def _parts(content: mmap.mmap, message: tuple[int, int], wanted: int) -> Iterator[tuple[int, int]]:
+    """Yield where the messages in a field of a message begin and end."""
+    for number, kind, start, end in _fields(content, *message):
+        if (number, kind) == (wanted, _SIZED):
+            yield start, end
+
+
+def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield number, kind, begin (or value) and end of each field; stop where it is no protobuf."""
+    while start < end:
+        key, start = _varint(content, start, end)
+        value, length = start, {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}.get(key & 7, 0)
+        if key & 7 == _VARINT:
+            value, start = _varint(content, start, end)
+        elif key & 7 == _SIZED:
+            length, start = _varint(content, start, end)
+            value = start
+        elif not length:
+            return
+        if start + length > end:
+            return
+        yield key >> 3, key & 7, value, start + length
+        start += length
+
+
+def _varint(content: mmap.mmap, start: int, end: int) -> tuple[int, int]:
+    """Return a number of seven bits a byte and where it ends; past ``end`` if it is cut off."""
+    value = 0
+    for place in range(start, min(end, start + 10)):
+        value |= (content[place] & 0x7F) << 7 * (place - start)
+        if content[place] < 0x80:
+            return value, place + 1
+    return value, end + 1

@@ -1,4 +1,4 @@
-"""``tagstack engines``: TensorRT engines, int8 taggers, and how far they are from the original."""
+"""``tagstack engines``: TensorRT engines, int8 and fp8, and how far they are from float32."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tagstack.configs.settings import Settings
 
 engines = typer.Typer(
-    help="TensorRT engines and int8 taggers: build, compare with ONNX Runtime, keep, clean.",
+    help="TensorRT engines, int8 and fp8 taggers: build, compare with ONNX Runtime, keep, clean.",
     epilog="tagstack engines build wd-vit-tagger-v3\n\ntagstack engines list",
     no_args_is_help=True,
 )
@@ -97,25 +97,31 @@ def clean(
 
 @engines.command(
     epilog="tagstack engines quantize doll_vit images --out doll-int8\n\n"
-    "tagstack engines quantize wd-vit-tagger-v3 images --out wd-int8 --target tensorrt"
+    "tagstack engines quantize wd-vit-tagger-v3 images --out wd-fp8 --target tensorrt --type fp8"
 )
 def quantize(
     tagger: Annotated[str, typer.Argument(help="Tagger by name or folder.")],
     images: Images,
-    out: Annotated[Path, typer.Option(help="Folder of the int8 tagger; must not exist.")],
-    target: Annotated[str, typer.Option(help="cpu (U8S8) or tensorrt (S8S8).")] = "cpu",
+    out: Annotated[Path, typer.Option(help="Folder of the new tagger; must not exist.")],
+    target: Annotated[str, typer.Option(help="cpu or tensorrt.")] = "cpu",
+    precision: Annotated[
+        str, typer.Option("--type", help="int8, or fp8, which is for TensorRT alone.")
+    ] = "int8",
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Make an int8 tagger from pictures and compare it with the original on others."""
-    from tagstack.base_models.engines.quantisation import TARGETS
+    """Make an int8 or fp8 tagger from pictures and compare it with the original on others."""
+    from tagstack.base_models.engines.quantisation import PRECISIONS, TARGETS
     from tagstack.ensemble.engines import quantise
     from tagstack.ensemble.terminal.engines import print_quantised
 
     if target not in TARGETS:
         msg = f"{target!r} is none of {', '.join(TARGETS)}."
         raise typer.BadParameter(msg, param_hint="--target")
-    found = quantise(tagger, images, out, target, _settings(config))
+    if precision not in PRECISIONS:
+        msg = f"{precision!r} is none of {', '.join(PRECISIONS)}."
+        raise typer.BadParameter(msg, param_hint="--type")
+    found = quantise(tagger, images, out, _settings(config), target=target, precision=precision)
     print_quantised(out, found, as_json=as_json)
     exit_unless(found is None or found.fault is None)
 

@@ -57,7 +57,7 @@ def print_verified(found: Sequence["Verified"], *, as_json: bool) -> None:
 
 
 def print_quantised(folder: Path, found: "Verified | None", *, as_json: bool) -> None:
-    """Print where an int8 tagger lies and how it compares."""
+    """Print where a quantised tagger lies and how it compares."""
     if as_json:
         content = None if found is None else _verified_content(found)
         print_json({"folder": str(folder), "parity": content})
@@ -66,7 +66,7 @@ def print_quantised(folder: Path, found: "Verified | None", *, as_json: bool) ->
         out.print("No picture was left to compare it on; scoring will do that before first use.")
     else:
         _print_report(found.report, found.fault)
-    out.print(f"int8 tagger: {folder}", markup=False, soft_wrap=True)
+    out.print(f"quantised tagger: {folder}", markup=False, soft_wrap=True)
 
 
 def print_cleaned(gone: Sequence[Path], *, as_json: bool) -> None:

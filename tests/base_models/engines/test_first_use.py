@@ -180,7 +180,7 @@ def test_int8_is_compared_with_what_it_was_made_from(
 ) -> None:
     source = make_tagger_folder(kind="logits")
     out = tmp_path / "int8"
-    request = QuantiseRequest(source=source, target_folder=out, target="cpu")
+    request = QuantiseRequest(source=source, target_folder=out, target="cpu", precision="int8")
     pixels = rng.integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
     quantise_tagger(request, pixels, score.quantize)
     tagger = load_tagger(out, floor=1e-4, threads=1, runtime=REFERENCE)

@@ -153,6 +153,8 @@ def made(**changes: Any) -> ParityReport:
         ("int8", 30, True),
         ("int8+bf16", 30, True),
         ("int8", 31, False),
+        ("fp8", 20, True),
+        ("fp8+bf16", 21, False),
     ],
 )
 def test_each_precision_has_its_limit(
@@ -161,9 +163,10 @@ def test_each_precision_has_its_limit(
     report = made(precision=precision, n_flips=n_flips)
     assert (report.fault(limits) is None) == good
     # Other limits judge the same report anew.
-    strict = limits.model_copy(update={"max_flips_int8": 0.0})
-    if "int8" in precision:
-        assert report.fault(strict) is not None
+    stored = precision.partition("+")[0]
+    for kind in ("int8", "fp8"):
+        strict = limits.model_copy(update={f"max_flips_{kind}": 0.0})
+        assert (report.fault(strict) is None) == (good and stored != kind)
 
 
 def test_a_report_survives_the_disk(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-"""int8 taggers: usable, close, and different for the processor and for TensorRT."""
+"""int8 and fp8 taggers: usable, close, and different for the processor and for TensorRT."""
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -44,21 +45,33 @@ def pixels(doll: Path, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def made(
-    doll: Path, out: Path, target: str, pixels: NDArray[np.uint8], settings: QuantizeSettings
+    doll: Path,
+    out: Path,
+    target: str,
+    pixels: NDArray[np.uint8],
+    settings: QuantizeSettings,
+    precision: str = "int8",
 ) -> Path:
-    request = QuantiseRequest(source=doll, target_folder=out, target=target)
+    request = QuantiseRequest(source=doll, target_folder=out, target=target, precision=precision)
     return quantise_tagger(request, pixels, settings)
 
 
-@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
-def test_an_int8_tagger_of_its_own(
-    doll: Path, tmp_path: Path, pixels: NDArray[np.uint8], settings: QuantizeSettings, target: str
+@pytest.mark.parametrize(
+    ("target", "precision"), [("cpu", "int8"), ("tensorrt", "int8"), ("tensorrt", "fp8")]
+)
+def test_a_quantised_tagger_of_its_own(
+    doll: Path,
+    tmp_path: Path,
+    pixels: NDArray[np.uint8],
+    settings: QuantizeSettings,
+    target: str,
+    precision: str,
 ) -> None:
-    folder = made(doll, tmp_path / "out", target, pixels, settings)
+    folder = made(doll, tmp_path / "out", target, pixels, settings, precision)
     exact = load_tagger(doll, floor=1e-4, threads=1)
     small = load_tagger(folder, floor=1e-4, threads=1)
-    assert small.name == f"doll_vit-int8-{target}"
-    assert small.session.info.precision == "int8"
+    assert small.name == f"doll_vit-{precision}-{target}"
+    assert small.session.info.precision == precision
     assert small.fingerprint != exact.fingerprint
     assert small.vocabulary == exact.vocabulary
     a, b = exact.logits(pixels), small.logits(pixels)
@@ -69,6 +82,7 @@ def test_an_int8_tagger_of_its_own(
     origin = read_origin(folder)
     assert origin is not None
     assert (origin.source, origin.target, origin.n_images) == (str(doll.resolve()), target, 6)
+    assert origin.precision == precision
     exact.close()
     small.close()
 
@@ -143,6 +157,8 @@ def test_what_is_refused(
         made(doll, tmp_path / "out", "cpu", pixels, settings)
     with pytest.raises(TagstackError, match=r"in int8 already; give the float32 tagger"):
         made(folder, tmp_path / "twice", "cpu", pixels, settings)
+    with pytest.raises(TagstackError, match=r"No processor computes in fp8.*--target tensorrt"):
+        made(doll, tmp_path / "x", "cpu", pixels, settings, "fp8")
     broken = tmp_path / "broken"
     shutil.copytree(doll, broken)
     (broken / "model.onnx").write_bytes(b"junk" * 99)
@@ -153,6 +169,19 @@ def test_what_is_refused(
         made(broken, tmp_path / "x", "cpu", pixels, settings)
     assert not (tmp_path / "x").exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_an_origin_from_before_there_was_fp8(
+    doll: Path, tmp_path: Path, pixels: NDArray[np.uint8], settings: QuantizeSettings
+) -> None:
+    folder = made(doll, tmp_path / "out", "cpu", pixels, settings)
+    path = folder / "quantised.json"
+    content = json.loads(path.read_text())
+    del content["precision"]
+    path.write_text(json.dumps(content))
+    origin = read_origin(folder)
+    assert origin is not None
+    assert origin.precision == "int8"
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"source": "x"}'])

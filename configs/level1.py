@@ -50,6 +50,7 @@ class QuantizeSettings(Section):
     method: Literal["minmax", "entropy", "percentile"]
     per_channel: bool
     operators: tuple[str, ...] = Field(min_length=1)
+    fp8_channels: int = Field(ge=0)
 
 
 class NearDuplicateSettings(Section):

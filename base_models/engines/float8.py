@@ -57,6 +57,33 @@ def write_float8(source: Path, target: Path) -> None:
     save(model, str(target))
 
 
+def thin_convolutions(model: Path, n_channels: int) -> list[str]:
+    """Return the names of convolutions that read fewer channels; unnamed ones get a name.
+
+    Parameters
+    ----------
+    model : Path
+        Written anew where a node had no name.
+    n_channels : int
+        Of one group.
+    """
+    from onnx import save
+
+    proto = read_onnx(model, weights=True)
+    channels = {
+        tensor.name: tensor.dims[1] for tensor in proto.graph.initializer if tensor.dims[1:]
+    }
+    thin, is_new = [], False
+    for number, node in enumerate(proto.graph.node):
+        if node.op_type == "Conv" and channels.get(node.input[1], n_channels) < n_channels:
+            is_new |= not node.name
+            node.name = node.name or f"thin_{number}"
+            thin.append(node.name)
+    if is_new:
+        save(proto, str(model))
+    return thin
+
+
 def _in_opset(source: Path, model: Any) -> Any:
     from onnx import version_converter
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.contract import CONTRACT_FILE, Contract
 from tagstack.base_models.contract_toml import contract_toml
-from tagstack.base_models.engines.float8 import write_float8
+from tagstack.base_models.engines.float8 import thin_convolutions, write_float8
 from tagstack.base_models.engines.onnx_file import check_ports, fixed_batch
 from tagstack.base_models.engines.quantised_folder import QuantisedOrigin, write_origin
 from tagstack.base_models.preprocess import input_tensor
@@ -174,12 +174,15 @@ def _quantise(
                 "AddQDQPairToWeight": True,
                 "QuantizeBias": False,
             }
+        is_fp8 = request.precision == "fp8"
+        left_out = thin_convolutions(prepared, settings.fp8_channels) if is_fp8 else []
         quantize_static(
             str(prepared),
             str(target),
             pictures,
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(settings.operators),
+            nodes_to_exclude=left_out,
             per_channel=settings.per_channel,
             activation_type=QuantType.QUInt8 if on_cpu else QuantType.QInt8,
             weight_type=QuantType.QInt8,

@@ -1,6 +1,7 @@
 """fp8: the numbers that ONNX means by it, close to float32, and what TensorRT takes it."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from tagstack.base_models.contract import Contract
 from tagstack.base_models.engines.building import build_plan
-from tagstack.base_models.engines.float8 import write_float8
+from tagstack.base_models.engines.float8 import thin_convolutions, write_float8
 from tagstack.base_models.engines.provision import Workshop
 from tagstack.base_models.engines.quantisation import QuantiseRequest, quantise_tagger
 from tagstack.base_models.engines.spec import EngineSpec
@@ -55,9 +56,35 @@ def test_everything_quantised_is_e4m3_around_zero(fp8_tagger: Path) -> None:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear")
     )
     assert set(kinds) == {TensorProto.FLOAT8E4M3FN}
-    # An activation and a weight for each of the convolutions and matrix products.
     assert kinds.total() > 2 * sum(node.op_type == "Conv" for node in model.graph.node)
     assert next(item.version for item in model.opset_import if not item.domain) >= 19
+
+
+def test_convolutions_of_few_channels_stay_in_float(fp8_tagger: Path) -> None:
+    graph = onnx.load(str(fp8_tagger / "model.onnx")).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    floats, quantised = [], []
+    for node in graph.node:
+        if node.op_type != "Conv":
+            continue
+        if node.input[1] in shapes:
+            floats.append(shapes[node.input[1]][1])
+        else:
+            weight = makers[makers[node.input[1]].input[0]].input[0]
+            quantised.append(shapes[weight][1])
+    assert floats
+    assert max(floats) < 16 <= min(quantised)
+
+
+def test_nodes_without_a_name_are_found(tmp_path: Path, make_net: Callable[..., Path]) -> None:
+    path = make_net()  # one convolution of three channels, unnamed like all its nodes
+    before = path.read_bytes()
+    assert thin_convolutions(path, 3) == []
+    assert path.read_bytes() == before
+    (name,) = thin_convolutions(path, 4)
+    assert [node.name for node in onnx.load(str(path)).graph.node if node.name] == [name]
+    assert thin_convolutions(path, 4) == [name]
 
 
 def test_the_largest_weight_becomes_the_largest_number(fp8_tagger: Path) -> None:

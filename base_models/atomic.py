@@ -14,11 +14,17 @@ TEMPORARY = ".tagstack-tmp-"
 
 
 @contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
+def written_whole(target: Path, *, label: str = "") -> Iterator[Path]:
     """Yield a temporary path beside ``target`` that replaces it when the block ends well.
 
     The bytes reach the disk before the rename, so that a crash leaves the old file or the new
     one. If the block raises, ``target`` stays as it was and the temporary file is removed.
+
+    Parameters
+    ----------
+    target : Path
+    label : str
+        Part of the temporary name, by which `remove_leftovers` can tell it from others.
 
     Raises
     ------
@@ -26,7 +32,7 @@ def written_whole(target: Path) -> Iterator[Path]:
         If the system refuses to write: no space, no permission, a read-only disk.
     """
     try:
-        temporary = _reserve(target)
+        temporary = _reserve(target, label)
         try:
             yield temporary
             _flush_to_disk(temporary)
@@ -52,7 +58,7 @@ def write_text(target: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def remove_leftovers(folder: Path, *, below: bool = False) -> None:
+def remove_leftovers(folder: Path, *, below: bool = False, label: str = "") -> None:
     """Delete what a killed writer left in ``folder``; the caller is its only writer.
 
     Parameters
@@ -60,8 +66,10 @@ def remove_leftovers(folder: Path, *, below: bool = False) -> None:
     folder : Path
     below : bool
         Look into the folders below, too.
+    label : str
+        Only files of this label, whose only writer the caller is; by default all.
     """
-    pattern = f"{TEMPORARY}*"
+    pattern = f"{TEMPORARY}{label}*"
     for path in folder.rglob(pattern) if below else folder.glob(pattern):
         path.unlink(missing_ok=True)
 
@@ -72,10 +80,12 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _reserve(target: Path) -> Path:
+def _reserve(target: Path, label: str) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     # A long target name leaves no room for additions, so the temporary name does not contain it.
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=TEMPORARY, suffix=target.suffix)
+    handle, name = tempfile.mkstemp(
+        dir=target.parent, prefix=TEMPORARY + label, suffix=target.suffix
+    )
     os.close(handle)
     return Path(name)
 

@@ -22,6 +22,7 @@ from tagstack.base_models.engines.engine_file import (
     StaleEngineError,
     read_engine,
     read_header,
+    unfinished,
     write_engine,
 )
 from tagstack.configs.errors import TagstackError
@@ -158,6 +159,13 @@ class EngineCache:
         stem = entry.path.name.removesuffix(_ENGINE)
         for path in entry.path.parent.glob(f"{stem}.*"):
             path.unlink(missing_ok=True)
+
+    def drop_unfinished(self, key: str) -> None:
+        """Delete what killed builds of a key left; only while its lock is held.
+
+        Whoever wrote such a file held that lock, so it is not being written any more.
+        """
+        remove_leftovers(self.folder, label=unfinished(key))
 
     def sweep(self) -> None:
         """Delete what killed writers left; only while no other process builds."""

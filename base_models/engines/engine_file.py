@@ -58,11 +58,19 @@ class StaleEngineError(TagstackError):
 def write_engine(path: Path, header: EngineHeader, plan: bytes) -> None:
     """Write header and plan, whole or not at all."""
     text = json.dumps(asdict(header), sort_keys=True).encode()
-    with written_whole(path) as temporary, temporary.open("wb") as stream:
+    with (
+        written_whole(path, label=unfinished(header.key)) as temporary,
+        temporary.open("wb") as stream,
+    ):
         stream.write(MAGIC)
         stream.write(len(text).to_bytes(_LENGTH_BYTES, "little"))
         stream.write(text)
         stream.write(plan)
+
+
+def unfinished(key: str) -> str:
+    """Return the label of temporary files of a key's engine."""
+    return f"{key[:32]}-"
 
 
 def read_header(path: Path) -> EngineHeader:

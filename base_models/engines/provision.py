@@ -86,6 +86,7 @@ class Workshop:
             found = self._found(key)
             if found is not None:
                 return found
+            self.cache.drop_unfinished(key)
             for _ in range(2):
                 header, plan = self._built(source, contract.name, spec, key, facts)
                 trial = self._tried(header)

@@ -149,6 +149,7 @@ class Hub(Section):
 
     ``folder`` is where they lie inside the repository, under the names in ``files``. ``revision``
     pins a commit; without one, the commit of the first pull is kept in the user's registry.
+    ``elsewhere`` has the https addresses of files that the repository lacks, by their names.
     ``gated`` says that the publisher asks for a form first, ``note`` what one should know before
     the download.
     """
@@ -156,6 +157,9 @@ class Hub(Section):
     repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
     folder: str = ""
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    elsewhere: dict[str, Annotated[str, Field(pattern=r"^https://\S+$")]] = Field(
+        default_factory=dict
+    )
     gated: bool = False
     note: str = ""
 

@@ -6,6 +6,7 @@ the user's token and proxies. Files are fetched into a folder of ours rather tha
 so that a download that was interrupted, or killed, goes on where it was.
 """
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, Self
 from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.contract import Hub
 from tagstack.base_models.hub_library import explained, library, module
+from tagstack.base_models.hub_web import web_headers, web_size
 from tagstack.configs.errors import TagstackError
 
 _UNFINISHED = ".unfinished"
@@ -24,7 +26,7 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class HubFile:
-    """One file of a repository at one commit.
+    """One file of a repository at one commit, or at an address of its own.
 
     Parameters
     ----------
@@ -37,6 +39,8 @@ class HubFile:
         What the hub says it is, in hexadecimal; None for small files, of which it does not say.
     blob : str
         The hub's own identity of the content.
+    url : str or None
+        Where it lies if that is not the repository.
     """
 
     name: str
@@ -44,6 +48,7 @@ class HubFile:
     size_bytes: int
     sha256: str | None
     blob: str
+    url: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +103,7 @@ def hub_state(
     found = {file.rfilename: file for file in info.siblings or ()}
     prefix = PurePosixPath(hub.folder)
     for name in needed:
-        if str(prefix / name) not in found:
+        if name not in hub.elsewhere and str(prefix / name) not in found:
             msg = (
                 f"{hub.repo} at {info.sha} has no file {str(prefix / name)!r}; its files are "
                 f"{sorted(found)[:20]}. Correct the contract's [hub], or fetch the files by hand."
@@ -116,7 +121,12 @@ def hub_state(
         commit=info.sha,
         licence=card.get("license"),
         gated=bool(info.gated),
-        files=tuple(_file(name, found[str(prefix / name)]) for name in chosen),
+        files=tuple(
+            _web_file(name, hub.elsewhere[name])
+            if name in hub.elsewhere
+            else _file(name, found[str(prefix / name)])
+            for name in chosen
+        ),
     )
 
 
@@ -147,7 +157,7 @@ def fetch(state: HubState, file: HubFile, folder: Path, report: Report) -> str:
     # Under the content's identity: a part of another version is never continued.
     unfinished = target.with_name(f"{target.name}.{file.blob[:16]}{_UNFINISHED}")
     if not target.exists():
-        with explained(state.repo):
+        with explained(file.url or state.repo):
             _download(state, file, unfinished, report)
         unfinished.replace(target)
     found = file_sha256(target)
@@ -163,7 +173,11 @@ def fetch(state: HubState, file: HubFile, folder: Path, report: Report) -> str:
 
 
 def _download(state: HubState, file: HubFile, unfinished: Path, report: Report) -> None:
-    url = library().hf_hub_url(state.repo, file.path, revision=state.commit, endpoint=_endpoint())
+    url, headers = file.url, web_headers()
+    if url is None:
+        place = {"revision": state.commit, "endpoint": _endpoint()}
+        url = library().hf_hub_url(state.repo, file.path, **place)
+        headers = module("huggingface_hub.utils").build_hf_headers()
     here = unfinished.stat().st_size if unfinished.exists() else 0
     if here > file.size_bytes:
         unfinished.unlink()
@@ -173,7 +187,7 @@ def _download(state: HubState, file: HubFile, unfinished: Path, report: Report) 
             url,
             stream,
             resume_size=here,
-            headers=module("huggingface_hub.utils").build_hf_headers(),
+            headers=headers,
             expected_size=file.size_bytes,
             tqdm_class=lambda **facts: _Meter(file, report, **facts),
         )
@@ -206,6 +220,17 @@ def _file(name: str, facts: Any) -> HubFile:
         size_bytes=facts.size,
         sha256=facts.lfs.sha256 if facts.lfs else None,
         blob=facts.lfs.sha256 if facts.lfs else facts.blob_id,
+    )
+
+
+def _web_file(name: str, url: str) -> HubFile:
+    return HubFile(
+        name=name,
+        path=name,
+        size_bytes=web_size(url),
+        sha256=None,
+        blob=hashlib.sha256(url.encode()).hexdigest(),
+        url=url,
     )
 
 

@@ -68,6 +68,7 @@ class PullPlan:
             lines.append(f"licence on its card: {self.state.licence}")
         if self.state.gated or (hub is not None and hub.gated):
             lines.append("gated: its publisher asks you to accept terms and to log in first")
+        lines += [f"{f.name} comes from {f.url}" for f in self.state.files if f.url is not None]
         if hub is not None and hub.note:
             lines.append(hub.note)
         return tuple(lines)
@@ -105,9 +106,9 @@ def plan_pull(name: str) -> PullPlan:
     hub = contract.hub
     if hub is None:
         msg = (
-            f"{name!r} cannot be pulled: its publisher offers no ONNX file and tag file that fit. "
-            f"Get {contract.files.model} and {contract.files.tags} as {contract.source} says and "
-            f"run: tagstack models add FOLDER --contract {name}"
+            f"{name!r} cannot be pulled: no ONNX file and tag file that fit are known to be "
+            f"published. Fetch or export {contract.files.model} and {contract.files.tags} by hand "
+            f"from {contract.source} and run: tagstack models add FOLDER --contract {name}"
         )
         raise TagstackError(msg)
     path = record_path(registry_folder(), name)

@@ -38,6 +38,9 @@ class Hub:
     ranges: list[tuple[str, str | None]] = field(default_factory=list)
     url: str = ""
     repo: str = REPO
+    web: dict[str, bytes] = field(default_factory=dict)
+    tells_size: bool = True
+    tokens: list[str | None] = field(default_factory=list)
 
     def info(self, commit: str) -> dict[str, Any]:
         siblings = []
@@ -67,6 +70,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         known: Hub = self.server.hub
         path = self.path.split("?")[0]
+        if path.startswith("/web/"):
+            known.tokens.append(self.headers.get("Authorization"))
+            return self._web(known, path.removeprefix("/web/"))
         if match := re.fullmatch(rf"/api/models/{known.repo}(?:/revision/(\w+))?", path):
             commit = match[1] or known.newest
             if commit in known.versions:
@@ -77,6 +83,18 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._refuse(401, "GatedRepo")
             return self._file(known, match[2], known.versions[match[1]][match[2]])
         return self._refuse(401, "RepoNotFound")
+
+    def do_HEAD(self) -> None:
+        known: Hub = self.server.hub
+        known.tokens.append(self.headers.get("Authorization"))
+        content = known.web.get(self.path.removeprefix("/web/"))
+        self.send_response(200 if content is not None else 404)
+        if known.tells_size:
+            self.send_header("Content-Length", str(len(content or b"")))
+        self.end_headers()
+
+    def _web(self, known: Hub, name: str) -> None:
+        self._file(known, name, known.web[name])
 
     def _file(self, known: Hub, name: str, content: bytes) -> None:
         asked = self.headers.get("Range")

@@ -4,15 +4,18 @@ import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub.constants
 import pytest
+from pydantic import ValidationError
 
 from tagstack.base_models import hub, pulling
 from tagstack.base_models.admission import add_tagger
 from tagstack.base_models.check import check_tagger
 from tagstack.base_models.contract import Hub as HubSection
+from tagstack.base_models.hub_web import web_size
 from tagstack.base_models.pull_record import read_record, record_path
 from tagstack.base_models.pulling import plan_pull, pull, pulled_before
 from tagstack.base_models.registry import (
@@ -184,7 +187,10 @@ def test_a_gated_repository_says_so_before_and_what_to_do(
 def test_what_cannot_be_had_is_one_line(
     server: Hub, settings: ScoreSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(TagstackError, match=r"'deepdanbooru-v3' cannot be pulled: .*models add"):
+    with pytest.raises(
+        TagstackError,
+        match=r"'deepdanbooru-v3' cannot be pulled: .* by hand from https://.*models add",
+    ):
         plan_pull("deepdanbooru-v3")
     with pytest.raises(TagstackError, match="ships with tagstack"):
         pulled_before("doll_vit")
@@ -240,3 +246,93 @@ def test_every_contract_on_the_hub_names_a_repository_of_its_source() -> None:
         assert contract.hub is not None
         assert f"huggingface.co/{contract.hub.repo}" in contract.source
         assert contract.source.endswith(contract.hub.folder)
+
+
+@pytest.fixture
+def tags_elsewhere(server: Hub, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Move the tag file from the repository to an address of its own; return that."""
+    url = f"{server.url}/web/tags.csv"
+    server.web["tags.csv"] = server.versions[COMMITS[0]].pop("selected_tags.csv")
+    inner = pulling.contract_and_text
+
+    def moved(folder: Path, name: str | None) -> tuple[Any, str]:
+        contract, text = inner(folder, name)
+        # A contract only takes https, which a server in a test does not speak.
+        section = contract.hub.model_copy(update={"elsewhere": {"selected_tags.csv": url}})
+        return contract.model_copy(update={"hub": section}), text
+
+    monkeypatch.setattr(pulling, "contract_and_text", moved)
+    return url
+
+
+def test_a_file_from_elsewhere_comes_along_without_the_token(
+    server: Hub, settings: ScoreSettings, tags_elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    plan = plan_pull("tiny")
+    tags = server.web["tags.csv"]
+    assert {file.name: file.size_bytes for file in plan.state.files}["selected_tags.csv"] == len(
+        tags
+    )
+    assert f"selected_tags.csv comes from {tags_elsewhere}" in plan.notes
+    assert server.ranges == []
+    assert pull(plan, settings, _quiet).passed
+    assert (resolve("tiny") / "selected_tags.csv").read_bytes() == tags
+    record = read_record(record_path(registry_folder(), "tiny"))
+    assert record is not None
+    assert record.files["selected_tags.csv"] == _sum(tags)
+    assert server.tokens == [None, None]  # asked for its size, then for itself
+
+
+def test_a_file_from_elsewhere_is_continued_and_held_to_the_first_pull(
+    server: Hub, settings: ScoreSettings, tags_elsewhere: str
+) -> None:
+    server.web["tags.csv"] += b"9,long_tag,0," + b"9" * 4000 + b"\n"
+
+    def interrupt(name: str, here: int, size: int) -> None:
+        if name == "selected_tags.csv" and here > 1400:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pull(plan_pull("tiny"), settings, interrupt)
+    server.ranges.clear()
+    assert not pull(plan_pull("tiny"), settings, _quiet).passed  # one tag more than outputs
+    assert server.ranges == [("tags.csv", "bytes=1400-")]
+    for path in (registry_folder()).glob(".pull-*/selected_tags.csv"):
+        assert path.read_bytes() == server.web["tags.csv"]
+        path.unlink()
+    server.web["tags.csv"] = server.web["tags.csv"].partition(b"9,long_tag")[0]
+    assert pull(plan_pull("tiny"), settings, _quiet).passed
+    for path in resolve("tiny").iterdir():
+        path.unlink()
+    (registry_folder() / "tiny").rmdir()
+    server.web["tags.csv"] = server.web["tags.csv"].replace(b"tag_1", b"tag_Y")
+    with pytest.raises(TagstackError, match=r"selected_tags\.csv .* was recorded when it was"):
+        pull(plan_pull("tiny"), settings, _quiet)
+
+
+def test_an_address_that_cannot_be_used(server: Hub, tags_elsewhere: str) -> None:
+    server.tells_size = False
+    with pytest.raises(TagstackError, match=r"tags\.csv does not say how large it is"):
+        plan_pull("tiny")
+    server.tells_size = True
+    del server.web["tags.csv"]
+    with pytest.raises(TagstackError, match=r"Cannot fetch from .*tags\.csv: .*404"):
+        plan_pull("tiny")
+    for url in ("http://example.org/x", "file:///etc/passwd", "https://a b"):
+        with pytest.raises(ValidationError, match="elsewhere"):
+            HubSection(repo=REPO, elsewhere={"x": url})
+
+
+def test_an_address_that_leads_away_from_https(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import utils
+
+    class Session:
+        def head(self, url: str, **_: object) -> Any:
+            answer = SimpleNamespace(headers={"content-length": "1"}, raise_for_status=lambda: None)
+            answer.url = SimpleNamespace(scheme="http")
+            return answer
+
+    monkeypatch.setattr(utils, "get_session", Session)
+    with pytest.raises(TagstackError, match=r"which is not https\. Correct \[hub\] elsewhere"):
+        web_size("https://example.org/tags.json")

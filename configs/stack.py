@@ -102,8 +102,10 @@ class StackSettings(Section):
     rung_pool: Pool
     rung_strength: float = Field(gt=0)
     rung_pairs: int = Field(ge=1000)
+    stopping_points: int = Field(ge=1)
     selection_rounds: int = Field(ge=1)
     selection_pairs: int = Field(ge=1000)
+    gate_pairs: int = Field(ge=1000)
     gate_standard_errors: float = Field(ge=0)
     gate_bands: tuple[int, ...]
     overrule_standard_errors: float = Field(ge=0)

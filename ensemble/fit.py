@@ -195,6 +195,8 @@ def _evidence(
         "device": settings.stack.device,
         "chosen": stacker.chosen_,
         "ladder": [asdict(row) for row in stacker.ladder_],
+        "n_judged": stacker.n_judged_,
+        "rounds": stacker.rounds_,
         "candidate_recall": stacker.candidate_recall_,
         "bands": [asdict(band) for band in stacker.bands_],
         "rehearsal": _rehearsal(stacker),

@@ -20,8 +20,8 @@ from tagstack.meta.influence import (
     expected_f1_cuts,
     f1,
     f1_influence,
-    falling_order,
 )
+from tagstack.meta.ordering import falling_order
 from tagstack.meta.truth import Evidence, PairTruth
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ by the rehearsal (`tagstack.meta.rehearsal`), where the held-out images take no 
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +17,27 @@ from scipy.special import expit
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.stack import StackSettings, XgboostSettings
 from tagstack.meta.calibration import category_numbers, rung_how
-from tagstack.meta.drawn_images import drawn_images
+from tagstack.meta.drawn_scores import DrawnScorer
 from tagstack.meta.features import PairTable
 from tagstack.meta.fitted_stack import FittedStack
+from tagstack.meta.fold_fits import FoldFits
 from tagstack.meta.fold_scores import FoldScore, FoldScorer, Judgement
 from tagstack.meta.groundwork import Ground, Groundwork, fit_groundwork
 from tagstack.meta.labelled import Labelled
-from tagstack.meta.learners.caruana import GreedySelection
 from tagstack.meta.learners.mean import mean_logit
 from tagstack.meta.learners.protocol import PairLearner
-from tagstack.meta.learners.registry import META, level_two, looked_at, make_learner
+from tagstack.meta.learners.registry import (
+    META,
+    level_two,
+    looked_at,
+    make_learner,
+    rounds_of,
+    with_rounds,
+)
 from tagstack.meta.learners.shrunken_logistic import filled_in
 from tagstack.meta.missing_labels import labelled_rates, pair_weights
 from tagstack.meta.out_of_fold import (
     cross_fitted_ground,
-    cross_fitted_logit,
     cross_fitted_monotone,
     drawn_monotone,
 )
@@ -46,6 +52,7 @@ from tagstack.meta.rungs import (
     spliced,
 )
 from tagstack.meta.selection import Band, LadderRow, choose_bands, choose_rung, ladder_row
+from tagstack.meta.selection_sample import SelectionSample
 from tagstack.meta.strengths import choose_strengths
 from tagstack.meta.truth import positives_per_tag
 
@@ -80,8 +87,10 @@ class Ladder:
         self.pairs = data.scores.pairs
         self.category = category_numbers(data.scores.vocabulary)
         self.truth = data.evidence.truth(self.pairs)
-        self.scorer = FoldScorer(self.pairs, self.truth, data.evidence, data.folds, data.groups)
+        counts = np.diff(self.pairs.indptr)
+        self.judges = DrawnScorer(data, counts, settings.gate_pairs, seed)
         self.level_two: dict[str, Floats] = {}
+        self.rounds: dict[str, int] = {}
         self.bands: tuple[Band, ...] = ()
         self.tag_rungs: tuple[str, ...] = ()
         self._raw: dict[str, RungLogits] = {}
@@ -134,6 +143,14 @@ class Ladder:
         progress("blend", 0, 1)
         self._blend()
 
+    @cached_property
+    def scorer(self) -> FoldScorer:
+        """The scorer of all images, made when a search for parameters asks for it."""
+        if self.judges.whole:
+            return self.judges.scorer
+        data = self.data
+        return FoldScorer(self.pairs, self.truth, data.evidence, data.folds, data.groups)
+
     def rung(self, name: str) -> RungLogits:
         """Return a rung's out-of-fold logits."""
         if name == BY_BAND:
@@ -156,7 +173,7 @@ class Ladder:
         why |= {name: f"switched off: {reason}" for name, reason in self.off.items()}
 
         def score(name: str, tags: NDArray[np.bool_]) -> FoldScore:
-            return self.scorer.score(self.proba(name), settings.objective, tags)
+            return self.judges.score(self.proba(name), settings.objective, tags)
 
         # The plain mean has no calibrated probabilities to be ranked with those of other tags.
         simpler = [name for name in order[: order.index(chosen)] if name != "mean"]
@@ -229,17 +246,26 @@ class Ladder:
 
     def _judgement(self, name: str) -> Judgement:
         if name not in self._judged:
-            found = self.scorer.judgement(self.proba(name), self.settings.objective)
+            found = self.judges.judgement(self.proba(name), self.settings.objective)
             self._judged[name] = found
         return self._judged[name]
 
     def _make(self, name: str) -> PairLearner:
-        return make_learner(name, self.settings, seed=self.seed, threads=self.threads)
+        settings = self.settings
+        if name in self.rounds:
+            settings = with_rounds(settings, name, self.rounds[name])
+        return make_learner(name, settings, seed=self.seed, threads=self.threads)
 
     def _cross_fitted(self, name: str, table: PairTable) -> Floats:
-        make = partial(self._make, name)
-        enough = looked_at(name, self.settings)
-        return cross_fitted_logit(make, table, self.true, self.data.folds, self.weight, enough)
+        """Return a learner's out-of-fold logits; fits that follow stop where these did best."""
+        self.rounds.pop(name, None)
+        make, enough = partial(self._make, name), looked_at(name, self.settings)
+        fits = FoldFits.of(make, table, self.true, self.data.folds, self.weight, enough)
+        rounds = rounds_of(name, self.settings)
+        if rounds is not None:
+            self.rounds[name] = self._sample.stopping_point(fits, rounds)
+            fits = fits.stopped_at(self.rounds[name])
+        return fits.logit()
 
     def _add(self, name: str, raw: RungLogits) -> None:
         """Keep a learned rung, calibrated by the other folds."""
@@ -260,7 +286,7 @@ class Ladder:
         """Choose the members' weights: for each fold by the others, at last by all."""
         members = self.ground.members
         proba = expit(filled_in(members.listed[:, self.ground.rows]))
-        self.member_weights, by_fold = self._selected(proba, of_proba=True)
+        self.member_weights, by_fold = self._sample.weights(proba, of_proba=True)
         listed, fold = np.empty(len(self.pairs)), self._fold_of_pair()
         for f, weights in enumerate(by_fold):
             listed[fold == f] = mean_logit(members.listed[:, fold == f], weights)
@@ -272,7 +298,7 @@ class Ladder:
         names = blended_rungs(self.settings, self.off)
         rungs = [self.rung(name) for name in names]
         logit = np.stack([rung.listed[self.ground.rows] for rung in rungs])
-        weights, by_fold = self._selected(logit, of_proba=False)
+        weights, by_fold = self._sample.weights(logit, of_proba=False)
         self.blend_weights = dict(zip(names, map(float, weights), strict=True))
         fold = self._fold_of_pair()
         listed, base = np.zeros(len(self.pairs)), np.zeros(self.pairs.n_tags)
@@ -282,38 +308,9 @@ class Ladder:
                 base += by_fold[:, r].mean() * rung.base
         self._add("blend", RungLogits(listed=listed, base=base))
 
-    def _selected(self, values: Floats, *, of_proba: bool) -> tuple[Floats, Floats]:
-        """Return weights chosen on all folds, and for each fold those chosen on the others."""
-        objective = self.settings.objective
-        scorer, rows, at = self._selection_sample()
-
-        def metric(average: Floats) -> Floats:
-            return scorer.values_at(rows, average if of_proba else expit(average), objective)
-
-        selection = GreedySelection(values[:, at], metric, self.settings.selection_rounds)
-        folds = np.arange(self.scorer.n_folds)
-        by_fold = np.stack([selection.weights(folds != fold) for fold in folds])
-        return selection.weights(np.ones(len(folds), bool)), by_fold
-
-    def _selection_sample(self) -> tuple[FoldScorer, NDArray[np.int64], NDArray[np.int64]]:
-        """Return a scorer of images enough to choose a few weights by, and their candidates.
-
-        The candidates are given twice: as rows of the scorer's pairs and of the ground's table.
-        """
-        table, data = self.ground.table, self.data
-        counts = np.diff(table.pairs.indptr)
-        images = drawn_images(counts, self.settings.selection_pairs, self.seed)
-        every_fold = len(np.unique(data.folds[images])) == self.scorer.n_folds
-        if len(images) == len(counts) or not every_fold:
-            return self.scorer, self.ground.rows, np.arange(len(table.pairs))
-        drawn, candidate = data.take(images), np.zeros(len(self.pairs), bool)
-        candidate[self.ground.rows] = True
-        rows = np.flatnonzero(candidate[self.pairs.rows(images)])
-        truth = drawn.evidence.truth(drawn.scores.pairs)
-        scorer = FoldScorer(
-            drawn.scores.pairs, truth, drawn.evidence, data.folds[images], drawn.groups
-        )
-        return scorer, rows, table.pairs.rows(images)
+    @cached_property
+    def _sample(self) -> SelectionSample:
+        return SelectionSample(self.data, self.ground, self.settings, self.seed)
 
     def _fold_of_pair(self) -> NDArray[np.int64]:
         return self.data.folds[self.pairs.image]

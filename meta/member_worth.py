@@ -101,7 +101,7 @@ def _unbanded(ladder: Ladder, chosen: str) -> str:
 
 def _loss(ladder: Ladder, member: str, whole: PairProba, without: PairProba) -> MemberLoss:
     macro, micro = (
-        Lead.of(ladder.scorer.score(whole, metric), ladder.scorer.score(without, metric))
+        Lead.of(ladder.judges.score(whole, metric), ladder.judges.score(without, metric))
         for metric in ("macro_ap", "micro_ap")
     )
     return MemberLoss(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.configs.calibration import Pool
+from tagstack.meta.ordering import sorted_by
 
 Floats = NDArray[np.float64]
 
@@ -76,8 +77,9 @@ def tag_rows(
         )
         columns, true, weight, tag = merged
         kept = np.arange(len(tag))
-    key = category_of_tag[tag[kept]] * len(category_of_tag) + tag[kept]
-    order = kept[np.argsort(key, kind="stable")]
+    place = np.empty(len(category_of_tag), np.uint32)
+    place[np.argsort(category_of_tag, kind="stable")] = np.arange(len(place))
+    order = sorted_by(kept, place[tag])
     sorted_tag, sorted_category = tag[order], category_of_tag[tag[order]]
     tag_start, category_start = _starts(sorted_tag), _starts(sorted_category)
     return TagRows(

@@ -1,10 +1,8 @@
-"""The only place where out-of-fold values are made.
+"""Out-of-fold values of the groundwork and of the last calibration; learners' are in `fold_fits`.
 
 A value for an image comes from models that were fitted on the other folds. Columns that a later
 learner is fitted on are made the same way, so what it sees in fitting is what it sees later.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +15,6 @@ from tagstack.meta.candidates import subset
 from tagstack.meta.drawn_images import drawn_images
 from tagstack.meta.features import PairTable
 from tagstack.meta.groundwork import Ground, Strengths, fit_groundwork
-from tagstack.meta.learners.protocol import PairLearner
 from tagstack.meta.relations import TagRelations
 from tagstack.meta.truth import Evidence
 
@@ -55,56 +52,6 @@ def cross_fitted_ground(
         parts.append((rows[ground.rows], ground.table))
     rows, table = _joined(scores.pairs, parts)
     return Ground(members=members, listed=listed, base=base, rows=rows, table=table)
-
-
-def cross_fitted_logit(
-    make: Callable[[], PairLearner],
-    table: PairTable,
-    true: NDArray[np.bool_],
-    folds: NDArray[np.int64],
-    weight: Floats,
-    enough: int | None = None,
-) -> Floats:
-    """Return a learner's logit of every candidate pair, each from a fit on other folds.
-
-    Parameters
-    ----------
-    make : callable
-        Returns a new, unfitted learner.
-    table : PairTable
-    true : array of shape (n_candidates,), bool
-    folds : array of shape (n_images,), int64
-    weight : array of shape (n_candidates,), float64
-        How much a pair counts in the fits; 0 leaves it out.
-    enough : int, optional
-        Pairs that the learner looks at in one fit: folds are held out several at a time as long
-        as so many remain, since further fits would see no more.
-    """
-    logit = np.empty(len(table.pairs))
-    folds = _held_together(folds, np.diff(table.pairs.indptr), enough)
-    for fold in np.unique(folds):
-        fit, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        rows = table.pairs.rows(fit)
-        fitted = make().fit(table.take(fit), true[rows], weight[rows])
-        logit[table.pairs.rows(held)] = fitted.predict_logit(table.take(held))
-    return logit
-
-
-def _held_together(
-    folds: NDArray[np.int64], n_pairs: NDArray[np.int64], enough: int | None
-) -> NDArray[np.int64]:
-    """Return the fewest unions of folds that leave ``enough`` pairs to fit on, at least two."""
-    n_folds = len(np.unique(folds))
-    if enough is None:
-        return folds
-    number = np.unique(folds, return_inverse=True)[1]
-    of_fold = np.bincount(number, weights=n_pairs)
-    for n_unions in range(2, n_folds):
-        union = np.arange(n_folds) * n_unions // n_folds
-        held = np.bincount(union, weights=of_fold)
-        if held.sum() - held.max() >= enough:
-            return np.asarray(union[number], np.int64)
-    return folds
 
 
 def cross_fitted_monotone(

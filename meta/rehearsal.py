@@ -260,7 +260,7 @@ def _switched_off(ladder: Ladder, outer: _Outer, probas: Mapping[str, PairProba]
     """
     settings = ladder.settings
     below = ("shrunken_logistic", *level_two(settings.learners))
-    inner = {n: ladder.scorer.score(ladder.proba(n), settings.objective).mean for n in below}
+    inner = {n: ladder.judges.score(ladder.proba(n), settings.objective).mean for n in below}
     if all(np.isnan(value) for value in inner.values()):
         return {}
     best = max(below, key=lambda name: np.nan_to_num(inner[name], nan=-1.0))

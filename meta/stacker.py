@@ -70,6 +70,10 @@ class Stacker(Parameters):
         How far the members err together; None in a loaded stack.
     candidate_recall_ : float
         Share of the true pairs of the fit images that the trees get to see.
+    rounds_ : dict of str to int
+        After how many rounds each kind of trees stops; empty in a loaded stack.
+    n_judged_ : int
+        Images that the ladder's scores are of; 0 in a loaded stack.
     folds_ : array of shape (n_images,), int64
         Fold of each fit image; held only after `fit`.
     """
@@ -83,6 +87,8 @@ class Stacker(Parameters):
     member_worth_: MembersWorth | None
     diversity_: Diversity | None
     candidate_recall_: float
+    rounds_: dict[str, int]
+    n_judged_: int
     folds_: NDArray[np.int64]
 
     def __init__(self, settings: StackSettings, *, seed: int, threads: int) -> None:
@@ -139,6 +145,7 @@ class Stacker(Parameters):
             (BY_BAND,) if ladder.tag_rungs else ()
         )
         self.ladder_ = ladder.judged(self.rungs_, why)
+        self.rounds_, self.n_judged_ = dict(ladder.rounds), len(ladder.judges.images)
         self.candidate_recall_ = recall(
             ladder.ground.rows, ladder.truth.listed, int(labels.count_nonzero())
         )
@@ -238,6 +245,7 @@ class Stacker(Parameters):
             stacker.rungs_ += (BY_BAND,)
         stacker.tuning_ = stacker.rehearsal_ = stacker.member_worth_ = stacker.diversity_ = None
         stacker.bands_, stacker.candidate_recall_ = (), loaded.candidate_recall
+        stacker.rounds_, stacker.n_judged_ = {}, 0
         return stacker
 
     def _climbed(self, data: Labelled, study_dir: Path | None, told: Progress) -> Ladder:

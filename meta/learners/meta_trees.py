@@ -4,6 +4,7 @@ Monotone where the meaning is: a higher logit of a member or a learner never low
 """
 
 import os
+from copy import copy
 from pathlib import Path
 from typing import Any, Self
 
@@ -81,6 +82,13 @@ class MetaTrees(PairEstimator):
             return np.zeros(0)
         margin = self.booster_.inplace_predict(table.values, predict_type="margin")
         return np.asarray(margin, np.float64)
+
+    def stopped_at(self, rounds: int) -> Self:
+        """Return a copy with the first ``rounds`` trees alone."""
+        self.check_fitted()
+        stopped = copy(self)
+        stopped.booster_ = self.booster_[:rounds]
+        return stopped
 
     def save(self, directory: Path) -> None:
         """Write XGBoost's UBJSON."""

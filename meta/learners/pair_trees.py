@@ -4,6 +4,7 @@ The trees start from the shrunken logistic's logit. Tags are told apart by their
 not by their number: with a category per tag the trees learned rare tags by heart.
 """
 
+from copy import copy
 from pathlib import Path
 from typing import Self
 
@@ -63,6 +64,16 @@ class PairTrees(PairEstimator):
         correction = self.booster_.predict(table.values, raw_score=True, num_threads=self.threads)
         # Sums over leaves differ in the sixteenth digit with the number of threads.
         return table.logit + np.round(np.asarray(correction, np.float64), _DECIMALS)
+
+    def stopped_at(self, rounds: int) -> Self:
+        """Return a copy with the first ``rounds`` trees alone."""
+        import lightgbm
+
+        self.check_fitted()
+        stopped = copy(self)
+        text = self.booster_.model_to_string(num_iteration=rounds)
+        stopped.booster_ = lightgbm.Booster(model_str=text)
+        return stopped
 
     def save(self, directory: Path) -> None:
         """Write LightGBM's own text format."""

@@ -41,3 +41,11 @@ class PairLearner(Protocol):
     def restore(self, directory: Path) -> Self:
         """Read back what `save` wrote; predictions are the same bit for bit."""
         ...
+
+
+class StagedLearner(PairLearner, Protocol):
+    """A learner made of rounds, each of which corrects those before."""
+
+    def stopped_at(self, rounds: int) -> Self:
+        """Return a copy as it was after the first ``rounds`` of its rounds, at least one."""
+        ...

@@ -79,6 +79,17 @@ def looked_at(name: str, settings: StackSettings) -> int | None:
     return limits.get(name)
 
 
+def rounds_of(name: str, settings: StackSettings) -> int | None:
+    """Return the most rounds of a built-in learner that is made of rounds; None for others."""
+    return {"lightgbm": settings.lightgbm.rounds, META: settings.xgboost.rounds}.get(name)
+
+
+def with_rounds(settings: StackSettings, name: str, rounds: int) -> StackSettings:
+    """Return the settings with so many rounds for one learner."""
+    section = getattr(settings, name).model_copy(update={"rounds": rounds})
+    return settings.model_copy(update={name: section})
+
+
 def packages(learners: Sequence[str]) -> dict[str, str]:
     """Return which package and version each learner that is not built in comes from."""
     return {name: _package(_offered(name)) for name in learners if name not in BUILT_IN}

@@ -3,7 +3,7 @@
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 import pytest
@@ -12,14 +12,14 @@ from sklearn.base import clone
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.configs.stack import StackSettings
+from tagstack.meta.fold_fits import FoldFits
 from tagstack.meta.ladder import Ladder
 from tagstack.meta.learners.estimator import PairEstimator
 from tagstack.meta.learners.linear_svm import LinearSvms
 from tagstack.meta.learners.meta_trees import MetaTrees
 from tagstack.meta.learners.pair_trees import PairTrees
-from tagstack.meta.learners.protocol import PairLearner
-from tagstack.meta.learners.registry import level_two, make_learner
-from tagstack.meta.out_of_fold import cross_fitted_logit
+from tagstack.meta.learners.protocol import PairLearner, StagedLearner
+from tagstack.meta.learners.registry import level_two, make_learner, with_rounds
 
 Make = Callable[..., StackSettings]
 Install = Callable[..., Path]
@@ -113,7 +113,7 @@ class LearnerContract(Generic[Learner]):
         table, true, folds = ladder.ground.table, ladder.true, ladder.data.folds
         own = folds[table.pairs.image] == 1
         first, second = (
-            cross_fitted_logit(lambda: self.make(settings), table, labels, folds, ladder.weight)
+            FoldFits.of(lambda: self.make(settings), table, labels, folds, ladder.weight).logit()
             for labels in (true, np.where(own, ~true, true))
         )
         assert first[own].tobytes() == second[own].tobytes()
@@ -128,9 +128,9 @@ class LearnerContract(Generic[Learner]):
 
     def test_it_learns(self, settings: StackSettings, ladder: Ladder) -> None:
         table, true = ladder.ground.table, ladder.true
-        logit = cross_fitted_logit(
+        logit = FoldFits.of(
             lambda: self.make(settings), table, true, ladder.data.folds, ladder.weight
-        )
+        ).logit()
         assert logit[true].mean() > logit[~true].mean() + 1
 
 
@@ -173,12 +173,37 @@ class TestLinearSvms(EstimatorContract):
         return LinearSvms(settings.svm, seed=0, threads=threads)
 
 
-class TestPairTrees(EstimatorContract):
+class StagedContract(EstimatorContract):
+    """What learners made of rounds promise besides."""
+
+    name: str
+
+    def test_stopped_early_it_is_what_fewer_rounds_would_have_given(
+        self, settings: StackSettings, ladder: Ladder, tmp_path: Path
+    ) -> None:
+        table, true = ladder.ground.table, ladder.true
+        fitted = self.make(with_rounds(settings, self.name, 12)).fit(table, true)
+        whole = fitted.predict_logit(table)
+        fewer = self.make(with_rounds(settings, self.name, 5)).fit(table, true)
+        stopped = cast("StagedLearner", fitted).stopped_at(5)
+        assert stopped.predict_logit(table).tobytes() == fewer.predict_logit(table).tobytes()
+        assert fitted.predict_logit(table).tobytes() == whole.tobytes()
+        assert stopped.predict_logit(table).tobytes() != whole.tobytes()
+        stopped.save(tmp_path)
+        restored = self.make(settings).restore(tmp_path)
+        assert restored.predict_logit(table).tobytes() == fewer.predict_logit(table).tobytes()
+
+
+class TestPairTrees(StagedContract):
+    name = "lightgbm"
+
     def make(self, settings: StackSettings, threads: int = 1) -> PairTrees:
         return PairTrees(settings.lightgbm, seed=0, threads=threads)
 
 
-class TestMetaTrees(EstimatorContract):
+class TestMetaTrees(StagedContract):
+    name = "xgboost"
+
     def make(self, settings: StackSettings, threads: int = 1) -> MetaTrees:
         return MetaTrees(settings.xgboost, seed=0, threads=threads)
 

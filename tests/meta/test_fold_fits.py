@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import Pairs
 from tagstack.meta.features import PairTable
-from tagstack.meta.out_of_fold import cross_fitted_logit
+from tagstack.meta.fold_fits import FoldFits, best_stage
 
 
 class Witness:
@@ -69,7 +69,7 @@ def test_no_image_is_predicted_by_a_fit_that_saw_it(
         return Witness(fits)
 
     true, weight = np.zeros(200, bool), np.ones(200)
-    logit = cross_fitted_logit(make, table, true, folds, weight, enough)
+    logit = FoldFits.of(make, table, true, folds, weight, enough).logit()
     np.testing.assert_array_equal(logit, table.pairs.image)
     assert len(fits) == n_fits
     if enough is not None and enough < 170:
@@ -83,7 +83,59 @@ def test_a_fold_stays_whole_when_folds_are_held_out_together(
     fits: list[set[int]] = []
     make: Callable[[], Any] = lambda: Witness(fits)  # noqa: E731
     named = replace(table, names=("image",))
-    cross_fitted_logit(make, named, np.zeros(200, bool), folds + 7, np.ones(200), 80)
+    FoldFits.of(make, named, np.zeros(200, bool), folds + 7, np.ones(200), 80)
     for seen in fits:
         for fold in range(5):
             assert len({int(i) in seen for i in np.flatnonzero(folds == fold)}) == 1
+
+
+class Stages(Witness):
+    """After each further round, it is ever surer of everything."""
+
+    def __init__(self, fits: list[set[int]], rounds: int) -> None:
+        super().__init__(fits)
+        self.rounds = rounds
+
+    def predict_logit(self, table: PairTable) -> NDArray[np.float64]:
+        return super().predict_logit(table) * 0 + self.rounds
+
+    def stopped_at(self, rounds: int) -> "Stages":
+        stopped = Stages(self.fits, rounds)
+        stopped.seen = self.seen
+        return stopped
+
+
+@pytest.mark.parametrize(
+    ("metric", "best"),
+    [
+        (lambda logit: -abs(logit[0] - 6), 6),
+        (lambda logit: min(logit[0], 6), 6),  # of equals the least
+        (lambda logit: logit[0] if logit[0] < 4 else np.nan, 3),
+        (lambda logit: np.nan, 12),
+    ],
+)
+def test_the_left_out_folds_say_where_to_stop(
+    case: tuple[PairTable, NDArray[np.int64]], metric: Callable[[Any], float], best: int
+) -> None:
+    table, folds = case
+    made: Callable[[], Any] = lambda: Stages([], 12)  # noqa: E731
+    fits = FoldFits.of(made, table, np.zeros(200, bool), folds, np.ones(200))
+    images, seen = np.array([3, 7, 20]), []
+
+    def looked_at(logit: NDArray[np.float64]) -> float:
+        seen.append(logit)
+        return metric(logit)
+
+    assert best_stage(fits, (3, 6, 9, 12), images, looked_at) == best
+    assert [logit.tolist() for logit in seen] == [[rounds] * 12 for rounds in (3, 6, 9, 12)]
+    assert (fits.stopped_at(best).logit() == best).all()
+    assert best_stage(fits, (12,), images, looked_at) == 12
+    assert len(seen) == 4
+
+
+def test_logits_of_some_images_are_those_of_all(case: tuple[PairTable, NDArray[np.int64]]) -> None:
+    table, folds = case
+    made: Callable[[], Any] = lambda: Witness([])  # noqa: E731
+    fits = FoldFits.of(made, table, np.zeros(200, bool), folds, np.ones(200))
+    images = np.array([0, 4, 5, 31, 49])
+    np.testing.assert_array_equal(fits.logit_of(images), fits.logit()[table.pairs.rows(images)])

@@ -7,11 +7,11 @@
 Scores are synthetic (see `stack_scores.py`): the vocabulary and counts of the given file, or a Zipf
 vocabulary. Every contender runs alone in a process of its own with fixed threads; CPU seconds are
 of that process and its children, without drawing the data or importing the libraries; peak memory
-is of the process, data included. Quality is average precision on images that nobody was fitted on, over ``--judged-tags``
-tags evenly spread over the frequencies (0 = all): the per-tag loop fits only these, and its cost is
-multiplied to all tags, which are independent of each other. scikit-learn's own combination fits
-``--sklearn-tags`` tags on 2,000 images, multiplied by the tags alone; the last two columns are the
-contenders' quality on just these tags, and its other quality means nothing.
+is of the process, data included. Quality is average precision on images that nobody was fitted on,
+over ``--judged-tags`` tags evenly spread over the frequencies (0 = all): the per-tag loop fits only
+these, and its cost is multiplied to all tags, which are independent of each other. scikit-learn's
+own combination fits ``--sklearn-tags`` tags on 2,000 images, multiplied by the tags alone; the last
+two columns are the contenders' quality on just these tags, its other quality means nothing.
 
 - mean, caruana: averages of the members
 - loop: for each tag LightGBM and a linear SVM out of fold, XGBoost on top, on the tag's own columns

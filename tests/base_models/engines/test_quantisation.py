@@ -189,3 +189,20 @@ def test_a_damaged_origin(tmp_path: Path, content: str) -> None:
     (tmp_path / "quantised.json").write_text(content)
     with pytest.raises(TagstackError, match=r"quantised\.json.*[Qq]uantise the tagger again"):
         read_origin(tmp_path)
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_for_tensorrt_only_what_goes_into_a_layer_is_quantised(
+    doll: Path,
+    tmp_path: Path,
+    pixels: NDArray[np.uint8],
+    settings: QuantizeSettings,
+    precision: str,
+) -> None:
+    folder = made(doll, tmp_path / "out", "tensorrt", pixels, settings, precision)
+    graph = onnx.load(str(folder / "model.onnx")).graph
+    back = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    readers = {node.op_type for node in graph.node if back & set(node.input)}
+    assert back
+    assert readers <= set(settings.operators)
+    assert not back & {port.name for port in graph.output}

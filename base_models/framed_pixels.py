@@ -18,6 +18,7 @@ from tagstack.base_models.images import decode, open_image, reduced
 from tagstack.base_models.picture_hash import PictureHash, picture_hash
 from tagstack.base_models.pixel_budget import PixelBudget
 from tagstack.base_models.preprocess import Framing, fitted_size, framed
+from tagstack.base_models.resampling import PILLOW, Resampler
 
 # A reduced picture keeps at least twice the pixels that it is resized to, in both directions: the
 # resize then averages over what reduction and full decoding do differently.
@@ -43,9 +44,26 @@ class FramedPicture:
 
 
 def framed_picture(
-    data: bytes, framings: Iterable[Framing], *, max_pixels: int, budget: PixelBudget
+    data: bytes,
+    framings: Iterable[Framing],
+    *,
+    max_pixels: int,
+    budget: PixelBudget,
+    resampler: Resampler = PILLOW,
 ) -> FramedPicture:
     """Return the pixels of an image file in every framing; its hash alone for no framing.
+
+    Parameters
+    ----------
+    data : bytes
+        The file's content.
+    framings : iterable of Framing
+    max_pixels : int
+        A larger picture is refused.
+    budget : PixelBudget
+        Shared by all threads that decode.
+    resampler : Resampler
+        What resizes; it changes no pixel.
 
     Raises
     ------
@@ -67,7 +85,7 @@ def framed_picture(
             image = decode(reduced(open_image(data, max_pixels=max_pixels), factor))
             decoded = time.monotonic()
             for framing in wanted:
-                pixels[framing] = framed(image, framing, is_reduced=factor > 1)
+                pixels[framing] = framed(image, framing, is_reduced=factor > 1, resampler=resampler)
             if not hashes:
                 hashes.append(picture_hash(image))
             seconds["decode"] += decoded - began

@@ -19,6 +19,7 @@ from tagstack.base_models.images import FileContent, ImageError, file_content, r
 from tagstack.base_models.picture_hash import PictureHash
 from tagstack.base_models.pixel_budget import PixelBudget
 from tagstack.base_models.preprocess import Framing
+from tagstack.base_models.resampling import chosen_resampler
 from tagstack.base_models.sources import ImageSources
 from tagstack.base_models.store_writer import ScoreWriter
 from tagstack.base_models.tagger import Tagger
@@ -62,6 +63,11 @@ class Intake:
     tally : Tally
     noted : callable
         Called by the reading thread after every image that the writer was told of.
+
+    Raises
+    ------
+    TagstackError
+        If the settings ask for compiled code and numba is not installed.
     """
 
     def __init__(
@@ -81,6 +87,7 @@ class Intake:
         self._noted = noted
         self._root = str(sources.root)
         self._budget = PixelBudget(settings.max_pixels)
+        self._resampler = chosen_resampler(settings.resampling)
 
     def framed(self, pool: ThreadPoolExecutor) -> Iterator[FramedTask]:
         """Yield pictures as they become ready, at most two batches ahead of the reader."""
@@ -139,7 +146,11 @@ class Intake:
         try:
             data = read_content(self._sources.path(task.name), task.content)
             picture = framed_picture(
-                data, framings, max_pixels=self._settings.max_pixels, budget=self._budget
+                data,
+                framings,
+                max_pixels=self._settings.max_pixels,
+                budget=self._budget,
+                resampler=self._resampler,
             )
         except ImageError as error:
             return FramedTask(task, {}, None, str(error), {"decode": time.monotonic() - began})

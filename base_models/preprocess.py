@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tagstack.base_models.contract import Colour, Input
-from tagstack.base_models.squares import resized_inside_square, resized_square
+from tagstack.base_models.resampling import PILLOW, Resampler
+from tagstack.base_models.squares import alone, on_square, reached_on_square
 
 # Part of every member's fingerprint: raise it whenever a change here, in images.py, squares.py or
 # framed_pixels.py can alter a pixel, so that scores from before and after are never mixed.
@@ -69,7 +70,13 @@ def framing_from_input(contract: Input, *, scaled_decoding: bool = False) -> Fra
     )
 
 
-def framed(image: Image.Image, framing: Framing, *, is_reduced: bool = False) -> NDArray[np.uint8]:
+def framed(
+    image: Image.Image,
+    framing: Framing,
+    *,
+    is_reduced: bool = False,
+    resampler: Resampler = PILLOW,
+) -> NDArray[np.uint8]:
     """Return the pixels of a decoded picture in the framing, RGB.
 
     Parameters
@@ -80,17 +87,18 @@ def framed(image: Image.Image, framing: Framing, *, is_reduced: bool = False) ->
     is_reduced : bool
         Whether it was decoded at a part of its size: its pixels are approximate anyway, so a
         square's empty borders are not resized along with it, which changes a few by one level.
+    resampler : Resampler
+        What resizes; it changes no pixel.
 
     Returns
     -------
     array of shape (height, width, 3), uint8
     """
-    flat = _on_canvas(_on_matte(image, framing.matte), framing)
+    flat = _on_canvas(_on_matte(image, framing.matte), framing, resampler)
     smooth = framing.resample in ("bilinear", "bicubic", "lanczos")  # no steps to fall on
     if is_reduced and smooth and framing.geometry in _SQUARES and framing.canvas is None:
-        size, resample = (framing.width, framing.height), _RESAMPLE[framing.resample]
-        return np.asarray(resized_inside_square(flat, size, framing.pad, resample))
-    return np.asarray(_GEOMETRY[framing.geometry](flat, framing))
+        return _reached_square(flat, framing, resampler)
+    return _GEOMETRY[framing.geometry](flat, framing, resampler)
 
 
 def input_tensor(pixels: NDArray[np.uint8], contract: Input) -> NDArray[np.float32]:
@@ -133,50 +141,71 @@ def _on_matte(image: Image.Image, matte: Colour) -> Image.Image:
     return canvas.convert("RGB")
 
 
-def _on_canvas(image: Image.Image, framing: Framing) -> Image.Image:
+def _on_canvas(image: Image.Image, framing: Framing, resampler: Resampler) -> Image.Image:
     if framing.canvas is None:
         return image
     side, resample = framing.canvas
-    return _fit_pad(image, replace(framing, height=side, width=side, resample=resample))
+    first = replace(framing, height=side, width=side, resample=resample)
+    return Image.fromarray(_fit_pad(image, first, resampler))
 
 
-def _pad_square(image: Image.Image, framing: Framing) -> Image.Image:
-    return _square(image, framing, max(image.size))
+def _pad_square(image: Image.Image, framing: Framing, resampler: Resampler) -> NDArray[np.uint8]:
+    return _square(image, framing, max(image.size), resampler)
 
 
-def _pad_square_up(image: Image.Image, framing: Framing) -> Image.Image:
-    return _square(image, framing, max(*image.size, framing.height, framing.width))
+def _pad_square_up(image: Image.Image, framing: Framing, resampler: Resampler) -> NDArray[np.uint8]:
+    side = max(*image.size, framing.height, framing.width)
+    return _square(image, framing, side, resampler)
 
 
-def _square(image: Image.Image, framing: Framing, side: int) -> Image.Image:
+def _square(
+    image: Image.Image, framing: Framing, side: int, resampler: Resampler
+) -> NDArray[np.uint8]:
+    canvas, size = on_square(image, side, framing.pad), (framing.width, framing.height)
+    return resampler.resized(canvas, size, _RESAMPLE[framing.resample])
+
+
+def _reached_square(
+    image: Image.Image, framing: Framing, resampler: Resampler
+) -> NDArray[np.uint8]:
+    reached = reached_on_square(image, (framing.width, framing.height), framing.pad)
+    small = resampler.resized(reached.canvas, reached.size, _RESAMPLE[framing.resample])
+    return _laid(small, reached.at, framing)
+
+
+def _squash(image: Image.Image, framing: Framing, resampler: Resampler) -> NDArray[np.uint8]:
     size = (framing.width, framing.height)
-    return resized_square(image, size, side, framing.pad, _RESAMPLE[framing.resample])
+    return resampler.resized(alone(image), size, _RESAMPLE[framing.resample])
 
 
-def _squash(image: Image.Image, framing: Framing) -> Image.Image:
-    return image.resize((framing.width, framing.height), _RESAMPLE[framing.resample])
+def _fit_pad(image: Image.Image, framing: Framing, resampler: Resampler) -> NDArray[np.uint8]:
+    small, left, top = _fitted(image, framing, resampler)
+    return _laid(small, (left, top), framing)
 
 
-def _fit_pad(image: Image.Image, framing: Framing) -> Image.Image:
-    small, left, top = _fitted(image, framing)
-    canvas = Image.new("RGB", (framing.width, framing.height), framing.pad)
-    canvas.paste(small, (left, top))
-    return canvas
+def _laid(small: NDArray[np.uint8], at: tuple[int, int], framing: Framing) -> NDArray[np.uint8]:
+    """Return a small picture on an empty one of the framing's size."""
+    pixels = np.array(Image.new("RGB", (framing.width, framing.height), framing.pad))
+    pixels[at[1] : at[1] + small.shape[0], at[0] : at[0] + small.shape[1]] = small
+    return pixels
 
 
-def _fit_edge(image: Image.Image, framing: Framing) -> Image.Image:
-    small, left, top = _fitted(image, framing)
-    right, bottom = framing.width - small.width - left, framing.height - small.height - top
-    pixels = np.asarray(small, np.uint16)
+def _fit_edge(image: Image.Image, framing: Framing, resampler: Resampler) -> NDArray[np.uint8]:
+    small, left, top = _fitted(image, framing, resampler)
+    right = framing.width - small.shape[1] - left
+    bottom = framing.height - small.shape[0] - top
+    pixels = small.astype(np.uint16)
     near = np.pad(pixels, ((top, bottom), (left, right), (0, 0)), mode="edge")
     # Between two pixels lies their mean; where the remainder is even, both are the same.
     far = np.pad(pixels, ((bottom, top), (right, left), (0, 0)), mode="edge")
-    return Image.fromarray(((near + far + 1) // 2).astype(np.uint8))
+    return ((near + far + 1) // 2).astype(np.uint8)
 
 
-def _fitted(image: Image.Image, framing: Framing) -> tuple[Image.Image, int, int]:
+def _fitted(
+    image: Image.Image, framing: Framing, resampler: Resampler
+) -> tuple[NDArray[np.uint8], int, int]:
     width, height = fitted_size(image.size, framing)
-    small = image.resize((width, height), _RESAMPLE[framing.resample])
+    small = resampler.resized(alone(image), (width, height), _RESAMPLE[framing.resample])
     return small, (framing.width - width) // 2, (framing.height - height) // 2
 
 

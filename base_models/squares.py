@@ -1,4 +1,4 @@
-"""A picture centred on a square of one colour, and that square resized, without making it."""
+"""Pictures on canvases of one colour, and those resized, without making the canvas."""
 
 import math
 from dataclasses import dataclass
@@ -11,46 +11,112 @@ from tagstack.base_models.contract import Colour
 _STRIP_PIXELS = 4_000_000
 
 
-def resized_square(
-    image: Image.Image, size: tuple[int, int], side: int, pad: Colour, resample: Resampling
-) -> Image.Image:
-    """Centre the image on a square and resize that, without holding the square in memory.
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """A picture on a canvas of one colour.
 
-    A picture 30,000 pixels wide and 10 high would make a square of 2.7 GB. Pillow resizes rows
-    first and columns second, rounding to 8 bits in between, so doing the rows in strips gives
-    the same bytes.
+    Parameters
+    ----------
+    image : PIL image in mode RGB
+    size : (int, int)
+        Width and height of the canvas.
+    at : (int, int)
+        Where on it the picture's left upper corner lies.
+    colour : (int, int, int)
+    box : (float, float, float, float), optional
+        Left, top, right and bottom of what is resized of it; None is everything.
+    rows_first : bool
+        Whether rows are resized before columns however much each shrinks. From version 13 on
+        Pillow else begins with the columns of what shrinks in height by much more than in width;
+        as values are rounded in between, some pixels then differ by one level.
     """
-    width = size[0]
-    left, top = (side - image.width) // 2, (side - image.height) // 2
-    rows = Image.new("RGB", (width, side), pad)
-    strip_height = max(1, _STRIP_PIXELS // side)
-    for y in range(0, image.height, strip_height):
-        part = image.crop((0, y, image.width, min(y + strip_height, image.height)))
-        strip = Image.new("RGB", (side, part.height), pad)
-        strip.paste(part, (left, 0))
-        rows.paste(strip.resize((width, part.height), resample), (0, top + y))
-    return rows.resize(size, resample)
+
+    image: Image.Image
+    size: tuple[int, int]
+    at: tuple[int, int]
+    colour: Colour
+    box: tuple[float, float, float, float] | None = None
+    rows_first: bool = False
+
+    def resized(self, size: tuple[int, int], resample: Resampling) -> Image.Image:
+        """Return the canvas, or the box of it, resized by Pillow."""
+        if self.rows_first:
+            return self._in_strips(size, resample)
+        if self.size == self.image.size:
+            return self.image.resize(size, resample, box=self.box)
+        made = Image.new("RGB", self.size, self.colour)
+        made.paste(self.image, self.at)
+        return made.resize(size, resample, box=self.box)
+
+    def _in_strips(self, size: tuple[int, int], resample: Resampling) -> Image.Image:
+        """Resize without holding the canvas in memory.
+
+        A picture 30,000 pixels wide and 10 high would make a square of 2.7 GB. Pillow rounds to 8
+        bits between rows and columns, so doing the rows in strips gives the same bytes.
+        """
+        image, (across, down), (left, top) = self.image, self.size, self.at
+        rows = Image.new("RGB", (size[0], down), self.colour)
+        strip_height = max(1, _STRIP_PIXELS // across)
+        for y in range(0, image.height, strip_height):
+            part = image.crop((0, y, image.width, min(y + strip_height, image.height)))
+            strip = Image.new("RGB", (across, part.height), self.colour)
+            strip.paste(part, (left, 0))
+            rows.paste(strip.resize((size[0], part.height), resample), (0, top + y))
+        return rows.resize(size, resample)
 
 
-def resized_inside_square(
-    image: Image.Image, size: tuple[int, int], pad: Colour, resample: Resampling
-) -> Image.Image:
-    """Do as `resized_square`, but resize only where the picture reaches."""
+@dataclass(frozen=True, eq=False)
+class Reached:
+    """The part of a square that a picture in its middle reaches, and where it goes when resized.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The part, with a box.
+    size : (int, int)
+        Width and height that it is resized to.
+    at : (int, int)
+        Where its left upper corner then lies on the resized square.
+    """
+
+    canvas: Canvas
+    size: tuple[int, int]
+    at: tuple[int, int]
+
+
+def alone(image: Image.Image) -> Canvas:
+    """Return a picture that is its own canvas."""
+    return Canvas(image, image.size, (0, 0), (0, 0, 0))
+
+
+def on_square(image: Image.Image, side: int, colour: Colour) -> Canvas:
+    """Return a picture centred on a square."""
+    at = ((side - image.width) // 2, (side - image.height) // 2)
+    return Canvas(image, (side, side), at, colour, rows_first=True)
+
+
+def reached_on_square(image: Image.Image, size: tuple[int, int], colour: Colour) -> Reached:
+    """Return what is left to resize of a picture's square where its borders stay as they are.
+
+    Parameters
+    ----------
+    image : PIL image in mode RGB
+    size : (int, int)
+        Width and height that the square is resized to.
+    colour : (int, int, int)
+    """
     side = max(image.size)
-    across = _reached(image.width, side, size[0])
-    down = _reached(image.height, side, size[1])
-    part = Image.new("RGB", (across.high - across.low, down.high - down.low), pad)
-    part.paste(image, (across.first - across.low, down.first - down.low))
+    across, down = (_reached(own, side, out) for own, out in zip(image.size, size, strict=True))
     box = (
         across.start - across.low,
         down.start - down.low,
         across.stop - across.low,
         down.stop - down.low,
     )
-    reached = (across.count, down.count)
-    canvas = Image.new("RGB", size, pad)
-    canvas.paste(part.resize(reached, resample, box=box), (across.at, down.at))
-    return canvas
+    part = (across.high - across.low, down.high - down.low)
+    place = (across.first - across.low, down.first - down.low)
+    canvas = Canvas(image, part, place, colour, box)
+    return Reached(canvas, (across.count, down.count), (across.at, down.at))
 
 
 @dataclass(frozen=True)

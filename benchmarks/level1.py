@@ -13,7 +13,7 @@ tables have medians over the rounds. Progress goes to standard error.
 - bare: the sessions alone on ready tensors, one batch after the other, as the pipeline hands them,
   against the whole run from files to score store; for each tagger, and for all of them together
 - decode: CPU of one thread from a JPEG of 2048 x 3072 pixels to 448 x 448, by geometry, with full
-  and with scaled decoding, the picture's hash included
+  and with scaled decoding, resized by Pillow and compiled, the picture's hash included
 - memory: largest resident size of a process that scores so many small JPEGs (96 x 128)
 - real-size: the same with ``--images`` JPEGs of 768 x 1024, and a tenth of them
 - peers: dghs-imgutils and wdtagger, installed in another environment (level1_peers.py), against
@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from tagstack.base_models.pipeline import score_images
 from tagstack.base_models.pixel_budget import PixelBudget
 from tagstack.base_models.preprocess import Framing, input_tensor
 from tagstack.base_models.registry import load_taggers
+from tagstack.base_models.resampling import chosen_resampler
 from tagstack.base_models.sources import find_images
 from tagstack.base_models.tagger import Tagger
 from tagstack.base_models.threads import let_idle_threads_sleep, thread_count
@@ -136,31 +138,39 @@ def measure_bare(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def measure_decode(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure the CPU milliseconds of one thread, by geometry and decoding."""
+    """Measure the CPU milliseconds of one thread, by geometry, decoding and resampling."""
     data = draw_jpeg(0, 2048, 3072)
+    cases = product(("pad_square", "squash", "fit_pad"), (False, True), ("pillow", "compiled"))
     rows = []
-    for geometry in ("pad_square", "squash", "fit_pad"):
-        for scaled in (False, True):
-            white = (255, 255, 255)
-            framing = Framing(
-                height=448, width=448, geometry=geometry, pad=white, matte=white,
-                resample="bicubic", rounding="down", canvas=None, scaled_decoding=scaled,
-            )  # fmt: skip
-            spent = []
-            for _ in range(max(9, options.rounds)):
-                began = time.thread_time()
-                framed_picture(data, [framing], max_pixels=UNLIMITED, budget=PixelBudget(UNLIMITED))
-                spent.append(1000 * (time.thread_time() - began))
-            rows.append(
-                {
-                    "geometry": geometry,
-                    "scaled": scaled,
-                    "file_kib": len(data) // 1024,
-                    "median_ms": statistics.median(spent),
-                    "least_ms": min(spent),
-                }
-            )
+    for geometry, scaled, resampling in cases:
+        white = (255, 255, 255)
+        framing = Framing(
+            height=448, width=448, geometry=geometry, pad=white, matte=white,
+            resample="bicubic", rounding="down", canvas=None, scaled_decoding=scaled,
+        )  # fmt: skip
+        spent = decode_milliseconds(data, framing, resampling, max(9, options.rounds))
+        rows.append(
+            {
+                "geometry": geometry,
+                "scaled": scaled,
+                "resampling": resampling,
+                "file_kib": len(data) // 1024,
+                "median_ms": statistics.median(spent),
+                "least_ms": min(spent),
+            }
+        )
     return rows
+
+
+def decode_milliseconds(data: bytes, framing: Framing, resampling: Any, rounds: int) -> list[float]:
+    """Return what each round took; compiling comes before the first."""
+    resampler, budget = chosen_resampler(resampling), PixelBudget(UNLIMITED)
+    spent = []
+    for _ in range(rounds + 1):
+        began = time.thread_time()
+        framed_picture(data, [framing], max_pixels=UNLIMITED, budget=budget, resampler=resampler)
+        spent.append(1000 * (time.thread_time() - began))
+    return spent[1:]
 
 
 def measure_memory(options: argparse.Namespace, size: str, counts: str) -> list[dict[str, Any]]:

@@ -75,6 +75,7 @@ class ScoreSettings(Section):
     backend: Literal["auto", "ort", "ort-cuda", "ort-tensorrt", "openvino", "tensorrt"]
     precision: Literal["fp32", "tf32", "bf16", "fp16"]
     scaled_decoding: bool
+    resampling: Literal["auto", "pillow", "compiled"]
     extensions: tuple[str, ...] = Field(min_length=1)
     near_duplicates: NearDuplicateSettings
     engines: EngineSettings

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from tagstack.base_models.compilation import can_compile, require_numba
 from tagstack.configs.decisions import DecoderSettings
-from tagstack.ensemble.contradictions.compilation import can_compile, require_numba
 from tagstack.ensemble.contradictions.evidence import Evidence, Ints, RuleLists
 from tagstack.ensemble.contradictions.parts import kept_keys
 from tagstack.ensemble.contradictions.reduction import Reduction, reduce_images
@@ -105,7 +105,7 @@ class EngineChoice:
 
     def __init__(self, lists: RuleLists, settings: DecoderSettings) -> None:
         if settings.engine == "numba":
-            require_numba()
+            require_numba("decoder.engine", "numba", instead="'auto' or 'python'", same="tags")
         self.python = PythonEngine(lists, settings)
         self._name = settings.engine
         self._asked = 0

@@ -6,7 +6,7 @@ search, is left to the Python engine.
 
 import numpy as np
 
-from tagstack.ensemble.contradictions.compilation import compiled
+from tagstack.base_models.compilation import compiled
 from tagstack.ensemble.contradictions.evidence import Ints
 from tagstack.ensemble.contradictions.kernel_arrays import Components, ImageArrays, RuleArrays, Work
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tagstack.ensemble.contradictions.compilation import compiled
+from tagstack.base_models.compilation import compiled
 from tagstack.ensemble.contradictions.evidence import Bools, Floats, Ints
 from tagstack.ensemble.contradictions.search import UNMET
 

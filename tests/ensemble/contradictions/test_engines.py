@@ -145,7 +145,7 @@ def test_auto_compiles_once_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_numba_auto_is_python_and_numba_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tagstack.ensemble.contradictions.compilation.find_spec", lambda _: None)
+    monkeypatch.setattr("tagstack.base_models.compilation.find_spec", lambda _: None)
     choice = decoder(Rules.none(), 3, engine="auto").engines
     assert choice.engine(10**9) is choice.python
     with pytest.raises(TagstackError, match=r"numba is not installed\. Install tagstack\[fast\]"):

@@ -20,8 +20,17 @@ def can_compile() -> bool:
     return find_spec("numba") is not None
 
 
-def require_numba() -> None:
+def require_numba(setting: str, value: str, *, instead: str, same: str) -> None:
     """Check that numba is there.
+
+    Parameters
+    ----------
+    setting, value : str
+        The setting that asks for it.
+    instead : str
+        Values that do without.
+    same : str
+        What those do not change.
 
     Raises
     ------
@@ -30,8 +39,8 @@ def require_numba() -> None:
     """
     if not can_compile():
         msg = (
-            "decoder.engine is 'numba', but numba is not installed. Install tagstack[fast], or "
-            "set decoder.engine to 'auto' or 'python': the tags are the same."
+            f"{setting} is '{value}', but numba is not installed. Install tagstack[fast], or "
+            f"set {setting} to {instead}: the {same} are the same."
         )
         raise TagstackError(msg)
 

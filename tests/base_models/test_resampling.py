@@ -1,0 +1,250 @@
+"""Compiled resizing against Pillow, bit for bit, and which of both is used."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.Image import Resampling
+
+from tagstack.base_models import resampling
+from tagstack.base_models.contract import Input
+from tagstack.base_models.images import decode, open_image
+from tagstack.base_models.preprocess import Framing, framed, framing_from_input
+from tagstack.base_models.resampling import (
+    PILLOW,
+    AutoResampler,
+    PillowResampler,
+    Resampler,
+    chosen_resampler,
+)
+from tagstack.base_models.squares import Canvas, alone, on_square
+from tagstack.configs.errors import TagstackError
+
+needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
+
+FILTERS = (
+    Resampling.BOX,
+    Resampling.BILINEAR,
+    Resampling.HAMMING,
+    Resampling.BICUBIC,
+    Resampling.LANCZOS,
+)
+GEOMETRIES = ("pad_square", "pad_square_up", "squash", "fit_pad", "fit_edge")
+SIDE = st.integers(1, 300)
+COLOUR = (7, 131, 255)
+
+
+def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    """Return black and white noise with few greys: what overshoots most and is clipped."""
+    levels = np.array([0, 0, 0, 255, 255, 255, 100], np.uint8)
+    rng = np.random.default_rng(width * 1000 + height)
+    return Image.fromarray(rng.choice(levels, (height, width, len(mode))), mode)
+
+
+def compiled_pixels(canvas: Canvas, size: tuple[int, int], resample: Resampling) -> Any:
+    from tagstack.base_models.compiled_resampling import compiled_pixels as found
+
+    return found(canvas, size, resample)
+
+
+def in_two_steps(canvas: Canvas, size: tuple[int, int], resample: Resampling) -> Any:
+    """Return what Pillow makes of a canvas, rows first whatever its version would begin with."""
+    left, top, right, bottom = canvas.box or (0, 0, *canvas.size)
+    rows = (size[0], canvas.size[1])
+    image = made(canvas).resize(rows, resample, box=(left, 0, right, rows[1]))
+    return np.asarray(image.resize(size, resample, box=(0, top, size[0], bottom)))
+
+
+def assert_same(canvas: Canvas, size: tuple[int, int], resample: Resampling) -> None:
+    found = compiled_pixels(canvas, size, resample)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, in_two_steps(canvas, size, resample))
+    chosen = chosen_resampler("compiled").resized(canvas, size, resample)
+    np.testing.assert_array_equal(chosen, np.asarray(canvas.resized(size, resample)))
+
+
+def made(canvas: Canvas) -> Image.Image:
+    """Return the canvas as a picture."""
+    whole = Image.new("RGB", canvas.size, canvas.colour)
+    whole.paste(canvas.image, canvas.at)
+    return whole
+
+
+@needs_numba
+@settings(deadline=None, max_examples=200)
+@given(width=SIDE, height=SIDE, out=st.tuples(SIDE, SIDE), resample=st.sampled_from(FILTERS))
+@example(width=1, height=1, out=(1, 1), resample=Resampling.LANCZOS)
+@example(width=1, height=300, out=(300, 1), resample=Resampling.BICUBIC)
+@example(width=300, height=1, out=(1, 300), resample=Resampling.BOX)
+@example(width=40, height=30, out=(40, 30), resample=Resampling.BICUBIC)
+@example(width=40, height=30, out=(40, 12), resample=Resampling.HAMMING)
+@example(width=40, height=30, out=(15, 30), resample=Resampling.BILINEAR)
+def test_a_picture_is_resized_as_pillow_does(
+    width: int, height: int, out: tuple[int, int], resample: Resampling
+) -> None:
+    assert_same(alone(noise(width, height)), out, resample)
+
+
+@needs_numba
+@settings(deadline=None, max_examples=150)
+@given(
+    size=st.tuples(SIDE, SIDE),
+    beside=st.tuples(*[st.integers(0, 200)] * 4),
+    out=st.tuples(SIDE, SIDE),
+    resample=st.sampled_from(FILTERS),
+    shares=st.tuples(*[st.floats(0, 1, width=32)] * 4),
+)
+def test_a_box_of_a_canvas_is_resized_as_pillow_does(
+    size: tuple[int, int],
+    beside: tuple[int, int, int, int],
+    out: tuple[int, int],
+    resample: Resampling,
+    shares: tuple[float, float, float, float],
+) -> None:
+    left, top, right, bottom = beside
+    whole = (left + size[0] + right, top + size[1] + bottom)
+    (x0, x1), (y0, y1) = sorted(shares[::2]), sorted(shares[1::2])
+    box = (x0 * whole[0], y0 * whole[1], x1 * whole[0], y1 * whole[1])
+    if box[2] - box[0] < 0.01 or box[3] - box[1] < 0.01:
+        box = (0, 0, *whole)
+    canvas = Canvas(noise(*size), whole, (left, top), COLOUR, box)
+    assert_same(canvas, out, resample)
+    expected = np.asarray(made(canvas).resize(out, resample, box=box))
+    np.testing.assert_array_equal(np.asarray(canvas.resized(out, resample)), expected)
+
+
+@needs_numba
+@pytest.mark.parametrize("resample", FILTERS)
+@pytest.mark.parametrize("size", [(2048, 3072), (1500, 1001), (5000, 900), (433, 7001), (6, 9)])
+def test_pictures_of_real_sizes(size: tuple[int, int], resample: Resampling) -> None:
+    image = noise(*size)
+    assert_same(on_square(image, max(size), COLOUR), (448, 448), resample)
+    assert_same(alone(image), (299, 448), resample)
+
+
+@needs_numba
+def test_a_photograph_decoded_from_a_file(tmp_path: Path) -> None:
+    noise(700, 500).resize((1400, 1000), Resampling.BICUBIC).save(tmp_path / "a.jpg")
+    image = decode(open_image((tmp_path / "a.jpg").read_bytes(), max_pixels=10**8))
+    assert_same(alone(image), (299, 213), Resampling.BICUBIC)
+
+
+def framing(**changes: object) -> Framing:
+    values: dict[str, Any] = {
+        "layout": "NHWC",
+        "colour": "RGB",
+        "size": [40, 56],
+        "geometry": "pad_square",
+        "resample": "bicubic",
+        "range": "0-255",
+        "batch": 1,
+        "pad": COLOUR,
+    }
+    return framing_from_input(Input.model_validate(values | changes))
+
+
+@needs_numba
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("resample", ["nearest", "area", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("canvas", [None, {"size": 64, "resample": "bilinear"}])
+def test_every_framing_is_the_same_with_both(geometry: str, resample: str, canvas: Any) -> None:
+    compiled = chosen_resampler("compiled")
+    wanted = framing(geometry=geometry, resample=resample, canvas=canvas)
+    for size in ((1, 1), (300, 2), (33, 400), (180, 120), (56, 40), (4000, 17)):
+        for mode in ("RGB", "RGBA"):
+            for reduced in (False, True):
+                image = noise(*size, mode)
+                one, other = (
+                    framed(image, wanted, is_reduced=reduced, resampler=resampler)
+                    for resampler in (PILLOW, compiled)
+                )
+                np.testing.assert_array_equal(one, other)
+
+
+@needs_numba
+def test_threads_do_not_disturb_each_other() -> None:
+    compiled, images = chosen_resampler("compiled"), [noise(200 + i, 300 - i) for i in range(24)]
+
+    def pixels(resampler: Resampler, image: Image.Image) -> NDArray[np.uint8]:
+        return resampler.resized(alone(image), (50, 60), Resampling.LANCZOS)
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(4):
+            found = list(pool.map(lambda image: pixels(compiled, image), images))
+            for image, result in zip(images, found, strict=True):
+                np.testing.assert_array_equal(result, pixels(PILLOW, image))
+
+
+@needs_numba
+def test_compiled_code_does_the_work_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("Pillow was asked")
+
+    compiled = chosen_resampler("compiled")
+    canvas, long = alone(noise(200, 300)), alone(noise(3000, 4))
+    tall = alone(noise(100, 400))  # Pillow 13 would begin with its columns
+    monkeypatch.setattr(Canvas, "resized", refuse)
+    assert compiled.resized(canvas, (50, 60), Resampling.LANCZOS).shape == (60, 50, 3)
+    for wanted, resample in (
+        (long, Resampling.BICUBIC),  # reading off the weights would take longer than the resize
+        (tall, Resampling.BICUBIC),
+        (canvas, Resampling.NEAREST),  # no filter
+    ):
+        with pytest.raises(AssertionError, match="Pillow was asked"):
+            compiled.resized(wanted, (20, 20), resample)
+
+
+@needs_numba
+def test_auto_compiles_once_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Noted(PillowResampler):
+        asked = 0
+
+        def resized(self, *arguments: Any) -> NDArray[np.uint8]:
+            self.asked += 1
+            return super().resized(*arguments)
+
+    noted, loaded = Noted(), []
+
+    def load() -> Resampler:
+        loaded.append(1)
+        return noted
+
+    monkeypatch.setattr(resampling, "_WORTH_COMPILING", 500)
+    monkeypatch.setattr(resampling, "_compiled", load)
+    auto = chosen_resampler("auto")
+    assert isinstance(auto, AutoResampler)
+    for asked in (0, 0, 1, 2):  # of 10 x 20 pixels each: the third is beyond 500
+        auto.resized(alone(noise(10, 20)), (5, 5), Resampling.BOX)
+        assert noted.asked == asked
+    assert loaded == [1]
+
+
+def test_without_numba_auto_is_pillow_and_compiled_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tagstack.base_models.compilation.find_spec", lambda _: None)
+    assert chosen_resampler("auto") is PILLOW
+    match = r"score\.resampling is 'compiled', but numba is not installed\. Install tagstack\[fast"
+    with pytest.raises(TagstackError, match=match):
+        chosen_resampler("compiled")
+
+
+@pytest.mark.parametrize("setting", ["auto", "pillow"])
+def test_numba_is_not_loaded_before_it_pays(setting: str) -> None:
+    code = (
+        "import sys, tagstack.base_models.intake, tagstack.base_models.preprocess; "
+        "from PIL import Image; from tagstack.base_models.squares import alone; "
+        "from tagstack.base_models.resampling import chosen_resampler; "
+        f"chosen_resampler('{setting}').resized(alone(Image.new('RGB', (9, 9))), (3, 3), 3); "
+        "assert 'numba' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -105,6 +105,7 @@ class StackSettings(Section):
     stopping_points: int = Field(ge=1)
     selection_rounds: int = Field(ge=1)
     selection_pairs: int = Field(ge=1000)
+    blend_equal_share: float = Field(ge=0, le=1)
     gate_pairs: int = Field(ge=1000)
     gate_standard_errors: float = Field(ge=0)
     gate_bands: tuple[int, ...]

@@ -51,7 +51,14 @@ from tagstack.meta.rungs import (
     simplest_first,
     spliced,
 )
-from tagstack.meta.selection import Band, LadderRow, choose_bands, choose_rung, ladder_row
+from tagstack.meta.selection import (
+    Band,
+    LadderRow,
+    choose_bands,
+    choose_rung,
+    ladder_row,
+    level_rungs,
+)
 from tagstack.meta.selection_sample import SelectionSample
 from tagstack.meta.strengths import choose_strengths
 from tagstack.meta.truth import positives_per_tag
@@ -169,7 +176,8 @@ class Ladder:
         settings = self.settings
         order = simplest_first(settings, self.off)
         judgements = {name: self._judgement(name) for name in order}
-        chosen, why = choose_rung(judgements, order, settings.gate_standard_errors)
+        within = {"shrunken_logistic": "blend"}
+        chosen, why = choose_rung(judgements, order, settings.gate_standard_errors, within)
         why |= {name: f"switched off: {reason}" for name, reason in self.off.items()}
 
         def score(name: str, tags: NDArray[np.bool_]) -> FoldScore:
@@ -299,6 +307,9 @@ class Ladder:
         rungs = [self.rung(name) for name in names]
         logit = np.stack([rung.listed[self.ground.rows] for rung in rungs])
         weights, by_fold = self._sample.weights(logit, of_proba=False)
+        equal = self._equal_weights(names)
+        share = self.settings.blend_equal_share
+        weights, by_fold = ((1 - share) * w + share * equal for w in (weights, by_fold))
         self.blend_weights = dict(zip(names, map(float, weights), strict=True))
         fold = self._fold_of_pair()
         listed, base = np.zeros(len(self.pairs)), np.zeros(self.pairs.n_tags)
@@ -307,6 +318,13 @@ class Ladder:
                 listed += by_fold[fold, r] * rung.listed
                 base += by_fold[:, r].mean() * rung.base
         self._add("blend", RungLogits(listed=listed, base=base))
+
+    def _equal_weights(self, names: tuple[str, ...]) -> Floats:
+        """Return weights that are the same for all rungs that none clearly leads, 0 for others."""
+        judgements = {name: self._judgement(name) for name in names}
+        level = level_rungs(judgements, names, self.settings.gate_standard_errors)
+        weights = np.array([name in level for name in names], np.float64)
+        return weights / weights.sum()
 
     @cached_property
     def _sample(self) -> SelectionSample:

@@ -68,7 +68,10 @@ class Band:
 
 
 def choose_rung(
-    judgements: Mapping[str, Judgement], order: Sequence[str], standard_errors: float
+    judgements: Mapping[str, Judgement],
+    order: Sequence[str],
+    standard_errors: float,
+    within: Mapping[str, str] | None = None,
 ) -> tuple[str, dict[str, str]]:
     """Return the simplest rung that the best does not clearly beat, and what was said of each.
 
@@ -82,6 +85,10 @@ def choose_rung(
         Rungs that may be chosen, the simplest first.
     standard_errors : float
         A lead of more than this many standard errors of the paired difference is clear.
+    within : mapping of str to str, optional
+        Rungs that are part of a later one. Such a rung is not kept alone unless it clearly leads
+        that one: an average of rungs that cannot be told apart errs less than a guess which of
+        them is the best.
 
     Returns
     -------
@@ -103,8 +110,40 @@ def choose_rung(
             chosen = rung
         why[rung] = _behind(best, leads, standard_errors)
     why[best] = "best of the rungs"
+    whole = (within or {}).get(chosen)
+    if whole in order and not clearly_leads(judgements[chosen], judgements[whole], standard_errors):
+        why[whole] = f"chosen: {why[whole]}; holds {chosen}, which does not clearly lead it"
+        return whole, why
     why[chosen] = f"chosen: {why[chosen]}" + ("" if chosen == best else "; simpler")
     return chosen, why
+
+
+def clearly_leads(ahead: Judgement, behind: Judgement, standard_errors: float) -> bool:
+    """Whether one rung is ahead by so many standard errors, in the objective or a part of it."""
+    return any(lead.clear(standard_errors) for lead in _leads(ahead, behind).values())
+
+
+def level_rungs(
+    judgements: Mapping[str, Judgement], names: Sequence[str], standard_errors: float
+) -> tuple[str, ...]:
+    """Return those of ``names`` that the best of them does not clearly lead; all without a score.
+
+    Parameters
+    ----------
+    judgements : mapping of rung to Judgement
+    names : sequence of str
+    standard_errors : float
+    """
+    usable = [name for name in names if judgements[name].objective.usable.any()]
+    if not usable:
+        return tuple(names)
+    best = max(usable, key=lambda name: judgements[name].objective.mean)
+    ahead = judgements[best]
+    return tuple(
+        name
+        for name in usable
+        if name == best or not clearly_leads(ahead, judgements[name], standard_errors)
+    )
 
 
 def _leads(ahead: Judgement, behind: Judgement) -> dict[str, Lead]:

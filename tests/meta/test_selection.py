@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tagstack.meta.fold_scores import FoldScore, Judgement
-from tagstack.meta.selection import choose_bands, choose_rung
+from tagstack.meta.selection import choose_bands, choose_rung, level_rungs
 
 
 def judgement(*scores: FoldScore) -> Judgement:
@@ -86,3 +86,37 @@ def test_a_band_keeps_a_simpler_rung_only_where_it_clearly_leads(lead: float, ke
     assert [(b.title, b.n_tags, b.rung) for b in bands] == [
         ("0-4", 2, kept), ("5-99", 1, "xgboost"), ("100-899", 1, "xgboost"), ("900+", 0, "xgboost"),
     ]  # fmt: skip
+
+
+def test_a_rung_gives_way_to_the_one_that_holds_it_unless_it_clearly_leads() -> None:
+    order, within = ("mean", "caruana", "blend"), {"caruana": "blend"}
+    ladder = {
+        "mean": judgement(score(0.50, 0.01, -0.01)),
+        "caruana": judgement(score(0.60, 0.02, -0.02)),
+        "blend": judgement(score(0.59, 0.01, -0.01)),
+    }
+    chosen, why = choose_rung(ladder, order, 1.0, within)
+    assert chosen == "blend"
+    assert why["blend"].startswith("chosen: +0.0100 behind caruana")
+    assert why["blend"].endswith("holds caruana, which does not clearly lead it")
+    assert why["caruana"] == "best of the rungs"
+    assert choose_rung(ladder, order, 0.0, within)[0] == "caruana"
+    # An average of the members is no part of what is learned: it stays the simplest that suffices.
+    ladder["mean"] = judgement(score(0.595, 0.01, -0.01))
+    assert choose_rung(ladder, order, 1.0, within)[0] == "mean"
+    assert choose_rung(ladder, ("mean", "caruana"), 0.0, within)[0] == "caruana"
+
+
+def test_level_rungs_are_those_that_the_best_does_not_clearly_lead() -> None:
+    ladder = {
+        "mean": judgement(score(0.50, 0.01, -0.01), score(0.95, 0.001, -0.001)),
+        "caruana": judgement(score(0.59, 0.02, -0.02), score(0.80, 0.03, -0.03)),
+        "xgboost": judgement(score(0.60, 0.01, -0.01), score(0.805, 0.02, -0.02)),
+    }
+    assert level_rungs(ladder, ("mean", "caruana", "xgboost"), 1.0) == ("mean",)
+    assert level_rungs(ladder, ("caruana", "xgboost"), 1.0) == ("caruana", "xgboost")
+    assert level_rungs(ladder, ("caruana", "xgboost"), 0.0) == ("xgboost",)
+    nan = float("nan")
+    empty = {rung: judgement(score(nan, 0.0, 0.0)) for rung in ORDER}
+    assert level_rungs(empty, ORDER, 1.0) == ORDER
+    assert level_rungs(empty | {"mean": ladder["mean"]}, ORDER, 1.0) == ("mean",)

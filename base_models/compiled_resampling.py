@@ -4,6 +4,8 @@ What lies beside a picture is one colour, so it enters the sums as one number an
 Needs the extra ``fast``.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -21,8 +23,9 @@ from tagstack.base_models.resampling_weights import (
 )
 from tagstack.base_models.squares import Canvas
 
-# Taller ones leave the processor's cache; a picture as a whole need not lie in one piece.
+# Larger strips leave the processor's cache, lower ones the vector units half empty.
 _STRIP_PIXELS = 131_072
+_ROWS = 16
 # Reading off the weights takes this many rows of a side's length; at a reduction to a sixtieth
 # and beyond it would begin to show.
 _MOST_TAPS = 256
@@ -68,11 +71,8 @@ def compiled_pixels(
     low, high = _taken(down)
     rows = np.empty((high - low, size[0]), np.uint32)
     begin = across.start(canvas.colour)
-    step = max(16, _STRIP_PIXELS // canvas.image.width)
-    for top in range(low, high, step):
-        end = min(top + step, high)
-        strip = _strip(canvas.image, top, end)
-        part = rows[top - low : end - low]
+    for top, strip in _strips(canvas.image, low, high):
+        part = rows[top - low : top - low + len(strip)]
         sum_columns(strip, across.first, across.count, across.weight, begin, part)
     result = np.empty((size[1], size[0], 3), np.uint8)
     # What is beside the picture keeps its colour when rows are resized: weights sum to one.
@@ -111,8 +111,22 @@ def _taken(down: Weights) -> tuple[int, int]:
     return int(down.first[used].min()), int((down.first + down.count)[used].max())
 
 
-def _strip(image: Image.Image, top: int, bottom: int) -> Pixels:
-    """Return some rows as four-byte pixels, shape (bottom - top, width)."""
-    strip = image.crop((0, top, image.width, bottom))
-    content = pa.array(strip).buffers()[-1]
-    return np.frombuffer(content, np.uint32).reshape(strip.height, strip.width)
+def _strips(image: Image.Image, low: int, high: int) -> Iterator[tuple[int, Pixels]]:
+    """Yield rows as four-byte pixels, each strip of shape (n_rows, width) with its first row."""
+    step = max(_ROWS, _STRIP_PIXELS // image.width)
+    try:
+        whole = _shared(image)
+    except ValueError:  # a large picture lies in several pieces, which a copy of a part does not
+        whole = None
+    for top in range(low, high, step):
+        end = min(top + step, high)
+        if whole is None:
+            yield top, _shared(image.crop((0, top, image.width, end)))
+        else:
+            yield top, whole[top:end]
+
+
+def _shared(image: Image.Image) -> Pixels:
+    """Return a picture's own memory, shape (height, width)."""
+    content = pa.array(image).buffers()[-1]
+    return np.frombuffer(content, np.uint32).reshape(image.height, image.width)

@@ -1,7 +1,9 @@
 """Compiled resizing against Pillow, bit for bit, and which of both is used."""
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +20,9 @@ from PIL.Image import Resampling
 from tagstack.base_models import resampling
 from tagstack.base_models.contract import Input
 from tagstack.base_models.images import decode, open_image
+from tagstack.base_models.pipeline import score_images
 from tagstack.base_models.preprocess import Framing, framed, framing_from_input
+from tagstack.base_models.registry import load_taggers
 from tagstack.base_models.resampling import (
     PILLOW,
     AutoResampler,
@@ -26,8 +30,11 @@ from tagstack.base_models.resampling import (
     Resampler,
     chosen_resampler,
 )
+from tagstack.base_models.sources import find_images
 from tagstack.base_models.squares import Canvas, alone, on_square
+from tagstack.base_models.store import ScoreStore
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.level1 import ScoreSettings
 
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
 
@@ -136,6 +143,19 @@ def test_a_photograph_decoded_from_a_file(tmp_path: Path) -> None:
     noise(700, 500).resize((1400, 1000), Resampling.BICUBIC).save(tmp_path / "a.jpg")
     image = decode(open_image((tmp_path / "a.jpg").read_bytes(), max_pixels=10**8))
     assert_same(alone(image), (299, 213), Resampling.BICUBIC)
+
+
+@needs_numba
+@pytest.mark.parametrize("pixels", [1, 2_000])
+def test_a_picture_in_several_pieces_is_the_same(
+    pixels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tagstack.base_models.compiled_resampling._STRIP_PIXELS", pixels)
+    large = noise(2048, 2200)  # 18 MB; Pillow's pieces have 16
+    with pytest.raises(ValueError, match="not contiguous"):
+        large.__arrow_c_array__()
+    for image in (large, noise(100, 131)):
+        assert_same(on_square(image, max(image.size), COLOUR), (40, 50), Resampling.BICUBIC)
 
 
 def framing(**changes: object) -> Framing:
@@ -248,3 +268,33 @@ def test_numba_is_not_loaded_before_it_pays(setting: str) -> None:
         "assert 'numba' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@needs_numba
+def test_the_setting_reaches_the_decoding_and_changes_no_score(
+    make_tagger_folder: Callable[..., Path],
+    settings: ScoreSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = str(make_tagger_folder(kind="logits"))
+    (tmp_path / "images").mkdir()
+    for i in range(4):
+        noise(100 + 40 * i, 170).save(tmp_path / "images" / f"{i}.png")
+    sources = find_images([tmp_path / "images"], extensions=settings.extensions)
+
+    def scored(setting: str) -> tuple[str, NDArray[np.float32]]:
+        chosen = settings.model_copy(update={"resampling": setting})
+        tagger = load_taggers([folder], chosen, threads=1)[0]
+        score_images(sources, [tagger], tmp_path / setting, chosen, threads=2)
+        return tagger.fingerprint, ScoreStore(tmp_path / setting).load().logit
+
+    (one, logit), (other, expected) = scored("compiled"), scored("pillow")
+    assert one == other
+    assert logit.size
+    np.testing.assert_array_equal(logit, expected)
+    monkeypatch.setattr("tagstack.base_models.compilation.find_spec", lambda _: None)
+    scored("auto")
+    shutil.rmtree(tmp_path / "compiled")
+    with pytest.raises(TagstackError, match="numba is not installed"):
+        scored("compiled")

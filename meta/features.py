@@ -4,7 +4,7 @@ A row describes what each member says, how far they agree, where the tag stands 
 other tags, what rivals, relatives and company say, and what is known of the tag. Missing is NaN.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +32,15 @@ class PairTable:
         NaN where missing.
     logit : array of shape (n_pairs,), float64
         The shrunken logistic's logit: where trees start from.
+    groups : array of shape (n_images,), integer, optional
+        Images with the same number are no independent evidence; without it, all are.
     """
 
     pairs: Pairs
     names: tuple[str, ...]
     values: NDArray[np.float32]
     logit: Floats
+    groups: NDArray[np.int64] | None = None
 
     def column(self, name: str) -> Floats:
         """Return one column as float64, shape (n_pairs,)."""
@@ -51,16 +54,16 @@ class PairTable:
             names=self.names,
             values=self.values[rows],
             logit=self.logit[rows],
+            groups=None if self.groups is None else self.groups[images],
         )
 
     def with_columns(self, columns: dict[str, Floats]) -> "PairTable":
         """Return the table with further columns of shape (n_pairs,) at its end."""
         added = [column.astype(np.float32)[:, None] for column in columns.values()]
-        return PairTable(
-            pairs=self.pairs,
+        return replace(
+            self,
             names=(*self.names, *columns),
             values=np.concatenate([self.values, *added], axis=1),
-            logit=self.logit,
         )
 
 

@@ -111,9 +111,7 @@ class Ladder:
         self.strengths = choose_strengths(
             data.scores, data.evidence, data.folds, settings, self.seed
         )
-        self.ground: Ground = cross_fitted_ground(
-            data.scores, data.evidence, data.folds, data.relations, self.strengths, settings
-        )
+        self.ground: Ground = self._cross_fitted_ground()
         if settings.missing_labels == "reweighted":
             self._reweigh()
         self.true = self.truth.listed[self.ground.rows]
@@ -136,9 +134,14 @@ class Ladder:
         weight = pair_weights(labelled, self.truth, tag, rates)
         self.data = data = replace(data, evidence=data.evidence.weighted(weight))
         self.truth = data.evidence.truth(self.pairs)
-        self.ground = cross_fitted_ground(
+        self.ground = self._cross_fitted_ground()
+
+    def _cross_fitted_ground(self) -> Ground:
+        data = self.data
+        ground = cross_fitted_ground(
             data.scores, data.evidence, data.folds, data.relations, self.strengths, self.settings
         )
+        return replace(ground, table=replace(ground.table, groups=data.groups))
 
     def climb(self, progress: Progress, xgboost: XgboostSettings | None = None) -> None:
         """Make the rungs above: the meta-model, with its tuned settings if given, and the blend."""
@@ -324,7 +327,7 @@ class Ladder:
         judgements = {name: self._judgement(name) for name in names}
         level = level_rungs(judgements, names, self.settings.gate_standard_errors)
         weights = np.array([name in level for name in names], np.float64)
-        return weights / weights.sum()
+        return np.asarray(weights / weights.sum(), np.float64)
 
     @cached_property
     def _sample(self) -> SelectionSample:

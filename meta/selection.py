@@ -110,7 +110,7 @@ def choose_rung(
             chosen = rung
         why[rung] = _behind(best, leads, standard_errors)
     why[best] = "best of the rungs"
-    whole = (within or {}).get(chosen)
+    whole = (within or {}).get(chosen, "")
     if whole in order and not clearly_leads(judgements[chosen], judgements[whole], standard_errors):
         why[whole] = f"chosen: {why[whole]}; holds {chosen}, which does not clearly lead it"
         return whole, why

@@ -57,7 +57,7 @@ class LinearSvms(PairEstimator):
         """Fit on candidate pairs and their labels; see the protocol."""
         weight = np.ones(len(true)) if weight is None else weight
         n_tags = table.pairs.n_tags
-        enough = _enough(table.pairs.tag, true, weight, self.settings.min_positives, n_tags)
+        enough = _enough(table, true, weight, self.settings.min_positives)
         self.basis_ = image_basis(table, self.settings.context)
         raw = svm_design(table, self.basis_)
         self.centre_, self.scale_ = _spread(raw)
@@ -173,13 +173,20 @@ def _spread(raw: NDArray[np.float32]) -> tuple[Floats, Floats]:
 
 
 def _enough(
-    tag: NDArray[np.int32], true: NDArray[np.bool_], weight: Floats, least: int, n_tags: int
+    table: PairTable, true: NDArray[np.bool_], weight: Floats, least: int
 ) -> NDArray[np.bool_]:
-    """Return which tags have ``least`` true and as many false pairs, shape (n_tags,), bool."""
-    counted = np.flatnonzero(weight > 0)
-    n_rows = np.bincount(tag[counted], minlength=n_tags)
-    n_true = np.bincount(tag[counted], weights=true[counted], minlength=n_tags)
-    return np.asarray(np.minimum(n_true, n_rows - n_true) >= least)
+    """Return which tags have ``least`` independent true, and as many false pairs, (n_tags,), bool.
+
+    Images of one group are one positive: on the likes of three pictures a margin learns these by
+    heart, and no fold that holds one of the three out would notice, since two are too few for it.
+    """
+    pairs, counted = table.pairs, weight > 0
+    n_false = np.bincount(pairs.tag[counted & ~true], minlength=pairs.n_tags)
+    group = np.arange(pairs.n_images) if table.groups is None else table.groups
+    positive = counted & true
+    key = group[pairs.image[positive]].astype(np.int64) * pairs.n_tags + pairs.tag[positive]
+    n_true = np.bincount(np.unique(key) % pairs.n_tags, minlength=pairs.n_tags)
+    return np.asarray(np.minimum(n_true, n_false) >= least)
 
 
 def _alike(tags: NDArray[np.int64], n_rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,25 @@ def test_a_tag_with_too_few_positives_keeps_the_shrunken_logistic(
     svm = LinearSvms(settings, seed=0, threads=1).fit(table, few)
     assert not svm.fitted_[4]
     np.testing.assert_array_equal(svm.predict_logit(table)[rare], table.logit[rare])
+
+
+def test_positives_of_one_group_of_images_count_once(
+    labelled: Labelled, settings: SvmSettings
+) -> None:
+    table, true = labelled
+    of_tag = true & (table.pairs.tag == 4)
+    carriers = np.unique(table.pairs.image[of_tag])
+    assert len(carriers) >= 20
+    groups = np.arange(table.pairs.n_images)
+    alone = LinearSvms(settings, seed=0, threads=1).fit(replace(table, groups=groups), true)
+    assert alone.fitted_[4]
+    groups[carriers[19:]] = groups[carriers[0]]
+    alike = LinearSvms(settings, seed=0, threads=1).fit(replace(table, groups=groups), true)
+    assert not alike.fitted_[4]
+    groups[carriers[19]] = carriers[19]
+    assert (
+        LinearSvms(settings, seed=0, threads=1).fit(replace(table, groups=groups), true).fitted_[4]
+    )
 
 
 def test_pairs_that_do_not_count_are_not_fitted_on(

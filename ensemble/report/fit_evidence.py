@@ -82,6 +82,9 @@ class FitEvidence:
     losses_of : str
         The rung that was fitted without each member; empty where it is not said.
     likeness : Likeness, optional
+    n_images, n_judged : int
+        That were fitted on, and those of them that the rungs were judged on; 0 where it is not
+        said.
     """
 
     trials: tuple[Trial, ...] = ()
@@ -91,6 +94,8 @@ class FitEvidence:
     losses: tuple[MemberLoss, ...] = ()
     losses_of: str = ""
     likeness: Likeness | None = None
+    n_images: int = 0
+    n_judged: int = 0
 
 
 def fit_evidence(evidence: Mapping[str, Any]) -> FitEvidence:
@@ -118,6 +123,8 @@ def fit_evidence(evidence: Mapping[str, Any]) -> FitEvidence:
         losses=tuple(sorted(losses, key=lambda loss: (-loss.macro_ap, loss.member))),
         losses_of=str(evidence.get("members_worth_rung") or ""),
         likeness=_likeness(evidence.get("diversity")),
+        n_images=int(evidence.get("n_images") or 0),
+        n_judged=int(evidence.get("n_judged") or 0),
     )
 
 

@@ -150,6 +150,8 @@ def fit_lines(
         for band in bands
         if band.n_tags and band.rung != chosen
     ]
+    if 0 < fit.n_judged < fit.n_images:
+        lines.append(f"Judged on {fit.n_judged} images, drawn of {fit.n_images}.")
     spare = [loss.member for loss in fit.losses if loss.is_spare]
     if spare:
         lines.append(f"Nothing significant is lost without any one of: {', '.join(spare)}.")

@@ -107,3 +107,12 @@ def test_fit_says_why_it_chose_and_what_may_go() -> None:
 def test_fit_says_when_the_best_was_chosen() -> None:
     rows = (row("mean", 0.6, "x"), row("blend", 0.63, "chosen: best of the rungs"))
     assert ladder.fit_lines(rows, "blend", (), FitEvidence()) == ["blend: best of the rungs."]
+
+
+@pytest.mark.parametrize(
+    ("n_judged", "said"), [(0, []), (900, []), (300, ["Judged on 300 images, drawn of 900."])]
+)
+def test_a_fit_says_so_where_it_judged_on_drawn_images(n_judged: int, said: list[str]) -> None:
+    fit = FitEvidence(n_images=900, n_judged=n_judged)
+    rows = (row("blend", 0.63, "chosen: best of the rungs"),)
+    assert ladder.fit_lines(rows, "blend", (), fit)[1:] == said

@@ -38,11 +38,7 @@ class CompiledResampler:
         self, canvas: Canvas, size: tuple[int, int], resample: Resampling
     ) -> NDArray[np.uint8]:
         """Return the canvas resized; see `resampling.Resampler`."""
-        if (
-            resample in SUPPORT
-            and canvas.image.mode == "RGB"
-            and (_suits(canvas, size) and _pays(canvas, size, resample))
-        ):
+        if resample in SUPPORT and canvas.image.mode == "RGB" and _pays(canvas, size, resample):
             return compiled_pixels(canvas, size, resample)
         return np.asarray(canvas.resized(size, resample))
 
@@ -79,12 +75,6 @@ def compiled_pixels(
     begin, first = down.start(canvas.colour), down.first - low
     sum_rows(rows.view(np.uint8), first, down.count, down.weight, begin, result)
     return result
-
-
-def _suits(canvas: Canvas, size: tuple[int, int]) -> bool:
-    """Return whether Pillow resizes rows before columns, as it always did before version 13."""
-    less_wide, less_high = (was - out for was, out in zip(canvas.size, size, strict=True))
-    return canvas.rows_first or less_high <= max(0, 2 * less_wide)
 
 
 def _pays(canvas: Canvas, size: tuple[int, int], resample: Resampling) -> bool:

@@ -21,6 +21,7 @@ from PIL import Image
 THUMBNAIL_SIDE = 8
 THUMBNAIL_BYTES = 3 * THUMBNAIL_SIDE**2
 _SIDE = 32  # ImageHash's own: four samples for each of the 8 x 8 frequencies
+_REDUCED = 2 * _SIDE  # pixels that are left at least where larger ones are averaged in blocks
 _SAMPLED = 512  # pixels of the shorter side that are looked at, at least
 _WHITE = (255, 255, 255, 255)
 
@@ -94,10 +95,21 @@ def _small(image: Image.Image) -> Image.Image:
     if step > 1:
         sampled = (image.width // step, image.height // step)
         image = image.resize(sampled, Image.Resampling.NEAREST)
-    size = (_SIDE, _SIDE)
-    small = image.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
-    if small.mode == "RGBA":
-        ground = Image.new("RGBA", small.size, _WHITE)
-        ground.alpha_composite(small)
-        small = ground.convert("RGB")
-    return small
+    if image.mode != "RGBA":
+        return _averaged(image, *(max(1, side // _REDUCED) for side in image.size))
+    ground = Image.new("RGBA", (_SIDE, _SIDE), _WHITE)
+    ground.alpha_composite(_averaged(image.convert("RGBa"), 1, 1).convert("RGBA"))
+    return ground.convert("RGB")
+
+
+def _averaged(image: Image.Image, across: int, down: int) -> Image.Image:
+    """Return an image of `_SIDE` pixels, reduced by whole factors first.
+
+    Rows before columns, because Pillow's own order depends on its version and with it some levels.
+    """
+    box = (0, 0, image.width / across, image.height / down)
+    whole = image.reduce((across, down))
+    rows = whole.resize(
+        (_SIDE, whole.height), Image.Resampling.BOX, box=(0, 0, box[2], whole.height)
+    )
+    return rows.resize((_SIDE, _SIDE), Image.Resampling.BOX, box=(0, 0, _SIDE, box[3]))

@@ -25,10 +25,6 @@ class Canvas:
     colour : (int, int, int)
     box : (float, float, float, float), optional
         Left, top, right and bottom of what is resized of it; None is everything.
-    rows_first : bool
-        Whether rows are resized before columns however much each shrinks. From version 13 on
-        Pillow else begins with the columns of what shrinks in height by much more than in width;
-        as values are rounded in between, some pixels then differ by one level.
     """
 
     image: Image.Image
@@ -36,33 +32,33 @@ class Canvas:
     at: tuple[int, int]
     colour: Colour
     box: tuple[float, float, float, float] | None = None
-    rows_first: bool = False
 
     def resized(self, size: tuple[int, int], resample: Resampling) -> Image.Image:
-        """Return the canvas, or the box of it, resized by Pillow."""
-        if self.rows_first:
-            return self._in_strips(size, resample)
-        if self.size == self.image.size:
-            return self.image.resize(size, resample, box=self.box)
-        made = Image.new("RGB", self.size, self.colour)
-        made.paste(self.image, self.at)
-        return made.resize(size, resample, box=self.box)
+        """Return the canvas, or the box of it, resized by Pillow, rows before columns.
 
-    def _in_strips(self, size: tuple[int, int], resample: Resampling) -> Image.Image:
-        """Resize without holding the canvas in memory.
-
-        A picture 30,000 pixels wide and 10 high would make a square of 2.7 GB. Pillow rounds to 8
-        bits between rows and columns, so doing the rows in strips gives the same bytes.
+        Values are rounded in between, so some pixels depend on the order. Left to itself, Pillow
+        begins with the columns of what shrinks in height by much more than in width from version
+        13 on, and before did not, as when the published taggers were trained.
         """
-        image, (across, down), (left, top) = self.image, self.size, self.at
-        rows = Image.new("RGB", (size[0], down), self.colour)
-        strip_height = max(1, _STRIP_PIXELS // across)
-        for y in range(0, image.height, strip_height):
-            part = image.crop((0, y, image.width, min(y + strip_height, image.height)))
-            strip = Image.new("RGB", (across, part.height), self.colour)
-            strip.paste(part, (left, 0))
-            rows.paste(strip.resize((size[0], part.height), resample), (0, top + y))
-        return rows.resize(size, resample)
+        left, top, right, bottom = self.box or (0, 0, *self.size)
+        rows = self._rows(left, right, size[0], resample)
+        return rows.resize(size, resample, box=(0, top, size[0], bottom))
+
+    def _rows(self, left: float, right: float, width: int, resample: Resampling) -> Image.Image:
+        """Return the canvas with its rows resized to a width."""
+        if self.size == self.image.size:
+            return _wide(self.image, left, right, width, resample)
+        # Without holding the canvas in memory: a picture 30,000 pixels wide and 10 high would make
+        # a square of 2.7 GB. Rows are independent of each other.
+        (across, down), (x, y) = self.size, self.at
+        rows = Image.new("RGB", (width, down), self.colour)
+        step = max(1, _STRIP_PIXELS // across)
+        for low in range(0, self.image.height, step):
+            high = min(low + step, self.image.height)
+            strip = Image.new("RGB", (across, high - low), self.colour)
+            strip.paste(self.image.crop((0, low, self.image.width, high)), (x, 0))
+            rows.paste(_wide(strip, left, right, width, resample), (0, y + low))
+        return rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +88,7 @@ def alone(image: Image.Image) -> Canvas:
 def on_square(image: Image.Image, side: int, colour: Colour) -> Canvas:
     """Return a picture centred on a square."""
     at = ((side - image.width) // 2, (side - image.height) // 2)
-    return Canvas(image, (side, side), at, colour, rows_first=True)
+    return Canvas(image, (side, side), at, colour)
 
 
 def reached_on_square(image: Image.Image, size: tuple[int, int], colour: Colour) -> Reached:
@@ -117,6 +113,13 @@ def reached_on_square(image: Image.Image, size: tuple[int, int], colour: Colour)
     place = (across.first - across.low, down.first - down.low)
     canvas = Canvas(image, part, place, colour, box)
     return Reached(canvas, (across.count, down.count), (across.at, down.at))
+
+
+def _wide(
+    image: Image.Image, left: float, right: float, width: int, resample: Resampling
+) -> Image.Image:
+    """Return an image with its rows, from ``left`` to ``right``, resized to a width."""
+    return image.resize((width, image.height), resample, box=(left, 0, right, image.height))
 
 
 @dataclass(frozen=True)

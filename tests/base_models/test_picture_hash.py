@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from tagstack.base_models.picture_hash import PictureHash, picture_hash
@@ -86,6 +87,33 @@ def test_what_lies_under_transparency_does_not_show() -> None:
     white.paste(shown, mask=mask)
     assert _distance(picture_hash(shown), picture_hash(white)) <= 2
     assert _distance(picture_hash(mixed), picture_hash(white)) <= 2
+
+
+@pytest.mark.parametrize("size", [(64, 127), (640, 1270), (100, 4001), (700, 30)])
+def test_rows_are_averaged_before_columns_whatever_pillow_does_itself(
+    size: tuple[int, int],
+) -> None:
+    levels = np.random.default_rng(4).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    step = max(1, min(size) // 512)
+    whole = Image.fromarray(levels).resize((size[0] // step, size[1] // step), 0)
+    reduced = whole.reduce((max(1, whole.width // 64), max(1, whole.height // 64)))
+    exact = [whole.size[i] / max(1, whole.size[i] // 64) for i in (0, 1)]
+    rows = _box_rows(np.asarray(reduced), exact[0], 32)
+    small = _box_rows(rows.transpose(1, 0, 2), exact[1], 32).transpose(1, 0, 2)
+    tiny = _box_rows(_box_rows(small, 32, 8).transpose(1, 0, 2), 32, 8).transpose(1, 0, 2)
+    assert picture_hash(Image.fromarray(levels)).thumbnail == tiny.tobytes()
+
+
+def _box_rows(pixels: NDArray[np.uint8], length: float, out: int) -> NDArray[np.uint8]:
+    """Average the first ``length`` pixels of every row into ``out``, those whose centre is near."""
+    scale = length / out
+    reach = max(1.0, scale) / 2
+    result = np.empty((len(pixels), out, 3), np.uint8)
+    for i in range(out):
+        distance = np.arange(pixels.shape[1]) + 0.5 - (i + 0.5) * scale
+        near = (distance > -reach) & (distance <= reach)
+        result[:, i] = pixels[:, near].mean(1, dtype=float) + 0.5
+    return result
 
 
 @settings(deadline=None)

@@ -15,6 +15,7 @@ from tagstack.base_models.contract import Input
 from tagstack.base_models.images import decode, open_image
 from tagstack.base_models.preprocess import framed, framing_from_input, input_tensor
 from tagstack.base_models.registry import show_tagger
+from tagstack.base_models.resampling import chosen_resampler
 
 
 def _input(**changes: object) -> Input:
@@ -102,6 +103,64 @@ def monkeypatch_strips() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tagstack.base_models.squares._STRIP_PIXELS", 250)
         yield
+
+
+def _along(pixels: NDArray[np.uint8], out: int) -> NDArray[np.uint8]:
+    """Return an array resized along its first axis, by bicubic weights from their formula."""
+    length = len(pixels)
+    shrink = max(1.0, length / out)
+    result = np.empty((out, *pixels.shape[1:]), np.uint8)
+    for i in range(out):
+        middle = (i + 0.5) * length / out
+        first, last = (int(middle + sign * 2 * shrink + 0.5) for sign in (-1, 1))
+        taken = np.arange(max(0, first), min(length, last))
+        x = np.abs((taken + 0.5 - middle) / shrink)
+        near, far = (1.5 * x - 2.5) * x**2 + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+        weight = np.where(x < 1, near, np.where(x < 2, far, 0))
+        total = np.tensordot(weight / weight.sum(), pixels[taken], 1)
+        result[i] = np.clip(np.floor(total + 0.5), 0, 255)
+    return result
+
+
+def _rows_first(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    rows = _along(pixels.transpose(1, 0, 2), size[0]).transpose(1, 0, 2)
+    return _along(rows, size[1])
+
+
+def _columns_first(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    return _rows_first(pixels.transpose(1, 0, 2), size[::-1]).transpose(1, 0, 2)
+
+
+@pytest.mark.parametrize("resampling", ["pillow", "compiled"])
+@pytest.mark.parametrize(
+    ("size", "width", "geometry", "canvas"),
+    [
+        ((600, 1800), 149, "fit_pad", None),
+        ((600, 1800), 448, "squash", None),
+        ((320, 1792), 80, "fit_edge", None),
+        ((600, 1800), 149, "squash", {"size": 448, "resample": "bicubic"}),
+    ],
+)
+def test_rows_are_resized_before_columns_in_tall_pictures(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    width: int,
+    geometry: str,
+    canvas: Any,
+    resampling: Any,
+) -> None:
+    if resampling == "compiled":
+        pytest.importorskip("numba")
+    levels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    contract = _input(geometry=geometry, size=448, canvas=canvas)
+    framing, resampler = framing_from_input(contract), chosen_resampler(resampling)
+    pixels = framed(Image.fromarray(levels), framing, resampler=resampler)
+    left = (448 - width) // 2
+    shown = pixels[:, left : left + width].astype(int)
+    rows, columns = (order(levels, (width, 448)) for order in (_rows_first, _columns_first))
+    assert np.abs(rows - shown).max() <= 1  # the weights of the reference are not rounded
+    assert (rows != shown).mean() < 1e-4
+    assert (columns != shown).mean() > 0.01
 
 
 def test_squash_ignores_the_ratio(picture: Callable[..., Image.Image]) -> None:

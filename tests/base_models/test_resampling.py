@@ -74,9 +74,10 @@ def in_two_steps(canvas: Canvas, size: tuple[int, int], resample: Resampling) ->
 def assert_same(canvas: Canvas, size: tuple[int, int], resample: Resampling) -> None:
     found = compiled_pixels(canvas, size, resample)
     assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, in_two_steps(canvas, size, resample))
-    chosen = chosen_resampler("compiled").resized(canvas, size, resample)
-    np.testing.assert_array_equal(chosen, np.asarray(canvas.resized(size, resample)))
+    expected = in_two_steps(canvas, size, resample)
+    np.testing.assert_array_equal(found, expected)
+    for resampler in (PILLOW, chosen_resampler("compiled")):
+        np.testing.assert_array_equal(resampler.resized(canvas, size, resample), expected)
 
 
 def made(canvas: Canvas) -> Image.Image:
@@ -125,8 +126,6 @@ def test_a_box_of_a_canvas_is_resized_as_pillow_does(
         box = (0, 0, *whole)
     canvas = Canvas(noise(*size), whole, (left, top), COLOUR, box)
     assert_same(canvas, out, resample)
-    expected = np.asarray(made(canvas).resize(out, resample, box=box))
-    np.testing.assert_array_equal(np.asarray(canvas.resized(out, resample)), expected)
 
 
 @needs_numba
@@ -211,12 +210,12 @@ def test_compiled_code_does_the_work_where_it_pays(monkeypatch: pytest.MonkeyPat
 
     compiled = chosen_resampler("compiled")
     canvas, long = alone(noise(200, 300)), alone(noise(3000, 4))
-    tall = alone(noise(100, 400))  # Pillow 13 would begin with its columns
+    tall = alone(noise(100, 400))  # Pillow 13 would begin with its columns, which is not wanted
     monkeypatch.setattr(Canvas, "resized", refuse)
-    assert compiled.resized(canvas, (50, 60), Resampling.LANCZOS).shape == (60, 50, 3)
+    for wanted in (canvas, tall):
+        assert compiled.resized(wanted, (50, 60), Resampling.LANCZOS).shape == (60, 50, 3)
     for wanted, resample in (
         (long, Resampling.BICUBIC),  # reading off the weights would take longer than the resize
-        (tall, Resampling.BICUBIC),
         (canvas, Resampling.NEAREST),  # no filter
     ):
         with pytest.raises(AssertionError, match="Pillow was asked"):

@@ -103,8 +103,15 @@ def load(root: Path, name: str, out: Path, settings: Settings) -> tuple[Images, 
             progress,
         )
     source = DatasetSource(scores=out / "scores", labels=labels, group=GROUPS[name])
-    found = load_dataset(source, aliases={})
-    relations = load_rules(str(data / "tags.csv")).bind(found.scores.vocabulary).relations()
+    rules = load_rules(str(data / "tags.csv"))
+    found = load_dataset(
+        source,
+        aliases={},
+        groups=rules.groups,
+        unknown_if_absent=(),
+        near_duplicates=settings.score.near_duplicates,
+    )
+    relations = rules.bind(found.scores.vocabulary).relations()
     everything = Images(
         scores=found.scores,
         labels=sparse.csr_array(found.labels),

@@ -151,7 +151,7 @@ def test_a_picture_in_several_pieces_is_the_same(
 ) -> None:
     monkeypatch.setattr("tagstack.base_models.compiled_resampling._STRIP_PIXELS", pixels)
     large = noise(2048, 2200)  # 18 MB; Pillow's pieces have 16
-    with pytest.raises(ValueError, match="not contiguous|multiple array blocks"):
+    with pytest.raises(ValueError, match=r"not contiguous|multiple array blocks"):
         large.__arrow_c_array__()
     for image in (large, noise(100, 131)):
         assert_same(on_square(image, max(image.size), COLOUR), (40, 50), Resampling.BICUBIC)

@@ -17,10 +17,10 @@ import time
 import numpy as np
 from scipy import sparse
 
+from tagstack.base_models.compilation import can_compile
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.settings import load_settings
-from tagstack.base_models.compilation import can_compile
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.contradictions.milp import solve_milp
 from tagstack.ensemble.contradictions.search import Component, Limit

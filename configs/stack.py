@@ -109,6 +109,7 @@ class StackSettings(Section):
     gate_pairs: int = Field(ge=1000)
     gate_standard_errors: float = Field(ge=0)
     gate_bands: tuple[int, ...]
+    band_standard_errors: float = Field(ge=0)
     overrule_standard_errors: float = Field(ge=0)
     outer_fold: bool
     member_worth: MemberWorth

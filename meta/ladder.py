@@ -196,7 +196,7 @@ class Ladder:
                 chosen,
                 positives,
                 settings.gate_bands,
-                settings.overrule_standard_errors,
+                settings.band_standard_errors,
             )
         if all(band.rung == chosen for band in self.bands):
             return chosen, why

@@ -120,7 +120,7 @@ def banded(make_labelled: MakeLabelled, stack_settings: Make) -> tuple[Any, Stac
         logistic_strengths=(1e6,),
         gate_bands=(100,),
         gate_standard_errors=0.5,
-        overrule_standard_errors=0.5,
+        band_standard_errors=0.5,
     )
     return data, fitted(data, settings)
 

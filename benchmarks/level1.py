@@ -3,7 +3,7 @@
     python benchmarks/level1.py [--only bare,decode,memory,real-size,peers] [--report FILE]
         [--taggers FOLDER_OR_NAME ...] [--architectures vit,convnext,swin --size 448]
         [--images N] [--rounds N] [--threads N] [--backend NAME] [--precision NAME]
-        [--scaled-decoding] [--memory 5000,50000] [--peers-python PYTHON] [--peers vit,convnext]
+        [--scaled-decoding] [--resampling NAME] [--memory 5000,50000] [--peers-python PYTHON] [--peers vit,convnext]
 
 Taggers are folders or names of the registry, by default the three that ship; ``--architectures``
 makes networks of published architectures with random weights instead (needs ``onnx``). Pictures
@@ -14,7 +14,8 @@ tables have medians over the rounds. Progress goes to standard error.
   against the whole run from files to score store; for each tagger, and for all of them together
 - decode: CPU of one thread from a JPEG of 2048 x 3072 pixels to 448 x 448, by geometry, with full
   and with scaled decoding, resized by Pillow and compiled, the picture's hash included
-- memory: largest resident size of a process that scores so many small JPEGs (96 x 128)
+- memory: largest resident size of a process that scores so many small JPEGs (96 x 128); numba,
+  which --resampling auto loads for the larger number alone, takes some 100 MiB by itself
 - real-size: the same with ``--images`` JPEGs of 768 x 1024, and a tenth of them
 - peers: dghs-imgutils and wdtagger, installed in another environment (level1_peers.py), against
   this package with ONNX Runtime in fp32 and OpenVINO in fp32 and bf16
@@ -240,6 +241,7 @@ def score_settings(
         "backend": backend or options.backend,
         "precision": precision or options.precision,
         "scaled_decoding": options.scaled_decoding,
+        "resampling": options.resampling,
     }
     return load_settings(None, {"score": changes}).score
 
@@ -257,6 +259,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--backend", default="ort")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--scaled-decoding", action="store_true")
+    parser.add_argument("--resampling", default="auto")
     parser.add_argument("--memory", default="5000,50000")
     parser.add_argument("--peers", default="vit,convnext")
     parser.add_argument("--peers-python", type=Path)

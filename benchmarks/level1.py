@@ -3,7 +3,8 @@
     python benchmarks/level1.py [--only bare,decode,memory,real-size,peers] [--report FILE]
         [--taggers FOLDER_OR_NAME ...] [--architectures vit,convnext,swin --size 448]
         [--images N] [--rounds N] [--threads N] [--backend NAME] [--precision NAME]
-        [--scaled-decoding] [--resampling NAME] [--memory 5000,50000] [--peers-python PYTHON] [--peers vit,convnext]
+        [--scaled-decoding] [--resampling NAME] [--memory 5000,50000]
+        [--peers-python PYTHON] [--peers vit,convnext]
 
 Taggers are folders or names of the registry, by default the three that ship; ``--architectures``
 makes networks of published architectures with random weights instead (needs ``onnx``). Pictures

@@ -324,6 +324,7 @@ class Ladder:
 
     def _equal_weights(self, names: tuple[str, ...]) -> Floats:
         """Return weights that are the same for all rungs that none clearly leads, 0 for others."""
+        # Judged on all folds, their own included: one yes or no for a rung tells no row anything.
         judgements = {name: self._judgement(name) for name in names}
         level = level_rungs(judgements, names, self.settings.gate_standard_errors)
         weights = np.array([name in level for name in names], np.float64)

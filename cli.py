@@ -15,10 +15,10 @@ import typer
 
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.commands.engines import engines
-from tagstack.ensemble.commands.labels import labels_app
-from tagstack.ensemble.commands.models import models
-from tagstack.ensemble.commands.options import (
+from tagstack.ensemble.console.engines import engines
+from tagstack.ensemble.console.labels import labels_app
+from tagstack.ensemble.console.models import models
+from tagstack.ensemble.console.options import (
     BundleDir,
     Config,
     Group,
@@ -40,8 +40,8 @@ from tagstack.ensemble.commands.options import (
     named,
     settings_of,
 )
-from tagstack.ensemble.commands.rules import rules_app
-from tagstack.ensemble.commands.thresholds import calibrate, thresholds
+from tagstack.ensemble.console.rules import rules_app
+from tagstack.ensemble.console.thresholds import calibrate, thresholds
 
 app = typer.Typer(
     help="Stack image taggers, calibrate a threshold per tag, and prove the gain.",
@@ -113,9 +113,9 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a small booru, score it with three taggers, fit, compare and tag."""
-    from tagstack.ensemble.demo import demo_settings, run_demo
-    from tagstack.ensemble.terminal.console import stages
-    from tagstack.ensemble.terminal.ladder import print_demo
+    from tagstack.ensemble.console.console import stages
+    from tagstack.ensemble.console.ladder import print_demo
+    from tagstack.ensemble.tasks.demo import demo_settings, run_demo
 
     with stages() as progress:
         result = run_demo(
@@ -136,9 +136,9 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Run taggers over images and keep every score; run again to resume."""
-    from tagstack.ensemble.scoring import score_folder
-    from tagstack.ensemble.terminal.console import stages
-    from tagstack.ensemble.terminal.models import print_score_summary
+    from tagstack.ensemble.console.console import stages
+    from tagstack.ensemble.console.models import print_score_summary
+    from tagstack.ensemble.tasks.tag import score_folder
 
     taggers = listed(models, "--models")
     with stages() as progress:
@@ -166,10 +166,10 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit the stack on labelled images and write a bundle; prints the ladder."""
-    from tagstack.ensemble.dataset import DatasetSource
-    from tagstack.ensemble.fit import FitRequest, fit_bundle
-    from tagstack.ensemble.terminal.console import stages
-    from tagstack.ensemble.terminal.ladder import print_fit
+    from tagstack.ensemble.bundle.dataset import DatasetSource
+    from tagstack.ensemble.console.console import stages
+    from tagstack.ensemble.console.ladder import print_fit
+    from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 
     request = FitRequest(
         source=DatasetSource(
@@ -209,11 +209,11 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare every rung, single taggers to stack, on images the stack never saw."""
-    from tagstack.ensemble.compare import CompareRequest, compare_bundle
-    from tagstack.ensemble.dataset import DatasetSource
-    from tagstack.ensemble.other_rungs import OtherTool
-    from tagstack.ensemble.terminal.console import stages
-    from tagstack.ensemble.terminal.ladder import print_comparison
+    from tagstack.ensemble.bundle.dataset import DatasetSource
+    from tagstack.ensemble.comparison.other_rungs import OtherTool
+    from tagstack.ensemble.console.console import stages
+    from tagstack.ensemble.console.ladder import print_comparison
+    from tagstack.ensemble.tasks.compare import CompareRequest, compare_bundle
 
     source = DatasetSource(
         scores=scores,
@@ -249,9 +249,9 @@ def tag(
     as_json: Json = False,
 ) -> None:
     """Tag images with a fitted stack; run again to resume."""
-    from tagstack.ensemble.tag import TagRequest, tag_images
-    from tagstack.ensemble.terminal.console import stages
-    from tagstack.ensemble.terminal.tags import print_tag_summary
+    from tagstack.ensemble.console.console import stages
+    from tagstack.ensemble.console.tags import print_tag_summary
+    from tagstack.ensemble.tasks.tag import TagRequest, tag_images
 
     request = TagRequest(
         images=tuple(images),
@@ -279,8 +279,8 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Show why a tag is there or not: votes, stack, threshold, rule."""
-    from tagstack.ensemble.explain import explain_image
-    from tagstack.ensemble.terminal.tags import print_explanation
+    from tagstack.ensemble.console.tags import print_explanation
+    from tagstack.ensemble.tasks.explain import explain_image
 
     taggers = None if models is None else listed(models, "--models")
     print_explanation(explain_image(image, bundle, tag, taggers), as_json=as_json)
@@ -289,8 +289,8 @@ def explain(
 @app.command(epilog="tagstack doctor\n\ntagstack doctor --json")
 def doctor(as_json: Json = False) -> None:
     """Say what this machine can do and what is missing."""
-    from tagstack.ensemble.doctor import examine
-    from tagstack.ensemble.terminal.models import print_findings
+    from tagstack.ensemble.console.models import print_findings
+    from tagstack.ensemble.tasks.doctor import examine
 
     findings = examine(Path())
     print_findings(findings, as_json=as_json)

@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import Settings, load_settings
-from tagstack.ensemble.comparison.calibration_error import blocks_of, probability_scores
-from tagstack.ensemble.dataset import Dataset, DatasetSource, load_dataset
-from tagstack.meta.calibration import MemberLogits, fit_members, member_how
-from tagstack.meta.folds import stratified_group_folds
+from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
+from tagstack.meta.calibrators.calibration import MemberLogits, fit_members, member_how
+from tagstack.meta.labels.folds import stratified_group_folds
+from tagstack.meta.labels.truth import Evidence, positives_per_tag
 from tagstack.meta.learners.mean import mean_logit
-from tagstack.meta.ranking import average_precision, micro_average_precision
-from tagstack.meta.rungs import RungLogits
-from tagstack.meta.strengths import choose_strengths
-from tagstack.meta.truth import Evidence, positives_per_tag
+from tagstack.meta.metrics.calibration_error import blocks_of, probability_scores
+from tagstack.meta.metrics.ranking import average_precision, micro_average_precision
+from tagstack.meta.stack.rungs import RungLogits
+from tagstack.meta.stack.strengths import choose_strengths
 
 GROUPS = {"fashion": "title", "emoji": "concept"}
 KINDS = ("platt", "beta", "temperature", "isotonic", "venn_abers")

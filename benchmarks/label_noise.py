@@ -19,16 +19,16 @@ from scipy import sparse
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import Settings, load_settings
-from tagstack.ensemble.comparison.calibration_error import blocks_of, probability_scores
-from tagstack.ensemble.comparison.metrics import decision_scores
-from tagstack.ensemble.dataset import Dataset, DatasetSource, load_dataset
-from tagstack.ensemble.ladder import decided_by
+from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
+from tagstack.ensemble.comparison.ladder import decided_by
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
-from tagstack.meta.label_noise import label_suspects
-from tagstack.meta.ranking import average_precision, micro_average_precision
-from tagstack.meta.relations import TagRelations
-from tagstack.meta.stacker import Stacker
-from tagstack.meta.truth import positives_per_tag
+from tagstack.meta.labels.label_noise import label_suspects
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.labels.truth import positives_per_tag
+from tagstack.meta.metrics.calibration_error import blocks_of, probability_scores
+from tagstack.meta.metrics.metrics import decision_scores
+from tagstack.meta.metrics.ranking import average_precision, micro_average_precision
+from tagstack.meta.stack.stacker import Stacker
 
 GROUPS = {"fashion": "title", "emoji": "concept"}
 RUNGS = ("calibrated_mean", "shrunken_logistic", "lightgbm")

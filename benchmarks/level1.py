@@ -38,14 +38,14 @@ from typing import Any
 import numpy as np
 from level1_material import draw_folder, draw_jpeg, made_taggers
 
-from tagstack.base_models.framed_pixels import framed_picture
-from tagstack.base_models.pipeline import score_images
-from tagstack.base_models.pixel_budget import PixelBudget
-from tagstack.base_models.preprocess import Framing, input_tensor
-from tagstack.base_models.registry import load_taggers
-from tagstack.base_models.resampling import chosen_resampler
-from tagstack.base_models.sources import find_images
-from tagstack.base_models.tagger import Tagger
+from tagstack.base_models.pictures.framed_pixels import framed_picture
+from tagstack.base_models.pictures.images import PixelBudget
+from tagstack.base_models.pictures.preprocess import Framing, input_tensor
+from tagstack.base_models.pictures.resampling import chosen_resampler
+from tagstack.base_models.scoring.pipeline import score_images
+from tagstack.base_models.scoring.sources import find_images
+from tagstack.base_models.taggers.registry import load_taggers
+from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.base_models.threads import let_idle_threads_sleep, thread_count
 from tagstack.configs.level1 import ScoreSettings
 from tagstack.configs.settings import load_settings

@@ -21,12 +21,12 @@ import onnx
 from level1_material import CATEGORIES, N_TAGS, WD, describe
 from onnx import TensorProto, helper, numpy_helper
 
-from tagstack.base_models.pipeline import score_images
-from tagstack.base_models.preprocess import input_tensor
-from tagstack.base_models.registry import load_taggers
+from tagstack.base_models.pictures.preprocess import input_tensor
 from tagstack.base_models.runtimes.ort import CALL_IMAGES
-from tagstack.base_models.sources import find_images
-from tagstack.base_models.store import ScoreStore
+from tagstack.base_models.scores.store import ScoreStore
+from tagstack.base_models.scoring.pipeline import score_images
+from tagstack.base_models.scoring.sources import find_images
+from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.configs.level1 import ScoreSettings
 
 DRIVER = Path(__file__).with_name("level1_peer_driver.py")

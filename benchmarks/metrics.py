@@ -20,13 +20,13 @@ from scipy import sparse
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.comparison.calibration_error import blocks_of, probability_scores
 from tagstack.ensemble.comparison.comparing import Rung, compare
-from tagstack.ensemble.comparison.label_ranking import label_ranking
-from tagstack.ensemble.comparison.metrics import decision_scores
 from tagstack.ensemble.thresholds.deciding import decided_by
-from tagstack.meta.ranking import average_precision, micro_average_precision
-from tagstack.meta.truth import positives_per_tag
+from tagstack.meta.labels.truth import positives_per_tag
+from tagstack.meta.metrics.calibration_error import blocks_of, probability_scores
+from tagstack.meta.metrics.label_ranking import label_ranking
+from tagstack.meta.metrics.metrics import decision_scores
+from tagstack.meta.metrics.ranking import average_precision, micro_average_precision
 
 TRUE_PER_IMAGE, LISTED_PER_IMAGE = 25, 150
 THRESHOLD = np.float32(0.4)

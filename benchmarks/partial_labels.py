@@ -15,13 +15,13 @@ from label_noise import GROUPS, parts, settings_with
 from numpy.typing import NDArray
 
 from tagstack.base_models.threads import let_idle_threads_sleep
-from tagstack.ensemble.dataset import Dataset, DatasetSource, load_dataset
-from tagstack.ensemble.ladder import decided_by
+from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
+from tagstack.ensemble.comparison.ladder import decided_by
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
-from tagstack.meta.ranking import average_precision, micro_average_precision
-from tagstack.meta.relations import TagRelations
-from tagstack.meta.stacker import Stacker
-from tagstack.meta.truth import without_unknown
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.labels.truth import without_unknown
+from tagstack.meta.metrics.ranking import average_precision, micro_average_precision
+from tagstack.meta.stack.stacker import Stacker
 
 RUNG = "lightgbm"
 Values = NDArray[np.float64]

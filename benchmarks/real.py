@@ -23,13 +23,13 @@ import numpy as np
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.compare import CompareRequest, compare_bundle
+from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.comparison.comparing import Comparison
-from tagstack.ensemble.dataset import DatasetSource
-from tagstack.ensemble.fit import FitRequest, fit_bundle
-from tagstack.ensemble.scoring import score_folder
-from tagstack.ensemble.terminal.console import stages
-from tagstack.ensemble.terminal.ladder import print_fit
+from tagstack.ensemble.console.console import stages
+from tagstack.ensemble.console.ladder import print_fit
+from tagstack.ensemble.tasks.compare import CompareRequest, compare_bundle
+from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
+from tagstack.ensemble.tasks.tag import score_folder
 
 GROUPS = {"fashion": "title", "emoji": "concept"}
 TAG_FILES = {

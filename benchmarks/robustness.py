@@ -32,16 +32,15 @@ from scipy import sparse
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.base_models.threads import let_idle_threads_sleep, thread_count
 from tagstack.configs.settings import Settings, load_settings
-from tagstack.ensemble.comparison.bootstrap import Difference, difference
+from tagstack.ensemble.bundle.dataset import DatasetSource, load_dataset
 from tagstack.ensemble.comparison.evaluator import Evaluator, Scope
-from tagstack.ensemble.comparison.weightings import Weightings
-from tagstack.ensemble.dataset import DatasetSource, load_dataset
+from tagstack.ensemble.console.console import stages
 from tagstack.ensemble.rules.sources import load_rules
-from tagstack.ensemble.scoring import score_folder
-from tagstack.ensemble.terminal.console import stages
-from tagstack.meta.relations import TagRelations
-from tagstack.meta.stacker import Stacker
-from tagstack.meta.truth import known_labels, without_unknown
+from tagstack.ensemble.tasks.tag import score_folder
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.labels.truth import known_labels, without_unknown
+from tagstack.meta.metrics.bootstrap import Difference, Weightings, difference
+from tagstack.meta.stack.stacker import Stacker
 
 CASES = ("plain", "noise", "copies", "small", "rare", "style")
 METRICS = ("macro_ap", "micro_ap")

@@ -22,12 +22,11 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tagstack.base_models.atomic import write_text
-from tagstack.base_models.framed_pixels import framed_picture, reduction
-from tagstack.base_models.images import open_image
-from tagstack.base_models.pixel_budget import PixelBudget
-from tagstack.base_models.registry import resolve
+from tagstack.base_models.pictures.framed_pixels import framed_picture, reduction
+from tagstack.base_models.pictures.images import PixelBudget, open_image
 from tagstack.base_models.runtimes.selection import REFERENCE
-from tagstack.base_models.tagger import Tagger, floor_logit, load_tagger
+from tagstack.base_models.taggers.registry import resolve
+from tagstack.base_models.taggers.tagger import Tagger, floor_logit, load_tagger
 from tagstack.base_models.zoo.drawing import draw_scene
 from tagstack.base_models.zoo.scene import sample_scene
 from tagstack.configs.settings import load_settings

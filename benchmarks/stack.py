@@ -39,9 +39,9 @@ from stack_rivals import CONTENDERS, Job, few_tags, stack_settings
 from stack_scores import N_TAGS, LabelledScores, ScoreDrawer, vocabulary_and_shares
 
 from tagstack.base_models.threads import let_idle_threads_sleep
-from tagstack.meta.folds import stratified_group_folds
-from tagstack.meta.ranking import area_of_steps
-from tagstack.meta.stacker import Stacker
+from tagstack.meta.labels.folds import stratified_group_folds
+from tagstack.meta.metrics.ranking import area_of_steps
+from tagstack.meta.stack.stacker import Stacker
 
 N_TEST = 2_000
 LIBRARIES = (

@@ -18,11 +18,11 @@ from stack_scores import FLOOR, LabelledScores
 
 from tagstack.base_models.pairs import Level1Scores, Pairs
 from tagstack.configs.settings import load_settings
+from tagstack.meta.labels.truth import pair_labels
 from tagstack.meta.learners.caruana import GreedySelection
 from tagstack.meta.learners.mean import mean_logit
-from tagstack.meta.ranking import area_of_steps
-from tagstack.meta.stacker import Stacker
-from tagstack.meta.truth import pair_labels
+from tagstack.meta.metrics.ranking import area_of_steps
+from tagstack.meta.stack.stacker import Stacker
 
 Floats = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from scipy.special import expit, logit
 
 from tagstack.base_models.pairs import Level1Scores, Pairs
 from tagstack.base_models.vocabulary import Vocabulary
-from tagstack.meta.relations import TagRelations
+from tagstack.meta.labels.relations import TagRelations
 
 Floats = NDArray[np.float32]
 

@@ -230,9 +230,9 @@ def cpu_s() -> float:
 
 def ground_of(root: Path, name: str, out: Path, seed: int, settings: Settings) -> Ground:
     """Return a set's probabilities, fitted now or kept from an earlier run."""
-    from tagstack.ensemble.dataset import DatasetSource, load_dataset
-    from tagstack.ensemble.fitted_images import FittedImages
-    from tagstack.meta.stacker import Stacker
+    from tagstack.ensemble.bundle.dataset import DatasetSource, load_dataset
+    from tagstack.ensemble.bundle.fitted_images import FittedImages
+    from tagstack.meta.stack.stacker import Stacker
 
     rules = load_rules(str(root / "data" / name / "tags.csv"))
     parts = []

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from tagstack.base_models.pipeline import ScoreProgress
+from tagstack.base_models.scoring.pipeline import ScoreProgress
 
 
 class Progress(Protocol):

@@ -243,7 +243,7 @@ def test_explain_names_votes_threshold_and_rule(booru: Path) -> None:
 
 
 def test_a_bundle_refuses_other_taggers(booru: Path, tmp_path: Path) -> None:
-    from tagstack.base_models.registry import resolve
+    from tagstack.base_models.taggers.registry import resolve
 
     changed = tmp_path / "doll_vit"
     shutil.copytree(resolve("doll_vit"), changed)
@@ -306,7 +306,7 @@ def test_score_killed_and_run_again_equals_one_run(
 
 
 def loaded(store: Path) -> tuple[tuple[str, ...], bytes, bytes]:
-    from tagstack.base_models.store import ScoreStore
+    from tagstack.base_models.scores.store import ScoreStore
 
     scores = ScoreStore(store).load()
     return scores.images, scores.pairs.tag.tobytes(), scores.logit.tobytes()

@@ -79,7 +79,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def root_tagger(root: Path) -> Path:
     """Return a tagger in a folder of its own, as a user has one."""
-    from tagstack.base_models.registry import resolve
+    from tagstack.base_models.taggers.registry import resolve
 
     folder = root / "doll_vit"
     if not folder.exists():

@@ -146,10 +146,10 @@ def test_the_whole_way_from_mining_to_use(labels: Path, tmp_path: Path) -> None:
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with 90 pictures, their scores, labels and a bundle."""
     from tagstack.base_models.zoo.gallery import draw_gallery
-    from tagstack.ensemble.dataset import DatasetSource
-    from tagstack.ensemble.fit import FitRequest, fit_bundle
+    from tagstack.ensemble.bundle.dataset import DatasetSource
     from tagstack.ensemble.progress import Silent
-    from tagstack.ensemble.scoring import score_folder
+    from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
+    from tagstack.ensemble.tasks.tag import score_folder
 
     root = tmp_path_factory.mktemp("fitted")
     labels = draw_gallery(root / "images", n_images=90, seed=3)
@@ -183,7 +183,7 @@ def test_show_takes_a_bundle_as_vocabulary(fitted: Path) -> None:
 
 
 def test_rules_of_several_sources_reach_the_bundle(fitted: Path) -> None:
-    from tagstack.ensemble.bundle import load_bundle
+    from tagstack.ensemble.bundle.bundle import load_bundle
 
     rules = load_bundle(fitted / "bundle").rules
     assert 0 < len(rules) < 100  # what the drawn pictures' tags have nothing to do with stays out

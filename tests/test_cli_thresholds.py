@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tagstack.cli import app
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.bundle import load_bundle, out_of_fold_of
+from tagstack.ensemble.bundle.bundle import load_bundle, out_of_fold_of
 from tagstack.ensemble.thresholds.table import Thresholds
 
 QUICK = """
@@ -28,10 +28,10 @@ trials = 0
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with 150 pictures, their scores, labels and a bundle fitted on two thirds."""
     from tagstack.base_models.zoo.gallery import draw_gallery
-    from tagstack.ensemble.dataset import DatasetSource
-    from tagstack.ensemble.fit import FitRequest, fit_bundle
+    from tagstack.ensemble.bundle.dataset import DatasetSource
     from tagstack.ensemble.progress import Silent
-    from tagstack.ensemble.scoring import score_folder
+    from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
+    from tagstack.ensemble.tasks.tag import score_folder
 
     root = tmp_path_factory.mktemp("fitted")
     labels = draw_gallery(root / "images", n_images=150, seed=5)

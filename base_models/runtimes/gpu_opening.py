@@ -29,12 +29,12 @@ def open_tensorrt(
         If TensorRT is not installed or the model cannot be built; `BackendError` if what was
         built cannot be run.
     """
-    from tagstack.base_models.engines.engine_cache import EngineCache, cache_root
-    from tagstack.base_models.engines.provision import Workshop
-    from tagstack.base_models.engines.spec import EngineSpec
-    from tagstack.base_models.engines.trt_api import TrtApi
     from tagstack.base_models.runtimes.cuda import Cuda
-    from tagstack.base_models.runtimes.tensorrt import TensorrtSession
+    from tagstack.base_models.runtimes.tensorrt.engine_cache import EngineCache, cache_root
+    from tagstack.base_models.runtimes.tensorrt.provision import Workshop
+    from tagstack.base_models.runtimes.tensorrt.session import TensorrtSession
+    from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec
+    from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 
     driver = examine_driver()
     workshop = Workshop(
@@ -69,13 +69,13 @@ def open_ort_gpu(
     TagstackError
         If the file cannot be loaded; `BackendError` if the provider does not run.
     """
-    from tagstack.base_models.engines.engine_cache import cache_root
     from tagstack.base_models.runtimes.ort_gpu import OrtGpuSession
+    from tagstack.base_models.runtimes.tensorrt.engine_cache import cache_root
 
     driver = examine_driver()
     model = path
     if precision == "fp16" or backend == "ort-tensorrt":
-        from tagstack.base_models.engines.prepared_model import MODELS, prepared_model
+        from tagstack.base_models.runtimes.tensorrt.prepared_model import MODELS, prepared_model
 
         folder = cache_root(settings.folder) / ENGINES / MODELS
         model = prepared_model(
@@ -113,8 +113,8 @@ def _tensorrt_options(
     import onnxruntime
 
     from tagstack.base_models.atomic import file_sha256
-    from tagstack.base_models.engines.engine_cache import EngineCache
-    from tagstack.base_models.engines.spec import model_files
+    from tagstack.base_models.runtimes.tensorrt.engine_cache import EngineCache
+    from tagstack.base_models.runtimes.tensorrt.spec import model_files
 
     facts = {
         "model": [file_sha256(file) for file in model_files(model)],
@@ -142,7 +142,7 @@ def _tensorrt_options(
 
 
 def _shape_text(model: Path, contract: Contract, batch: int) -> str:
-    from tagstack.base_models.engines.onnx_file import check_ports
+    from tagstack.base_models.runtimes.tensorrt.onnx_file import check_ports
 
     name = check_ports(model, contract).name
     height, width = contract.input.height_width

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.base_models.preprocess import framed
-from tagstack.base_models.tagger import Tagger, load_tagger
+from tagstack.base_models.pictures.preprocess import framed
+from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.base_models.zoo.gallery import Picture, draw_pictures
 

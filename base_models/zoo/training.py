@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tagstack.base_models.contract import Input
-from tagstack.base_models.preprocess import input_tensor
+from tagstack.base_models.pictures.preprocess import input_tensor
 from tagstack.base_models.zoo.augmentation import augmented
 from tagstack.base_models.zoo.networks import ConvNext, ResNet, VisionTransformer
 from tagstack.base_models.zoo.recipes import Recipe

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.contract import Input
-from tagstack.base_models.preprocess import framed, framing_from_input
+from tagstack.base_models.pictures.preprocess import framed, framing_from_input
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.base_models.zoo.gallery import draw_pictures
 

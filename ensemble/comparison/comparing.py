@@ -13,10 +13,7 @@ from scipy import sparse
 
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.comparing import CompareSettings
-from tagstack.ensemble.comparison.bootstrap import BETTER, WORSE, difference, interval
 from tagstack.ensemble.comparison.images import confusion_in, decision_changes, worst_images
-from tagstack.ensemble.comparison.left_out import rung_without
-from tagstack.ensemble.comparison.metrics import canonical
 from tagstack.ensemble.comparison.resamples import Resamples, resample, tag_scopes
 from tagstack.ensemble.comparison.results import (
     Comparison,
@@ -33,10 +30,19 @@ from tagstack.ensemble.comparison.rungs import (
     same_proba,
     shared_tags,
 )
-from tagstack.ensemble.comparison.significance import TagTests, compare_tags
 from tagstack.ensemble.comparison.tags import curves_of, tag_table
 from tagstack.ensemble.rules.binding import BoundRules
-from tagstack.meta.truth import known_labels, positives_per_tag
+from tagstack.meta.labels.truth import known_labels, positives_per_tag
+from tagstack.meta.metrics.bootstrap import (
+    BETTER,
+    WORSE,
+    TagTests,
+    compare_tags,
+    difference,
+    interval,
+)
+from tagstack.meta.metrics.left_out import rung_without
+from tagstack.meta.metrics.metrics import canonical
 
 __all__ = ["Comparison", "Rung", "compare"]
 

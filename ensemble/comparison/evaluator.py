@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
-from tagstack.ensemble.comparison.metrics import canonical, count_by_image, f_beta
-from tagstack.ensemble.comparison.weighted_ranking import (
+from tagstack.meta.metrics.metrics import canonical, count_by_image, f_beta
+from tagstack.meta.metrics.weighted_ranking import (
     RankedPositives,
     ranked_positives,
     without_abstentions,

@@ -8,7 +8,6 @@ from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
-from tagstack.ensemble.comparison.metrics import canonical, count_by_image, count_by_tag
 from tagstack.ensemble.comparison.results import (
     Confusion,
     DecisionChange,
@@ -16,6 +15,7 @@ from tagstack.ensemble.comparison.results import (
     TagProba,
     WorstImage,
 )
+from tagstack.meta.metrics.metrics import canonical, count_by_image, count_by_tag
 
 _MOST_CONFUSED = 14  # a larger matrix cannot be read
 _MOST_CHANGED = 20

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
-from tagstack.meta.label_files import read_labels
+from tagstack.meta.labels.label_files import read_labels
 
 _ENCODING, _ERRORS = "utf-8-sig", "surrogateescape"
 _NAMED = 5  # how many missing images a notice names

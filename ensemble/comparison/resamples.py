@@ -13,8 +13,8 @@ from tagstack.configs.comparing import CompareSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.comparison.evaluator import Evaluated, Evaluator, Scope
 from tagstack.ensemble.comparison.rungs import Rung, shared_tags
-from tagstack.ensemble.comparison.weightings import Weightings
-from tagstack.meta.truth import positives_per_tag
+from tagstack.meta.labels.truth import positives_per_tag
+from tagstack.meta.metrics.bootstrap import Weightings
 
 ALL, SHARED, SUPPORTED = "all", "shared", "supported"
 OTHERS = "other values"

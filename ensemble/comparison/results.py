@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.ensemble.comparison.bootstrap import Difference, Interval, Repeats
-from tagstack.ensemble.comparison.calibration_error import Bins, ProbabilityScores
-from tagstack.ensemble.comparison.hierarchical import HierarchicalScores
-from tagstack.ensemble.comparison.label_ranking import LabelRanking
-from tagstack.ensemble.comparison.metrics import DecisionScores
 from tagstack.ensemble.comparison.rule_effects import RuleEffect
+from tagstack.meta.metrics.bootstrap import Difference, Interval, Repeats
+from tagstack.meta.metrics.calibration_error import Bins, ProbabilityScores
+from tagstack.meta.metrics.label_ranking import LabelRanking
+from tagstack.meta.metrics.metrics import DecisionScores, HierarchicalScores
 
 Scores = Mapping[str, Interval]
 Differences = Mapping[str, Difference]

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tagstack.ensemble.comparison.hierarchical import closed
-from tagstack.ensemble.comparison.metrics import canonical, count_by_tag
 from tagstack.ensemble.rules.binding import BoundRules
-from tagstack.meta.truth import known_labels
+from tagstack.meta.labels.truth import known_labels
+from tagstack.meta.metrics.metrics import canonical, closed, count_by_tag
 
 OTHER = "several rules together"
 

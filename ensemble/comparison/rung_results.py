@@ -10,20 +10,19 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.configs.comparing import CompareSettings
-from tagstack.ensemble.comparison.bootstrap import difference, interval, repeats
-from tagstack.ensemble.comparison.calibration_error import (
-    blocks_of,
-    probability_scores,
-    reliability,
-)
-from tagstack.ensemble.comparison.hierarchical import HierarchicalScores, hierarchical_scores
-from tagstack.ensemble.comparison.label_ranking import label_ranking
-from tagstack.ensemble.comparison.metrics import decision_scores
 from tagstack.ensemble.comparison.resamples import ALL, Resamples
 from tagstack.ensemble.comparison.results import RungPair, RungResult
 from tagstack.ensemble.comparison.rungs import Rung, same_proba
 from tagstack.ensemble.rules.binding import BoundRules
-from tagstack.meta.truth import positives_per_tag
+from tagstack.meta.labels.truth import positives_per_tag
+from tagstack.meta.metrics.bootstrap import difference, interval, repeats
+from tagstack.meta.metrics.calibration_error import (
+    blocks_of,
+    probability_scores,
+    reliability,
+)
+from tagstack.meta.metrics.label_ranking import label_ranking
+from tagstack.meta.metrics.metrics import HierarchicalScores, decision_scores, hierarchical_scores
 
 _Value = TypeVar("_Value")
 

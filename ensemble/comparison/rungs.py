@@ -10,7 +10,7 @@ from scipy import sparse
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.comparison.metrics import decision_scores
+from tagstack.meta.metrics.metrics import decision_scores
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,12 @@ from scipy import sparse
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.comparing import CompareSettings
-from tagstack.ensemble.comparison.calibration_error import blocks_of
-from tagstack.ensemble.comparison.metrics import count_by_tag, f_beta, precision, recall
 from tagstack.ensemble.comparison.resamples import Resamples
 from tagstack.ensemble.comparison.results import Curves, TagTable
 from tagstack.ensemble.comparison.rungs import Rung
-from tagstack.ensemble.comparison.significance import TagTests
+from tagstack.meta.metrics.bootstrap import TagTests
+from tagstack.meta.metrics.calibration_error import blocks_of
+from tagstack.meta.metrics.metrics import count_by_tag, f_beta, precision, recall
 
 
 def tag_table(

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tagstack.ensemble.rules.binding import BoundRules
-from tagstack.ensemble.rules.violations import membership
+from tagstack.ensemble.rules.binding import BoundRules, membership
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

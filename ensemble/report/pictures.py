@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tagstack.base_models.images import ImageError, decode, open_image
+from tagstack.base_models.pictures.images import ImageError, decode, open_image
 
 _MAX_PIXELS = 64_000_000
 _QUALITY = 80

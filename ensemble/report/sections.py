@@ -5,16 +5,19 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from tagstack.ensemble.comparison.bootstrap import Difference, verdict
 from tagstack.ensemble.comparison.results import Comparison
 from tagstack.ensemble.report.figures import (
+    Delta,
+    Tick,
     axis_of,
+    delta_on,
     reliability_picture,
+    ticks_of,
     trials_picture,
 )
 from tagstack.ensemble.report.fit_evidence import FitEvidence, Likeness, TuningWorth
-from tagstack.ensemble.report.marks import Delta, Tick, delta_on, ticks_of
 from tagstack.ensemble.report.words import between, number, printable, signed
+from tagstack.meta.metrics.bootstrap import Difference, verdict
 
 _MOST_RULES = 200  # more rows than anybody reads; all are in rules.csv
 

@@ -9,14 +9,16 @@ import numpy as np
 from markupsafe import Markup
 
 from tagstack.ensemble.comparison.results import Comparison, RungResult, WorstImage
-from tagstack.ensemble.report.figures import axis_of, frequency_picture, reliability_picture
-from tagstack.ensemble.report.marks import (
+from tagstack.ensemble.report.figures import (
     Delta,
     Mark,
     Step,
     Tick,
+    axis_of,
     delta_on,
+    frequency_picture,
     mark_on,
+    reliability_picture,
     step_on,
     ticks_of,
 )

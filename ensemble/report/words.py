@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from tagstack.ensemble.comparison.bootstrap import BETTER, UNDECIDED, UNDEFINED, WORSE, Difference
 from tagstack.ensemble.comparison.results import Comparison, RungResult
+from tagstack.meta.metrics.bootstrap import BETTER, UNDECIDED, UNDEFINED, WORSE, Difference
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Literal
 
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
+from tagstack.ensemble.rule_study.checking import tags_of
 from tagstack.ensemble.rules.binding import BoundRules
-from tagstack.ensemble.rules.checking import tags_of
 from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 
 Kind = Literal["implication", "exclusion"]
@@ -109,7 +109,7 @@ def vocabulary_of(path: Path) -> Vocabulary:
         If it is neither, or cannot be read.
     """
     if path.is_dir():
-        from tagstack.ensemble.bundle import load_bundle
+        from tagstack.ensemble.bundle.bundle import load_bundle
 
         return load_bundle(path).vocabulary
     try:

@@ -4,9 +4,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from tagstack.configs.decisions import ThresholdSettings
-from tagstack.ensemble.thresholds.curves import Counts, Floats, Ints
-from tagstack.ensemble.thresholds.goals import gained
-from tagstack.ensemble.thresholds.intervals import f_interval, share_interval
+from tagstack.ensemble.thresholds.curves import Counts, Floats, Ints, gained
+from tagstack.meta.metrics.intervals import f_interval, share_interval
 
 Measured = tuple[Floats, Floats, Floats]
 """Estimate, low and high end, each of shape (n_tags,)."""

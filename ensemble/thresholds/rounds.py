@@ -18,14 +18,12 @@ from scipy.special import expit
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.ensemble.contradictions.decoder import Decoder
-from tagstack.ensemble.thresholds.curves import Bools, Counts, Curves, Sorted
-from tagstack.ensemble.thresholds.cuts import Sample, capped
+from tagstack.ensemble.thresholds.curves import Bools, Counts, Curves, Sorted, average_goal
+from tagstack.ensemble.thresholds.cuts import Sample, capped, thresholds_from_logits
 from tagstack.ensemble.thresholds.deciding import Cutting
-from tagstack.ensemble.thresholds.goals import average_goal
 from tagstack.ensemble.thresholds.joint import joint_f
 from tagstack.ensemble.thresholds.measures import Measured, measured
 from tagstack.ensemble.thresholds.plan import Assignment, limits
-from tagstack.ensemble.thresholds.proposals import thresholds_from_logits
 from tagstack.ensemble.thresholds.strategies import STRATEGIES
 from tagstack.ensemble.thresholds.survival import Survival, survival
 

@@ -14,8 +14,40 @@ from numpy.typing import NDArray
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.thresholds.csv_rows import number, read_rows
 from tagstack.ensemble.thresholds.deciding import Cutting
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file with a header, in UTF-8.
+
+    Raises
+    ------
+    TagstackError
+        If it cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return list(csv.DictReader(stream, restval=""))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"Cannot read the thresholds {path}: {error}. Give a readable CSV file in UTF-8."
+        raise TagstackError(msg) from error
+
+
+def number(row: Mapping[str, str], column: str, path: Path) -> float:
+    """Return a cell as a number.
+
+    Raises
+    ------
+    TagstackError
+        If it is none; the message names the row by its first cell.
+    """
+    try:
+        return float(row[column])
+    except ValueError as error:
+        name = next(iter(row.values()))
+        msg = f"{path.name} has {column} {row[column]!r} in the row of {name!r}; give a number."
+        raise TagstackError(msg) from error
+
 
 State = Literal["certified", "tuned", "pooled", "fixed"]
 _COLUMNS = (
@@ -203,3 +235,44 @@ def _state(row: Mapping[str, str], path: Path) -> State:
         return cast(State, row["state"])
     msg = f"{path.name} has state {row['state']!r}; expected one of {list(get_args(State))}."
     raise TagstackError(msg)
+
+
+_TAG = ("tag", "name")
+_VALUE = ("threshold", "best_threshold")
+
+
+def read_overrides(path: Path) -> dict[str, float]:
+    """Return thresholds by tag from a CSV file.
+
+    Parameters
+    ----------
+    path : Path
+        Columns ``tag`` (or ``name``) and ``threshold`` (or ``best_threshold``), as animetimm's
+        ``selected_tags.csv`` and JTP's ``calibration.csv`` (``tag,threshold,tp,fp,tn,fn``) have
+        them. Further columns and rows without a threshold are ignored.
+
+    Raises
+    ------
+    TagstackError
+        If the file cannot be read, lacks the columns, names a tag twice with different
+        thresholds, or a threshold is not a number above 0.
+    """
+    rows = read_rows(path)
+    columns = set(rows[0] if rows else {})
+    tag = next((name for name in _TAG if name in columns), None)
+    value = next((name for name in _VALUE if name in columns), None)
+    if tag is None or value is None:
+        msg = f"{path.name} has columns {sorted(columns)}; a tag and a threshold column are due."
+        raise TagstackError(msg)
+    overrides: dict[str, float] = {}
+    for row in rows:
+        if not row[value].strip():
+            continue
+        name, threshold = row[tag], number(row, value, path)
+        if not threshold > 0:
+            msg = f"{path.name} gives {name!r} the threshold {threshold}; give one above 0, or inf."
+            raise TagstackError(msg)
+        if overrides.setdefault(name, threshold) != threshold:
+            msg = f"{path.name} names {name!r} twice, with {overrides[name]} and {threshold}."
+            raise TagstackError(msg)
+    return overrides

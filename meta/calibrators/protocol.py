@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import Pairs
 from tagstack.configs.calibration import CalibratorName, Pool
-from tagstack.meta.truth import PairTruth
+from tagstack.meta.labels.truth import PairTruth
 
 Floats = NDArray[np.float64]
 Tags = NDArray[np.integer]

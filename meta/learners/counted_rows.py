@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from tagstack.meta.features import PairTable
-from tagstack.meta.informative_rows import informative_rows
+from tagstack.meta.features.pair_features import PairTable, informative_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +51,8 @@ def counted_rows(
     true : array of shape (n_pairs,), bool
     weight : array of shape (n_pairs,), float64, optional
     max_rows : int, positive
-        About how many are kept; see `tagstack.meta.informative_rows`. The pilot is the shrunken
-        logistic, whose logits were made out of fold.
+        About how many are kept; see `tagstack.meta.features.pair_features`. The pilot is the
+        shrunken logistic, whose logits were made out of fold.
     seed : int
     """
     given = np.ones(len(true)) if weight is None else weight

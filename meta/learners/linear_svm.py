@@ -14,13 +14,12 @@ from scipy.special import expit
 
 from tagstack.base_models.atomic import written_whole
 from tagstack.configs.stack import SvmSettings
-from tagstack.meta.features import PairTable
-from tagstack.meta.informative_rows import informative_rows
+from tagstack.meta.calibrators.newton import fit_hierarchy, tag_rows
+from tagstack.meta.features.pair_features import PairTable, informative_rows
 from tagstack.meta.learners.estimator import PairEstimator
 from tagstack.meta.learners.squared_hinge import HingeBatch, fit_squared_hinge
 from tagstack.meta.learners.svm_design import image_basis, svm_design
 from tagstack.meta.learners.workers import done_by_workers
-from tagstack.meta.newton import fit_hierarchy, tag_rows
 
 Floats = NDArray[np.float64]
 _Batch: TypeAlias = tuple[HingeBatch, float]

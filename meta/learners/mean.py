@@ -6,7 +6,7 @@ from scipy.special import expit
 from scipy.special import logit as logit_of
 
 from tagstack.base_models.pairs import Level1Scores
-from tagstack.meta.calibration import MemberLogits
+from tagstack.meta.calibrators.calibration import MemberLogits
 
 Floats = NDArray[np.float64]
 

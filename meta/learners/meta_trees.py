@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import written_whole
 from tagstack.configs.stack import XgboostSettings
-from tagstack.meta.features import PairTable
+from tagstack.meta.features.pair_features import PairTable
 from tagstack.meta.learners.counted_rows import counted_rows
 from tagstack.meta.learners.device import Device
 from tagstack.meta.learners.estimator import PairEstimator

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import write_text
 from tagstack.configs.stack import LightgbmSettings
-from tagstack.meta.features import PairTable
+from tagstack.meta.features.pair_features import PairTable
 from tagstack.meta.learners.counted_rows import CountedRows, counted_rows
 from tagstack.meta.learners.estimator import PairEstimator
 

@@ -11,7 +11,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.meta.features import PairTable
+from tagstack.meta.features.pair_features import PairTable
 
 
 class PairLearner(Protocol):

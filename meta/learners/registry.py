@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.features import PairTable
+from tagstack.meta.features.pair_features import PairTable
 from tagstack.meta.learners.estimator import PairEstimator
 from tagstack.meta.learners.linear_svm import LinearSvms
 from tagstack.meta.learners.meta_trees import MetaTrees

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tagstack.base_models.pairs import Pairs
-from tagstack.meta.calibration import MemberLogits, regression_rows
-from tagstack.meta.candidates import subset
-from tagstack.meta.informative_rows import informative_rows
-from tagstack.meta.newton import fit_hierarchy
-from tagstack.meta.truth import PairTruth
+from tagstack.meta.calibrators.calibration import MemberLogits, regression_rows
+from tagstack.meta.calibrators.newton import fit_hierarchy
+from tagstack.meta.features.pair_features import informative_rows, subset
+from tagstack.meta.labels.truth import PairTruth
 
 Floats = NDArray[np.float64]
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from tagstack.base_models.contract import read_contract
-from tagstack.base_models.engines.prepared_model import prepared_model
-from tagstack.base_models.engines.trt_api import TrtApi
 from tagstack.base_models.runtimes.batch_sizes import BatchSizes
 from tagstack.base_models.runtimes.cuda import Cuda
-from tagstack.base_models.runtimes.tensorrt import TensorrtSession
+from tagstack.base_models.runtimes.tensorrt.prepared_model import prepared_model
+from tagstack.base_models.runtimes.tensorrt.session import TensorrtSession
+from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 
 
 class FakeCudaRuntime:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tagstack.base_models.registry import load_taggers, show_tagger
 from tagstack.base_models.runtimes import gpu_opening, selection
 from tagstack.base_models.runtimes.faults import BackendError
 from tagstack.base_models.runtimes.probing import Probe, probe
@@ -20,7 +19,8 @@ from tagstack.base_models.runtimes.selection import (
     choose,
     chosen_backend,
 )
-from tagstack.base_models.tagger import Tagger, load_tagger
+from tagstack.base_models.taggers.registry import load_taggers, show_tagger
+from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagstack.base_models.runtimes.batch_sizes import BatchSizes
-from tagstack.base_models.runtimes.recently_used import RecentlyUsed
+from tagstack.base_models.runtimes.tensorrt.session import RecentlyUsed
 
 SIZES = st.lists(st.integers(1, 64), min_size=1, max_size=8, unique=True)
 

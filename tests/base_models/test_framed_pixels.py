@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tagstack.base_models.contract import Input
-from tagstack.base_models.framed_pixels import framed_picture, reduction
-from tagstack.base_models.images import ImageError, open_image, reduced
-from tagstack.base_models.pipeline import score_images
-from tagstack.base_models.pixel_budget import PixelBudget
-from tagstack.base_models.preprocess import Framing, framed, framing_from_input
-from tagstack.base_models.registry import load_taggers
-from tagstack.base_models.sources import find_images
-from tagstack.base_models.store import ScoreStore
+from tagstack.base_models.pictures.framed_pixels import framed_picture, reduction
+from tagstack.base_models.pictures.images import ImageError, PixelBudget, open_image, reduced
+from tagstack.base_models.pictures.preprocess import Framing, framed, framing_from_input
+from tagstack.base_models.scores.store import ScoreStore
+from tagstack.base_models.scoring.pipeline import score_images
+from tagstack.base_models.scoring.sources import find_images
+from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.configs.level1 import ScoreSettings
 
 GEOMETRIES = ("pad_square", "pad_square_up", "squash", "fit_pad", "fit_edge")

@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tagstack.base_models.images import (
+from tagstack.base_models.pictures.images import (
     FORMATS,
     FileContent,
     ImageError,
@@ -203,9 +203,9 @@ def test_30000_pixels_wide_in_little_memory() -> None:
 import resource, io
 resource.setrlimit(resource.RLIMIT_AS, (2_000_000_000,) * 2)
 from PIL import Image
-from tagstack.base_models.images import decode, open_image
-from tagstack.base_models.preprocess import framed, framing_from_input
-from tagstack.base_models.registry import show_tagger
+from tagstack.base_models.pictures.images import decode, open_image
+from tagstack.base_models.pictures.preprocess import framed, framing_from_input
+from tagstack.base_models.taggers.registry import show_tagger
 stream = io.BytesIO()
 Image.new("RGB", (30_000, 300), (9, 9, 9)).save(stream, "PNG")
 image = decode(open_image(stream.getvalue(), max_pixels=10**7))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from tagstack.base_models.picture_hash import PictureHash, picture_hash
+from tagstack.base_models.pictures.picture_hash import PictureHash, picture_hash
 
 Change = Callable[[Image.Image], Image.Image]
 

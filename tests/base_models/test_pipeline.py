@@ -19,12 +19,12 @@ from PIL import Image
 from pyarrow import parquet
 
 from tagstack.base_models.pairs import Level1Scores
-from tagstack.base_models.pipeline import ScoreProgress, ScoreSummary, score_images
 from tagstack.base_models.runtimes.base import Session
-from tagstack.base_models.sources import ImageSources, find_images
-from tagstack.base_models.store import ScoreStore
-from tagstack.base_models.store_parts import part_paths
-from tagstack.base_models.tagger import Tagger, load_tagger
+from tagstack.base_models.scores.store import ScoreStore
+from tagstack.base_models.scores.store_parts import part_paths
+from tagstack.base_models.scoring.pipeline import ScoreProgress, ScoreSummary, score_images
+from tagstack.base_models.scoring.sources import ImageSources, find_images
+from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 
@@ -435,9 +435,9 @@ def test_full_disk_is_one_line_and_leaves_whole_parts(
 _VICTIM = """
 import json, os, signal, sys
 from pathlib import Path
-from tagstack.base_models.pipeline import score_images
-from tagstack.base_models.sources import find_images
-from tagstack.base_models.tagger import load_tagger
+from tagstack.base_models.scoring.pipeline import score_images
+from tagstack.base_models.scoring.sources import find_images
+from tagstack.base_models.taggers.tagger import load_tagger
 from tagstack.configs.level1 import ScoreSettings
 
 task = json.loads(sys.argv[1])

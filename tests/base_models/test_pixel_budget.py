@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tagstack.base_models.pixel_budget import PixelBudget
+from tagstack.base_models.pictures.images import PixelBudget
 
 
 def test_pictures_share_the_limit() -> None:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tagstack.base_models.contract import Input
-from tagstack.base_models.images import decode, open_image
-from tagstack.base_models.preprocess import framed, framing_from_input, input_tensor
-from tagstack.base_models.registry import show_tagger
-from tagstack.base_models.resampling import chosen_resampler
+from tagstack.base_models.pictures.images import decode, open_image
+from tagstack.base_models.pictures.preprocess import framed, framing_from_input, input_tensor
+from tagstack.base_models.pictures.resampling import chosen_resampler
+from tagstack.base_models.taggers.registry import show_tagger
 
 
 def _input(**changes: object) -> Input:
@@ -101,7 +101,7 @@ def test_padding_in_strips_equals_padding_at_once(
 def monkeypatch_strips() -> Any:
     """Make strips three rows or so high, so that small pictures have several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tagstack.base_models.squares._STRIP_PIXELS", 250)
+        patch.setattr("tagstack.base_models.pictures.squares._STRIP_PIXELS", 250)
         yield
 
 

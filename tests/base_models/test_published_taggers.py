@@ -19,11 +19,15 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from tagstack.base_models.admission import add_tagger
 from tagstack.base_models.contract import Contract
-from tagstack.base_models.images import decode, open_image
-from tagstack.base_models.preprocess import framed, framing_from_input, input_tensor
-from tagstack.base_models.registry import list_taggers, load_taggers, show_tagger
+from tagstack.base_models.pictures.images import decode, open_image
+from tagstack.base_models.pictures.preprocess import framed, framing_from_input, input_tensor
+from tagstack.base_models.taggers.registry import (
+    add_tagger,
+    list_taggers,
+    load_taggers,
+    show_tagger,
+)
 from tagstack.configs.level1 import ScoreSettings
 
 Pixels = NDArray[np.float64]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tagstack.base_models.admission import add_tagger
-from tagstack.base_models.check import check_tagger
-from tagstack.base_models.registry import (
+from tagstack.base_models.taggers.check import check_tagger
+from tagstack.base_models.taggers.registry import (
+    add_tagger,
     list_taggers,
     load_taggers,
     registry_folder,

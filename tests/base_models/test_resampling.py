@@ -17,22 +17,22 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling
 
-from tagstack.base_models import resampling
 from tagstack.base_models.contract import Input
-from tagstack.base_models.images import decode, open_image
-from tagstack.base_models.pipeline import score_images
-from tagstack.base_models.preprocess import Framing, framed, framing_from_input
-from tagstack.base_models.registry import load_taggers
-from tagstack.base_models.resampling import (
+from tagstack.base_models.pictures import resampling
+from tagstack.base_models.pictures.images import decode, open_image
+from tagstack.base_models.pictures.preprocess import Framing, framed, framing_from_input
+from tagstack.base_models.pictures.resampling import (
     PILLOW,
     AutoResampler,
     PillowResampler,
     Resampler,
     chosen_resampler,
 )
-from tagstack.base_models.sources import find_images
-from tagstack.base_models.squares import Canvas, alone, on_square
-from tagstack.base_models.store import ScoreStore
+from tagstack.base_models.pictures.squares import Canvas, alone, on_square
+from tagstack.base_models.scores.store import ScoreStore
+from tagstack.base_models.scoring.pipeline import score_images
+from tagstack.base_models.scoring.sources import find_images
+from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 
@@ -58,7 +58,7 @@ def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
 
 
 def compiled_pixels(canvas: Canvas, size: tuple[int, int], resample: Resampling) -> Any:
-    from tagstack.base_models.compiled_resampling import compiled_pixels as found
+    from tagstack.base_models.pictures.compiled_resampling import compiled_pixels as found
 
     return found(canvas, size, resample)
 
@@ -149,7 +149,7 @@ def test_a_photograph_decoded_from_a_file(tmp_path: Path) -> None:
 def test_a_picture_in_several_pieces_is_the_same(
     pixels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tagstack.base_models.compiled_resampling._STRIP_PIXELS", pixels)
+    monkeypatch.setattr("tagstack.base_models.pictures.compiled_resampling._STRIP_PIXELS", pixels)
     large = noise(2048, 2200)  # 18 MB; Pillow's pieces have 16
     with pytest.raises(ValueError, match=r"not contiguous|multiple array blocks"):
         large.__arrow_c_array__()
@@ -260,9 +260,10 @@ def test_without_numba_auto_is_pillow_and_compiled_an_error(
 @pytest.mark.parametrize("setting", ["auto", "pillow"])
 def test_numba_is_not_loaded_before_it_pays(setting: str) -> None:
     code = (
-        "import sys, tagstack.base_models.intake, tagstack.base_models.preprocess; "
-        "from PIL import Image; from tagstack.base_models.squares import alone; "
-        "from tagstack.base_models.resampling import chosen_resampler; "
+        "import sys, tagstack.base_models.scoring.intake; "
+        "import tagstack.base_models.pictures.preprocess; "
+        "from PIL import Image; from tagstack.base_models.pictures.squares import alone; "
+        "from tagstack.base_models.pictures.resampling import chosen_resampler; "
         f"chosen_resampler('{setting}').resized(alone(Image.new('RGB', (9, 9))), (3, 3), 3); "
         "assert 'numba' not in sys.modules"
     )

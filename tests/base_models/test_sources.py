@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tagstack.base_models.sources import ImageSources, find_images
+from tagstack.base_models.scoring.sources import ImageSources, find_images
 from tagstack.configs.errors import TagstackError
 
 

@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import TEMPORARY
-from tagstack.base_models.picture_hash import PictureHash
-from tagstack.base_models.store import ScoreStore
-from tagstack.base_models.store_parts import part_paths
-from tagstack.base_models.store_writer import ScoreWriter
-from tagstack.base_models.tagger import Tagger, floor_logit, load_tagger
+from tagstack.base_models.pictures.picture_hash import PictureHash
+from tagstack.base_models.scores.store import ScoreStore
+from tagstack.base_models.scores.store_parts import part_paths
+from tagstack.base_models.scores.store_writer import ScoreWriter
+from tagstack.base_models.taggers.tagger import Tagger, floor_logit, load_tagger
 from tagstack.configs.errors import TagstackError
 
 FLOOR = 0.01

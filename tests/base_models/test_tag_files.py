@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tagstack.base_models.contract import Tags
-from tagstack.base_models.tag_files import TagRow, read_tag_file
+from tagstack.base_models.taggers.tag_files import TagRow, read_tag_file
 from tagstack.configs.errors import TagstackError
 
 WD = Tags(format="selected_tags_csv", categories={"0": "general", "4": "character", "9": "rating"})

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tagstack.base_models.tagger import Tagger, floor_logit, load_tagger
+from tagstack.base_models.taggers.tagger import Tagger, floor_logit, load_tagger
 from tagstack.configs.errors import TagstackError
 
 Folder = Callable[..., Path]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tagstack.base_models.engines.trt_api import TrtApi
 from tagstack.base_models.runtimes.faults import BackendError, DeviceMemoryError
+from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 from tagstack.configs.errors import TagstackError
 
 Folder = Callable[..., Path]
@@ -176,7 +176,7 @@ def test_a_version_that_is_too_old() -> None:
 
 
 def test_memory_words_make_a_memory_error() -> None:
-    from tagstack.base_models.engines.trt_api import fault
+    from tagstack.base_models.runtimes.tensorrt.trt_api import fault
 
     assert type(fault("x", ["Error Code 2: OutOfMemory (no further information)"])) is (
         DeviceMemoryError

@@ -10,12 +10,15 @@ import numpy as np
 import onnx
 import pytest
 
-from tagstack.base_models.admission import add_tagger
-from tagstack.base_models.check import check_tagger
-from tagstack.base_models.contract import contract_from_toml
-from tagstack.base_models.contract_toml import contract_toml
-from tagstack.base_models.registry import list_taggers, load_taggers, show_tagger
-from tagstack.base_models.timm_contract import describes_itself, timm_contract
+from tagstack.base_models.contract import contract_from_toml, contract_toml
+from tagstack.base_models.taggers.check import check_tagger
+from tagstack.base_models.taggers.registry import (
+    add_tagger,
+    list_taggers,
+    load_taggers,
+    show_tagger,
+)
+from tagstack.base_models.taggers.timm_contract import describes_itself, timm_contract
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 

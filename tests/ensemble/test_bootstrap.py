@@ -7,9 +7,8 @@ from scipy import sparse
 from sklearn.metrics import average_precision_score, f1_score
 
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.comparison.bootstrap import difference, interval, verdict
 from tagstack.ensemble.comparison.evaluator import Evaluator, Scope, only_tags
-from tagstack.ensemble.comparison.weightings import Weightings
+from tagstack.meta.metrics.bootstrap import Weightings, difference, interval, verdict
 
 
 def all_weights(groups: Any, **options: Any) -> Any:

@@ -7,14 +7,14 @@ from scipy import sparse
 from sklearn.metrics import brier_score_loss, log_loss
 
 from tagstack.base_models.pairs import PairProba, Pairs
-from tagstack.ensemble.comparison.calibration_error import (
+from tagstack.meta.labels.truth import positives_per_tag
+from tagstack.meta.metrics.calibration_error import (
     blocks_of,
     classwise_error,
     equal_mass_bins,
     probability_scores,
     reliability,
 )
-from tagstack.meta.truth import positives_per_tag
 
 
 def scores(proba: PairProba, labels: Any, **changes: Any) -> Any:

@@ -10,10 +10,10 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.comparison.bootstrap import UNDECIDED
 from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.comparison.rungs import rival_of
 from tagstack.ensemble.rules.rule_set import Exclusive, Rules
+from tagstack.meta.metrics.bootstrap import UNDECIDED
 
 VOCABULARY = Vocabulary(("a", "b", "c", "d"), ("general",) * 4)
 

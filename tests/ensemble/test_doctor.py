@@ -9,7 +9,7 @@ from tagstack.base_models.runtimes.driver import Device, Driver
 from tagstack.base_models.runtimes.probing import probe
 from tagstack.base_models.runtimes.selection import Chosen, RuntimeChoice
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble import doctor
+from tagstack.ensemble.tasks import doctor
 
 
 def state(findings: tuple[doctor.Finding, ...], subject: str) -> tuple[str, str]:

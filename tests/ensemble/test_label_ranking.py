@@ -6,7 +6,7 @@ import pytest
 from scipy import sparse
 from sklearn import metrics as reference
 
-from tagstack.ensemble.comparison.label_ranking import label_ranking
+from tagstack.meta.metrics.label_ranking import label_ranking
 
 
 @pytest.mark.parametrize("seed", range(5))

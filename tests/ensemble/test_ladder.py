@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tagstack.base_models.member_info import MemberInfo
 from tagstack.base_models.pairs import PairProba
+from tagstack.base_models.scores.member_info import MemberInfo
 from tagstack.base_models.vocabulary import Vocabulary
-from tagstack.ensemble.ladder import member_proba, published_thresholds
+from tagstack.ensemble.comparison.ladder import member_proba, published_thresholds
 from tagstack.ensemble.thresholds.deciding import decided_by
 
 

@@ -10,13 +10,13 @@ from sklearn.metrics import average_precision_score
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.comparison.calibration_error import blocks_of, probability_scores
 from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
-from tagstack.ensemble.comparison.label_ranking import label_ranking
-from tagstack.ensemble.comparison.left_out import is_left_out, without
-from tagstack.ensemble.comparison.metrics import decision_scores
-from tagstack.ensemble.comparison.weighted_ranking import ranked_positives, without_abstentions
-from tagstack.meta.truth import known_labels
+from tagstack.meta.labels.truth import known_labels
+from tagstack.meta.metrics.calibration_error import blocks_of, probability_scores
+from tagstack.meta.metrics.label_ranking import label_ranking
+from tagstack.meta.metrics.left_out import is_left_out, without
+from tagstack.meta.metrics.metrics import decision_scores
+from tagstack.meta.metrics.weighted_ranking import ranked_positives, without_abstentions
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from sklearn import metrics as reference
 
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.comparison.metrics import (
+from tagstack.meta.metrics.metrics import (
     Counts,
     count_by_image,
     count_by_tag,
@@ -22,7 +22,7 @@ from tagstack.ensemble.comparison.metrics import (
     precision,
     recall,
 )
-from tagstack.meta.ranking import average_precision
+from tagstack.meta.metrics.ranking import average_precision
 
 TABLE = st.tuples(st.integers(1, 12), st.integers(1, 6)).flatmap(
     lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape))

@@ -12,11 +12,11 @@ from PIL import Image
 from tagstack.base_models.zoo.gallery import draw_picture
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings, load_settings
-from tagstack.ensemble.dataset import Dataset, DatasetSource, load_dataset
-from tagstack.ensemble.fitted_images import FittedImages
+from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
+from tagstack.ensemble.bundle.fitted_images import FittedImages
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.scoring import score_folder
-from tagstack.meta.folds import stratified_group_folds
+from tagstack.ensemble.tasks.tag import score_folder
+from tagstack.meta.labels.folds import stratified_group_folds
 
 N_PICTURES = 24
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tagstack.base_models.pairs import PairProba
-from tagstack.ensemble.out_of_fold import OutOfFold, joined
+from tagstack.ensemble.bundle.out_of_fold import OutOfFold, joined
 
 Maker = Callable[..., tuple[PairProba, Any]]
 

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from tagstack.configs.output import OutputSettings
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.captions import caption, is_kaomoji, tag_text
-from tagstack.ensemble.outputs import WRITERS, OutputFolder
-from tagstack.ensemble.tagged import TagEntry, TaggedImage
+from tagstack.ensemble.bundle.decisions import TagEntry, TaggedImage
+from tagstack.ensemble.outputs.outputs import WRITERS, OutputFolder, caption, is_kaomoji, tag_text
 
 
 def entry(tag: str, proba: float, category: str = "general", tagged: bool = True) -> TagEntry:

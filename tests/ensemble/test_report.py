@@ -17,9 +17,8 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.report.figures import axis_over
 from tagstack.ensemble.report.fit_evidence import FitEvidence, Trial
-from tagstack.ensemble.report.text import cell
 from tagstack.ensemble.report.words import headline, signed
-from tagstack.ensemble.report.writing import ReportExtra, ReportPaths, page, write_report
+from tagstack.ensemble.report.writing import ReportExtra, ReportPaths, cell, page, write_report
 
 HOSTILE = ("<o>_<o>", ";d", "</script>", "<img src=x onerror=alert(1)>", "a|b", "&amp;", "'\"`")
 

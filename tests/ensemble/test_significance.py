@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 from scipy import sparse, stats
 
-from tagstack.ensemble.comparison.significance import TagTests, compare_tags
+from tagstack.meta.metrics.bootstrap import TagTests, compare_tags
 
 
 def run(ours: Any, theirs: Any, labels: Any, rate: float = 0.05) -> TagTests:

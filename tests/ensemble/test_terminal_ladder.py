@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tagstack.ensemble.comparison.comparing import Comparison
+from tagstack.ensemble.console import ladder
+from tagstack.ensemble.console.ladder import print_comparison
 from tagstack.ensemble.report.fit_evidence import FitEvidence, MemberLoss, TuningWorth
 from tagstack.ensemble.report.writing import write_report
-from tagstack.ensemble.terminal import ladder
-from tagstack.ensemble.terminal.ladder import print_comparison
-from tagstack.meta.selection import Band, LadderRow
+from tagstack.meta.stack.selection import Band, LadderRow
 
 
 def row(rung: str, value: float, why: str) -> LadderRow:

@@ -6,8 +6,8 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import average_precision_score
 
-from tagstack.ensemble.comparison.weighted_ranking import ranked_positives, without_abstentions
-from tagstack.meta.ranking import average_precision, micro_average_precision
+from tagstack.meta.metrics.ranking import average_precision, micro_average_precision
+from tagstack.meta.metrics.weighted_ranking import ranked_positives, without_abstentions
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -10,10 +10,10 @@ import pytest
 
 from tagstack.configs.settings import load_settings
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.labelled import Labelled
-from tagstack.meta.ladder import Ladder
-from tagstack.meta.relations import TagRelations
-from tagstack.meta.truth import Evidence
+from tagstack.meta.labels.labelled import Labelled
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.labels.truth import Evidence
+from tagstack.meta.stack.ladder import Ladder
 
 _PACKAGE = '''
 """A learner as a package outside would write it: a line through the members' mean logit."""

@@ -4,9 +4,9 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from tagstack.meta.calibration import fit_members
+from tagstack.meta.calibrators.calibration import fit_members
 from tagstack.meta.calibrators.protocol import How
-from tagstack.meta.truth import PairTruth
+from tagstack.meta.labels.truth import PairTruth
 
 MakeLabelled = Callable[..., Any]
 

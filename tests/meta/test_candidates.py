@@ -3,9 +3,9 @@ import pytest
 from scipy import sparse
 
 from tagstack.base_models.pairs import Pairs
-from tagstack.meta.calibration import MemberLogits
-from tagstack.meta.candidates import candidate_rows, recall, subset
-from tagstack.meta.truth import PairTruth
+from tagstack.meta.calibrators.calibration import MemberLogits
+from tagstack.meta.features.pair_features import candidate_rows, recall, subset
+from tagstack.meta.labels.truth import PairTruth
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from scipy import sparse
 
 from tagstack.base_models.pairs import Pairs
 from tagstack.configs.errors import TagstackError
-from tagstack.meta.context import company, log_lift, relative_logit, rival_logit
-from tagstack.meta.relations import TagRelations
-from tagstack.meta.truth import Evidence
+from tagstack.meta.features.context import company, log_lift, relative_logit, rival_logit
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.labels.truth import Evidence
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tagstack.meta.calibration import MemberLogits
-from tagstack.meta.diversity import diversity
-from tagstack.meta.groundwork import Ground
-from tagstack.meta.ladder import Ladder
+from tagstack.meta.calibrators.calibration import MemberLogits
+from tagstack.meta.stack.groundwork import Ground
+from tagstack.meta.stack.ladder import Ladder
+from tagstack.meta.stack.member_worth import diversity
 
 MakeLadder = Callable[..., Ladder]
 

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tagstack.meta.drawn_scores import DrawnScorer
-from tagstack.meta.fold_scores import FoldScorer
-from tagstack.meta.ladder import Ladder
+from tagstack.meta.metrics.fold_scores import DrawnScorer, FoldScorer
+from tagstack.meta.stack.ladder import Ladder
 
 MakeLadder = Callable[..., Ladder]
 

@@ -8,10 +8,10 @@ from sklearn.metrics import average_precision_score, f1_score
 
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.stack import Objective
-from tagstack.meta.fold_scores import FoldScorer, Lead
-from tagstack.meta.influence import Rankings, expected_f1_cuts
-from tagstack.meta.rungs import RungLogits
-from tagstack.meta.truth import Evidence
+from tagstack.meta.labels.truth import Evidence
+from tagstack.meta.metrics.fold_scores import FoldScorer, Lead
+from tagstack.meta.metrics.influence import Rankings, expected_f1_cuts
+from tagstack.meta.stack.rungs import RungLogits
 
 MakeLabelled = Callable[..., Any]
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from tagstack.configs.errors import TagstackError
-from tagstack.meta.folds import stratified_group_folds
+from tagstack.meta.labels.folds import stratified_group_folds
 
 
 def random_labels(seed: int, n_images: int, n_tags: int) -> sparse.csr_array:

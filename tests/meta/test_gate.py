@@ -12,9 +12,9 @@ from sklearn.base import clone
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.ranking import average_precision, micro_average_precision
-from tagstack.meta.relations import TagRelations
-from tagstack.meta.stacker import Stacker
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.metrics.ranking import average_precision, micro_average_precision
+from tagstack.meta.stack.stacker import Stacker
 
 MakeLabelled = Callable[..., Any]
 Make = Callable[..., StackSettings]

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, f1_score
 
-from tagstack.meta import influence
-from tagstack.meta.influence import Rankings
+from tagstack.meta.metrics import influence
+from tagstack.meta.metrics.influence import Rankings
 
 Floats = NDArray[np.float64]
 

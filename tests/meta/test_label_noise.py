@@ -12,11 +12,11 @@ from scipy.special import expit, logit
 
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.label_noise import label_suspects
-from tagstack.meta.missing_labels import labelled_rates, pair_weights
-from tagstack.meta.relations import TagRelations
-from tagstack.meta.stacker import Stacker
-from tagstack.meta.truth import PairTruth
+from tagstack.meta.labels.label_noise import label_suspects
+from tagstack.meta.labels.missing_labels import labelled_rates, pair_weights
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.labels.truth import PairTruth
+from tagstack.meta.stack.stacker import Stacker
 
 NOTHING = sparse.csr_array((400, 6), dtype=bool)
 

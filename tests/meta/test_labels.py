@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
-from tagstack.meta.label_files import LabelTable, read_labels, split_tags
-from tagstack.meta.labels import align_labels, group_numbers
+from tagstack.meta.labels.label_files import LabelTable, read_labels, split_tags
+from tagstack.meta.labels.labels import align_labels, group_numbers
 
 VOCABULARY = Vocabulary(("1girl", "hat", "long_hair", "solo"), ("general",) * 4)
 
@@ -157,6 +157,6 @@ def test_an_empty_table_has_no_column_to_ask_for() -> None:
 
 
 def read_rows_without_columns() -> tuple:  # type: ignore[type-arg]
-    from tagstack.meta.label_files import LabelRow
+    from tagstack.meta.labels.label_files import LabelRow
 
     return (LabelRow(image="a", tags=(), columns={}),)

@@ -12,14 +12,14 @@ from sklearn.base import clone
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.fold_fits import FoldFits
-from tagstack.meta.ladder import Ladder
 from tagstack.meta.learners.estimator import PairEstimator
 from tagstack.meta.learners.linear_svm import LinearSvms
 from tagstack.meta.learners.meta_trees import MetaTrees
 from tagstack.meta.learners.pair_trees import PairTrees
 from tagstack.meta.learners.protocol import PairLearner, StagedLearner
 from tagstack.meta.learners.registry import level_two, make_learner, with_rounds
+from tagstack.meta.stack.fold_fits import FoldFits
+from tagstack.meta.stack.ladder import Ladder
 
 Make = Callable[..., StackSettings]
 Install = Callable[..., Path]

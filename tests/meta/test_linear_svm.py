@@ -10,12 +10,12 @@ from sklearn.svm import LinearSVC
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.configs.stack import SvmSettings
-from tagstack.meta.features import PairTable
-from tagstack.meta.groundwork import Strengths, fit_groundwork
+from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.labels.truth import Evidence, PairTruth
 from tagstack.meta.learners.linear_svm import LinearSvms
 from tagstack.meta.learners.svm_design import svm_design
-from tagstack.meta.relations import TagRelations
-from tagstack.meta.truth import Evidence, PairTruth
+from tagstack.meta.stack.groundwork import Strengths, fit_groundwork
 
 Labelled = tuple[PairTable, np.ndarray]
 

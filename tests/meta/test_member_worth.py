@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.ladder import Ladder
-from tagstack.meta.member_worth import MembersWorth, members_worth
+from tagstack.meta.stack.ladder import Ladder
+from tagstack.meta.stack.member_worth import MembersWorth, members_worth
 
 MakeLadder = Callable[..., Ladder]
 Make = Callable[..., StackSettings]

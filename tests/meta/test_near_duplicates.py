@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from tagstack.base_models.picture_hash import PictureHashes, picture_hash
+from tagstack.base_models.pictures.picture_hash import PictureHashes, picture_hash
 from tagstack.configs.level1 import NearDuplicateSettings
 from tagstack.configs.settings import load_settings
-from tagstack.meta import near_duplicates
-from tagstack.meta.near_duplicates import near_duplicate_groups, near_duplicate_pairs
+from tagstack.meta.labels import near_duplicates
+from tagstack.meta.labels.near_duplicates import near_duplicate_groups, near_duplicate_pairs
 
 DEFAULTS = load_settings().score.near_duplicates
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from tagstack.meta.newton import fit_hierarchy, fit_segments, tag_rows
+from tagstack.meta.calibrators.newton import fit_hierarchy, fit_segments, tag_rows
 
 
 def case(rng: np.random.Generator, n_rows: int = 400) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.errors import TagstackError
-from tagstack.meta.ranking import average_precision, micro_average_precision
+from tagstack.meta.metrics.ranking import average_precision, micro_average_precision
 
 
 def random_case(

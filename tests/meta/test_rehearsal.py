@@ -6,13 +6,13 @@ import pytest
 from scipy import sparse
 
 from tagstack.configs.stack import StackSettings
-from tagstack.meta import rehearsal
-from tagstack.meta.fold_scores import Lead
-from tagstack.meta.labelled import Labelled
-from tagstack.meta.ladder import Ladder
-from tagstack.meta.rehearsal import Rehearsal, rehearse
-from tagstack.meta.relations import TagRelations
-from tagstack.meta.truth import Evidence
+from tagstack.meta.labels.labelled import Labelled
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.labels.truth import Evidence
+from tagstack.meta.metrics.fold_scores import Lead
+from tagstack.meta.stack import rehearsal
+from tagstack.meta.stack.ladder import Ladder
+from tagstack.meta.stack.rehearsal import Rehearsal, rehearse
 
 MakeLabelled = Callable[..., Any]
 Make = Callable[..., StackSettings]

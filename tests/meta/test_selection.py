@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tagstack.meta.fold_scores import FoldScore, Judgement
-from tagstack.meta.selection import choose_bands, choose_rung, level_rungs
+from tagstack.meta.metrics.fold_scores import FoldScore, Judgement
+from tagstack.meta.stack.selection import choose_bands, choose_rung, level_rungs
 
 
 def judgement(*scores: FoldScore) -> Judgement:

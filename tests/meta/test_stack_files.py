@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.relations import TagRelations
-from tagstack.meta.stacker import Stacker
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.stack.stacker import Stacker
 
 MakeLabelled = Callable[..., Any]
 Make = Callable[..., StackSettings]

@@ -10,9 +10,9 @@ from scipy import sparse
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.ranking import average_precision, micro_average_precision
-from tagstack.meta.relations import TagRelations
-from tagstack.meta.stacker import Stacker
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.metrics.ranking import average_precision, micro_average_precision
+from tagstack.meta.stack.stacker import Stacker
 
 MakeLabelled = Callable[..., Any]
 
@@ -106,9 +106,9 @@ def test_out_of_fold_values_of_the_logistic_do_not_know_the_row_s_own_labels(
     changed = data.labels.toarray()
     changed[in_fold] = ~changed[in_fold]
 
-    from tagstack.meta.groundwork import Strengths
-    from tagstack.meta.out_of_fold import cross_fitted_ground
-    from tagstack.meta.truth import Evidence
+    from tagstack.meta.labels.truth import Evidence
+    from tagstack.meta.stack.groundwork import Strengths
+    from tagstack.meta.stack.out_of_fold import cross_fitted_ground
 
     grounds = [
         cross_fitted_ground(

@@ -9,13 +9,13 @@ from scipy import sparse
 from sklearn.metrics import average_precision_score
 
 from tagstack.base_models.contract import Training
-from tagstack.meta.training_range import (
+from tagstack.meta.labels.training_range import (
     NO_ID,
     image_ids,
     inside_range,
     training_overlaps,
 )
-from tagstack.meta.truth import Evidence
+from tagstack.meta.labels.truth import Evidence
 
 MakeLabelled = Callable[..., Any]
 

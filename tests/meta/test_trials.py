@@ -6,7 +6,7 @@ import pytest
 
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
-from tagstack.meta.trials import StudyPlace, importances, quiet_optuna, records, run_trials
+from tagstack.meta.stack.trials import StudyPlace, importances, quiet_optuna, records, run_trials
 
 
 def place(folder: Path | None, trials: int, storage: str = "journal") -> StudyPlace:

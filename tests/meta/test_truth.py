@@ -12,9 +12,9 @@ from sklearn.metrics import average_precision_score
 
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.errors import TagstackError
-from tagstack.meta.context import log_lift
-from tagstack.meta.ranking import average_precision
-from tagstack.meta.truth import Evidence, PairTruth, without_unknown
+from tagstack.meta.features.context import log_lift
+from tagstack.meta.labels.truth import Evidence, PairTruth, without_unknown
+from tagstack.meta.metrics.ranking import average_precision
 
 MakeLabelled = Callable[..., Any]
 

@@ -15,11 +15,11 @@ import pytest
 
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.labelled import Labelled
-from tagstack.meta.ladder import Ladder
-from tagstack.meta.relations import TagRelations
-from tagstack.meta.truth import Evidence
-from tagstack.meta.tuning import InnerData, Tuner
+from tagstack.meta.labels.labelled import Labelled
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.labels.truth import Evidence
+from tagstack.meta.stack.ladder import Ladder
+from tagstack.meta.stack.tuning import InnerData, Tuner
 
 MakeLabelled = Callable[..., Any]
 MakeTuner = Callable[..., Tuner]

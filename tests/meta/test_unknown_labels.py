@@ -11,10 +11,10 @@ from scipy import sparse
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.label_files import read_labels
-from tagstack.meta.labels import AlignedLabels, align_labels
-from tagstack.meta.relations import TagRelations
-from tagstack.meta.stacker import Stacker
+from tagstack.meta.labels.label_files import read_labels
+from tagstack.meta.labels.labels import AlignedLabels, align_labels
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.stack.stacker import Stacker
 
 MakeLabelled = Callable[..., Any]
 Make = Callable[..., StackSettings]

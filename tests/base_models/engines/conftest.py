@@ -10,11 +10,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tagstack.base_models.contract import Contract, contract_from_toml
-from tagstack.base_models.engines.engine_cache import EngineCache
-from tagstack.base_models.engines.provision import Workshop
-from tagstack.base_models.engines.spec import EngineSpec
-from tagstack.base_models.engines.trt_api import TrtApi
 from tagstack.base_models.runtimes.driver import Driver
+from tagstack.base_models.runtimes.tensorrt.engine_cache import EngineCache
+from tagstack.base_models.runtimes.tensorrt.provision import Workshop
+from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec
+from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 
 NO_GPU = Driver(cuda_version=None, devices=(), fault="no GPU in tests")
 N_TAGS = 10

@@ -12,12 +12,12 @@ import pytest
 from onnx import helper, numpy_helper
 
 from tagstack.base_models.contract import Contract
-from tagstack.base_models.engines import building
-from tagstack.base_models.engines.building import build_plan
-from tagstack.base_models.engines.half_precision import write_half
-from tagstack.base_models.engines.spec import EngineSpec
-from tagstack.base_models.engines.trt_api import TrtApi
 from tagstack.base_models.runtimes.faults import DeviceMemoryError
+from tagstack.base_models.runtimes.tensorrt import building
+from tagstack.base_models.runtimes.tensorrt.building import build_plan
+from tagstack.base_models.runtimes.tensorrt.half_precision import write_half
+from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec
+from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 from tagstack.configs.errors import TagstackError
 
 Net = Callable[..., Path]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tagstack.base_models.engines.engine_cache import QUARANTINE, EngineCache, cache_root
-from tagstack.base_models.engines.engine_file import EngineHeader, StaleEngineError
+from tagstack.base_models.runtimes.tensorrt.engine_cache import QUARANTINE, EngineCache, cache_root
+from tagstack.base_models.runtimes.tensorrt.engine_file import EngineHeader, StaleEngineError
 from tagstack.configs.errors import TagstackError
 
 PLAN = b"a plan"

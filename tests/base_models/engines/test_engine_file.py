@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tagstack.base_models.engines.engine_file import (
+from tagstack.base_models.runtimes.tensorrt.engine_file import (
     MAGIC,
     EngineHeader,
     StaleEngineError,

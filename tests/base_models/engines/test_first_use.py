@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tagstack.base_models.engines import first_use
-from tagstack.base_models.engines.first_use import (
+from tagstack.base_models.parity import first_use
+from tagstack.base_models.parity.first_use import (
     has_lost_its_source,
     needs_report,
     report_path,
     sample_pixels,
     verify_first_use,
 )
-from tagstack.base_models.engines.parity_report import read_report
-from tagstack.base_models.engines.quantisation import QuantiseRequest, quantise_tagger
-from tagstack.base_models.registry import show_tagger
+from tagstack.base_models.parity.parity import read_report
+from tagstack.base_models.parity.quantisation import QuantiseRequest, quantise_tagger
 from tagstack.base_models.runtimes.selection import REFERENCE, RuntimeChoice
-from tagstack.base_models.sources import ImageSources, find_images
-from tagstack.base_models.tagger import Tagger, load_tagger
+from tagstack.base_models.scoring.sources import ImageSources, find_images
+from tagstack.base_models.taggers.registry import show_tagger
+from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 from tagstack.configs.settings import load_settings

@@ -13,16 +13,20 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from tagstack.base_models.contract import Contract
-from tagstack.base_models.engines.building import build_plan
-from tagstack.base_models.engines.float8 import thin_convolutions, write_float8
-from tagstack.base_models.engines.provision import Workshop
-from tagstack.base_models.engines.quantisation import QuantiseRequest, quantise_tagger
-from tagstack.base_models.engines.spec import EngineSpec
-from tagstack.base_models.engines.trt_api import TrtApi
-from tagstack.base_models.preprocess import input_tensor
-from tagstack.base_models.registry import show_tagger
+from tagstack.base_models.parity.quantisation import (
+    QuantiseRequest,
+    quantise_tagger,
+    thin_convolutions,
+    write_float8,
+)
+from tagstack.base_models.pictures.preprocess import input_tensor
 from tagstack.base_models.runtimes.driver import Device, Driver
-from tagstack.base_models.tagger import load_tagger
+from tagstack.base_models.runtimes.tensorrt.building import build_plan
+from tagstack.base_models.runtimes.tensorrt.provision import Workshop
+from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec
+from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
+from tagstack.base_models.taggers.registry import show_tagger
+from tagstack.base_models.taggers.tagger import load_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 

@@ -10,9 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from tagstack.base_models.engines.parity import compare
-from tagstack.base_models.engines.parity_report import ParityReport, read_report, write_report
-from tagstack.base_models.tagger import Tagger, load_tagger
+from tagstack.base_models.parity.parity import ParityReport, compare, read_report, write_report
+from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.configs.level1 import ParitySettings
 from tagstack.configs.settings import load_settings
 

@@ -11,11 +11,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from tagstack.base_models.contract import Contract
-from tagstack.base_models.engines.dynamic_batch import write_dynamic
-from tagstack.base_models.engines.half_precision import KEPT_OPERATORS, write_half
-from tagstack.base_models.engines.onnx_file import fixed_batch, read_onnx
-from tagstack.base_models.engines.onnx_run import noise_batch, run_onnx
-from tagstack.base_models.engines.prepared_model import prepared_model
+from tagstack.base_models.runtimes.tensorrt.dynamic_batch import write_dynamic
+from tagstack.base_models.runtimes.tensorrt.half_precision import KEPT_OPERATORS, write_half
+from tagstack.base_models.runtimes.tensorrt.onnx_file import fixed_batch, read_onnx
+from tagstack.base_models.runtimes.tensorrt.onnx_run import noise_batch, run_onnx
+from tagstack.base_models.runtimes.tensorrt.prepared_model import prepared_model
 from tagstack.configs.errors import TagstackError
 
 Net = Callable[..., Path]

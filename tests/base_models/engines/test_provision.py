@@ -14,13 +14,13 @@ import pytest
 
 from tagstack.base_models.atomic import TEMPORARY
 from tagstack.base_models.contract import Contract
-from tagstack.base_models.engines import provision
-from tagstack.base_models.engines.engine_cache import QUARANTINE
-from tagstack.base_models.engines.provision import Workshop
-from tagstack.base_models.engines.spec import EngineSpec
-from tagstack.base_models.engines.trial import Trial
 from tagstack.base_models.runtimes.driver import Device, Driver
 from tagstack.base_models.runtimes.faults import BackendError
+from tagstack.base_models.runtimes.tensorrt import provision
+from tagstack.base_models.runtimes.tensorrt.engine_cache import QUARANTINE
+from tagstack.base_models.runtimes.tensorrt.provision import Workshop
+from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec
+from tagstack.base_models.runtimes.tensorrt.trial import Trial
 
 Net = Callable[..., Path]
 GPU = Device(
@@ -158,10 +158,10 @@ import os, sys, time
 from pathlib import Path
 from dataclasses import replace
 from tagstack.base_models.contract import read_contract
-from tagstack.base_models.engines.engine_cache import EngineCache
-from tagstack.base_models.engines.provision import Workshop
-from tagstack.base_models.engines.spec import EngineSpec
-from tagstack.base_models.engines.trt_api import TrtApi
+from tagstack.base_models.runtimes.tensorrt.engine_cache import EngineCache
+from tagstack.base_models.runtimes.tensorrt.provision import Workshop
+from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec
+from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 from tagstack.base_models.runtimes.driver import Driver
 folder, mode = Path(sys.argv[1]), sys.argv[2]
 driver = Driver(cuda_version=None, devices=(), fault="none")
@@ -195,7 +195,7 @@ def _child(folder: Path, mode: str) -> "subprocess.Popen[str]":
 
 @pytest.fixture
 def shared_folder(tmp_path: Path, make_net: Net, contract: Contract) -> Path:
-    from tagstack.base_models.contract_toml import contract_toml
+    from tagstack.base_models.contract import contract_toml
 
     make_net()
     (tmp_path / "tagger.toml").write_text(contract_toml(contract))

@@ -12,13 +12,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from tagstack.base_models.engines.building import build_plan
-from tagstack.base_models.engines.quantisation import QuantiseRequest, quantise_tagger
-from tagstack.base_models.engines.quantised_folder import read_origin
-from tagstack.base_models.engines.spec import EngineSpec
-from tagstack.base_models.engines.trt_api import TrtApi
-from tagstack.base_models.registry import show_tagger
-from tagstack.base_models.tagger import load_tagger
+from tagstack.base_models.parity.quantisation import QuantiseRequest, quantise_tagger
+from tagstack.base_models.parity.quantised_folder import read_origin
+from tagstack.base_models.runtimes.tensorrt.building import build_plan
+from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec
+from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
+from tagstack.base_models.taggers.registry import show_tagger
+from tagstack.base_models.taggers.tagger import load_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import QuantizeSettings
 from tagstack.configs.settings import load_settings

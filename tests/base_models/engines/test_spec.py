@@ -9,9 +9,14 @@ from typing import Any
 import onnx
 import pytest
 
-from tagstack.base_models.engines.spec import EngineSpec, engine_key, key_facts, model_files
-from tagstack.base_models.engines.trt_api import TrtApi
 from tagstack.base_models.runtimes.driver import Device, Driver
+from tagstack.base_models.runtimes.tensorrt.spec import (
+    EngineSpec,
+    engine_key,
+    key_facts,
+    model_files,
+)
+from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 from tagstack.configs.settings import load_settings
 
 DEVICE = Device(

@@ -3,9 +3,9 @@
 from pathlib import Path
 from types import SimpleNamespace
 
-from tagstack.base_models.engines.timing_cache import TimingCache
-from tagstack.base_models.engines.trt_api import TrtApi
 from tagstack.base_models.runtimes.driver import Device, Driver
+from tagstack.base_models.runtimes.tensorrt.timing_cache import TimingCache
+from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 
 
 class FakeTimings:

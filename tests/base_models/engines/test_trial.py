@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tagstack.base_models.engines.engine_cache import EngineCache
-from tagstack.base_models.engines.trial import main, try_engine
-from tagstack.base_models.engines.trt_api import TrtApi
+from tagstack.base_models.runtimes.tensorrt.engine_cache import EngineCache
+from tagstack.base_models.runtimes.tensorrt.trial import main, try_engine
+from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 
 
 def program(code: str) -> tuple[str, ...]:

@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tagstack.base_models import pulling
-from tagstack.base_models.admission import contract_and_text
 from tagstack.base_models.contract import read_contract
-from tagstack.base_models.registry import registry_folder, show_tagger
+from tagstack.base_models.taggers import pulling
+from tagstack.base_models.taggers.registry import contract_and_text, registry_folder, show_tagger
 
 Folder = Callable[..., Path]
 COMMITS = ("a" * 40, "b" * 40)

@@ -5,7 +5,7 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from tagstack.base_models.registry import registry_folder, resolve
+from tagstack.base_models.taggers.registry import registry_folder, resolve
 from tagstack.cli import app
 from tagstack.configs.errors import TagstackError
 

@@ -11,14 +11,14 @@ import huggingface_hub.constants
 import pytest
 from pydantic import ValidationError
 
-from tagstack.base_models import hub, pulling
-from tagstack.base_models.admission import add_tagger
-from tagstack.base_models.check import check_tagger
 from tagstack.base_models.contract import Hub as HubSection
-from tagstack.base_models.hub_web import web_size
-from tagstack.base_models.pull_record import read_record, record_path
-from tagstack.base_models.pulling import plan_pull, pull, pulled_before
-from tagstack.base_models.registry import (
+from tagstack.base_models.taggers import hub, pulling
+from tagstack.base_models.taggers.check import check_tagger
+from tagstack.base_models.taggers.hub import web_size
+from tagstack.base_models.taggers.pull_record import read_record, record_path
+from tagstack.base_models.taggers.pulling import plan_pull, pull, pulled_before
+from tagstack.base_models.taggers.registry import (
+    add_tagger,
     list_taggers,
     load_taggers,
     registry_folder,

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from tagstack.base_models.contract import Input
-from tagstack.base_models.tagger import Tagger
+from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.base_models.zoo.gallery import Picture
 from tagstack.base_models.zoo.quality import (
     FOLDER,

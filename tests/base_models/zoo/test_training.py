@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tagstack.base_models.contract import CONTRACT_FILE, Contract, read_contract
-from tagstack.base_models.tagger import load_tagger
+from tagstack.base_models.taggers.tagger import load_tagger
 from tagstack.base_models.zoo.quality import FOLDER
 from tagstack.base_models.zoo.recipes import RECIPES, Recipe
 from tagstack.base_models.zoo.training_data import DrawnSet, drawn_set

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from tagstack.base_models.vocabulary import Vocabulary
-from tagstack.ensemble.rules.labelled import LabelledTags
+from tagstack.ensemble.rule_study.labelled import LabelledTags
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.rules.audit import RuleAudit, audit_rules
+from tagstack.ensemble.rule_study.audit import RuleAudit, audit_rules
 from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 
 SETTINGS = load_settings().rules

@@ -12,7 +12,7 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.rules.effects import Evaluation, effects_of_rules
+from tagstack.ensemble.rule_study.effects import Evaluation, effects_of_rules
 from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 
 SETTINGS = load_settings().decoder

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.rules.mining import CoCounts, Relation, mine_relations
+from tagstack.ensemble.rule_study.mining import CoCounts, Relation, mine_relations
 
 SETTINGS = load_settings().rules
 

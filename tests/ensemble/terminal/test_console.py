@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from tagstack.base_models.score_summary import ScoreProgress, ScoreSummary
-from tagstack.ensemble.terminal import console
-from tagstack.ensemble.terminal.models import print_score_summary
+from tagstack.base_models.scoring.tally import ScoreProgress, ScoreSummary
+from tagstack.ensemble.console import console
+from tagstack.ensemble.console.models import print_score_summary
 
 RATES = {"read": 9000.0, "decode": 81.25, "infer doll_vit": 12.345}
 

@@ -14,7 +14,7 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
-from tagstack.ensemble.thresholds.certificates import components
+from tagstack.ensemble.thresholds.certification import components
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.ensemble.thresholds.table import Thresholds
 

@@ -21,13 +21,11 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 from tagstack.ensemble.thresholds.curves import GRID, Sorted
-from tagstack.ensemble.thresholds.cuts import Sample
+from tagstack.ensemble.thresholds.cuts import Sample, thresholds_from_logits
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
-from tagstack.ensemble.thresholds.overrides import read_overrides
-from tagstack.ensemble.thresholds.proposals import thresholds_from_logits
 from tagstack.ensemble.thresholds.strategies import scut
 from tagstack.ensemble.thresholds.survival import survival
-from tagstack.ensemble.thresholds.table import Thresholds
+from tagstack.ensemble.thresholds.table import Thresholds, read_overrides
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]

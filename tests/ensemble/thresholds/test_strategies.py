@@ -12,18 +12,17 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
-from tagstack.ensemble.thresholds.curves import GRID, Counts
+from tagstack.ensemble.thresholds.curves import GRID, Counts, break_even
+from tagstack.ensemble.thresholds.cuts import thresholds_from_logits
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
-from tagstack.ensemble.thresholds.goals import break_even
-from tagstack.ensemble.thresholds.intervals import (
+from tagstack.ensemble.thresholds.strategies import STRATEGIES
+from tagstack.meta.metrics.intervals import (
     f_interval,
     least_trials,
     lower_bound,
     share_interval,
     too_good_for,
 )
-from tagstack.ensemble.thresholds.proposals import thresholds_from_logits
-from tagstack.ensemble.thresholds.strategies import STRATEGIES
 
 BASE = np.float32(0.01)
 

@@ -11,7 +11,7 @@ import pytest
 
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.threshold_versions import (
+from tagstack.ensemble.tasks.threshold_versions import (
     diff_versions,
     export_version,
     import_overrides,

@@ -1,1 +1,0 @@
-"""TensorRT engines and reduced precision: made, kept, tried and compared before first use."""

@@ -1,0 +1,233 @@
+"""From the bytes of a file to pixels, whatever the file holds.
+
+Every fault of a file is an ``ImageError`` with one line of reason; no file stops a run, hangs it
+or takes memory beyond the given limits. The content decides the format, never the file's name.
+"""
+
+import hashlib
+import io
+import stat
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Condition
+
+import numpy as np
+from PIL import Image
+
+from tagstack.configs.errors import TagstackError
+
+
+class PixelBudget:
+    """Lets threads decode side by side while their pictures fit the limit together.
+
+    Parameters
+    ----------
+    limit : int
+        Pixels; one picture alone may always be decoded.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken = 0
+        self._changed = Condition()
+
+    @contextmanager
+    def taking(self, pixels: int) -> Iterator[None]:
+        """Wait until ``pixels`` fit, hold them while the block runs."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + pixels <= self._limit)
+            self._taken += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= pixels
+                self._changed.notify_all()
+
+
+# Raster formats with a signature whose decoders execute nothing: EPS would start an external
+# interpreter on a stranger's file, and TGA has no signature, so that any bytes may pass for it.
+_SAFE = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
+Image.init()
+FORMATS = tuple(name for name in _SAFE if name in Image.OPEN)
+
+# What Pillow's decoders raise on damaged files (found by mutating files of every format).
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+
+# The limit of `open_image` stands in its place: Pillow's own is global, warns once, and counts
+# twice as many pixels as it says.
+Image.MAX_IMAGE_PIXELS = None
+
+
+class ImageError(TagstackError):
+    """An image that cannot be read; the message is the reason, without the path."""
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """What identifies a file's content: SHA-256 in hexadecimal, and its size."""
+
+    sha256: str
+    size_bytes: int
+
+
+def file_content(path: Path, *, max_bytes: int) -> FileContent:
+    """Return a file's SHA-256 and size, in little memory however large it is.
+
+    Raises
+    ------
+    ImageError
+        If the file is gone, unreadable, not a regular file, empty, or larger than ``max_bytes``.
+    """
+    try:
+        size = _checked_size(path, max_bytes)
+        with path.open("rb") as stream:
+            return FileContent(hashlib.file_digest(stream, "sha256").hexdigest(), size)
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def read_content(path: Path, content: FileContent) -> bytes:
+    """Return the bytes of a file that `file_content` has seen.
+
+    Raises
+    ------
+    ImageError
+        If the file is gone, unreadable, or has changed since.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(error) from error
+    if hashlib.sha256(data).hexdigest() != content.sha256:
+        raise ImageError("the file changed while it was being read; score it again")
+    return data
+
+
+def _checked_size(path: Path, max_bytes: int) -> int:
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):  # reading a pipe would wait for ever
+        raise ImageError("not a regular file; expected an image file")
+    if facts.st_size > max_bytes:
+        msg = f"{facts.st_size} bytes are more than score.max_file_bytes = {max_bytes}"
+        raise ImageError(msg)
+    if facts.st_size == 0:
+        raise ImageError("the file is empty (0 bytes)")
+    return facts.st_size
+
+
+def _unreadable(error: OSError) -> ImageError:
+    if isinstance(error, FileNotFoundError):
+        return ImageError("the file is gone: it or what it links to does not exist")
+    return ImageError(f"the file cannot be read: {error.strerror or error}")
+
+
+def open_image(content: bytes, *, max_pixels: int) -> Image.Image:
+    """Return an image whose header has been read, its pixels not yet.
+
+    Raises
+    ------
+    ImageError
+        If the bytes are no image of a known format, or the picture has over ``max_pixels`` pixels.
+    """
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except _DAMAGED as error:
+        raise ImageError(f"not an image that can be read: {_reason(error)}") from error
+    if image.width * image.height > max_pixels:
+        msg = (
+            f"{image.width} x {image.height} = {image.width * image.height} pixels are more than "
+            f"score.max_pixels = {max_pixels}"
+        )
+        raise ImageError(msg)
+    return image
+
+
+def reduced(image: Image.Image, factor: int) -> Image.Image:
+    """Return an opened JPEG that will decode at 1/``factor`` of its size: 1, 2, 4 or 8.
+
+    Both sides must be multiples of ``factor``.
+
+    Raises
+    ------
+    ImageError
+        If its decoder does not give that size.
+    """
+    width, height = image.width // factor, image.height // factor
+    if factor > 1:
+        image.draft(None, (width, height))
+    if image.size != (width, height):
+        raise ImageError(f"decodes to {image.size}, expected {(width, height)} at 1/{factor}")
+    return image
+
+
+def decode(image: Image.Image) -> Image.Image:
+    """Return the picture upright, first frame only, in mode RGB, or RGBA if it has transparency.
+
+    The alpha channel is kept because its background, the matte, differs between taggers.
+
+    Raises
+    ------
+    ImageError
+        If the file is truncated or damaged, or its pixels have no defined range (float TIFF).
+    """
+    try:
+        image.load()
+        return _upright(_eight_bit(image), image)
+    except _DAMAGED as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"truncated or damaged: {_reason(error)}") from error
+    except MemoryError as error:
+        raise ImageError(f"{image.width} x {image.height} pixels do not fit in memory") from error
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ImageError("floating-point pixels have no defined white; expected 8 or 16 bits")
+    if image.mode == "I" or image.mode.startswith("I;"):
+        # Pillow's own conversion clips instead of scaling.
+        wide = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return Image.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
+    wanted = "RGBA" if image.has_transparency_data else "RGB"
+    # Pillow would copy what has the mode already: a tenth of the time of a half-size JPEG.
+    return image if image.mode == wanted else image.convert(wanted)
+
+
+def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
+    try:
+        turn = _UPRIGHT.get(source.getexif().get(_ORIENTATION, 1))
+    except _DAMAGED:
+        turn = None  # damaged metadata says nothing about the pixels
+    return image if turn is None else image.transpose(turn)
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "unknown format" if "cannot identify image file" in text else text

@@ -1,0 +1,1 @@
+"""TensorRT: engines made, kept under a key of all that matters, tried, and run."""

@@ -1,0 +1,315 @@
+"""A TensorRT engine on an NVIDIA GPU, without torch.
+
+Pinned memory on the host, one stream, and one CUDA graph for each batch size: copy in, run, copy
+out, recorded once and replayed. A recording fixes its execution context, so each size has a
+context of its own; all share one piece of scratch memory, as only one runs at a time. Threads
+take turns.
+
+The bits of a score may depend on the batch size (another kernel shape); engines are built with
+TensorRT's request for the contrary, and the parity report says what came of it.
+
+References
+----------
+https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html#cuda-graphs
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.contract import Contract
+from tagstack.base_models.runtimes.base import SessionInfo
+from tagstack.base_models.runtimes.batch_sizes import BatchSizes
+from tagstack.base_models.runtimes.cuda import Cuda, host_array
+from tagstack.base_models.runtimes.faults import BackendError, DeviceMemoryError
+from tagstack.base_models.runtimes.model_io import (
+    Port,
+    check_batch,
+    checked_shape,
+    chosen_output,
+    only_input,
+)
+from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class RecentlyUsed(Generic[K, V]):
+    """At most ``limit`` values; a further one pushes out the one used longest ago.
+
+    Parameters
+    ----------
+    limit : int
+        0 keeps nothing.
+    discard : callable
+        Frees a value that is pushed out.
+    """
+
+    def __init__(self, limit: int, discard: Callable[[V], None]) -> None:
+        self._limit = limit
+        self._discard = discard
+        self._values: OrderedDict[K, V] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: K) -> V | None:
+        """Return a value, which then counts as used, or None."""
+        if key in self._values:
+            self._values.move_to_end(key)
+        return self._values.get(key)
+
+    def put(self, key: K, value: V) -> None:
+        """Keep a value and free those that no longer fit."""
+        self._values[key] = value
+        self._values.move_to_end(key)
+        while len(self._values) > self._limit:
+            self._discard(self._values.popitem(last=False)[1])
+
+    def clear(self) -> None:
+        """Free every value."""
+        while self._values:
+            self._discard(self._values.popitem()[1])
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Lane:
+    """What one batch size needs: its context, and its recording once there is one."""
+
+    context: Any
+    graph: Any = None
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """An input or output: memory on both sides, with room for the largest batch."""
+
+    name: str
+    host: NDArray[Any]
+    host_address: int
+    device_address: int
+
+    @property
+    def image_bytes(self) -> int:
+        return self.host.nbytes // len(self.host)
+
+
+class TensorrtSession:
+    """A deserialised engine with memory for its largest batch.
+
+    Parameters
+    ----------
+    path : Path
+        The model that the engine was built from, for messages.
+    contract : Contract
+    plan : bytes
+        An engine that has been tried.
+    api : TrtApi
+    cuda : Cuda
+    sizes : BatchSizes
+    graphs : int
+        CUDA graphs kept; 0 runs without.
+    precision, device : str
+        What the session's info says.
+    engine : Path
+        The file that the plan comes from, named after its key.
+
+    Raises
+    ------
+    BackendError
+        If the engine cannot be loaded, or there is no memory for one image.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        contract: Contract,
+        *,
+        plan: bytes,
+        api: TrtApi,
+        cuda: Cuda,
+        sizes: BatchSizes,
+        graphs: int,
+        precision: str,
+        device: str,
+        engine: Path,
+    ) -> None:
+        self._path, self._api, self._cuda, self._sizes = path, api, cuda, sizes
+        self._runtime, self._engine = api.engine(plan, api.logger())
+        inputs, outputs = self._ports()
+        self._source = only_input(path, inputs, contract)
+        self._outputs = outputs
+        self._chosen = outputs[chosen_output(path, outputs, contract)]
+        self._shape = checked_shape(path, self._source, contract)
+        _, _, largest = self._engine.get_tensor_profile_shape(self._source.name, 0)
+        self._profile_batch = int(next(iter(largest)))
+        sizes.limit(self._profile_batch)
+        self._lanes = RecentlyUsed[int, _Lane](max(graphs, 1), self._free_lane)
+        self._with_graphs = graphs > 0
+        self._tensors: dict[str, _Tensor] = {}
+        self._scratch = self._scratch_bytes = 0
+        self._lock = Lock()
+        self._is_open = True
+        self._reserve()
+        self.info = SessionInfo(
+            backend="tensorrt",
+            provider=f"{api.flavour} engine {engine.stem[:16]}",
+            precision=precision,
+            device=device,
+            threads=1,
+            versions=(("tensorrt" if api.flavour == "trt" else "tensorrt-rtx", api.version),),
+            score_class=f"tensorrt-{api.flavour}",
+            model_batch=None,
+            engine=engine,
+        )
+
+    @property
+    def n_outputs(self) -> int | None:
+        """Width of the output where the engine states it."""
+        side = self._chosen.shape[-1]
+        return side if isinstance(side, int) else None
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the raw outputs of a batch; see `Session.run`."""
+        check_batch(self._path, batch, self._shape, is_open=self._is_open)
+        found = np.empty((len(batch), self.n_outputs or 0), np.float32)
+        start = 0
+        with self._lock:
+            while start < len(batch):
+                call = self._sizes.call(len(batch) - start)
+                try:
+                    rows = self._call(batch[start : start + call.count], call.size)
+                except DeviceMemoryError as error:
+                    self._smaller(error)
+                    self._reserve()
+                    continue
+                found[start : start + call.count] = rows
+                start += call.count
+        return found
+
+    def close(self) -> None:
+        """Free the engine and its memory."""
+        with self._lock:
+            if self._is_open:
+                self._is_open = False
+                self._release()
+                self._engine = self._runtime = None
+                self._cuda.close()
+
+    def _call(self, images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+        source = self._tensors[self._source.name].host
+        source[: len(images)] = images
+        source[len(images) : size] = 0
+        lane = self._lanes.get(size)
+        if lane is None:
+            # The first run of a size is not recorded: kernels may be loaded, memory taken.
+            lane = self._new_lane(size)
+            self._queue(lane, size)
+            self._cuda.wait()
+            self._lanes.put(size, lane)
+        else:
+            if self._with_graphs and lane.graph is None:
+                lane.graph = self._recorded(lane, size)
+            if lane.graph is None:
+                self._queue(lane, size)
+            else:
+                self._cuda.launch(lane.graph)
+            self._cuda.wait()
+        rows = self._tensors[self._chosen.name].host[: len(images)]
+        return rows.reshape(len(images), -1).astype(np.float32)
+
+    def _new_lane(self, size: int) -> _Lane:
+        context = self._api.context(self._engine)
+        if not context.set_input_shape(self._source.name, (size, *self._shape)):
+            raise BackendError(f"{self._path}: the engine does not take {size} images.")
+        for tensor in self._tensors.values():
+            context.set_tensor_address(tensor.name, tensor.device_address)
+        context.set_device_memory(self._scratch, self._scratch_bytes)
+        return _Lane(context)
+
+    def _queue(self, lane: _Lane, size: int) -> None:
+        source = self._tensors[self._source.name]
+        target = self._tensors[self._chosen.name]
+        self._cuda.copy_in(source.device_address, source.host_address, size * source.image_bytes)
+        if not lane.context.execute_async_v3(int(self._cuda.stream)):
+            raise BackendError(f"{self._path}: the engine failed on {size} images; see the log.")
+        self._cuda.copy_out(target.host_address, target.device_address, size * target.image_bytes)
+
+    def _recorded(self, lane: _Lane, size: int) -> Any:
+        self._cuda.begin_capture()
+        try:
+            self._queue(lane, size)
+        except BackendError:
+            self._cuda.free_graph(self._cuda.end_capture())
+            raise
+        return self._cuda.end_capture()
+
+    def _reserve(self) -> None:
+        """Take memory for the largest batch that there is room for."""
+        while True:
+            try:
+                self._scratch_bytes = self._scratch_needed()
+                self._scratch = self._cuda.device_memory(self._scratch_bytes)
+                for port in (self._source, *self._outputs):
+                    self._tensors[port.name] = self._tensor(port, self._sizes.largest)
+                return
+            except DeviceMemoryError as error:
+                self._smaller(error)
+
+    def _scratch_needed(self) -> int:
+        """Return the scratch memory of the largest batch: the engine's own figure, or less."""
+        if self._sizes.largest == self._profile_batch:
+            return int(self._engine.device_memory_size_v2)
+        context = self._api.context(self._engine)
+        context.set_input_shape(self._source.name, (self._sizes.largest, *self._shape))
+        return int(context.update_device_memory_size_for_shapes())
+
+    def _smaller(self, error: DeviceMemoryError) -> None:
+        self._release()
+        if not self._sizes.shrink():
+            raise error
+        logger.warning("%s Going on with %d images at a time.", error, self._sizes.largest)
+
+    def _tensor(self, port: Port, n_images: int) -> _Tensor:
+        dtype = np.dtype(self._api.host_type(self._engine.get_tensor_dtype(port.name)))
+        # An output that the engine leaves open beyond its batch cannot be given memory.
+        sides = tuple(int(side) for side in port.shape[1:] if side is not None)
+        size = n_images * int(np.prod(sides)) * dtype.itemsize
+        address = self._cuda.pinned_memory(size)
+        host = host_array(address, (n_images, *sides), dtype)
+        return _Tensor(port.name, host, address, self._cuda.device_memory(size))
+
+    def _release(self) -> None:
+        self._lanes.clear()
+        for tensor in self._tensors.values():
+            self._cuda.free_pinned(tensor.host_address)
+            self._cuda.free_device(tensor.device_address)
+        self._tensors = {}
+        if self._scratch:
+            self._cuda.free_device(self._scratch)
+            self._scratch = 0
+
+    def _free_lane(self, lane: _Lane) -> None:
+        if lane.graph is not None:
+            self._cuda.free_graph(lane.graph)
+
+    def _ports(self) -> tuple[list[Port], list[Port]]:
+        engine, mode = self._engine, self._api.trt.TensorIOMode
+        ports: dict[Any, list[Port]] = {mode.INPUT: [], mode.OUTPUT: []}
+        for i in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(i)
+            sides = tuple(None if side < 0 else int(side) for side in engine.get_tensor_shape(name))
+            kind = str(engine.get_tensor_dtype(name))
+            ports[engine.get_tensor_mode(name)].append(Port(name, sides, kind))
+        return ports[mode.INPUT], ports[mode.OUTPUT]

@@ -1,0 +1,176 @@
+"""What a score store keeps of each member, so that scores can be read without the tagger."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from tagstack.base_models.atomic import write_text
+from tagstack.base_models.contract import Training
+from tagstack.base_models.taggers.tagger import Tagger
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import validation_summary
+
+FORMAT = 1
+_AGAIN = "Score again into a new folder."
+_MEMBER_KEYS = {
+    "name",
+    "fingerprint",
+    "source",
+    "floor",
+    "contract_digest",
+    "runtime",
+    "aliases",
+    "tags",
+    "categories",
+    "published_thresholds",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberInfo:
+    """A member of a score store.
+
+    Parameters
+    ----------
+    name : str
+    fingerprint : str
+        SHA-256 in hexadecimal over everything that changes its scores.
+    source : str
+        Registry name or folder that it was scored from.
+    vocabulary : Vocabulary
+        Its own tags in output order; stored tag indices point here.
+    aliases : mapping of str to str
+        Renamed tags, old name -> current name; the vocabulary has the current ones.
+    floor : float
+        Probability below which nothing was stored.
+    published_thresholds : array of shape (n_tags,), float32, in [0, 1]
+    contract_digest : str
+        SHA-256 of the contract's facts in hexadecimal.
+    runtime : str
+        Backend, provider, precision and versions that it was first scored with.
+    training : Training or None
+        What its contract says about its training images; None in stores from before this was
+        kept.
+    """
+
+    name: str
+    fingerprint: str
+    source: str
+    vocabulary: Vocabulary
+    aliases: Mapping[str, str]
+    floor: float
+    published_thresholds: NDArray[np.float32]
+    contract_digest: str
+    runtime: str
+    training: Training | None
+
+
+def member_folder(tagger: Tagger) -> str:
+    """Return the name of the folder that holds a tagger's scores."""
+    return f"{tagger.name}-{tagger.fingerprint[:16]}"
+
+
+def write_member_info(folder: Path, tagger: Tagger) -> None:
+    """Write ``member.json`` into a member's folder."""
+    info = tagger.session.info
+    training = tagger.contract.training
+    versions = " ".join(f"{name} {version}" for name, version in info.versions)
+    content = {
+        "format": FORMAT,
+        "name": tagger.name,
+        "fingerprint": tagger.fingerprint,
+        "source": tagger.source,
+        "floor": tagger.floor,
+        "contract_digest": tagger.contract.digest(),
+        "runtime": f"{info.backend} {info.provider} {info.precision} {versions}",
+        "training": None if training is None else training.model_dump(mode="json"),
+        "aliases": tagger.contract.aliases,
+        "tags": tagger.vocabulary.tags,
+        "categories": tagger.vocabulary.categories,
+        "published_thresholds": tagger.published_thresholds.tolist(),
+    }
+    write_text(folder / "member.json", json.dumps(content, indent=1))
+
+
+def read_member_info(folder: Path) -> MemberInfo:
+    """Return the content of a member's ``member.json``.
+
+    Raises
+    ------
+    TagstackError
+        If it cannot be read.
+    """
+    content = _json_object(folder / "member.json")
+    missing = sorted(_MEMBER_KEYS - set(content))
+    if missing:
+        msg = f"{folder / 'member.json'} is damaged: {missing[0]!r} is missing. {_AGAIN}"
+        raise TagstackError(msg)
+    return MemberInfo(
+        name=content["name"],
+        fingerprint=content["fingerprint"],
+        source=content["source"],
+        vocabulary=Vocabulary(tuple(content["tags"]), tuple(content["categories"])),
+        aliases=content["aliases"],
+        floor=content["floor"],
+        published_thresholds=np.array(content["published_thresholds"], np.float32),
+        contract_digest=content["contract_digest"],
+        runtime=content["runtime"],
+        training=_training(folder, content.get("training")),
+    )
+
+
+def _training(folder: Path, content: object) -> Training | None:
+    if content is None:
+        return None
+    try:
+        return Training.model_validate(content)
+    except ValidationError as error:
+        msg = (
+            f"{folder / 'member.json'} is damaged: training: {validation_summary(error)}. {_AGAIN}"
+        )
+        raise TagstackError(msg) from error
+
+
+def write_store_index(directory: Path, folders: Mapping[str, str]) -> None:
+    """Write which folder holds the current scores of each member."""
+    content = {"format": FORMAT, "members": dict(folders)}
+    write_text(directory / "store.json", json.dumps(content, indent=1))
+
+
+def read_store_index(directory: Path) -> dict[str, str]:
+    """Return the folder of each member's current scores, by member name.
+
+    Raises
+    ------
+    TagstackError
+        If the folder is no score store, or of another format.
+    """
+    path = directory / "store.json"
+    if not os.path.isfile(path):
+        msg = f"{directory} is no score store: store.json is missing. Run `tagstack score` first."
+        raise TagstackError(msg)
+    folders = _json_object(path).get("members")
+    if not isinstance(folders, dict) or not all(isinstance(f, str) for f in folders.values()):
+        raise TagstackError(f"{path} is damaged: 'members' must name a folder each. {_AGAIN}")
+    return dict(folders)
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"Cannot read {path}: {error}. Score again into a new folder."
+        raise TagstackError(msg) from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        msg = f"{path} has format {found!r}, expected {FORMAT}. Score again into a new folder."
+        raise TagstackError(msg)
+    return dict(content)

@@ -1,0 +1,193 @@
+"""The first half of scoring: from names to framed pictures, for those that need a model.
+
+Reading, hashing, decoding and framing run in a pool of threads ahead of the models. A file is
+read twice, once to learn whether its content is known and once to decode it: the second time it
+comes from the system's cache, and no bytes wait in memory meanwhile.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.pictures.framed_pixels import framed_picture
+from tagstack.base_models.pictures.images import (
+    FileContent,
+    ImageError,
+    PixelBudget,
+    file_content,
+    read_content,
+)
+from tagstack.base_models.pictures.picture_hash import PictureHash
+from tagstack.base_models.pictures.preprocess import Framing
+from tagstack.base_models.pictures.resampling import chosen_resampler
+from tagstack.base_models.scores.store_writer import ScoreWriter
+from tagstack.base_models.scoring.sources import ImageSources
+from tagstack.base_models.scoring.tally import Tally
+from tagstack.base_models.taggers.tagger import Tagger
+from tagstack.configs.level1 import ScoreSettings
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def ahead(
+    pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], window: int
+) -> Iterator[R]:
+    """Yield ``work(item)`` in order while up to ``window`` items are being worked on.
+
+    The next item is taken only when there is room: a slow reader holds the work back, so memory
+    is bounded by the window however many items there are.
+
+    Parameters
+    ----------
+    pool : ThreadPoolExecutor
+        Whose threads do the work.
+    work : callable
+    items : iterable
+        Read by the calling thread alone.
+    window : int
+        At least 1.
+    """
+    queue: deque[Future[R]] = deque()
+    for item in items:
+        queue.append(pool.submit(work, item))
+        if len(queue) >= window:
+            yield queue.popleft().result()
+    while queue:
+        yield queue.popleft().result()
+
+
+@dataclass(frozen=True)
+class Task:
+    """An image on its way to the models, and the members that need it.
+
+    Without members, only its picture hash is missing: it was scored before hashes were kept.
+    """
+
+    name: str
+    content: FileContent
+    missing: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FramedTask:
+    """An image ready for the models, or why it is not; with the seconds that took by stage."""
+
+    task: Task
+    pixels: Mapping[Framing, NDArray[np.uint8]]
+    hash: PictureHash | None
+    failure: str | None
+    seconds: Mapping[str, float]
+
+
+class Intake:
+    """Yields framed pictures in the order of the sources; settles all other images at once.
+
+    Parameters
+    ----------
+    sources : ImageSources
+    taggers : sequence of Tagger
+    writer : ScoreWriter
+        Knows what is there already, and is told of every image.
+    settings : ScoreSettings
+    tally : Tally
+    noted : callable
+        Called by the reading thread after every image that the writer was told of.
+
+    Raises
+    ------
+    TagstackError
+        If the settings ask for compiled code and numba is not installed.
+    """
+
+    def __init__(
+        self,
+        sources: ImageSources,
+        taggers: Sequence[Tagger],
+        writer: ScoreWriter,
+        settings: ScoreSettings,
+        tally: Tally,
+        noted: Callable[[], None],
+    ) -> None:
+        self._sources = sources
+        self._taggers = taggers
+        self._writer = writer
+        self._settings = settings
+        self._tally = tally
+        self._noted = noted
+        self._root = str(sources.root)
+        self._budget = PixelBudget(settings.max_pixels)
+        self._resampler = chosen_resampler(settings.resampling)
+
+    def framed(self, pool: ThreadPoolExecutor) -> Iterator[FramedTask]:
+        """Yield pictures as they become ready, at most two batches ahead of the reader."""
+        window = 2 * self._settings.batch_images
+        tasks = self._tasks(ahead(pool, self._identified, self._sources.names, window))
+        for item in ahead(pool, self._framed, tasks, window):
+            for stage, seconds in item.seconds.items():
+                self._tally.took(stage, seconds, 1)
+            if item.failure is not None:
+                self._writer.fail(item.task.content.sha256, item.failure)
+                self._tally.fail_content(item.task.content.sha256, item.failure)
+                continue
+            if item.hash is not None:
+                self._writer.add_hash(item.task.content.sha256, item.hash)
+            yield item
+
+    def _identified(self, name: str) -> tuple[str, FileContent | ImageError, float]:
+        began = time.monotonic()
+        content: FileContent | ImageError
+        try:
+            path = self._sources.path(name)
+            content = file_content(path, max_bytes=self._settings.max_file_bytes)
+        except ImageError as error:
+            content = error
+        return name, content, time.monotonic() - began
+
+    def _tasks(
+        self, identified: Iterable[tuple[str, FileContent | ImageError, float]]
+    ) -> Iterator[Task]:
+        for name, content, seconds in identified:
+            self._tally.took("read", seconds, 1)
+            if isinstance(content, ImageError):
+                self._writer.add_failure(path=name, root=self._root, reason=str(content))
+                self._tally.fail(name, str(content))
+            elif (task := self._task(name, content)) is not None:
+                yield task
+            self._noted()
+
+    def _task(self, name: str, content: FileContent) -> Task | None:
+        self._writer.add_image(
+            path=name, root=self._root, sha256=content.sha256, size_bytes=content.size_bytes
+        )
+        reason = self._writer.failure(content.sha256)
+        if reason is not None:
+            self._tally.fail(name, reason)
+            return None
+        missing = self._writer.missing(content.sha256)
+        if not missing and self._writer.has_hash(content.sha256):
+            self._tally.skip()
+            return None
+        return Task(name, content, missing) if self._tally.first(content.sha256, name) else None
+
+    def _framed(self, task: Task) -> FramedTask:
+        began = time.monotonic()
+        framings = {self._taggers[number].framing for number in task.missing}
+        try:
+            data = read_content(self._sources.path(task.name), task.content)
+            picture = framed_picture(
+                data,
+                framings,
+                max_pixels=self._settings.max_pixels,
+                budget=self._budget,
+                resampler=self._resampler,
+            )
+        except ImageError as error:
+            return FramedTask(task, {}, None, str(error), {"decode": time.monotonic() - began})
+        return FramedTask(task, picture.pixels, picture.hash, None, picture.seconds)

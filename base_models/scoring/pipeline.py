@@ -1,0 +1,175 @@
+"""Scoring: files in, level-1 scores in the store.
+
+`Intake` reads, decodes and frames ahead of the models; here batches go through them and into the
+store. Every queue is bounded, so memory does not depend on the number of images. An image's
+scores depend on its bytes alone: not on the batch, the order, the threads or an interruption.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tagstack.base_models.scores.store_writer import ScoreWriter
+from tagstack.base_models.scoring.intake import FramedTask, Intake
+from tagstack.base_models.scoring.sources import ImageSources
+from tagstack.base_models.scoring.tally import ScoreProgress, ScoreSummary, Tally
+from tagstack.base_models.taggers.tagger import Tagger
+from tagstack.base_models.threads import thread_count
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.level1 import ScoreSettings
+
+_REPORT_S = 0.2  # as often as an eye can follow
+
+__all__ = ["ScoreProgress", "ScoreSummary", "score_images"]
+
+
+def score_images(
+    sources: ImageSources,
+    taggers: Sequence[Tagger],
+    store: Path,
+    settings: ScoreSettings,
+    *,
+    threads: int,
+    progress: Callable[[ScoreProgress], None] | None = None,
+) -> ScoreSummary:
+    """Score images with every tagger and add the results to a store.
+
+    What the store has already is not computed again, so a run that was interrupted or killed goes
+    on where it was. Faulty images are recorded with the reason and never stop the run.
+
+    Parameters
+    ----------
+    sources : ImageSources
+    taggers : sequence of Tagger
+        With distinct names.
+    store : Path
+        Folder of the store; created if needed.
+    settings : ScoreSettings
+    threads : int
+        Threads for reading and decoding where the settings give none, 0 for all cores; the
+        taggers have their own.
+    progress : callable, optional
+        Called after every batch, while images are passed over, and at the end.
+
+    Raises
+    ------
+    TagstackError
+        If two taggers share a name, the store is in use or cannot be written, or a tagger's
+        output contradicts its contract.
+    KeyboardInterrupt
+        After the batch that the models were at is through and everything complete is written; a
+        second interruption gives that batch up.
+    """
+    names = [tagger.name for tagger in taggers]
+    if len(set(names)) < len(names) or not names:
+        msg = f"Members need distinct names, got {names}. Change `name` in one tagger.toml."
+        raise TagstackError(msg)
+    threads = thread_count(settings.decode_threads or threads)
+    with ScoreWriter(store, taggers) as writer:
+        tally = Tally(len(sources.names), sources.failures, threads)
+        run = _Run(taggers, writer, settings, tally, progress)
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        try:
+            run.score(Intake(sources, taggers, writer, settings, tally, run.tick), pool)
+        except KeyboardInterrupt:
+            run.drain()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return tally.summary()
+
+
+@dataclass
+class _Run:
+    """The models' half of one call of `score_images`."""
+
+    taggers: Sequence[Tagger]
+    writer: ScoreWriter
+    settings: ScoreSettings
+    tally: Tally
+    progress: Callable[[ScoreProgress], None] | None
+    # What the models are at; the images before it are through, those after it only decoded.
+    batch: list[FramedTask] = field(default_factory=list)
+    committed: float = field(default_factory=time.monotonic)
+    n_committed: int = 0
+    reported: float = field(default_factory=time.monotonic)
+
+    def score(self, intake: Intake, pool: ThreadPoolExecutor) -> None:
+        ready: list[FramedTask] = []
+        for item in intake.framed(pool):
+            if item.task.missing:
+                ready.append(item)
+            else:  # its hash was all that was missing
+                self.tally.settle(item.task.content.sha256, scored=False)
+            if len(ready) >= self.settings.batch_images:
+                self._infer(ready)
+                ready = []
+        self._infer(ready)
+        self._commit()
+        self._report()
+
+    def drain(self) -> None:
+        """Finish what the models were at, and write everything that is complete."""
+        try:
+            self._run_models()
+        finally:
+            self.writer.commit()
+
+    def tick(self) -> None:
+        """Write and report when it is time to; called after every image that was read."""
+        full = self.tally.n_done - self.n_committed >= self.settings.part_images
+        if full or time.monotonic() - self.committed >= self.settings.part_seconds:
+            self._commit()
+        if time.monotonic() - self.reported >= _REPORT_S:
+            self._report()
+
+    def _infer(self, batch: list[FramedTask]) -> None:
+        self.batch = batch
+        self._run_models()
+        for item in batch:
+            if self.writer.failure(item.task.content.sha256) is None:
+                self.tally.settle(item.task.content.sha256, scored=True)
+        self.batch = []
+        self.tick()
+        self._report()
+
+    def _run_models(self) -> None:
+        """Run each tagger on those images of the batch that it has not scored yet."""
+        for number, tagger in enumerate(self.taggers):
+            began = time.monotonic()
+            own = [
+                item
+                for item in self.batch
+                if number in item.task.missing
+                and number in self.writer.missing(item.task.content.sha256)
+            ]
+            if own:
+                self._run_model(number, tagger, own)
+                self.tally.took(f"infer {tagger.name}", time.monotonic() - began, len(own))
+
+    def _run_model(self, number: int, tagger: Tagger, own: Sequence[FramedTask]) -> None:
+        logits = tagger.logits(np.stack([item.pixels[tagger.framing] for item in own]))
+        finite = np.atleast_1d(np.isfinite(logits).all(axis=1))
+        contents = [item.task.content.sha256 for item in own]
+        for sha256, good in zip(contents, finite, strict=True):
+            if not good and self.writer.failure(sha256) is None:
+                reason = f"tagger {tagger.name!r} gave a number that is not finite"
+                self.writer.fail(sha256, reason)
+                self.tally.fail_content(sha256, reason)
+        kept = [sha256 for sha256, good in zip(contents, finite, strict=True) if good]
+        self.writer.add_scores(number, kept, logits[finite])
+
+    def _commit(self) -> None:
+        began = time.monotonic()
+        n_images = self.writer.commit()
+        self.committed, self.n_committed = time.monotonic(), self.tally.n_done
+        self.tally.took("store", self.committed - began, n_images)
+
+    def _report(self) -> None:
+        self.reported = time.monotonic()
+        if self.progress is not None:
+            self.progress(self.tally.progress())

@@ -1,0 +1,272 @@
+"""Taggers by name: those shipped with the package, published contracts, and the user's own.
+
+A name is looked up in three places. The user's registry (``TAGSTACK_HOME``, else
+``XDG_DATA_HOME/tagstack``, else ``~/.local/share/tagstack``) holds what ``models add`` put there.
+The package holds small taggers of its own, and contracts of published ones without their weights:
+those become usable once a folder with the weights has been added (admission.py) or pulled from
+the hub (pulling.py). Nothing here downloads anything.
+"""
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from tagstack.base_models.contract import CONTRACT_FILE, Contract, contract_toml, read_contract
+from tagstack.base_models.runtimes.selection import RuntimeChoice
+from tagstack.base_models.taggers.check import CheckReport, check_tagger
+from tagstack.base_models.taggers.pull_record import check_pulled
+from tagstack.base_models.taggers.tagger import Tagger, load_tagger
+from tagstack.base_models.taggers.timm_contract import (
+    PUBLISHER_FILES,
+    describes_itself,
+    timm_contract,
+)
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.level1 import ScoreSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryEntry:
+    """A tagger that has a name.
+
+    Parameters
+    ----------
+    name : str
+        What ``--models`` takes.
+    origin : str
+        ``"package"``, ``"user"`` or ``"contract"`` (known, but without weights).
+    contract : Contract
+    folder : Path or None
+        Where the files lie; None without weights.
+    """
+
+    name: str
+    origin: str
+    contract: Contract
+    folder: Path | None
+
+    @property
+    def missing_files(self) -> tuple[str, ...]:
+        """Files that the contract names and that are not there."""
+        files = self.contract.files
+        wanted = (files.model, files.tags)
+        if self.folder is None:
+            return wanted
+        return tuple(name for name in wanted if not (self.folder / name).is_file())
+
+
+def registry_folder() -> Path:
+    """Return the folder of the user's own taggers; it need not exist."""
+    home = os.environ.get("TAGSTACK_HOME")
+    if home:
+        return Path(home) / "taggers"
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "tagstack" / "taggers"
+
+
+def list_taggers() -> tuple[RegistryEntry, ...]:
+    """Return every tagger with a name, sorted; the user's own hide others of that name."""
+    entries: dict[str, RegistryEntry] = {}
+    for path in sorted(package_folder("tagstack.configs", "taggers").glob("*.toml")):
+        entries[path.stem] = _entry(path.stem, "contract", path, None)
+    for origin, folder in (
+        ("package", package_folder("tagstack.base_models", "zoo")),
+        ("user", registry_folder()),
+    ):
+        for path in sorted(folder.glob(f"*/{CONTRACT_FILE}")):
+            entries[path.parent.name] = _entry(path.parent.name, origin, path, path.parent)
+    return tuple(entries[name] for name in sorted(entries))
+
+
+def show_tagger(name: str) -> RegistryEntry:
+    """Return the tagger of a name.
+
+    Raises
+    ------
+    TagstackError
+        If no tagger has it; the message lists those that exist.
+    """
+    entries = {entry.name: entry for entry in list_taggers()}
+    if name not in entries:
+        raise TagstackError(f"Unknown tagger {name!r}. Known taggers: {sorted(entries)}.")
+    return entries[name]
+
+
+def resolve(name_or_folder: str) -> Path:
+    """Return the folder of a tagger given by registry name or by folder.
+
+    Raises
+    ------
+    TagstackError
+        If there is none, or files are missing; the message says which file goes where.
+    """
+    given = Path(name_or_folder)
+    if _names_folder(name_or_folder):
+        return _complete_folder(given)
+    entry = show_tagger(name_or_folder)
+    if entry.folder is None:
+        files = entry.contract.files
+        pull = f"Run `tagstack models pull {entry.name}`, or get" if entry.contract.hub else "Get"
+        msg = (
+            f"Tagger {entry.name!r} is known but its weights are not here. {pull} {files.model} "
+            f"and {files.tags} from {entry.contract.source} and run: "
+            f"tagstack models add FOLDER --contract {entry.name}"
+        )
+        raise TagstackError(msg)
+    return _complete_folder(entry.folder)
+
+
+def load_taggers(
+    names: list[str] | tuple[str, ...], settings: ScoreSettings, *, threads: int
+) -> tuple[Tagger, ...]:
+    """Return the taggers of registry names or folders, loaded and checked.
+
+    Raises
+    ------
+    TagstackError
+        If one cannot be found or loaded, or two have the same member name.
+    """
+    loaded: dict[str, Tagger] = {}
+    runtime = RuntimeChoice.of_settings(settings)
+    for name in names:
+        folder = resolve(name)
+        check_pulled(folder)
+        tagger = load_tagger(
+            folder,
+            floor=settings.floor,
+            threads=threads,
+            # A bundle keeps this, and is used from other working folders.
+            source=str(folder.absolute()) if _names_folder(name) else name,
+            runtime=runtime,
+            scaled_decoding=settings.scaled_decoding,
+        )
+        if tagger.name in loaded:
+            msg = (
+                f"{loaded[tagger.name].folder} and {folder} are both named {tagger.name!r}; "
+                f"members need distinct names. Change `name` in one {CONTRACT_FILE}."
+            )
+            raise TagstackError(msg)
+        loaded[tagger.name] = tagger
+    if not loaded:
+        raise TagstackError("No tagger given; expected registry names or folders.")
+    return tuple(loaded.values())
+
+
+def _names_folder(name_or_folder: str) -> bool:
+    return os.sep in name_or_folder or os.path.isdir(name_or_folder)
+
+
+def _complete_folder(folder: Path) -> Path:
+    if not os.path.isdir(folder):  # unlike Path.is_dir, this takes names of any length
+        raise TagstackError(f"There is no folder {folder}; expected one holding a tagger.")
+    if not ((folder / CONTRACT_FILE).is_file() or describes_itself(folder)):
+        raise TagstackError(no_contract(folder))
+    return folder
+
+
+def no_contract(folder: Path) -> str:
+    """Return what to say of a folder that nothing describes."""
+    return (
+        f"{folder} has no {CONTRACT_FILE}. Write one, or if a published contract describes the "
+        f"files: tagstack models add {folder} --contract NAME (see `tagstack models list`)."
+    )
+
+
+def _entry(name: str, origin: str, contract: Path, folder: Path | None) -> RegistryEntry:
+    return RegistryEntry(name=name, origin=origin, contract=read_contract(contract), folder=folder)
+
+
+def package_folder(package: str, name: str) -> Path:
+    """Return a folder of files that ship inside a package."""
+    # Files of an installed package; a zipped one is not supported (setuptools never makes one).
+    return Path(str(resources.files(package))) / name
+
+
+def add_tagger(
+    folder: Path,
+    settings: ScoreSettings,
+    *,
+    contract: str | None = None,
+    copy: bool = False,
+    threads: int = 1,
+) -> CheckReport:
+    """Check a tagger's folder and enter it in the user's registry under its contract's name.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the model and the tag file, and, unless ``contract`` is given, ``tagger.toml`` or
+        the publisher's own description (``preprocess.json``), which becomes one.
+    settings : ScoreSettings
+    contract : str, optional
+        Name of a contract in ``configs/taggers`` that describes the files.
+    copy : bool
+        Copy the files instead of linking to them.
+    threads : int
+
+    Returns
+    -------
+    CheckReport
+        Nothing is entered unless it passed.
+
+    Raises
+    ------
+    TagstackError
+        If a file is missing, the name is taken, or the registry cannot be written.
+    """
+    facts, text = contract_and_text(folder, contract)
+    target = registry_folder() / facts.name
+    if target.exists():
+        raise TagstackError(f"{target} exists. Remove it first to add {facts.name!r} anew.")
+    for name in (facts.files.model, facts.files.tags):
+        if not (folder / name).is_file():
+            raise TagstackError(f"{folder / name} is missing; {facts.name!r} needs it.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as staging:
+            staged = Path(staging) / facts.name
+            _fill(staged, folder, text, facts, copy=copy)
+            runtime = RuntimeChoice.of_settings(settings)
+            report = check_tagger(staged, floor=settings.floor, threads=threads, runtime=runtime)
+            if report.passed:
+                staged.rename(target)
+    except OSError as error:
+        msg = f"Cannot write {target}: {error.strerror or error}. Set TAGSTACK_HOME elsewhere."
+        raise TagstackError(msg) from error
+    return report
+
+
+def contract_and_text(folder: Path, name: str | None) -> tuple[Contract, str]:
+    """Return the contract for a folder, and the text that states it."""
+    path = folder / CONTRACT_FILE
+    if name is not None:
+        path = package_folder("tagstack.configs", "taggers") / f"{name}.toml"
+        if not path.is_file():
+            known = sorted(entry.stem for entry in path.parent.glob("*.toml"))
+            raise TagstackError(f"Unknown contract {name!r}. Known contracts: {known}.")
+    elif not path.is_file():
+        if not describes_itself(folder):
+            raise TagstackError(no_contract(folder))
+        facts = timm_contract(folder)
+        return facts, contract_toml(facts)
+    return read_contract(path), path.read_text(encoding="utf-8")
+
+
+def _fill(staged: Path, folder: Path, text: str, facts: Contract, *, copy: bool) -> None:
+    staged.mkdir()
+    (staged / CONTRACT_FILE).write_text(text, encoding="utf-8")
+    # Weights above 2 GB lie in files of their own, named after the model.
+    model = facts.files.model
+    names = {model, facts.files.tags, *(path.name for path in folder.glob(f"{model}?*"))}
+    # What the publisher says about preprocessing stays beside the contract to compare with.
+    names |= {name for name in PUBLISHER_FILES if (folder / name).is_file()}
+    for name in sorted(names):
+        place = staged / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if copy:
+            shutil.copyfile(folder / name, place)
+        else:
+            place.symlink_to((folder / name).resolve())

@@ -1,0 +1,219 @@
+"""Tag files of published taggers: row ``i`` names output ``i``.
+
+A tag's category always comes from the file's category column or map, never from its position:
+published files differ in their order. Names are taken literally, so ``null``, ``nan`` and ``;)``
+are tags like any other. To add a format, write one more reader and enter it in ``_READERS``.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.contract import Contract, Tags
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.configs.errors import TagstackError
+
+
+@dataclass(frozen=True)
+class TagRow:
+    """One line of a tag file: the tag, its category as a name, its published threshold."""
+
+    tag: str
+    category: str
+    best_threshold: float | None = None
+
+
+def read_tag_file(path: Path, tags: Tags) -> tuple[TagRow, ...]:
+    """Return the rows of a tag file in output order.
+
+    Raises
+    ------
+    TagstackError
+        If the file cannot be read, has no tags, or contradicts the declared format.
+    """
+    rows = tuple(_READERS[tags.format](path, _text(path), tags))
+    if not rows:
+        raise TagstackError(f"{path}: no tags found; expected one for each output of the model.")
+    for i, row in enumerate(rows):
+        if not row.tag:
+            msg = f"{path}: tag {i} is empty; every output needs a name. Restore the tag file."
+            raise TagstackError(msg)
+    return rows
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"Cannot read the tag file {path}: {error}. Expected a readable file in UTF-8."
+        raise TagstackError(msg) from error
+
+
+def _selected_tags_csv(path: Path, text: str, tags: Tags) -> list[TagRow]:
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    missing = {"name", "category"} - set(reader.fieldnames or ())
+    if missing:
+        msg = (
+            f"{path}: the columns {sorted(missing)} are missing, found {reader.fieldnames}. "
+            f"Expected a selected_tags.csv with name and category."
+        )
+        raise TagstackError(msg)
+    return [
+        TagRow(
+            row["name"] or "", _category(path, row["category"], tags), _best_threshold(path, row)
+        )
+        for row in reader
+    ]
+
+
+def _best_threshold(path: Path, row: dict[str, str | Any]) -> float | None:
+    text = (row.get("best_threshold") or "").strip()
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        msg = f"{path}: best_threshold of {row['name']!r} is {text!r}; expected 0 to 1."
+        raise TagstackError(msg)
+    return value
+
+
+def _tags_txt(path: Path, text: str, tags: Tags) -> list[TagRow]:
+    # Not str.splitlines, which also splits at form feeds and other characters inside names.
+    return [_plain(line.rstrip("\r"), tags) for line in text.rstrip("\r\n").split("\n") if text]
+
+
+def _camie_json(path: Path, text: str, tags: Tags) -> list[TagRow]:
+    content = _json(path, text)
+    mapping = _nested(content, "dataset_info", "tag_mapping") or content
+    names, categories = (_nested(mapping, key) for key in ("idx_to_tag", "tag_to_category"))
+    if names is None or categories is None:
+        msg = (
+            f"{path}: idx_to_tag or tag_to_category is missing; expected both at the top (v1) or "
+            f"in dataset_info.tag_mapping (v2)."
+        )
+        raise TagstackError(msg)
+    ordered = _by_index(path, {str(name): index for index, name in names.items()})
+    return [TagRow(tag, _category(path, categories.get(tag), tags)) for tag in ordered]
+
+
+def _json_list(path: Path, text: str, tags: Tags) -> list[TagRow]:
+    content = _json(path, text)
+    if not isinstance(content, list) or not all(isinstance(tag, str) for tag in content):
+        raise TagstackError(f"{path}: expected a JSON list of tag names for format json_list.")
+    return [_plain(tag, tags) for tag in content]
+
+
+def _json_index(path: Path, text: str, tags: Tags) -> list[TagRow]:
+    content = _json(path, text)
+    if not isinstance(content, dict):
+        raise TagstackError(f"{path}: expected a JSON object index -> tag or tag -> index.")
+    by_tag = all(isinstance(value, int) for value in content.values())
+    pairs = content if by_tag else {str(tag): index for index, tag in content.items()}
+    if len(pairs) != len(content):
+        raise TagstackError(f"{path}: a tag has two indices; expected one each.")
+    return [_plain(tag, tags) for tag in _by_index(path, pairs)]
+
+
+def _json_records(path: Path, text: str, tags: Tags) -> list[TagRow]:
+    content = _json(path, text)
+    records = content if isinstance(content, dict) else {}
+    if not records or not all(_nested(record) is not None for record in records.values()):
+        raise TagstackError(
+            f'{path}: expected a JSON object id -> {{"tag": ..., "category": ...}}.'
+        )
+    order = _by_index(path, {key: key for key in records})
+    return [
+        TagRow(str(records[i].get("tag", "")), _category(path, records[i].get("category"), tags))
+        for i in order
+    ]
+
+
+def _plain(tag: str, tags: Tags) -> TagRow:
+    starts = (name for prefix, name in tags.prefixes.items() if tag.startswith(prefix))
+    return TagRow(tag, next(starts, tags.category))
+
+
+def _category(path: Path, code: object, tags: Tags) -> str:
+    if code is None:
+        raise TagstackError(f"{path}: a tag has no category; expected one for every tag.")
+    if not tags.categories:
+        return str(code)
+    if str(code) not in tags.categories:
+        msg = (
+            f"{path}: category {code!r} is not in the contract's [tags] categories "
+            f"{sorted(tags.categories)}. Add it there with its name."
+        )
+        raise TagstackError(msg)
+    return tags.categories[str(code)]
+
+
+def _by_index(path: Path, index_of: dict[str, Any]) -> list[str]:
+    try:
+        placed = {int(index): tag for tag, index in index_of.items()}
+    except (TypeError, ValueError) as error:
+        raise TagstackError(f"{path}: an index is not a number: {error}.") from error
+    if sorted(placed) != list(range(len(index_of))):
+        msg = (
+            f"{path}: the indices of {len(index_of)} tags are not 0 to {len(index_of) - 1} once "
+            f"each. Restore the tag file that belongs to the model."
+        )
+        raise TagstackError(msg)
+    return [placed[i] for i in range(len(placed))]
+
+
+def _json(path: Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise TagstackError(f"{path}: not valid JSON: {error}. Restore the tag file.") from error
+
+
+def _nested(value: Any, *keys: str) -> dict[str, Any] | None:
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else None
+
+
+_READERS: dict[str, Callable[[Path, str, Tags], list[TagRow]]] = {
+    "selected_tags_csv": _selected_tags_csv,
+    "tags_txt": _tags_txt,
+    "camie_json": _camie_json,
+    "json_list": _json_list,
+    "json_index": _json_index,
+    "json_records": _json_records,
+}
+
+
+def vocabulary_from_rows(rows: Sequence[TagRow], contract: Contract) -> Vocabulary:
+    """Return the tags under their current names.
+
+    Raises
+    ------
+    TagstackError
+        If an alias names no tag of the file, or leads to a name that another row has.
+    """
+    unknown = set(contract.aliases) - {row.tag for row in rows}
+    if unknown:
+        msg = f"Tagger {contract.name!r}: [aliases] names tags it lacks: {sorted(unknown)[:5]}."
+        raise TagstackError(msg)
+    tags = tuple(contract.aliases.get(row.tag, row.tag) for row in rows)
+    return Vocabulary(tags, tuple(row.category for row in rows))
+
+
+def thresholds_from_rows(rows: Sequence[TagRow], contract: Contract) -> NDArray[np.float32]:
+    """Return the published threshold of each row, shape (n_tags,), float32."""
+    published = contract.threshold
+    by_category = (published.per_category.get(row.category, published.default) for row in rows)
+    pairs = zip(rows, by_category, strict=True)
+    values = [other if row.best_threshold is None else row.best_threshold for row, other in pairs]
+    return np.array(values, np.float32)

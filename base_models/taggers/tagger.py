@@ -1,0 +1,296 @@
+"""A tagger: a folder with a model, a tag file and a contract, loaded and checked.
+
+A tagger maps framed pixels to logits over its own vocabulary. It refuses to load when file and
+contract contradict each other, because a wrong colour order or a second sigmoid yields scores
+that look almost right.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logit
+
+from tagstack.base_models.atomic import file_sha256
+from tagstack.base_models.contract import Contract
+from tagstack.base_models.pictures.preprocess import (
+    PREPROCESSING_VERSION,
+    SCALED_VERSION,
+    Framing,
+    framing_from_input,
+    input_tensor,
+)
+from tagstack.base_models.runtimes.base import Session
+from tagstack.base_models.runtimes.selection import REFERENCE, RuntimeChoice, open_session
+from tagstack.base_models.taggers.tag_files import (
+    read_tag_file,
+    thresholds_from_rows,
+    vocabulary_from_rows,
+)
+from tagstack.base_models.taggers.timm_contract import contract_of_folder
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.configs.errors import TagstackError
+
+
+def member_fingerprint(
+    model: Path,
+    contract: Contract,
+    vocabulary: Vocabulary,
+    session: Session,
+    floor: float,
+    scaled_decoding: bool,
+) -> str:
+    """Return the SHA-256 in hexadecimal over everything that changes a member's scores.
+
+    Parameters
+    ----------
+    model : Path
+        The model file; weights beside it count as well.
+    contract : Contract
+    vocabulary : Vocabulary
+    session : Session
+        For its precision and the class of its scores.
+    floor : float
+        Probabilities below it are not stored.
+    scaled_decoding : bool
+    """
+    # Weights above 2 GB lie in files of their own, named after the model.
+    weights = sorted(path for path in model.parent.glob(f"{model.name}?*") if path.is_file())
+    facts = {
+        "model": [file_sha256(path) for path in (model, *weights)],
+        "contract": contract.digest(),
+        "tags": vocabulary.tags,
+        "preprocessing": [PREPROCESSING_VERSION, scaled_decoding and SCALED_VERSION],
+        "precision": session.info.precision,
+        "score_class": session.info.score_class,
+        "floor": floor,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+# A float32 probability says nothing beyond 1e-7 from 0 and 1.
+_PROBA_LIMIT = 1e-7
+# Keeps logits where float16 is finer than 1/32.
+_LOGIT_LIMIT = 30.0
+# Rounding in a sigmoid may leave [0, 1] by this much; a logit leaves it by more.
+_PROBA_SLACK = 1e-3
+# With fewer tags than this, the range of the outputs says too little about their scale.
+_MIN_TAGS_FOR_SCALE = 8
+
+
+def floor_logit(floor: float) -> np.float32:
+    """Return the logit of a probability as the score store rounds it (through float16)."""
+    return np.float32(np.float16(math.log(floor / (1 - floor))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tagger:
+    """A loaded tagger.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        Member name, unique within a stack: the contract's.
+    source : str
+        What it was asked for by: a registry name or a folder.
+    contract : Contract
+    vocabulary : Vocabulary
+        Tags in output order, aliases applied, categories as names.
+    published_thresholds : array of shape (n_tags,), float32, in [0, 1]
+        Each tag's own published threshold, else its category's, else the contract's default.
+    fingerprint : str
+        SHA-256 in hexadecimal over everything that changes a score: model and tag file, contract,
+        preprocessing, precision, runtime class and the store's floor.
+    floor : float
+        Probabilities below this are not stored.
+    session : Session
+    scaled_decoding : bool
+        Whether large JPEGs are decoded at a part of their size for it.
+    """
+
+    folder: Path
+    name: str
+    source: str
+    contract: Contract
+    vocabulary: Vocabulary
+    published_thresholds: NDArray[np.float32]
+    fingerprint: str
+    floor: float
+    session: Session
+    scaled_decoding: bool
+
+    @property
+    def framing(self) -> Framing:
+        """The pixels it wants; taggers with equal framings share them."""
+        return framing_from_input(self.contract.input, scaled_decoding=self.scaled_decoding)
+
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the logits of framed images.
+
+        Parameters
+        ----------
+        pixels : array of shape (n_images, height, width, 3), uint8, RGB
+
+        Returns
+        -------
+        array of shape (n_images, n_tags), float32
+            Within [-30, 30]; a row in which the model gave a number that is not finite is NaN
+            throughout.
+
+        Raises
+        ------
+        TagstackError
+            If declared probabilities leave [0, 1], or the output is not as wide as the tag file.
+        """
+        raw = self.raw(pixels)
+        broken = ~np.isfinite(raw).all(axis=1)
+        if self.contract.output.kind == "probabilities":
+            values = self._logit_of_probabilities(raw[~broken])
+        else:
+            values = raw[~broken].clip(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+        logits = np.full(raw.shape, np.nan, np.float32)
+        logits[~broken] = values
+        return logits
+
+    def raw(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the model's outputs as they are, shape (n_images, n_tags), float32."""
+        raw = self.session.run(input_tensor(pixels, self.contract.input))
+        if len(pixels) and raw.shape[1] != len(self.vocabulary):
+            raise TagstackError(_width_message(self.folder, self.contract, raw.shape[1], self))
+        return raw.reshape(len(pixels), len(self.vocabulary))
+
+    def close(self) -> None:
+        """Free the model."""
+        self.session.close()
+
+    def _logit_of_probabilities(self, raw: NDArray[np.float32]) -> NDArray[np.float64]:
+        if raw.size and not (-_PROBA_SLACK <= raw.min() and raw.max() <= 1 + _PROBA_SLACK):
+            msg = (
+                f"{self.folder}: the contract declares probabilities, but the outputs reach from "
+                f"{raw.min():.4g} to {raw.max():.4g}; expected [0, 1]. They look like logits: set "
+                f'[output] kind = "logits".'
+            )
+            raise TagstackError(msg)
+        return np.asarray(logit(raw.astype(np.float64).clip(_PROBA_LIMIT, 1 - _PROBA_LIMIT)))
+
+
+def load_tagger(
+    folder: Path,
+    *,
+    floor: float,
+    threads: int,
+    source: str | None = None,
+    smoke: bool = True,
+    runtime: RuntimeChoice = REFERENCE,
+    scaled_decoding: bool = False,
+) -> Tagger:
+    """Load the tagger in a folder and check it against its contract.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``tagger.toml`` and the files it names, or what `timm_contract` reads instead.
+    floor : float
+        Probabilities below this will not be stored.
+    threads : int
+        Images that run side by side.
+    source : str, optional
+        Name it was asked for by, for messages; the folder by default.
+    smoke : bool
+        Run two synthetic images and check the scale of the outputs.
+    runtime : RuntimeChoice
+        Backend and precision; by default ONNX Runtime in fp32.
+    scaled_decoding : bool
+        Decode large JPEGs at a part of their size: faster, and other scores.
+
+    Raises
+    ------
+    TagstackError
+        If a file is missing or broken, or file and contract contradict each other.
+    """
+    contract = contract_of_folder(folder)
+    model = folder / contract.files.model
+    rows = read_tag_file(folder / contract.files.tags, contract.tags)
+    vocabulary = vocabulary_from_rows(rows, contract)
+    session = open_session(_existing(model), contract, runtime, threads=threads)
+    tagger = Tagger(
+        folder=folder,
+        name=contract.name,
+        source=source or str(folder),
+        contract=contract,
+        vocabulary=vocabulary,
+        published_thresholds=thresholds_from_rows(rows, contract),
+        fingerprint=member_fingerprint(
+            model, contract, vocabulary, session, floor, scaled_decoding
+        ),
+        floor=floor,
+        session=session,
+        scaled_decoding=scaled_decoding,
+    )
+    if session.n_outputs not in (None, len(vocabulary)):
+        raise TagstackError(_width_message(folder, contract, session.n_outputs, tagger))
+    if smoke:
+        smoke_test(tagger)
+    return tagger
+
+
+def smoke_test(tagger: Tagger) -> NDArray[np.float32]:
+    """Run a flat and a noisy image; return the raw outputs, shape (2, n_tags).
+
+    Raises
+    ------
+    TagstackError
+        If an output is not finite, or the outputs cannot be on the scale that the contract says.
+    """
+    shape = (tagger.framing.height, tagger.framing.width, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    pixels = np.stack([np.full(shape, 128, np.uint8), noise])
+    raw = tagger.raw(pixels)
+    if not np.isfinite(raw).all():
+        msg = (
+            f"{tagger.folder}: {np.count_nonzero(~np.isfinite(raw))} of {raw.size} outputs are not "
+            f"finite (NaN or infinite) on a plain image. The model file is broken; fetch it again."
+        )
+        raise TagstackError(msg)
+    tagger.logits(pixels)
+    _check_scale(tagger, raw)
+    return raw
+
+
+def _check_scale(tagger: Tagger, raw: NDArray[np.float32]) -> None:
+    low, high = float(raw.min()), float(raw.max())
+    if raw.shape[1] < _MIN_TAGS_FOR_SCALE or low < 0 or high > 1:
+        return
+    if tagger.contract.output.kind == "logits":
+        msg = (
+            f"{tagger.folder}: the contract declares logits, but every output lies in [0, 1] "
+            f"({low:.4g} to {high:.4g}): they are probabilities already, and a second sigmoid "
+            f'would ruin them. Set [output] kind = "probabilities".'
+        )
+        raise TagstackError(msg)
+    if low >= 0.5 and high <= 0.74:
+        msg = (
+            f"{tagger.folder}: every output lies in [0.5, 0.731] ({low:.4g} to {high:.4g}), as "
+            f"after two sigmoids; expected most tags near 0. Export the model with one sigmoid."
+        )
+        raise TagstackError(msg)
+
+
+def _existing(model: Path) -> Path:
+    if not model.is_file():
+        msg = f"The model {model} is missing; put the tagger's ONNX file there."
+        raise TagstackError(msg)
+    return model
+
+
+def _width_message(folder: Path, contract: Contract, width: int | None, tagger: Tagger) -> str:
+    return (
+        f"{folder}: the model gives {width} scores, but {contract.files.tags} lists "
+        f"{len(tagger.vocabulary)} tags; expected one for each. Use the tag file that was "
+        f"published with this model."
+    )

@@ -1,0 +1,209 @@
+"""Scores joined with labels: what fitting and comparing start from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from tagstack.base_models.pairs import Level1Scores
+from tagstack.base_models.pictures.picture_hash import PictureHashes
+from tagstack.base_models.scores.member_info import MemberInfo
+from tagstack.base_models.scores.store import ScoreStore
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.level1 import NearDuplicateSettings
+from tagstack.meta.labels.label_files import read_labels
+from tagstack.meta.labels.labels import AlignedLabels, align_labels, group_numbers
+from tagstack.meta.labels.near_duplicates import near_duplicate_groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Labelled images with every member's scores.
+
+    Parameters
+    ----------
+    scores : Level1Scores
+        Scores of the labelled images alone.
+    labels : sparse array of shape (n_images, n_tags), bool
+        Nothing is true where it is unknown.
+    unknown : sparse array of shape (n_images, n_tags), bool
+        Pairs of which nobody says whether they hold: neither positive nor negative.
+    groups : array of shape (n_images,), int64
+        Images of one group share a picture, a title, an artist, or look alike: no split may part
+        them.
+    hashes : PictureHashes
+        What each image looks like.
+    contents : tuple of str
+        SHA-256 of each image's bytes.
+    titles : tuple of str
+        Value of the grouping column for each image; empty without one.
+    columns : mapping of column name to n_images values
+        Further columns of the label file.
+    members : tuple of MemberInfo
+        The taggers, in the order of the scores.
+    notices : tuple of str
+        What of the labels could not be used, a line each.
+    """
+
+    scores: Level1Scores
+    labels: sparse.csr_array
+    unknown: sparse.csr_array
+    groups: NDArray[np.int64]
+    hashes: PictureHashes
+    contents: tuple[str, ...]
+    titles: tuple[str, ...]
+    columns: Mapping[str, tuple[str, ...]]
+    members: tuple[MemberInfo, ...]
+    notices: tuple[str, ...]
+
+    def take(self, images: NDArray[np.intp]) -> "Dataset":
+        """Return the images at these indices, in that order."""
+        return replace(
+            self,
+            scores=self.scores.take(images),
+            labels=self.labels[images],
+            unknown=self.unknown[images],
+            groups=self.groups[images],
+            hashes=self.hashes.take(images),
+            contents=tuple(self.contents[i] for i in images),
+            titles=tuple(self.titles[i] for i in images),
+            columns={name: tuple(own[i] for i in images) for name, own in self.columns.items()},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSource:
+    """Where a dataset comes from.
+
+    Parameters
+    ----------
+    scores : Path
+        Folder of a score store.
+    labels : Path
+        CSV, JSONL or a folder of sidecars.
+    where : str, optional
+        ``COLUMN=VALUE``: only these rows of the labels.
+    group : str, optional
+        Column whose equal values form a group. Copies of one picture always do.
+    unknown_if_absent : tuple of str, optional
+        Families of tags that are unknown for an image with none of them; as the settings or the
+        bundle say when not given.
+    """
+
+    scores: Path
+    labels: Path
+    where: str | None = None
+    group: str | None = None
+    unknown_if_absent: tuple[str, ...] | None = None
+
+
+def load_dataset(
+    source: DatasetSource,
+    *,
+    aliases: Mapping[str, str],
+    groups: Mapping[str, Sequence[str]],
+    unknown_if_absent: Sequence[str],
+    members: tuple[str, ...] | None = None,
+    near_duplicates: NearDuplicateSettings | None = None,
+) -> Dataset:
+    """Return the labelled images of a score store.
+
+    Parameters
+    ----------
+    source : DatasetSource
+    aliases : mapping of str to str
+        Outdated tag names in the labels to current ones.
+    groups : mapping of name to tag names
+        Exclusive groups, by whose names families of tags may be called unknown.
+    unknown_if_absent : sequence of str
+        What holds where ``source`` does not say.
+    members : tuple of str, optional
+        Names of the members to use, in this order; all of the store by default.
+    near_duplicates : NearDuplicateSettings, optional
+        When images that look alike form a group; without it, only equal files do.
+
+    Raises
+    ------
+    TagstackError
+        If scores or labels cannot be read, or no scored image is labelled.
+    """
+    store = ScoreStore(source.scores)
+    by_name = {member.name: member for member in store.members()}
+    chosen = members or tuple(by_name)
+    scores = store.load(members=chosen)
+    table = read_labels(source.labels).where(source.where)
+    if source.unknown_if_absent is not None:
+        unknown_if_absent = source.unknown_if_absent
+    aligned = align_labels(
+        table,
+        scores.images,
+        scores.vocabulary,
+        aliases,
+        groups=groups,
+        unknown_if_absent=unknown_if_absent,
+    )
+    if not aligned.matrix.nnz:
+        found = sorted({tag for row in table.rows for tag in row.tags})[:5]
+        msg = (
+            f"{source.labels} names no tag that a tagger knows on any scored image; its tags are "
+            f"{found or 'none at all'}. Expected tags as the taggers write them, such as "
+            f"{list(scores.vocabulary.tags[:3])}."
+        )
+        raise TagstackError(msg)
+    taken = scores.take(aligned.rows)
+    content = {record.path: record.sha256 for record in store.records()}
+    contents = tuple(content[image] for image in taken.images)
+    titles = _titles(source, aligned)
+    hashes = store.picture_hashes(taken.images)
+    alike, said = _alike(hashes, near_duplicates)
+    return Dataset(
+        scores=taken,
+        labels=aligned.matrix,
+        unknown=aligned.unknown,
+        groups=group_numbers(titles, [contents[i] for i in alike]),
+        hashes=hashes,
+        contents=contents,
+        titles=titles,
+        columns=aligned.columns,
+        members=tuple(by_name[name] for name in chosen),
+        notices=(*aligned.notices, *said),
+    )
+
+
+def _alike(
+    hashes: PictureHashes, settings: NearDuplicateSettings | None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return for each image the first that it looks like, and notices about that."""
+    n_images = len(hashes.known)
+    if settings is None or not settings.enabled:
+        return np.arange(n_images, dtype=np.int64), ()
+    first = near_duplicate_groups(hashes, settings)
+    _, counts = np.unique(first, return_counts=True)
+    notices = []
+    if (counts > 1).any():
+        notices.append(
+            f"{counts[counts > 1].sum()} images look like another one, in {(counts > 1).sum()} "
+            f"groups of up to {counts.max()}; a group is never parted"
+        )
+    if not hashes.known.all():
+        notices.append(
+            f"what {n_images - hashes.known.sum()} of {n_images} images look like is not known, "
+            f"so near-duplicates among them are not; `tagstack score` over them finds out, "
+            f"without running a tagger again"
+        )
+    return first, tuple(notices)
+
+
+def _titles(source: DatasetSource, aligned: AlignedLabels) -> tuple[str, ...]:
+    if source.group is None:
+        return ("",) * len(aligned.rows)
+    if source.group not in aligned.columns:
+        msg = (
+            f"{source.labels} has no column {source.group!r} to group by. "
+            f"Columns there: {sorted(aligned.columns)}."
+        )
+        raise TagstackError(msg)
+    return aligned.columns[source.group]

@@ -1,0 +1,156 @@
+"""Which images a stack was fitted on, so that nobody judges it on them by mistake."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.pictures.picture_hash import THUMBNAIL_BYTES, PictureHashes
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.level1 import NearDuplicateSettings
+from tagstack.ensemble.bundle.dataset import Dataset
+from tagstack.meta.labels.near_duplicates import near_duplicate_groups
+from tagstack.meta.labels.training_range import NO_ID, TrainingOverlap, image_ids, training_overlaps
+from tagstack.meta.labels.truth import Evidence
+
+
+def overlaps_of(dataset: Dataset, seed: int) -> tuple[TrainingOverlap, ...]:
+    """Return, for each member with a known training range, how it meets these images.
+
+    Ids come from the label column ``id``, else from file names that are whole numbers. Nothing is
+    returned where no image has an id.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    seed : int
+        Of the resamples behind the intervals.
+    """
+    ids = image_ids(dataset.scores.images, dataset.columns.get("id"))
+    if (ids == NO_ID).all():
+        return ()
+    return training_overlaps(
+        dataset.scores,
+        Evidence.of(dataset.labels, dataset.unknown),
+        dataset.groups,
+        ids,
+        [member.training for member in dataset.members],
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedImages:
+    """Short hashes of the fitted images' bytes and of their groups, and what they look like.
+
+    Parameters
+    ----------
+    contents : array of shape (n_images,), uint64, ascending
+    titles : array of shape (n_titles,), uint64, ascending
+        Of the values of the grouping column.
+    looks : PictureHashes
+        Of those fitted images whose looks are known; none in bundles from before they were kept.
+    near_duplicates : NearDuplicateSettings
+        When another image counts as one of these.
+    """
+
+    contents: NDArray[np.uint64]
+    titles: NDArray[np.uint64]
+    looks: PictureHashes
+    near_duplicates: NearDuplicateSettings
+
+    @classmethod
+    def of(cls, dataset: Dataset, near_duplicates: NearDuplicateSettings) -> "FittedImages":
+        """Return the hashes of a dataset's images."""
+        return cls(
+            contents=_hashes(dataset.contents),
+            titles=_hashes(dataset.titles),
+            looks=dataset.hashes.take(np.flatnonzero(dataset.hashes.known)),
+            near_duplicates=near_duplicates,
+        )
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, NDArray[Any]], near_duplicates: NearDuplicateSettings
+    ) -> "FittedImages":
+        """Return what `arrays` gave; without looks if the bundle is from before they were kept."""
+        bits = arrays.get("bits", np.empty(0, np.uint64))
+        thumbnails = arrays.get("thumbnails", np.empty((0, THUMBNAIL_BYTES), np.uint8))
+        looks = PictureHashes(known=np.ones(len(bits), bool), bits=bits, thumbnails=thumbnails)
+        return cls(
+            contents=arrays["contents"],
+            titles=arrays["titles"],
+            looks=looks,
+            near_duplicates=near_duplicates,
+        )
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what a bundle keeps."""
+        return {
+            "contents": self.contents,
+            "titles": self.titles,
+            "bits": self.looks.bits,
+            "thumbnails": self.looks.thumbnails,
+        }
+
+    def holds(self, dataset: Dataset) -> NDArray[np.bool_]:
+        """Return which of a dataset's images were fitted on, shape (n_images,), bool."""
+        return np.isin(_each(dataset.contents), self.contents)
+
+    def resembles(self, dataset: Dataset) -> NDArray[np.bool_]:
+        """Return which of a dataset's images look like a fitted one, shape (n_images,), bool."""
+        n_fitted = len(self.looks.bits)
+        groups = near_duplicate_groups(self.looks.joined(dataset.hashes), self.near_duplicates)
+        return np.isin(groups[n_fitted:], groups[:n_fitted])
+
+    def without(self, dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+        """Return a dataset without the fitted images, and notices about what that means.
+
+        Images that look like a fitted one are left out, too.
+
+        Raises
+        ------
+        TagstackError
+            If no image is left.
+        """
+        seen = self.holds(dataset)
+        alike = self.resembles(dataset) & ~seen
+        if (seen | alike).all():
+            msg = (
+                f"All {len(seen)} images were used to fit this bundle, or look like one that was; "
+                "a comparison on them proves nothing. Choose others with --where."
+            )
+            raise TagstackError(msg)
+        known = np.isin(_each(dataset.titles), self.titles) & (np.array(dataset.titles) != "")
+        notices = []
+        if seen.any():
+            first = dataset.scores.images[int(seen.argmax())]
+            notices.append(
+                f"{int(seen.sum())} of {len(seen)} images were used to fit this bundle, copies "
+                f"included, such as {first}; they are left out"
+            )
+        if alike.any():
+            first = dataset.scores.images[int(alike.argmax())]
+            notices.append(
+                f"{int(alike.sum())} images look like one that the bundle was fitted on, such as "
+                f"{first}; they are left out"
+            )
+        if (known & ~seen & ~alike).any():
+            notices.append(
+                f"{int((known & ~seen & ~alike).sum())} images belong to a group that the bundle "
+                "was fitted on; the stack may know them too well"
+            )
+        return dataset.take(np.flatnonzero(~seen & ~alike)), tuple(notices)
+
+
+def _hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
+    return np.unique(_each([text for text in texts if text]))
+
+
+def _each(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """Return the first eight bytes of each text's SHA-256 as a number, shape (n_texts,)."""
+    digests = [hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest() for text in texts]
+    return np.frombuffer(b"".join(digest[:8] for digest in digests), np.uint64)

@@ -1,0 +1,132 @@
+"""The rungs of the comparison, from each single tagger to the stack with its rules.
+
+Every rung from "tuned" on has thresholds of one strategy, fitted on the same out-of-fold images;
+only the published rungs show what a user gets today.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from tagstack.base_models.pairs import Level1Scores, PairProba
+from tagstack.base_models.scores.member_info import MemberInfo
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.ensemble.bundle.bundle import Bundle
+from tagstack.ensemble.bundle.dataset import Dataset
+from tagstack.ensemble.comparison.comparing import Rung
+from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.thresholds.deciding import decided_by
+
+STACK = "stack"
+DECODED = "stack + decoder"
+
+_TITLES = {
+    "mean": "Mean of probabilities",
+    "calibrated_mean": "Calibrated mean",
+    "caruana": "Caruana selection of members",
+    "shrunken_logistic": "Shrunken logistic per tag",
+    "svm": "Linear SVM with context",
+    "lightgbm": "LightGBM on pairs",
+    "xgboost": "XGBoost meta-model",
+    "blend": "Blend of learners",
+    "by_band": "A rung for each band of tag frequency",
+}
+
+
+_PARTS = ("shrunken_logistic", "svm", "lightgbm", "xgboost", "blend", "by_band")
+
+
+def member_proba(scores: Level1Scores, member: int) -> PairProba:
+    """Return one member's own probabilities; NaN for tags that it does not know."""
+    base = np.where(scores.knows[member], expit(scores.floor[member]), np.nan)
+    return PairProba(
+        pairs=scores.pairs,
+        proba=expit(scores.logit[member]).astype(np.float32),
+        base=base.astype(np.float32),
+    )
+
+
+def published_thresholds(member: MemberInfo, vocabulary: Vocabulary) -> NDArray[np.float32]:
+    """Return a tagger's published thresholds over ``vocabulary``; infinite for unknown tags."""
+    thresholds = np.full(len(vocabulary), np.inf, np.float32)
+    own = [vocabulary.index[tag] for tag in member.vocabulary.tags]
+    thresholds[own] = member.published_thresholds
+    return thresholds
+
+
+def climb(bundle: Bundle, dataset: Dataset) -> tuple[Rung, ...]:
+    """Return every rung on a dataset's images, lowest first.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    dataset : Dataset
+        Images that the bundle was not fitted on, scored by the bundle's members.
+    """
+    bundle.check_members(dataset.members)
+    return (*_published(dataset), *_tuned(bundle, dataset), *_stacked(bundle, dataset))
+
+
+def _published(dataset: Dataset) -> Iterator[Rung]:
+    for position, member in enumerate(dataset.members):
+        thresholds = published_thresholds(member, dataset.scores.vocabulary)
+        proba = member_proba(dataset.scores, position)
+        yield Rung(
+            name=f"{member.name} @ published",
+            title=f"{member.name} @ published threshold",
+            proba=proba,
+            decided=decided_by(proba, thresholds),
+            thresholds=thresholds,
+            note="as published: its own thresholds, nothing fitted here",
+            single=True,
+        )
+
+
+def _tuned(bundle: Bundle, dataset: Dataset) -> Iterator[Rung]:
+    probas = bundle.stacker.predict_rungs(dataset.scores, bundle.stacker.rungs_)
+    for rung, proba in probas.items():
+        cutting = bundle.rung_cutting(rung)
+        member = rung.removeprefix("single:")
+        yield Rung(
+            name=rung,
+            title=_TITLES.get(rung, f"{member}, tuned"),
+            proba=proba,
+            decided=cutting.decided(proba),
+            thresholds=cutting.value,
+            note="thresholds fitted like the stack's",
+            part=rung in _PARTS,
+            raw=_raw(rung),
+        )
+
+
+def _raw(rung: str) -> str:
+    """Return the rung that has the same probabilities before calibration, or nothing."""
+    if rung.startswith("single:"):
+        return f"{rung.removeprefix('single:')} @ published"
+    return "mean" if rung == "calibrated_mean" else ""
+
+
+def _stacked(bundle: Bundle, dataset: Dataset) -> Iterator[Rung]:
+    chosen = bundle.stacker.chosen_
+    proba = bundle.stacker.predict_proba(dataset.scores)
+    plain = bundle.rung_cutting(chosen)
+    yield Rung(
+        name=STACK,
+        title="Stack",
+        proba=proba,
+        decided=plain.decided(proba),
+        thresholds=plain.value,
+        note=f"the rung chosen at fit time: {_TITLES.get(chosen, chosen)}",
+    )
+    decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
+    yield Rung(
+        name=DECODED,
+        title="Stack + decoder",
+        proba=proba,
+        decided=bundle.thresholds.cutting.decoded(proba, decoder),
+        thresholds=bundle.thresholds.value,
+        note="thresholds fitted for what the rules leave",
+        before_rules=bundle.thresholds.cutting.decided(proba),
+    )

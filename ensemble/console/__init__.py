@@ -1,0 +1,1 @@
+"""Commands and what they print: results on standard output, progress on standard error."""

@@ -1,0 +1,186 @@
+"""The console: results on standard output, progress and notices on standard error."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console, RenderableType
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+from tagstack.configs.errors import TagstackError
+
+if TYPE_CHECKING:
+    from tagstack.base_models.scoring.pipeline import ScoreProgress
+
+_NAMED = 5  # how many failures a summary shows before it refers to the file
+
+# Without `emoji=False` a colon pair in a path or a tag would turn into a picture.
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
+
+
+class _Bars(Bars):
+    """A bar with a line of detail below."""
+
+    detail = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yield what is drawn, top to bottom."""
+        yield from super().get_renderables()
+        if self.detail:
+            yield Text(self.detail, style="dim", overflow="ellipsis", no_wrap=True)
+
+
+class _Stages:
+    """Shows stages and level-1 progress on standard error; plain lines where it is no terminal."""
+
+    def __init__(self, bars: "_Bars") -> None:
+        self._bars = bars
+        self._task = bars.add_task("starting", total=None)
+        self._stage = ""
+
+    def stage(self, text: str, done: int = 0, total: int = 0) -> None:
+        """Name the stage and move the bar; the clock starts anew with every stage."""
+        if text != self._stage:
+            self._stage = text
+            self._bars.detail = ""
+            self._bars.reset(self._task, total=None, description=text)
+            if not err.is_terminal and not is_quiet():
+                err.print(text, markup=False)
+        self._bars.update(self._task, completed=done, total=total or None)
+
+    def notice(self, text: str) -> None:
+        """Print a line that stays."""
+        if not is_quiet():
+            console = self._bars.console
+            console.print(f"Note: {text}", style="yellow", markup=False, soft_wrap=True)
+
+    def scored(self, state: "ScoreProgress") -> None:
+        """Move the bar."""
+        description = f"scoring, {state.images_per_s:.0f} images/s"
+        if state.n_failed:
+            description += f", {state.n_failed} failed"
+        self._bars.detail = rates(state.stage_rates)
+        self._bars.update(
+            self._task, description=description, completed=state.n_done, total=state.n_images
+        )
+
+
+def is_quiet() -> bool:
+    """Return whether the user asked for errors alone."""
+    return not logging.getLogger("tagstack").isEnabledFor(logging.WARNING)
+
+
+@contextmanager
+def stages() -> Iterator[_Stages]:
+    """Show progress while the block runs."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with _Bars(
+        *columns, console=err, transient=True, disable=is_quiet() or not err.is_terminal
+    ) as bars:
+        yield _Stages(bars)
+
+
+def rates(stage_rates: Mapping[str, float]) -> str:
+    """Return what each stage of scoring can do by itself, as one line; the slowest first."""
+    ordered = sorted(stage_rates.items(), key=lambda item: item[1])
+    return "  ".join(f"{stage.removeprefix('infer ')} {rate:.3g}/s" for stage, rate in ordered)
+
+
+def print_json(content: object) -> None:
+    """Print JSON on standard output."""
+    out.print_json(json.dumps(content, allow_nan=False))
+
+
+def plain(text: str) -> str:
+    """Return text that shows as it is, brackets included."""
+    return escape(text)
+
+
+def print_failures(failures: Sequence[tuple[str, str]]) -> None:
+    """Print the first failures, image and reason, on standard error."""
+    for name, reason in failures[:_NAMED]:
+        err.print(f"  {name}: {reason}", markup=False, soft_wrap=True)
+    if len(failures) > _NAMED:
+        err.print(f"  and {len(failures) - _NAMED} more; failures.csv names them all.")
+
+
+if TYPE_CHECKING:  # printing must not wait for what these need
+    from tagstack.base_models.taggers.pulling import PullPlan
+
+
+def print_plan(plan: "PullPlan") -> None:
+    """Print what a pull would fetch, from where, and under which terms, on standard error."""
+    state = plan.state
+    lines = [
+        f"{plan.name}: {plan.contract.title}".rstrip(": "),
+        *plan.notes,
+        f"from: {state.repo} at {state.commit}",
+        f"to: {plan.target}",
+        *(f"  {file.name}  {decimal(file.size_bytes)}" for file in state.files),
+        f"{decimal(plan.size_bytes)} in {len(state.files)} files",
+    ]
+    for line in lines:
+        err.print(line, markup=False, soft_wrap=True)
+
+
+def confirmed(plan: "PullPlan", *, yes: bool) -> bool:
+    """Return whether the user wants it.
+
+    Raises
+    ------
+    TagstackError
+        If nobody can be asked.
+    """
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        msg = f"Nobody is there to ask before downloading {plan.name!r}. Pass --yes."
+        raise TagstackError(msg)
+    return typer.confirm("Download?", default=True, err=True)
+
+
+@contextmanager
+def downloads() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar for each file while the block runs; yield what moves them."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, disable=is_quiet() or not err.is_terminal) as bars:
+        tasks = {}
+
+        def show(name: str, here: int, size: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=size)
+            bars.update(tasks[name], completed=here)
+
+        yield show

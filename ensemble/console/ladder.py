@@ -1,0 +1,167 @@
+"""What `fit`, `compare` and `demo` print: the ladder, and in words what it shows."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from tagstack.ensemble.bundle.bundle import Bundle
+from tagstack.ensemble.comparison.comparing import Comparison
+from tagstack.ensemble.console.console import out, plain, print_json
+from tagstack.ensemble.report.fit_evidence import FitEvidence, fit_evidence
+from tagstack.ensemble.report.sections import worth_sentence
+from tagstack.ensemble.report.words import headline, seeds_text, sublines, verdict_sentence
+from tagstack.ensemble.report.writing import ReportPaths
+from tagstack.ensemble.tasks.demo import DemoResult
+from tagstack.meta.metrics.bootstrap import Difference
+from tagstack.meta.stack.selection import Band, LadderRow
+
+_SCORES = {
+    "macro_ap": "macro-AP",
+    "micro_ap": "micro-AP",
+    "macro_f": "macro-F1",
+    "micro_f": "micro-F1",
+}
+
+
+def print_comparison(comparison: Comparison, paths: ReportPaths, *, as_json: bool) -> None:
+    """Print the ladder with what separates the stack from each rung."""
+    if as_json:
+        out.print(paths.metrics.read_text(encoding="utf-8"), soft_wrap=True, markup=False)
+        return
+    out.print(_ladder_table(comparison))
+    out.print()
+    out.print(_gains_table(comparison))
+    out.print(
+        f"tags: an image; broken: rules an image. * excludes 0 at {comparison.confidence:.0%}. "
+        f"{comparison.n_images} images in {comparison.n_groups} groups, {comparison.n_tags} tags, "
+        f"{comparison.resamples} paired resamples of groups, {seeds_text(comparison)}."
+    )
+    if comparison.n_shared_tags < comparison.n_tags:
+        out.print(_shared(comparison))
+    out.print()
+    for line in (headline(comparison), *sublines(comparison), verdict_sentence(comparison)):
+        out.print(_ascii(line), markup=False)
+    out.print(f"Report: {paths.html}", markup=False, soft_wrap=True)
+
+
+def _table(first: str, others: Iterable[str]) -> Table:
+    """Return an empty table for 80 columns: where space is short, names fold, never figures."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    return table
+
+
+def _ladder_table(comparison: Comparison) -> Table:
+    table = _table("rung", (*_SCORES.values(), "tags", "broken"))
+    for rung in comparison.rungs:
+        scores = [f"{rung.scores['all'][name].value:.3f}" for name in _SCORES]
+        broken = "-" if np.isnan(rung.contradictions) else f"{rung.contradictions:.2f}"
+        table.add_row(
+            plain(rung.name),
+            *scores,
+            f"{rung.decisions.tags_per_image:.1f}",
+            broken,
+            style="bold" if rung.name == comparison.reference else None,
+        )
+    return table
+
+
+def _gains_table(comparison: Comparison) -> Table:
+    table = _table(f"{comparison.reference} minus", ("macro-AP", "micro-AP"))
+    for rung in comparison.rungs:
+        if not rung.same_proba:
+            found = rung.differences["all"]
+            table.add_row(plain(rung.name), _signed(found["macro_ap"]), _signed(found["micro_ap"]))
+    return table
+
+
+def _signed(difference: Difference) -> str:
+    return _starred(difference.value, difference.low, difference.high)
+
+
+def _starred(value: float, low: float, high: float) -> str:
+    star = "*" if low > 0 or high < 0 else " "
+    return f"{value:+.3f}{star} \\[{low:+.3f}, {high:+.3f}]"
+
+
+def _shared(comparison: Comparison) -> str:
+    """Return the same lead over the tags that every rung knows."""
+    ours = comparison.rung(comparison.reference).scores["shared"]
+    values = ", ".join(f"{title} {ours[name].value:.3f}" for name, title in _SCORES.items())
+    return (
+        f"Above: the union of all vocabularies. {comparison.reference} over the "
+        f"{comparison.n_shared_tags} tags that every rung knows: {values}."
+    )
+
+
+def _ascii(text: str) -> str:
+    """Return a sentence of the report with the signs that every terminal has."""
+    return text.replace("\N{MINUS SIGN}", "-").replace("\N{EN DASH}", "-")
+
+
+def print_fit(bundle: Bundle, directory: Path, *, as_json: bool) -> None:
+    """Print the out-of-fold ladder that the choice was made on, and why it was made."""
+    if as_json:
+        print_json(bundle.evidence)
+        return
+    stacker, fit = bundle.stacker, fit_evidence(bundle.evidence)
+    out.print(_out_of_fold(stacker.ladder_, stacker.chosen_))
+    if fit.losses:
+        out.print()
+        out.print(_losses_table(fit))
+    for line in fit_lines(stacker.ladder_, stacker.chosen_, stacker.bands_, fit):
+        out.print(_ascii(line), markup=False)
+    out.print(f"Chosen: {stacker.chosen_}. Bundle: {directory}", markup=False)
+
+
+def _out_of_fold(ladder: Sequence[LadderRow], chosen: str) -> Table:
+    table = _table("out of fold", ("macro-AP", "+-", "micro-AP", "+-"))
+    for row in ladder:
+        scores = (row.macro_ap, row.macro_error, row.micro_ap, row.micro_error)
+        texts = [f"{score:.3f}" for score in scores]
+        table.add_row(plain(row.rung), *texts, style="bold" if row.rung == chosen else None)
+    return table
+
+
+def _losses_table(fit: FitEvidence) -> Table:
+    table = _table("lost without", ("macro-AP", "micro-AP"))
+    for loss in fit.losses:
+        macro = _starred(loss.macro_ap, loss.macro_low, loss.macro_high)
+        micro = _starred(loss.micro_ap, loss.micro_low, loss.micro_high)
+        table.add_row(plain(loss.member), macro, micro)
+    return table
+
+
+def fit_lines(
+    ladder: Sequence[LadderRow], chosen: str, bands: Sequence[Band], fit: FitEvidence
+) -> list[str]:
+    """Return in words: the choice, the bands, what may be dropped, what tuning gained."""
+    best = max(ladder, key=lambda row: np.nan_to_num(np.mean(row.fold_values or (0.0,))))
+    why = next(row.why for row in ladder if row.rung == chosen).removeprefix("chosen: ")
+    lines = [f"{chosen}: {why}."]
+    if best.rung != chosen:
+        lines[0] = f"No significant difference between {chosen} and {best.rung}: {why}."
+    lines += [
+        f"Tags with {band.title} positives ({band.n_tags}): {band.rung}, {band.why}."
+        for band in bands
+        if band.n_tags and band.rung != chosen
+    ]
+    if 0 < fit.n_judged < fit.n_images:
+        lines.append(f"Judged on {fit.n_judged} images, drawn of {fit.n_images}.")
+    spare = [loss.member for loss in fit.losses if loss.is_spare]
+    if spare:
+        lines.append(f"Nothing significant is lost without any one of: {', '.join(spare)}.")
+    if fit.worth is not None:
+        lines.append(f"Tuning. {worth_sentence(fit.worth, kept=fit.kept)}")
+    return lines
+
+
+def print_demo(result: DemoResult) -> None:
+    """Print the ladder and where everything lies."""
+    print_comparison(result.comparison, result.report, as_json=False)
+    out.print(f"Tags of {result.summary.n_images} new pictures: {result.tags}", soft_wrap=True)
+    out.print(f"Bundle: {result.out / 'bundle'}", soft_wrap=True)

@@ -1,0 +1,187 @@
+"""``tagstack models``: taggers by name, their contracts, their files, and where to get them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from tagstack.ensemble.console.console import out, plain, print_failures, print_json, rates
+from tagstack.ensemble.console.options import Json, exit_unless, settings_of
+
+if TYPE_CHECKING:  # printing must not wait for what these need
+    from tagstack.base_models.scoring.pipeline import ScoreSummary
+    from tagstack.base_models.taggers.check import CheckReport
+    from tagstack.base_models.taggers.registry import RegistryEntry
+    from tagstack.ensemble.tasks.doctor import Finding
+
+
+def print_score_summary(summary: "ScoreSummary", *, as_json: bool) -> None:
+    """Print what scoring did."""
+    if as_json:
+        print_json(asdict(summary))
+        return
+    rate = summary.n_scored / summary.seconds if summary.seconds else 0.0
+    out.print(
+        f"Scored {summary.n_scored} images in {summary.seconds:.1f} s ({rate:.0f}/s), "
+        f"{summary.n_skipped} were there already, {summary.n_failed} failed."
+    )
+    if summary.n_scored:
+        out.print(f"Each stage by itself: {rates(summary.stage_rates)}", markup=False)
+    print_failures([(item.name, item.reason) for item in summary.failures])
+
+
+def print_models(entries: Sequence["RegistryEntry"], *, as_json: bool) -> None:
+    """Print the registry."""
+    if as_json:
+        print_json([_entry_content(entry) for entry in entries])
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("name", "from", "weights", "licence", "what it is"):
+        table.add_column(name)
+    for entry in entries:
+        weights = "missing" if entry.missing_files else "here"
+        contract = entry.contract
+        table.add_row(entry.name, entry.origin, weights, contract.licence, plain(contract.title))
+    out.print(table)
+
+
+def print_model(entry: "RegistryEntry", *, as_json: bool) -> None:
+    """Print one tagger's contract."""
+    if as_json:
+        print_json(_entry_content(entry))
+        return
+    out.print(f"{entry.name}: {entry.contract.title} ({entry.contract.licence})", markup=False)
+    out.print(f"source: {entry.contract.source}", markup=False, soft_wrap=True)
+    place = "none" if entry.folder is None else str(entry.folder)
+    out.print(f"folder: {place}", markup=False, soft_wrap=True)
+    if entry.missing_files:
+        out.print(f"missing: {', '.join(entry.missing_files)}", markup=False)
+    shown = entry.contract.model_dump(mode="json", exclude={"name", "title", "source", "licence"})
+    for section, values in shown.items():
+        out.print(f"{section}: {json.dumps(values)}", markup=False, soft_wrap=True)
+
+
+def _entry_content(entry: "RegistryEntry") -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "origin": entry.origin,
+        "folder": None if entry.folder is None else str(entry.folder),
+        "missing_files": list(entry.missing_files),
+        "contract": entry.contract.model_dump(mode="json"),
+    }
+
+
+def print_check(report: "CheckReport", *, as_json: bool) -> None:
+    """Print what a check found."""
+    if as_json:
+        content = {"folder": str(report.folder), "passed": report.passed}
+        print_json(content | {"findings": [asdict(finding) for finding in report.findings]})
+        return
+    for finding in report.findings:
+        mark = "[green]ok  [/]" if finding.passed else "[bold red]bad [/]"
+        out.print(f"{mark} {finding.check}: {plain(finding.detail)}", soft_wrap=True)
+
+
+def print_findings(findings: Sequence["Finding"], *, as_json: bool) -> None:
+    """Print what `doctor` found."""
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+        return
+    styles = {"ok": "green", "absent": "dim", "fault": "bold red"}
+    table = Table("", "state", "what was found", box=None)
+    for finding in findings:
+        state = f"[{styles[finding.state]}]{finding.state}[/]"
+        table.add_row(finding.subject, state, plain(finding.detail))
+    out.print(table)
+
+
+models = typer.Typer(
+    help="Taggers: those shipped, those you added, and whether a folder keeps its contract.",
+    epilog="tagstack models list\n\ntagstack models check ./my-tagger",
+    no_args_is_help=True,
+)
+
+
+@models.command("list", epilog="tagstack models list\n\ntagstack models list --json")
+def list_models(as_json: Json = False) -> None:
+    """List every tagger that has a name."""
+    from tagstack.base_models.taggers.registry import list_taggers
+
+    print_models(list_taggers(), as_json=as_json)
+
+
+@models.command(
+    "show", epilog="tagstack models show wd-vit-tagger-v3\n\ntagstack models show doll_vit"
+)
+def show_model(name: str, as_json: Json = False) -> None:
+    """Show a tagger's contract, its source and licence, and the files it needs."""
+    from tagstack.base_models.taggers.registry import show_tagger
+
+    print_model(show_tagger(name), as_json=as_json)
+
+
+@models.command(
+    "add",
+    epilog="tagstack models add ./my-tagger\n\n"
+    "tagstack models add ./downloads --contract wd-vit-tagger-v3",
+)
+def add_model(
+    folder: Path,
+    contract: Annotated[str | None, typer.Option(help="A shipped contract's name.")] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the files, do not link.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a folder and enter it in your registry, under its contract's name."""
+    from tagstack.base_models.taggers.registry import add_tagger
+
+    report = add_tagger(folder, settings_of(None).score, contract=contract, copy=copy)
+    print_check(report, as_json=as_json)
+    exit_unless(report.passed)
+
+
+@models.command(
+    "pull",
+    epilog="tagstack models pull wd-vit-tagger-v3\n\n"
+    "tagstack models pull wd-vit-tagger-v3 --yes --json",
+)
+def pull_model(
+    name: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the download.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Download a published tagger (extra `hub`), after showing its licence and size."""
+    from tagstack.base_models.taggers.check import check_tagger
+    from tagstack.base_models.taggers.pulling import plan_pull, pull, pulled_before
+    from tagstack.base_models.taggers.registry import resolve
+    from tagstack.ensemble.console.console import confirmed, downloads, print_plan
+
+    settings = settings_of(None).score
+    if pulled_before(name):
+        report = check_tagger(resolve(name), floor=settings.floor, threads=1)
+    else:
+        plan = plan_pull(name)
+        print_plan(plan)
+        if not confirmed(plan, yes=yes):
+            raise typer.Exit(1)
+        with downloads() as shown:
+            report = pull(plan, settings, shown)
+    print_check(report, as_json=as_json)
+    exit_unless(report.passed)
+
+
+@models.command(
+    "check", epilog="tagstack models check ./my-tagger\n\ntagstack models check doll_vit"
+)
+def check_model(name_or_folder: str, as_json: Json = False) -> None:
+    """Run a tagger's whole contract against its files."""
+    from tagstack.base_models.taggers.check import check_tagger
+    from tagstack.base_models.taggers.registry import resolve
+
+    folder = resolve(name_or_folder)
+    report = check_tagger(folder, floor=settings_of(None).score.floor, threads=1)
+    print_check(report, as_json=as_json)
+    exit_unless(report.passed)

@@ -1,0 +1,96 @@
+"""Options that several commands share, and what becomes of their values."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:  # commands start fast: everything heavier is imported where it is used
+    from tagstack.configs.settings import Settings
+
+Images = Annotated[list[Path], typer.Argument(help="Image files or folders (recursive).")]
+Scores = Annotated[Path, typer.Option(help="Folder of the score store.")]
+Labels = Annotated[Path, typer.Option(help="CSV, JSONL or a folder of .txt sidecars.")]
+BundleDir = Annotated[Path, typer.Option("--bundle", help="Folder of the bundle.")]
+TaggersNow = Annotated[
+    str | None, typer.Option(help="Where the bundle's taggers are now, comma-separated.")
+]
+Out = Annotated[Path, typer.Option(help="Folder for the results.")]
+Where = Annotated[str | None, typer.Option(help="Use label rows with COLUMN=VALUE only.")]
+Group = Annotated[str | None, typer.Option(help="Label column that no split may part.")]
+UnknownIfAbsent = Annotated[
+    str | None,
+    typer.Option(help="Tag families unknown where none of them is there, comma-separated."),
+]
+Config = Annotated[Path | None, typer.Option(help="TOML file laid over the defaults.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
+Seed = Annotated[
+    int | None, typer.Option(min=0, max=2**31 - 1, help="Seed of every random choice.")
+]
+
+
+def settings_of(
+    config: Path | None, *, seed: int | None = None, trials: int | None = None
+) -> "Settings":
+    """Return the defaults with the file and the options laid over them."""
+    from tagstack.configs.settings import load_settings
+
+    changes: dict[str, object] = {}
+    if seed is not None:
+        changes["seed"] = seed
+    if trials is not None:
+        changes["stack"] = {"tuning": {"trials": trials}}
+    return load_settings(config, changes)
+
+
+def formats_of(text: str) -> tuple[str, ...]:
+    """Return the output formats that a comma-separated option names."""
+    from tagstack.ensemble.outputs.outputs import WRITERS
+
+    names = listed(text, "--format")
+    for name in names:
+        if name not in WRITERS:
+            msg = f"{name!r} is none of {', '.join(WRITERS)}."
+            raise typer.BadParameter(msg, param_hint="--format")
+    return names
+
+
+def listed(text: str, option: str) -> tuple[str, ...]:
+    """Return the parts of a comma-separated option, each once, without space around them."""
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(parts):
+        msg = f"{text!r} has an empty part; expected names with one comma between them."
+        raise typer.BadParameter(msg, param_hint=option)
+    return tuple(dict.fromkeys(parts)) if option == "--format" else parts
+
+
+def families_of(text: str | None) -> tuple[str, ...] | None:
+    """Return the families that `--unknown-if-absent` names; none for an empty text."""
+    if text is None:
+        return None
+    return listed(text, "--unknown-if-absent") if text.strip() else ()
+
+
+def named(texts: list[str] | None, option: str) -> tuple[tuple[str, Path], ...]:
+    """Return name and path of each ``NAME=PATH`` that a repeated option holds."""
+    found = []
+    for text in texts or ():
+        name, equals, path = text.partition("=")
+        if not (name.strip() and equals and path):
+            msg = f"{text!r} is not NAME=PATH, such as mine=tags.csv."
+            raise typer.BadParameter(msg, param_hint=option)
+        found.append((name.strip(), Path(path)))
+    return tuple(found)
+
+
+def exit_unless(good: bool) -> None:
+    """Exit with 1 when something was found wrong."""
+    if not good:
+        raise typer.Exit(1)
+
+
+def exit_with_failures(n_failed: int) -> None:
+    """Exit with 3 when images failed while the others were done."""
+    if n_failed:
+        raise typer.Exit(3)

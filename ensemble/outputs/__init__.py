@@ -1,0 +1,1 @@
+"""Tags as people want them: one file a format."""

@@ -1,0 +1,1 @@
+"""What rules do to labels and figures: checked, audited, mined, proposed."""

@@ -1,0 +1,1 @@
+"""One file a job: fit, compare, calibrate, tag, explain, suspects, engines, doctor, demo."""

@@ -1,0 +1,275 @@
+"""New thresholds for a fitted stack: fitted on labelled images, written as a new version.
+
+Images that the stack was fitted on are judged by their out-of-fold probabilities, which the bundle
+keeps; where it keeps none they are left out, since predictions for them are too good to be true.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack import __version__
+from tagstack.base_models.pairs import PairProba
+from tagstack.configs.decisions import ThresholdSettings
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import Settings
+from tagstack.ensemble.bundle.bundle import Bundle, load_bundle, out_of_fold_of
+from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
+from tagstack.ensemble.bundle.out_of_fold import OutOfFold, joined
+from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.progress import Progress
+from tagstack.ensemble.rules.hygiene import canonical_names
+from tagstack.ensemble.thresholds.fitting import fit_thresholds
+from tagstack.ensemble.thresholds.objectives import (
+    objective_text,
+    parse_objective,
+    parse_tag_objective,
+)
+from tagstack.ensemble.thresholds.plan import assignments
+from tagstack.ensemble.thresholds.table import Thresholds, read_overrides
+from tagstack.ensemble.thresholds.versions import ThresholdVersions
+from tagstack.meta.labels.folds import stratified_group_folds
+from tagstack.meta.labels.truth import without_unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateRequest:
+    """What to calibrate, on which images, and for what.
+
+    Parameters
+    ----------
+    bundle : Path
+    source : DatasetSource
+    objective : str, optional
+        As `objectives.parse_objective` reads it; that of the settings by default.
+    by_tag : tuple of str
+        ``PATTERN=OBJECTIVE`` each; the last pattern that matches a tag wins.
+    overrides : Path, optional
+        CSV of thresholds set by hand; they win over all.
+    """
+
+    bundle: Path
+    source: DatasetSource
+    objective: str | None = None
+    by_tag: tuple[str, ...] = ()
+    overrides: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What a calibration wrote.
+
+    Parameters
+    ----------
+    version : str
+    thresholds : Thresholds
+    n_images, n_out_of_fold : int
+        Images used, and those of them that the stack was fitted on.
+    states : mapping of state to number of tags
+    tags_per_image : tuple of float
+        On these images after the rules: with the thresholds before, and with the new ones.
+    ignored : tuple of str
+        Tags of the overrides that the bundle does not know.
+    notices : tuple of str
+    """
+
+    version: str
+    thresholds: Thresholds
+    n_images: int
+    n_out_of_fold: int
+    states: Mapping[str, int]
+    tags_per_image: tuple[float, float]
+    ignored: tuple[str, ...]
+    notices: tuple[str, ...]
+
+
+def calibrate_bundle(
+    request: CalibrateRequest, settings: Settings, progress: Progress
+) -> Calibration:
+    """Fit thresholds for an objective, put them in use as a new version of the bundle's.
+
+    Raises
+    ------
+    TagstackError
+        If bundle, scores, labels or an objective cannot be used, or no image is left.
+    """
+    plain, by_tag = _objectives(request, settings.thresholds)
+    overrides = {} if request.overrides is None else read_overrides(request.overrides)
+    bundle = load_bundle(request.bundle)
+    assignments(bundle.vocabulary, plain, by_tag)  # a typo is found before the work
+    ground = ground_of(request.bundle, request.source, bundle, progress)
+    progress.stage("thresholds")
+    dataset, labels = ground.dataset, ground.dataset.labels
+    folds = stratified_group_folds(labels, dataset.groups, settings.stack.folds, settings.seed)
+    decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
+
+    def fitted(proba: PairProba, decoder: Decoder | None) -> Thresholds:
+        known = without_unknown(proba, dataset.unknown)
+        return fit_thresholds(
+            known, labels, bundle.vocabulary, folds, plain, decoder,
+            by_tag=by_tag, groups=dataset.groups,
+        )  # fmt: skip
+
+    thresholds = fitted(ground.proba, decoder).overridden(overrides)
+    rungs = None
+    if not ground.n_out_of_fold:
+        probas = bundle.stacker.predict_rungs(dataset.scores, bundle.stacker.rungs_)
+        rungs = {rung: fitted(proba, None).value for rung, proba in probas.items()}
+    about = _about(request, bundle, plain, ground, settings)
+    version = ThresholdVersions(request.bundle).add(thresholds, about, rungs)
+    return Calibration(
+        version=version,
+        thresholds=thresholds,
+        n_images=dataset.scores.n_images,
+        n_out_of_fold=ground.n_out_of_fold,
+        states=dict(Counter(thresholds.state)),
+        tags_per_image=_tags_per_image(ground.proba, decoder, (bundle.thresholds, thresholds)),
+        ignored=tuple(tag for tag in overrides if tag not in bundle.vocabulary.index),
+        notices=ground.notices,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """Labelled images with probabilities from models that had not seen them."""
+
+    dataset: Dataset
+    proba: PairProba
+    n_out_of_fold: int
+    notices: tuple[str, ...]
+
+
+def _objectives(
+    request: CalibrateRequest, settings: ThresholdSettings
+) -> tuple[ThresholdSettings, tuple[tuple[str, ThresholdSettings], ...]]:
+    plain = settings
+    if request.objective is not None:
+        plain = parse_objective(request.objective, settings)
+    named = (parse_tag_objective(text) for text in request.by_tag)
+    return plain, tuple((pattern, parse_objective(text, settings)) for pattern, text in named)
+
+
+def ground_of(directory: Path, source: DatasetSource, bundle: Bundle, progress: Progress) -> Ground:
+    """Return the labelled images of ``source`` that a bundle can be held against honestly.
+
+    Parameters
+    ----------
+    directory : Path
+        Folder of the bundle, for the out-of-fold probabilities it keeps.
+    source : DatasetSource
+    bundle : Bundle
+    progress : Progress
+
+    Raises
+    ------
+    TagstackError
+        If scores or labels cannot be used, or no image is left.
+    """
+    dataset = load_dataset(
+        source,
+        aliases=canonical_names(bundle.rules.aliases),
+        groups=bundle.rules.groups,
+        unknown_if_absent=bundle.settings.labels.unknown_if_absent,
+        members=tuple(member.name for member in bundle.members),
+        near_duplicates=bundle.settings.score.near_duplicates,
+    )
+    bundle.check_members(dataset.members)
+    kept = out_of_fold_of(directory)
+    rows = _rows(kept, dataset)
+    fitted = bundle.fitted_images.holds(dataset)
+    known = rows >= 0
+    fresh = ~fitted & ~bundle.fitted_images.resembles(dataset)
+    notices = (*dataset.notices, *_notices(fitted, known, fresh, kept))
+    for notice in notices:
+        progress.notice(notice)
+    progress.stage("predicting")
+    return _joined(bundle, dataset, kept, rows, known, fresh, notices)
+
+
+def _joined(
+    bundle: Bundle,
+    dataset: Dataset,
+    kept: OutOfFold | None,
+    rows: NDArray[np.int64],
+    known: NDArray[np.bool_],
+    fresh: NDArray[np.bool_],
+    notices: tuple[str, ...],
+) -> Ground:
+    """Return fitted images with kept probabilities, then fresh ones with predicted ones."""
+    first, second = np.flatnonzero(known), np.flatnonzero(fresh & ~known)
+    if not len(first) and not len(second):
+        msg = (
+            "No image is left to calibrate on: the bundle was fitted on all of them and keeps no "
+            "out-of-fold probabilities (thresholds.keep_out_of_fold). Choose others with --where."
+        )
+        raise TagstackError(msg)
+    taken = dataset.take(np.concatenate([first, second]))
+    parts = [] if kept is None or not len(first) else [kept.proba.take(rows[first])]
+    if len(second):
+        parts.append(bundle.stacker.predict_proba(dataset.scores.take(second)))
+    proba = parts[0] if len(parts) == 1 else joined(*parts)
+    return Ground(dataset=taken, proba=proba, n_out_of_fold=len(first), notices=notices)
+
+
+def _rows(kept: OutOfFold | None, dataset: Dataset) -> NDArray[np.int64]:
+    if kept is None:
+        return np.full(dataset.scores.n_images, -1, np.int64)
+    return kept.rows(dataset.contents)
+
+
+def _notices(
+    fitted: NDArray[np.bool_],
+    known: NDArray[np.bool_],
+    fresh: NDArray[np.bool_],
+    kept: OutOfFold | None,
+) -> tuple[str, ...]:
+    n_images, notices = len(fitted), []
+    if known.any():
+        notices.append(
+            f"{int(known.sum())} of {n_images} images were used to fit this bundle; their "
+            "out-of-fold probabilities are used"
+        )
+    if lost := int((~known & ~fresh).sum()):
+        why = "" if kept is not None else "; the bundle keeps no out-of-fold probabilities"
+        notices.append(
+            f"{lost} of {n_images} images were used to fit this bundle or look like one that "
+            f"was{why}; they are left out"
+        )
+    return tuple(notices)
+
+
+def _tags_per_image(
+    proba: PairProba, decoder: Decoder, tables: tuple[Thresholds, Thresholds]
+) -> tuple[float, float]:
+    counts = [table.cutting.decoded(proba, decoder).nnz / proba.pairs.n_images for table in tables]
+    return counts[0], counts[1]
+
+
+def _about(
+    request: CalibrateRequest,
+    bundle: Bundle,
+    plain: ThresholdSettings,
+    ground: Ground,
+    settings: Settings,
+) -> dict[str, Any]:
+    """Return where a version came from; the same input gives the same."""
+    return {
+        "tagstack": __version__,
+        "made_by": "calibrate",
+        "objective": objective_text(plain),
+        "by_tag": list(request.by_tag),
+        "overrides": None if request.overrides is None else request.overrides.name,
+        "where": request.source.where,
+        "group": request.source.group,
+        "n_images": ground.dataset.scores.n_images,
+        "n_out_of_fold": ground.n_out_of_fold,
+        "seed": settings.seed,
+        "before": bundle.threshold_version,
+        "settings": plain.model_dump(mode="json"),
+        "notices": list(ground.notices),
+    }

@@ -1,0 +1,165 @@
+"""A bundle's ladder on labelled images that it was not fitted on: compared, and reported."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from tagstack import __version__
+from tagstack.base_models.scores.store import ScoreStore
+from tagstack.configs.settings import Settings
+from tagstack.ensemble.bundle.bundle import Bundle, load_bundle, refuse_existing
+from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
+from tagstack.ensemble.bundle.fitted_images import overlaps_of
+from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
+from tagstack.ensemble.comparison.ladder import DECODED, climb
+from tagstack.ensemble.comparison.other_rungs import OtherTool, other_rungs
+from tagstack.ensemble.progress import Progress
+from tagstack.ensemble.report.fit_evidence import fit_evidence
+from tagstack.ensemble.report.writing import PAGE, ReportExtra, ReportPaths, write_report
+from tagstack.ensemble.rules.hygiene import canonical_names
+
+_MAX_SLICED_VALUES = 50  # a column with more values is an identity (a title, a date), not a slice
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRequest:
+    """What to compare on which images, and where the report goes.
+
+    Parameters
+    ----------
+    bundle : Path
+    source : DatasetSource
+    out : Path
+    overwrite : bool
+    others : tuple of OtherTool
+        Outputs of other tools, to stand on the ladder too.
+    """
+
+    bundle: Path
+    source: DatasetSource
+    out: Path
+    overwrite: bool = False
+    others: tuple[OtherTool, ...] = ()
+
+
+def compare_bundle(
+    request: CompareRequest, settings: Settings, progress: Progress
+) -> tuple[Comparison, ReportPaths]:
+    """Compare every rung of a bundle's ladder and write the report.
+
+    Raises
+    ------
+    TagstackError
+        If bundle, scores or labels cannot be used, all images were fitted on, or the report
+        exists.
+    """
+    # The page is written last: without it, the folder is what an interrupted run left.
+    refuse_existing(request.out / PAGE, overwrite=request.overwrite)
+    bundle = load_bundle(request.bundle)
+    dataset, leaks = bundle.fitted_images.without(_dataset(bundle, request.source))
+    others = other_rungs(
+        request.others, bundle, dataset, _fitted(bundle, request.source), settings.seed
+    )
+    overlaps = (overlap.notice for overlap in overlaps_of(dataset, settings.seed))
+    notices = (*dataset.notices, *leaks, *overlaps, *others.notices)
+    for notice in notices:
+        progress.notice(notice)
+    progress.stage("climbing the ladder")
+    comparison = compare_ladder(bundle, dataset, settings, progress, others.rungs)
+    progress.stage("writing the report")
+    extra = ReportExtra(
+        provenance=_provenance(bundle, request),
+        notices=notices,
+        fit=fit_evidence(bundle.evidence),
+    )
+    pictures = _pictures(request.source.scores)
+    return comparison, write_report(comparison, request.out, pictures=pictures, extra=extra)
+
+
+def _dataset(bundle: Bundle, source: DatasetSource) -> Dataset:
+    return load_dataset(
+        source,
+        aliases=canonical_names(bundle.rules.aliases),
+        groups=bundle.rules.groups,
+        unknown_if_absent=bundle.settings.labels.unknown_if_absent,
+        members=tuple(member.name for member in bundle.members),
+        near_duplicates=bundle.settings.score.near_duplicates,
+    )
+
+
+def _fitted(bundle: Bundle, source: DatasetSource) -> Callable[[], Dataset | None]:
+    """Return a loader of the labelled images that the bundle was fitted on, None without any."""
+
+    @cache
+    def load() -> Dataset | None:
+        everything = _dataset(bundle, replace(source, where=None))
+        seen = np.flatnonzero(bundle.fitted_images.holds(everything))
+        return everything.take(seen) if len(seen) else None
+
+    return load
+
+
+def compare_ladder(
+    bundle: Bundle,
+    dataset: Dataset,
+    settings: Settings,
+    progress: Progress,
+    others: tuple[Rung, ...] = (),
+) -> Comparison:
+    """Return the comparison of every rung on a dataset, other tools' first."""
+    rules = bundle.rules.bind(bundle.vocabulary)
+    rungs = (*others, *climb(bundle, dataset))
+    progress.stage("resampling")
+    return compare(
+        rungs,
+        dataset.labels,
+        bundle.vocabulary,
+        dataset.groups,
+        reference=DECODED,
+        settings=settings.compare,
+        seed=settings.seed,
+        images=dataset.scores.images,
+        rules=rules if len(bundle.rules) else None,
+        slices=_slices(dataset),
+        unknown=dataset.unknown if dataset.unknown.nnz else None,
+    )
+
+
+def _provenance(bundle: Bundle, request: CompareRequest) -> dict[str, str]:
+    """Return what the report says about where its figures come from."""
+    evidence = bundle.evidence
+    taggers = (f"{member.name} {member.fingerprint[:12]}" for member in bundle.members)
+    return {
+        "tagstack": __version__,
+        "taggers": ", ".join(taggers),
+        "fitted on": f"{evidence['n_images']} images in {evidence['n_groups']} groups",
+        "fit labels": evidence["labels_sha256"][:12],
+        "fit seed": str(evidence["seed"]),
+        "rung chosen at fit time": evidence["chosen"],
+        "thresholds": bundle.threshold_version,
+        "compared where": request.source.where or "all labelled images",
+        "grouped by": request.source.group or "equal files alone",
+    }
+
+
+def _slices(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    """Return the label columns that part the images into a few kinds."""
+    return {
+        name: values
+        for name, values in dataset.columns.items()
+        if values != dataset.titles and 1 < len(set(values)) <= _MAX_SLICED_VALUES
+    }
+
+
+def _pictures(scores: Path) -> Callable[[str], Path | None]:
+    """Return a finder of image files by name; None for a file that is no longer there."""
+    roots = {record.path: record.root for record in ScoreStore(scores).records()}
+
+    def find(image: str) -> Path | None:
+        path = Path(roots[image]) / image
+        return path if path.is_file() else None
+
+    return find

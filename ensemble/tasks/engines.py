@@ -1,0 +1,259 @@
+"""Engines and quantised taggers as whole tasks: build, list, compare, clean, quantise."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagstack.base_models.parity.first_use import report_path, sample_pixels, verify
+from tagstack.base_models.parity.parity import ParityReport, write_report
+from tagstack.base_models.parity.quantisation import QuantiseRequest, quantise_tagger
+from tagstack.base_models.pictures.preprocess import framing_from_input
+from tagstack.base_models.runtimes.driver import examine_driver
+from tagstack.base_models.runtimes.gpu_opening import ENGINES, ORT_ENGINES
+from tagstack.base_models.runtimes.probing import INSTALL, is_installed, probe
+from tagstack.base_models.runtimes.stored_precision import shown_precision
+from tagstack.base_models.runtimes.tensorrt.engine_cache import (
+    QUARANTINE,
+    EngineCache,
+    EngineEntry,
+    cache_root,
+)
+from tagstack.base_models.runtimes.tensorrt.provision import Workshop
+from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec, key_of_machine
+from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
+from tagstack.base_models.scoring.sources import ImageSources, find_images
+from tagstack.base_models.taggers.registry import resolve
+from tagstack.base_models.taggers.timm_contract import contract_of_folder
+from tagstack.base_models.threads import thread_count
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.level1 import EngineSettings
+from tagstack.configs.settings import Settings
+from tagstack.ensemble.progress import Progress
+from tagstack.ensemble.tasks.tag import loaded_taggers
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildResult:
+    """An engine that is there now.
+
+    Parameters
+    ----------
+    tagger, precision, key : str
+    path : Path
+    was_built : bool
+        False if it was there already.
+    seconds : float
+        What its build took, now or then.
+    size_bytes : int
+    state : str
+        ``"tried"``, or ``"untried"`` where there is no GPU.
+    """
+
+    tagger: str
+    precision: str
+    key: str
+    path: Path
+    was_built: bool
+    seconds: float
+    size_bytes: int
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """A comparison, and why it is not good enough, if so."""
+
+    report: ParityReport
+    path: Path
+    fault: str | None
+
+
+def engine_cache(settings: EngineSettings) -> EngineCache:
+    """Return the cache of engines."""
+    return EngineCache(cache_root(settings.folder) / ENGINES)
+
+
+def build_engines(
+    models: Sequence[str], settings: Settings, progress: Progress
+) -> tuple[BuildResult, ...]:
+    """Build the engine of each tagger, or find it built.
+
+    Raises
+    ------
+    TagstackError
+        If TensorRT is not there, or a tagger cannot be built.
+    """
+    engines, precision = settings.score.engines, settings.score.precision
+    workshop = _workshop(engines)
+    results = []
+    for number, model in enumerate(models):
+        progress.stage("building engines", number, len(models))
+        folder = resolve(model)
+        contract = contract_of_folder(folder)
+        path = folder / contract.files.model
+        stored = shown_precision(path, precision)
+        engine = workshop.provide(path, contract, EngineSpec.of_settings(engines, stored))
+        results.append(
+            BuildResult(
+                tagger=contract.name,
+                precision=stored,
+                key=engine.header.key,
+                path=workshop.cache.path(engine.header.key),
+                was_built=engine.was_built,
+                seconds=engine.header.seconds,
+                size_bytes=engine.header.plan_bytes,
+                state="tried" if workshop.cache.is_tried(engine.header) else "untried",
+            )
+        )
+    return tuple(results)
+
+
+def verify_taggers(
+    models: Sequence[str], images: Sequence[Path], settings: Settings, progress: Progress
+) -> tuple[Verified, ...]:
+    """Compare taggers in the backend and precision of the settings with the reference, anew.
+
+    Raises
+    ------
+    TagstackError
+        If a tagger or the images cannot be used.
+    """
+    sources = find_images(images, extensions=settings.score.extensions)
+    threads = thread_count(settings.threads)
+    found = []
+    with loaded_taggers(models, settings) as taggers:
+        for number, tagger in enumerate(taggers):
+            progress.stage("comparing", number, len(taggers))
+            report = verify(sources, tagger, settings.score, threads=threads)
+            if report is None:
+                raise _no_pictures(sources)
+            path = report_path(tagger, settings.score)
+            write_report(path, report)
+            fault = report.fault(settings.score.parity)
+            found.append(Verified(report=report, path=path, fault=fault))
+    return tuple(found)
+
+
+def quantise(
+    model: str,
+    images: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    *,
+    target: str,
+    precision: str,
+) -> Verified | None:
+    """Make a quantised tagger from pictures, and compare it on others; see `quantise_tagger`.
+
+    Returns
+    -------
+    Verified or None
+        How it compares in ONNX Runtime; None where there were no pictures left for that. The
+        folder is there even if it is not good enough: scoring with it is refused.
+
+    Raises
+    ------
+    TagstackError
+        If the tagger cannot be quantised, or no picture can be read.
+    """
+    folder = resolve(model)
+    framing = framing_from_input(
+        contract_of_folder(folder).input, scaled_decoding=settings.score.scaled_decoding
+    )
+    sources = find_images(images, extensions=settings.score.extensions)
+    learn, check = _parted(sources, settings)
+    pixels = sample_pixels(learn, framing, settings.score, settings.score.quantize.images)
+    if not len(pixels):
+        raise _no_pictures(sources)
+    request = QuantiseRequest(source=folder, target_folder=out, target=target, precision=precision)
+    quantise_tagger(request, pixels, settings.score.quantize)
+    reference = settings.score.model_copy(update={"backend": "ort", "precision": "fp32"})
+    plain = settings.model_copy(update={"score": reference})
+    with loaded_taggers([str(out)], plain) as (tagger,):
+        if not check.names:
+            return None
+        report = verify(check, tagger, plain.score, threads=thread_count(settings.threads))
+        if report is None:
+            return None
+        path = report_path(tagger, plain.score)
+        write_report(path, report)
+    return Verified(report=report, path=path, fault=report.fault(settings.score.parity))
+
+
+def stale_entries(settings: EngineSettings) -> tuple[EngineEntry, ...]:
+    """Return engines that nothing here can use: set aside, damaged, or made for another machine."""
+    machine = None
+    if not _missing(settings):
+        machine = key_of_machine(TrtApi(settings.flavour), examine_driver())
+    return tuple(e for e in engine_cache(settings).entries() if _is_stale(e, machine))
+
+
+def clean(settings: EngineSettings, *, everything: bool) -> tuple[Path, ...]:
+    """Delete stale engines, or all engines, prepared models, timings and reports.
+
+    Returns
+    -------
+    tuple of Path
+        What was deleted.
+    """
+    cache = engine_cache(settings)
+    cache.sweep()
+    if not everything:
+        entries = stale_entries(settings)
+        for entry in entries:
+            cache.remove(entry)
+        return tuple(entry.path for entry in entries)
+    root = cache_root(settings.folder)
+    folders = [root / ENGINES, root / ORT_ENGINES, root / "parity"]
+    gone = [folder for folder in folders if folder.is_dir()]
+    for folder in gone:
+        shutil.rmtree(folder)
+    return tuple(gone)
+
+
+def _is_stale(entry: EngineEntry, machine: dict[str, object] | None) -> bool:
+    if entry.header is None or entry.path.parent.name == QUARANTINE:
+        return True
+    if machine is None or entry.header.facts.get("flavour") != machine["flavour"]:
+        return False  # without that TensorRT there is nothing to compare with
+    return any(entry.header.facts.get(key) != value for key, value in machine.items())
+
+
+def _workshop(settings: EngineSettings) -> Workshop:
+    missing = _missing(settings)
+    if missing is not None:
+        raise TagstackError(missing)
+    return Workshop(
+        cache=engine_cache(settings),
+        api=TrtApi(settings.flavour),
+        driver=examine_driver(),
+        trial_seconds=settings.trial_seconds,
+    )
+
+
+def _missing(settings: EngineSettings) -> str | None:
+    """Return why engines of this flavour cannot be built here; rtx needs no GPU for that."""
+    if settings.flavour == "trt":
+        found = probe("tensorrt", flavour="trt")
+        if found.available:
+            return None
+        return (
+            f"TensorRT cannot build here: {found.reason}. Run: {found.install}; or try a build "
+            f"without a GPU: --flavour rtx"
+        )
+    absent = [name for name in ("tensorrt_rtx_bindings", "onnx") if not is_installed(name)]
+    return f"{' and '.join(absent)} not installed. Run: {INSTALL['rtx']}" if absent else None
+
+
+def _parted(sources: ImageSources, settings: Settings) -> tuple[ImageSources, ImageSources]:
+    """Return pictures to learn ranges from and others to compare on, alternating."""
+    score = settings.score
+    share = max(2, (score.quantize.images + score.parity.images) // score.parity.images)
+    check = sources.names[::share] if len(sources.names) > 1 else ()
+    learn = tuple(name for i, name in enumerate(sources.names) if i % share or not check)
+    return ImageSources(sources.root, learn), ImageSources(sources.root, check)
+
+
+def _no_pictures(sources: ImageSources) -> TagstackError:
+    return TagstackError(f"None of the {len(sources.names)} images in {sources.root} can be read.")

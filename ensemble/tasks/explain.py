@@ -1,0 +1,95 @@
+"""Why a tag is on an image or not: each vote, the stack, the threshold, the rule."""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagstack.base_models.pairs import Level1Scores
+from tagstack.base_models.scores.store import ScoreStore
+from tagstack.base_models.scoring.sources import find_images
+from tagstack.configs.errors import TagstackError
+from tagstack.ensemble.bundle.bundle import Bundle, load_bundle
+from tagstack.ensemble.bundle.decisions import Judge, TagEntry
+from tagstack.ensemble.contradictions.explanations import Change
+from tagstack.ensemble.progress import Silent
+from tagstack.ensemble.tasks.tag import loaded_taggers, score_sources
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """What led to an image's tags.
+
+    Parameters
+    ----------
+    image : str
+    entries : tuple of TagEntry
+        The tags asked for, most probable first.
+    changes : tuple of Change
+        What the rules added or removed, with culprits and margin.
+    chosen : str
+        Rung of the ladder that gives the stack's probability.
+    thresholds : str
+        Version of the bundle's thresholds that decided.
+    """
+
+    image: str
+    entries: tuple[TagEntry, ...]
+    changes: tuple[Change, ...]
+    chosen: str
+    thresholds: str
+
+
+def explain_image(
+    image: Path, bundle_dir: Path, tag: str | None, models: tuple[str, ...] | None = None
+) -> Explanation:
+    """Return what led to the tags of one image, or to one tag's being there or not.
+
+    ``models`` says where the bundle's taggers are now; where they were at fit time by default.
+
+    Raises
+    ------
+    TagstackError
+        If image, bundle or taggers cannot be used, or no tagger knows the tag.
+    """
+    bundle = load_bundle(bundle_dir)
+    if tag is not None and tag not in bundle.vocabulary.index:
+        msg = f"No tagger of {bundle_dir} knows the tag {tag!r}. {_similar(tag, bundle)}"
+        raise TagstackError(msg)
+    scores = _scored(image, bundle, models)
+    judge = Judge(bundle, bundle.settings.output.score_floor, always=() if tag is None else (tag,))
+    (tagged,) = judge.judge(scores)
+    proba = bundle.stacker.predict_proba(scores)
+    changes = bundle.thresholds.cutting.explained(proba, judge.decoder)
+    return Explanation(
+        image=tagged.image,
+        entries=tuple(entry for entry in tagged.entries if tag in (None, entry.tag)),
+        changes=tuple(change for change in changes if tag in (None, change.tag)),
+        chosen=bundle.stacker.chosen_,
+        thresholds=bundle.threshold_version,
+    )
+
+
+def _scored(image: Path, bundle: Bundle, given: tuple[str, ...] | None) -> Level1Scores:
+    if os.path.isdir(image):
+        raise TagstackError(f"{image} is a folder; expected one image file. Give the file itself.")
+    sources = find_images([image], extensions=bundle.settings.score.extensions)
+    models = bundle.tagger_sources(given)
+    names = [member.name for member in bundle.members]
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        loaded_taggers(models, bundle.settings) as taggers,
+    ):
+        bundle.check_members(taggers)
+        summary = score_sources(sources, taggers, Path(scratch), bundle.settings, Silent())
+        if summary.failures:
+            msg = f"Cannot read {image}: {summary.failures[0].reason}."
+            raise TagstackError(msg)
+        return ScoreStore(Path(scratch)).load(sources.names, names)
+
+
+def _similar(tag: str, bundle: Bundle) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(tag, bundle.vocabulary.tags, n=3)
+    return f"Did you mean {' or '.join(close)}?" if close else "Tags are written with underscores."

@@ -1,0 +1,234 @@
+"""From scores and labels to a bundle: the stack, the rules, the thresholds and the evidence."""
+
+import hashlib
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tagstack.base_models.pairs import PairProba
+from tagstack.base_models.threads import thread_count
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import Settings
+from tagstack.ensemble.bundle.bundle import (
+    Bundle,
+    BundleMember,
+    refuse_existing,
+    refuse_other_content,
+    save_bundle,
+)
+from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
+from tagstack.ensemble.bundle.fitted_images import FittedImages, overlaps_of
+from tagstack.ensemble.bundle.out_of_fold import OutOfFold
+from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.progress import Progress
+from tagstack.ensemble.report.data import plain
+from tagstack.ensemble.rules.hygiene import canonical_names
+from tagstack.ensemble.rules.rule_set import Rules
+from tagstack.ensemble.rules.sources import load_rules
+from tagstack.ensemble.thresholds.fitting import Thresholds, fit_thresholds
+from tagstack.meta.labels.training_range import TrainingOverlap
+from tagstack.meta.labels.truth import without_unknown
+from tagstack.meta.stack.stacker import Stacker
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitRequest:
+    """What to fit on, and where the bundle goes.
+
+    Parameters
+    ----------
+    source : DatasetSource
+    bundle : Path
+    rules : str, optional
+        Name of a shipped rule file, a TOML file or a tags table; no rules by default.
+    overwrite : bool
+        Whether an existing bundle is replaced.
+    """
+
+    source: DatasetSource
+    bundle: Path
+    rules: str | None = None
+    overwrite: bool = False
+
+
+def fit_bundle(request: FitRequest, settings: Settings, progress: Progress) -> Bundle:
+    """Fit a stack, write it to ``request.bundle`` and return it.
+
+    Tuning trials are stored beside the bundle until it is written, so that the same command goes
+    on where it was interrupted.
+
+    Raises
+    ------
+    TagstackError
+        If scores, labels or rules cannot be used, or the bundle exists or cannot be written.
+    """
+    refuse_existing(request.bundle, overwrite=request.overwrite)
+    refuse_other_content(request.bundle)
+    rules = Rules.none() if request.rules is None else load_rules(request.rules)
+    dataset = load_dataset(
+        request.source,
+        aliases=canonical_names(rules.aliases),
+        groups=rules.groups,
+        unknown_if_absent=settings.labels.unknown_if_absent,
+        near_duplicates=settings.score.near_duplicates,
+    )
+    for notice in dataset.notices:
+        progress.notice(notice)
+    workspace = _workspace(request.bundle, _digest(dataset, rules, settings))
+    bundle = fit_dataset(dataset, rules, settings, workspace, progress)
+    save_bundle(bundle, request.bundle, overwrite=request.overwrite)
+    shutil.rmtree(workspace.parent)
+    return bundle
+
+
+def fit_dataset(
+    dataset: Dataset, rules: Rules, settings: Settings, workspace: Path, progress: Progress
+) -> Bundle:
+    """Return a bundle fitted on a dataset; ``workspace`` keeps what a resumed fit can reuse."""
+    overlaps = overlaps_of(dataset, settings.seed)
+    for overlap in overlaps:
+        progress.notice(overlap.notice)
+    rules = rules.within(dataset.scores.vocabulary)  # a booru's dump is mostly about other tags
+    bound = rules.bind(dataset.scores.vocabulary)
+    stacker = Stacker(settings.stack, seed=settings.seed, threads=thread_count(settings.threads))
+    stacker.fit(
+        dataset.scores,
+        dataset.labels,
+        dataset.groups,
+        bound.relations(),
+        unknown=dataset.unknown,
+        study_dir=workspace,
+        progress=progress.stage,
+    )
+    decoder = Decoder(bound, settings.decoder)
+
+    def fitted(proba: PairProba, decoder: Decoder | None = None) -> Thresholds:
+        return fit_thresholds(
+            without_unknown(proba, dataset.unknown),
+            dataset.labels,
+            dataset.scores.vocabulary,
+            stacker.folds_,
+            settings.thresholds,
+            decoder,
+            groups=dataset.groups,
+        )
+
+    progress.stage("thresholds")
+    rungs = {rung: fitted(stacker.out_of_fold(rung)).value for rung in stacker.rungs_}
+    chosen = stacker.out_of_fold(stacker.chosen_)
+    thresholds = fitted(chosen, decoder)
+    return Bundle(
+        members=tuple(
+            BundleMember(name=member.name, fingerprint=member.fingerprint, source=member.source)
+            for member in dataset.members
+        ),
+        vocabulary=dataset.scores.vocabulary,
+        stacker=stacker,
+        rules=rules,
+        thresholds=thresholds,
+        rung_thresholds=rungs,
+        rung_image_cut=thresholds.image_cut,
+        out_of_fold=OutOfFold.of(dataset.contents, chosen)
+        if settings.thresholds.keep_out_of_fold
+        else None,
+        settings=settings,
+        fitted_images=FittedImages.of(dataset, settings.score.near_duplicates),
+        evidence=_evidence(dataset, overlaps, stacker, settings),
+    )
+
+
+def _workspace(bundle: Path, digest: str) -> Path:
+    """Return the folder for resumable work; work on other inputs is thrown away."""
+    folder = bundle.parent / f".{bundle.name}.fitting"
+    workspace = folder / digest
+    try:
+        workspace.mkdir(parents=True, exist_ok=True)
+        for stale in folder.iterdir():
+            if stale.name != digest:
+                shutil.rmtree(stale)
+    except OSError as error:
+        msg = (
+            f"Cannot write beside the bundle {bundle}: {error.strerror or error}. Choose another "
+            "folder for it, or mend that (space, permissions)."
+        )
+        raise TagstackError(msg) from error
+    return workspace
+
+
+def _digest(dataset: Dataset, rules: Rules, settings: Settings) -> str:
+    """Return a short hash of everything that a fit depends on."""
+    state = hashlib.sha256()
+    for text in (*(member.fingerprint for member in dataset.members), rules.to_toml()):
+        state.update(text.encode())
+    state.update(settings.model_dump_json().encode())
+    state.update(_labels_sha256(dataset).encode())
+    state.update(np.ascontiguousarray(dataset.groups).tobytes())
+    return state.hexdigest()[:16]
+
+
+def _labels_sha256(dataset: Dataset) -> str:
+    """Return the SHA-256 of the image names with their label indices and what is unknown."""
+    state = hashlib.sha256("\n".join(dataset.scores.images).encode("utf-8", "surrogateescape"))
+    for matrix in (dataset.labels, dataset.unknown):
+        for array in (matrix.indptr, matrix.indices):
+            state.update(array.astype(np.int64).tobytes())
+    return state.hexdigest()
+
+
+def _evidence(
+    dataset: Dataset,
+    overlaps: tuple[TrainingOverlap, ...],
+    stacker: Stacker,
+    settings: Settings,
+) -> dict[str, Any]:
+    content = {
+        "n_images": dataset.scores.n_images,
+        "n_groups": int(dataset.groups.max()) + 1,
+        "n_labels": int(dataset.labels.nnz),
+        "n_unknown": int(dataset.unknown.nnz),
+        "labels_sha256": _labels_sha256(dataset),
+        "seed": settings.seed,
+        "device": settings.stack.device,
+        "chosen": stacker.chosen_,
+        "ladder": [asdict(row) for row in stacker.ladder_],
+        "n_judged": stacker.n_judged_,
+        "rounds": stacker.rounds_,
+        "candidate_recall": stacker.candidate_recall_,
+        "bands": [asdict(band) for band in stacker.bands_],
+        "rehearsal": _rehearsal(stacker),
+        "tuning": _tuning(stacker),
+        **_members(stacker),
+        "training_overlaps": [asdict(overlap) for overlap in overlaps],
+        "notices": [*dataset.notices, *(overlap.notice for overlap in overlaps)],
+    }
+    # A score that no fold defines is null: NaN is not JSON.
+    return {key: plain(value) for key, value in content.items()}
+
+
+def _rehearsal(stacker: Stacker) -> dict[str, Any] | None:
+    held = stacker.rehearsal_
+    if held is None:
+        return None
+    scores = [asdict(score) for score in held.scores]
+    return {"n_images": held.n_images, "scores": scores, "switched_off": dict(held.off)}
+
+
+def _members(stacker: Stacker) -> dict[str, Any]:
+    """Return what each member adds, and how far the members err together."""
+    found: dict[str, Any] = {}
+    if stacker.diversity_ is not None:
+        found["diversity"] = asdict(stacker.diversity_)
+    if stacker.member_worth_ is not None:
+        found["members_worth"] = [asdict(loss) for loss in stacker.member_worth_.losses]
+        found["members_worth_rung"] = stacker.member_worth_.rung
+    return found
+
+
+def _tuning(stacker: Stacker) -> dict[str, Any] | None:
+    found = stacker.tuning_
+    if found is None:
+        return None
+    return {**asdict(found), "settings": found.settings.model_dump(mode="json")}

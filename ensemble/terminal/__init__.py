@@ -1,1 +1,0 @@
-"""What the commands print: results on standard output, progress on standard error."""

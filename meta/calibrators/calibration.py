@@ -1,0 +1,133 @@
+"""Calibration of each member, and of each learned rung, per tag.
+
+The maps themselves are in `calibrators`; this applies them to scores. A member that lacks a tag
+abstains: its calibrated logit is NaN.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.pairs import Level1Scores, Pairs
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.configs.stack import StackSettings
+from tagstack.meta.calibrators.newton import TagRows, tag_rows
+from tagstack.meta.calibrators.protocol import How, Sample, TagMaps
+from tagstack.meta.calibrators.registry import fit_maps
+from tagstack.meta.labels.truth import PairTruth
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberLogits:
+    """Every member's logit for every pair, listed and not, after calibration.
+
+    Parameters
+    ----------
+    listed : array of shape (n_members, n_pairs), float64
+        NaN where the member abstains.
+    base : array of shape (n_members, n_tags), float64
+        The value of a pair that is not listed; NaN where the member lacks the tag.
+    """
+
+    listed: NDArray[np.float64]
+    base: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberCalibration:
+    """Fitted maps, one `TagMaps` for each member."""
+
+    maps: tuple[TagMaps, ...]
+
+    def apply(self, scores: Level1Scores) -> MemberLogits:
+        """Return the calibrated logits of scores with the same members and tags."""
+        tag, tags = scores.pairs.tag, np.arange(len(scores.vocabulary))
+        floor = np.where(scores.knows, scores.floor[:, None].astype(np.float64), np.nan)
+        listed, base = np.empty(scores.logit.shape), np.empty(floor.shape)
+        for m, maps in enumerate(self.maps):
+            listed[m], base[m] = maps.apply(tag, scores.logit[m]), maps.apply(tags, floor[m])
+        return MemberLogits(listed=listed, base=base)
+
+
+def category_numbers(vocabulary: Vocabulary) -> NDArray[np.int64]:
+    """Return the category of each tag as a number, in the order of the categories' names."""
+    _, numbers = np.unique(np.array(vocabulary.categories, dtype=str), return_inverse=True)
+    return numbers.astype(np.int64)
+
+
+def member_how(settings: StackSettings, strength: float) -> How:
+    """Return how members are calibrated under these settings, at a chosen strength."""
+    return How(kind=settings.calibrator, pool=settings.calibration_pool, strength=strength)
+
+
+def rung_how(settings: StackSettings) -> How:
+    """Return how the learned rungs are calibrated at last under these settings."""
+    return How(
+        kind=settings.rung_calibrator, pool=settings.rung_pool, strength=settings.rung_strength
+    )
+
+
+def fit_members(scores: Level1Scores, truth: PairTruth, how: How) -> MemberCalibration:
+    """Return the calibration of every member, fitted on these scores and labels.
+
+    Parameters
+    ----------
+    scores : Level1Scores
+    truth : PairTruth
+    how : How
+    """
+    category = category_numbers(scores.vocabulary)
+    floor = np.where(scores.knows, scores.floor[:, None].astype(np.float64), np.nan)
+    return MemberCalibration(
+        maps=tuple(
+            fit_monotone(logit.astype(np.float64), base, scores.pairs, truth, category, how)
+            for logit, base in zip(scores.logit, floor, strict=True)
+        )
+    )
+
+
+def fit_monotone(
+    listed: NDArray[np.float64],
+    base: NDArray[np.float64],
+    pairs: Pairs,
+    truth: PairTruth,
+    category: NDArray[np.int64],
+    how: How,
+) -> TagMaps:
+    """Return rising maps of each tag for any logits.
+
+    Parameters
+    ----------
+    listed : array of shape (n_pairs,), float64
+        NaN where there is no logit: such rows are left out.
+    base : array of shape (n_tags,), float64
+    pairs, truth, category, how
+    """
+    return fit_maps(Sample.of(listed, base, pairs, truth, category), how)
+
+
+def regression_rows(
+    listed: NDArray[np.float64],
+    base: NDArray[np.float64],
+    pairs: Pairs,
+    truth: PairTruth,
+    category: NDArray[np.int64],
+    known: NDArray[np.bool_],
+) -> TagRows:
+    """Return one row per listed pair and two weighted rows per tag for its unlisted pairs.
+
+    Parameters
+    ----------
+    listed : array of shape (n_features, n_pairs), float64
+    base : array of shape (n_features, n_tags), float64
+    pairs, truth, category
+    known : array of shape (n_tags,), bool
+        Tags whose rows count; the others get weight 0.
+    """
+    tags = np.arange(pairs.n_tags)
+    tag = np.concatenate([pairs.tag, tags, tags]).astype(np.int64)
+    weight = np.concatenate([truth.weight, truth.n_true, truth.n_false]) * known[tag]
+    columns = np.concatenate([listed, base, base], axis=1)
+    true = np.concatenate([truth.listed, np.ones(len(tags), bool), np.zeros(len(tags), bool)])
+    return tag_rows(columns, true, weight, tag, category)

@@ -1,0 +1,374 @@
+"""Logistic regressions for every tag at once, each shrunk to its category and that to all.
+
+One Newton step for all tags costs a few passes over the rows: rows are sorted by tag, so sums
+per tag are contiguous, and the small linear systems are solved as one stack. There is no loop
+over tags and no solver call per tag. Tags that have converged take no further part.
+
+Of many rows, those of one tag with the same label and nearly the same value become one, and the
+fits that tags are held to look at a part of them: they are centres, not answers.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.configs.calibration import Pool
+from tagstack.meta.metrics.influence import sorted_by
+
+Floats = NDArray[np.float64]
+
+_MAX_STEPS = 25
+_MAX_HALVINGS = 6
+_TOLERANCE = 1e-4  # largest change of a coefficient at which a fit counts as converged
+TIGHT = 1e12  # precision that holds a coefficient where it is
+_WEAK = 1e-2  # precision of the prior of the fit over all tags: keeps it finite, no more
+_MANY = 200_000  # rows from which on close values are merged, and centres look at a part
+_BINS_PER_UNIT = 16  # of a merged logit: the mean of a bin stands for values 1/32 away at most
+_MAX_BINS = 1024  # of one tag, so that a stray value cannot ask for millions
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagRows:
+    """Weighted rows of a regression, sorted so that tags and categories are contiguous.
+
+    Parameters
+    ----------
+    design : array of shape (n_columns, n_rows), float64
+        The first column is the constant 1.
+    true : array of shape (n_rows,), float64, 0 or 1
+    weight : array of shape (n_rows,), float64, non-negative
+    tag_start, category_start : arrays of shape (n_present,), int64
+        First row of each tag and category that has rows.
+    tags, categories : arrays of shape (n_present,), int64
+        Which tag and which category those are.
+    category_of_tag : array of shape (n_tags,), int64
+    """
+
+    design: Floats
+    true: Floats
+    weight: Floats
+    tag_start: NDArray[np.int64]
+    category_start: NDArray[np.int64]
+    tags: NDArray[np.int64]
+    categories: NDArray[np.int64]
+    category_of_tag: NDArray[np.int64]
+
+
+def tag_rows(
+    columns: Floats,
+    true: NDArray[np.bool_],
+    weight: Floats,
+    tag: NDArray[np.int64],
+    category_of_tag: NDArray[np.int64],
+) -> TagRows:
+    """Return rows sorted by category and tag, those of weight 0 left out.
+
+    Parameters
+    ----------
+    columns : array of shape (n_features, n_rows), float64
+    true, weight, tag : arrays of shape (n_rows,)
+    category_of_tag : array of shape (n_tags,), int64
+    """
+    kept = np.flatnonzero(weight > 0)
+    if len(columns) == 1 and len(kept) > _MANY:
+        merged = _merged(
+            columns[0, kept], true[kept], weight[kept], tag[kept], len(category_of_tag)
+        )
+        columns, true, weight, tag = merged
+        kept = np.arange(len(tag))
+    place = np.empty(len(category_of_tag), np.uint32)
+    place[np.argsort(category_of_tag, kind="stable")] = np.arange(len(place))
+    order = sorted_by(kept, place[tag])
+    sorted_tag, sorted_category = tag[order], category_of_tag[tag[order]]
+    tag_start, category_start = _starts(sorted_tag), _starts(sorted_category)
+    return TagRows(
+        design=np.concatenate([np.ones((1, len(order))), columns[:, order]]),
+        true=true[order].astype(np.float64),
+        weight=weight[order].astype(np.float64),
+        tag_start=tag_start,
+        category_start=category_start,
+        tags=sorted_tag[tag_start],
+        categories=sorted_category[category_start],
+        category_of_tag=category_of_tag,
+    )
+
+
+def fit_hierarchy(
+    rows: TagRows,
+    prior: Floats,
+    precision: Floats,
+    *,
+    pool: Pool = "hierarchical",
+    least: Floats | None = None,
+) -> Floats:
+    """Return the coefficients of every tag.
+
+    All rows together are fitted first, then each category shrunk to that, then each tag shrunk
+    to its category. A tag without rows has its category's coefficients. The other pools leave
+    steps out: one fit for each category, or for each tag, held weakly to ``prior`` alone.
+
+    Parameters
+    ----------
+    rows : TagRows
+    prior : array of shape (n_columns,), float64
+        Where the fit over all tags starts and what it is held to, weakly.
+    precision : array of shape (n_columns,), float64, positive
+        How strongly a tag is held to its category and a category to all: the inverse variance
+        of the coefficient. From `TIGHT` on, it is the prior's in every fit.
+    pool : {"hierarchical", "category", "tag"}
+    least : array of shape (n_columns,), float64, optional
+        Lower bounds. A coefficient that would fall below is held there while the others are
+        fitted again.
+
+    Returns
+    -------
+    array of shape (n_tags, n_columns), float64
+    """
+    n_categories = int(rows.category_of_tag.max(initial=-1)) + 1
+    if not len(rows.weight):
+        return np.tile(prior, (len(rows.category_of_tag), 1))
+    least = np.full(len(prior), -np.inf) if least is None else least
+    weak = np.where(precision >= TIGHT, precision, _WEAK)
+    shrunk = precision if pool == "hierarchical" else weak
+    pooled = _pooled(rows)
+    overall = _fit_bounded(pooled, np.zeros(1, np.int64), prior[None], weak, least)
+    by_category = np.tile(overall, (n_categories, 1))
+    seen = rows if pool == "category" else pooled
+    if pool == "category" or (pool == "hierarchical" and len(seen.categories) > 1):
+        centre = by_category if pool == "hierarchical" else np.tile(prior, (n_categories, 1))
+        by_category[seen.categories] = _fit_bounded(
+            seen, seen.category_start, centre[seen.categories], shrunk, least
+        )
+    by_tag = by_category[rows.category_of_tag]
+    if pool != "category":
+        centre = by_tag if pool == "hierarchical" else np.tile(prior, (len(by_tag), 1))
+        by_tag[rows.tags] = _fit_bounded(rows, rows.tag_start, centre[rows.tags], shrunk, least)
+    return by_tag
+
+
+def fit_segments(
+    rows: TagRows, start: NDArray[np.int64], centre: Floats, precision: Floats
+) -> Floats:
+    """Return the penalised maximum-likelihood coefficients of each segment of rows.
+
+    Parameters
+    ----------
+    rows : TagRows
+    start : array of shape (n_segments,), int64
+        First row of each segment; the last one ends with the rows.
+    centre : array of shape (n_segments, n_columns), float64
+        Mean of the Gaussian prior; also the starting point.
+    precision : array of shape (n_columns,) or (n_segments, n_columns), float64
+
+    Returns
+    -------
+    array of shape (n_segments, n_columns), float64
+    """
+    lengths = np.diff(np.append(start, len(rows.weight)))
+    precision = np.broadcast_to(precision, centre.shape)
+    problem = _Problem(rows.design, rows.true, rows.weight, lengths, centre, precision)
+    fitted, of = centre.copy(), np.arange(len(centre))
+    theta, point = centre.copy(), problem.at(centre)
+    for _ in range(_MAX_STEPS):
+        theta, point, step = _halved_where_worse(problem, theta, point)
+        fitted[of] = theta
+        moving = np.abs(step).max(axis=1) >= _TOLERANCE
+        if not moving.any():
+            break
+        # Copying the rows that are still needed costs less than to go on with all of them.
+        if problem.lengths[moving].sum() < 0.7 * len(problem.weight):
+            problem, point = problem.of(moving, point)
+            theta, of = theta[moving], of[moving]
+    return fitted
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Where a fit stands: loss of each segment, probability of each row."""
+
+    loss: Floats
+    proba: Floats
+
+
+def _fit_bounded(
+    rows: TagRows, start: NDArray[np.int64], centre: Floats, precision: Floats, least: Floats
+) -> Floats:
+    """Return the coefficients of each segment, none below ``least``.
+
+    A coefficient once held stays held: with the few columns there are, that is the optimum or
+    next to it.
+    """
+    theta = fit_segments(rows, start, centre, precision)
+    held = np.zeros(theta.shape, bool)
+    for _ in range(len(least)):
+        low = theta < least
+        again = np.flatnonzero((low & ~held).any(axis=1))
+        if not len(again):
+            break
+        held |= low
+        part, part_start = _only(rows, start, again)
+        bound = np.broadcast_to(least, theta.shape)
+        centre = np.where(held, bound, centre)
+        tight = np.where(held, TIGHT, precision)
+        theta[again] = fit_segments(part, part_start, centre[again], tight[again])
+    return np.maximum(theta, least)
+
+
+def _only(
+    rows: TagRows, start: NDArray[np.int64], segments: NDArray[np.int64]
+) -> tuple[TagRows, NDArray[np.int64]]:
+    """Return the rows of some segments, and where those segments begin among them."""
+    lengths = np.diff(np.append(start, len(rows.weight)))
+    chosen = np.zeros(len(start), bool)
+    chosen[segments] = True
+    kept = np.repeat(chosen, lengths)
+    part = replace(
+        rows, design=rows.design[:, kept], true=rows.true[kept], weight=rows.weight[kept]
+    )
+    return part, np.cumsum(lengths[segments]) - lengths[segments]
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Loss, gradient and Hessian of some segments of rows."""
+
+    design: Floats
+    true: Floats
+    weight: Floats
+    lengths: NDArray[np.int64]
+    centre: Floats
+    precision: Floats
+
+    def at(self, theta: Floats) -> _Point:
+        logit = np.repeat(theta[:, 0], self.lengths)
+        for column, coefficient in zip(self.design[1:], theta.T[1:], strict=True):
+            logit += column * np.repeat(coefficient, self.lengths)
+        # One exponential serves the loss and the probability.
+        small = np.exp(-np.abs(logit))
+        nll = np.log1p(small) + np.maximum(logit, 0.0) - self.true * logit
+        proba = np.where(logit >= 0, 1.0, small) / (1.0 + small)
+        prior = 0.5 * ((theta - self.centre) ** 2 * self.precision).sum(axis=1)
+        return _Point(loss=self._sum(self.weight * nll) + prior, proba=proba)
+
+    def step(self, theta: Floats, point: _Point) -> Floats:
+        """Return what Newton's method takes off ``theta``."""
+        residual = self.weight * (point.proba - self.true)
+        curvature = self.weight * point.proba * (1 - point.proba)
+        gradient: Floats = (theta - self.centre) * self.precision
+        hessian: Floats = self.precision[:, :, None] * np.eye(len(self.design))
+        for i in range(len(self.design)):
+            gradient[:, i] += self._sum(self.design[i] * residual if i else residual)
+            scaled = self.design[i] * curvature if i else curvature
+            for j in range(i + 1):
+                hessian[:, i, j] += self._sum(scaled * self.design[j] if j else scaled)
+                hessian[:, j, i] = hessian[:, i, j]
+        step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
+        return np.asarray(step, np.float64)
+
+    def of(self, segments: NDArray[np.bool_], point: _Point) -> tuple["_Problem", _Point]:
+        """Return the problem of some segments alone, and where it stands."""
+        kept = np.flatnonzero(np.repeat(segments, self.lengths))
+        smaller = _Problem(
+            self.design[:, kept],
+            self.true[kept],
+            self.weight[kept],
+            self.lengths[segments],
+            self.centre[segments],
+            self.precision[segments],
+        )
+        return smaller, _Point(loss=point.loss[segments], proba=point.proba[kept])
+
+    def _sum(self, values: Floats) -> Floats:
+        start = np.cumsum(self.lengths) - self.lengths
+        total: Floats = np.add.reduceat(values, start)
+        return total
+
+
+def _halved_where_worse(
+    problem: _Problem, theta: Floats, point: _Point
+) -> tuple[Floats, _Point, Floats]:
+    """Take a step; halve it in segments whose loss rose, at last leave them where they were."""
+    step = problem.step(theta, point)
+    for _ in range(_MAX_HALVINGS):
+        trial = problem.at(theta - step)
+        worse = trial.loss > point.loss + 1e-10 * (1 + np.abs(point.loss))
+        if not worse.any():
+            return theta - step, trial, step
+        step[worse] *= 0.5
+    step[worse] = 0.0
+    return theta - step, problem.at(theta - step), step
+
+
+def _merged(
+    value: Floats,
+    true: NDArray[np.bool_],
+    weight: Floats,
+    group: NDArray[np.int64],
+    n_groups: int,
+) -> tuple[Floats, NDArray[np.bool_], Floats, NDArray[np.int64]]:
+    """Return rows (columns, true, weight, group): close values of one label and group in one."""
+    low, high = float(value.min()), float(value.max())
+    n_bins = min(_MAX_BINS, int((high - low) * _BINS_PER_UNIT) + 1)
+    place = ((value - low) * (n_bins / max(high - low, 1e-9))).astype(np.int64)
+    key = (group * n_bins + np.minimum(place, n_bins - 1)) * 2 + true
+    size = n_groups * n_bins * 2
+    total = np.bincount(key, weights=weight, minlength=size)
+    held = np.flatnonzero(total)
+    mean = np.bincount(key, weights=weight * value, minlength=size)[held] / total[held]
+    return (
+        np.asarray(mean[None], np.float64),
+        np.asarray(held % 2, np.bool_),
+        np.asarray(total[held], np.float64),
+        np.asarray(held // (2 * n_bins), np.int64),
+    )
+
+
+def _pooled(rows: TagRows) -> TagRows:
+    """Return fewer rows for the fits over categories and over all tags, in the same order."""
+    if len(rows.weight) <= _MANY:
+        return rows
+    category = np.repeat(rows.categories, np.diff(np.append(rows.category_start, len(rows.true))))
+    if len(rows.design) == 2:
+        number = np.searchsorted(rows.categories, category)
+        columns, true, weight, number = _merged(
+            rows.design[1], rows.true > 0, rows.weight, number, len(rows.categories)
+        )
+        return _of_categories(rows, columns, true, weight, rows.categories[number])
+    # Every so many of the single pairs, counted so many times; tags are next to each other, so
+    # each gives its share. What stands for many pairs already is kept.
+    every = -(-len(rows.weight) // _MANY)
+    light = np.flatnonzero(rows.weight <= 1.0)
+    factor = np.zeros(len(rows.weight))
+    factor[rows.weight > 1.0] = 1.0
+    factor[light[every // 2 :: every]] = every
+    kept = np.flatnonzero(factor)
+    weight = rows.weight[kept] * factor[kept]
+    return _of_categories(rows, rows.design[1:, kept], rows.true[kept], weight, category[kept])
+
+
+def _of_categories(
+    rows: TagRows,
+    columns: Floats,
+    true: NDArray[np.generic],
+    weight: Floats,
+    category: NDArray[np.int64],
+) -> TagRows:
+    """Return rows that only tell categories apart; their tags mean nothing."""
+    start = _starts(category)
+    return TagRows(
+        design=np.concatenate([np.ones((1, len(weight))), columns]),
+        true=true.astype(np.float64),
+        weight=weight,
+        tag_start=start,
+        category_start=start,
+        tags=category[start],
+        categories=category[start],
+        category_of_tag=rows.category_of_tag,
+    )
+
+
+def _starts(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    if not len(ids):
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])

@@ -1,0 +1,1 @@
+"""From label files to truth and folds: read, matched, grouped, and doubted."""

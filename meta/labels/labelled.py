@@ -1,0 +1,62 @@
+"""Scored images with everything that a fit is told about them."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.pairs import Level1Scores
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.labels.truth import Evidence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """Labelled images.
+
+    Parameters
+    ----------
+    scores : Level1Scores
+    evidence : Evidence
+    folds : array of shape (n_images,), int64, in [0, n_folds)
+    groups : array of shape (n_images,), integer
+        Images with the same number are in the same fold and no independent evidence.
+    relations : TagRelations
+    """
+
+    scores: Level1Scores
+    evidence: Evidence
+    folds: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    relations: TagRelations
+
+    @property
+    def n_folds(self) -> int:
+        """Number of folds."""
+        return int(self.folds.max()) + 1
+
+    def take(self, images: NDArray[np.intp]) -> "Labelled":
+        """Return the images at these indices, in that order, their folds numbered anew."""
+        return Labelled(
+            scores=self.scores.take(images),
+            evidence=self.evidence.take(images, self.scores.pairs),
+            folds=np.unique(self.folds[images], return_inverse=True)[1].astype(np.int64),
+            groups=self.groups[images],
+            relations=self.relations,
+        )
+
+    def without_member(self, member: int) -> "Labelled":
+        """Return the same images without the scores of the member at this position.
+
+        A tag that no other member knows keeps its place: it is at the floor for every image, so
+        that the loss of the member is not hidden by the loss of its tags.
+        """
+        kept = np.arange(len(self.scores.members)) != member
+        knows, logit = self.scores.knows[kept].copy(), self.scores.logit[kept].copy()
+        floor = self.scores.floor[kept]
+        orphaned = ~knows.any(axis=0)
+        knows[0, orphaned] = True
+        logit[0, orphaned[self.scores.pairs.tag]] = floor[0]
+        members = tuple(np.array(self.scores.members, dtype=object)[kept])
+        scores = replace(self.scores, members=members, knows=knows, floor=floor, logit=logit)
+        return replace(self, scores=scores)

@@ -1,0 +1,1 @@
+"""How good scores and decisions are: one ranking, one set of counts, resamples; numpy alone."""

@@ -1,0 +1,280 @@
+"""Paired bootstrap over image groups: how sure a score, and a difference of two rungs, is.
+
+Every resample draws as many groups as there are, with replacement; images of a group come along
+together. All rungs see the same resamples, so that what is common to two rungs cancels in their
+difference. Thresholds stay as they are: the interval speaks about other images of the same kind,
+not about another fit.
+
+Intervals are percentiles of the resampled values, shifted so that their mean stands on the sample's
+own value. A resample repeats images, and a rare tag whose few positives repeat (or are not drawn at
+all) looks easier than it is: unshifted, the interval of a macro average can lie beside its value.
+On simulated test sets (250 of 1,500 images, 60 tags, 2 to 225 positives a tag) the shifted 95 %
+intervals of the difference of two rungs held the true one in 92 to 97 % of the sets for every
+score; for the height of macro average precision itself they did so in 67 % only (unshifted 24 %),
+because average precision on few positives is itself too high. Trust differences before heights.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse, stats
+
+from tagstack.configs.errors import TagstackError
+from tagstack.meta.metrics.metrics import canonical
+
+_BLOCK = 64  # weightings at a time: their rows stay in the processor's cache
+
+
+class Weightings:
+    """The sample as it is, then resamples of its groups; the same for every rung.
+
+    Only the groups' counts are kept, two bytes each: 20 MB for 10,000 groups and 1,000 resamples.
+
+    Parameters
+    ----------
+    groups : array of shape (n_images,), integer
+        Images with the same number are drawn together.
+    resamples : int
+        Of each repeat.
+    seed : int
+        Of the first repeat; the others follow on.
+    repeats : int
+
+    Raises
+    ------
+    TagstackError
+        If there is no image.
+    """
+
+    def __init__(
+        self, groups: NDArray[np.integer], *, resamples: int, seed: int, repeats: int = 1
+    ) -> None:
+        if not len(groups):
+            msg = "The comparison has 0 images, expected at least one. Check --where and labels."
+            raise TagstackError(msg)
+        self._group_of = np.unique(groups, return_inverse=True)[1]
+        n_groups = int(self._group_of.max()) + 1
+        drawn = [_draw(n_groups, resamples, seed + repeat) for repeat in range(repeats)]
+        self._counts = np.vstack([np.ones((1, n_groups), np.uint16), *drawn])
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield image weights of shape (n_images, n_block), float32, whole numbers.
+
+        The first column of the first block is 1 throughout: the sample as it is.
+        """
+        for begin in range(0, len(self._counts), _BLOCK):
+            yield self._counts[begin : begin + _BLOCK].T[self._group_of].astype(np.float32)
+
+
+def _draw(n_groups: int, resamples: int, seed: int) -> NDArray[np.uint16]:
+    """Return how often each group is drawn, shape (resamples, n_groups)."""
+    rng = np.random.default_rng(seed)
+    share = np.full(n_groups, 1 / n_groups)
+    drawn = np.empty((resamples, n_groups), np.uint16)
+    for begin in range(0, resamples, _BLOCK):
+        rows = drawn[begin : begin + _BLOCK]
+        rows[:] = rng.multinomial(n_groups, share, size=len(rows))
+    return drawn
+
+
+BETTER, WORSE, UNDECIDED = "better", "worse", "no significant difference"
+UNDEFINED = "undefined"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A value with a two-sided, centred percentile interval; NaN where undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference(Interval):
+    """A difference with its interval and, in words, whether the interval excludes 0."""
+
+    verdict: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeats:
+    """The same interval from each seed's resamples alone: how much of it is chance.
+
+    Parameters
+    ----------
+    low, high : tuple of float
+        Ends of the interval, one for each seed.
+    verdicts : tuple of str
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    verdicts: tuple[str, ...]
+
+    @property
+    def spread(self) -> float:
+        """How far the ends lie apart at most; NaN where undefined."""
+        return max(max(self.low) - min(self.low), max(self.high) - min(self.high))
+
+
+def interval(samples: NDArray[np.float64], confidence: float) -> Interval:
+    """Return the interval of resampled values, of which the first is the sample's own."""
+    low, high = _percentiles(samples, confidence)
+    return Interval(value=float(samples[0]), low=low, high=high)
+
+
+def difference(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], confidence: float
+) -> Difference:
+    """Return ours minus theirs, resample by resample, with a verdict.
+
+    Parameters
+    ----------
+    ours, theirs : array of shape (1 + n_resamples,), float64
+        Scores on the sample itself, then on the same resamples.
+    confidence : float
+        Of the two-sided interval, in (0.5, 1).
+    """
+    values = ours - theirs
+    low, high = _percentiles(values, confidence)
+    return Difference(value=float(values[0]), low=low, high=high, verdict=verdict(low, high))
+
+
+def repeats(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], confidence: float, seeds: int
+) -> Repeats:
+    """Return the interval of a difference by each seed alone.
+
+    Parameters
+    ----------
+    ours, theirs : array of shape (1 + seeds * n_resamples,), float64
+        Scores on the sample itself, then on the resamples of one seed after the other.
+    confidence : float
+    seeds : int
+    """
+    values = ours - theirs
+    ends = [
+        _percentiles(np.concatenate([values[:1], own]), confidence)
+        for own in values[1:].reshape(seeds, -1)
+    ]
+    return Repeats(
+        low=tuple(low for low, _ in ends),
+        high=tuple(high for _, high in ends),
+        verdicts=tuple(verdict(low, high) for low, high in ends),
+    )
+
+
+def verdict(low: float, high: float) -> str:
+    """Return in words what an interval of a difference says."""
+    if np.isnan(low) or np.isnan(high):
+        return UNDEFINED
+    if low > 0:
+        return BETTER
+    return WORSE if high < 0 else UNDECIDED
+
+
+def _percentiles(samples: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    resampled = samples[1:][~np.isnan(samples[1:])]
+    if np.isnan(samples[0]) or not len(resampled):
+        return float("nan"), float("nan")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail]) - (resampled.mean() - samples[0])
+    return float(low), float(high)
+
+
+# Of five discordant images not even all five on one side give p < 0.05: 2 * 0.5**5 = 0.0625.
+_FEWEST_DISCORDANT = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagTests:
+    """The outcome for every tag of "ours" against "theirs".
+
+    Parameters
+    ----------
+    only_ours, only_theirs : array of shape (n_tags,), int64
+        Images on which only that rung is right about the tag.
+    p_value : array of shape (n_tags,), float64
+        Exact two-sided McNemar test; NaN for tags with fewer than six discordant images, which
+        could not reach 0.05 and are not tested.
+    q_value : array of shape (n_tags,), float64
+        Benjamini-Hochberg adjusted over the tested tags, NaN as above.
+    verdict : tuple of str
+        ``better``, ``worse`` or ``no significant difference``.
+    """
+
+    only_ours: NDArray[np.int64]
+    only_theirs: NDArray[np.int64]
+    p_value: NDArray[np.float64]
+    q_value: NDArray[np.float64]
+    verdict: tuple[str, ...]
+
+
+def compare_tags(
+    ours: sparse.csr_array,
+    theirs: sparse.csr_array,
+    labels: sparse.csr_array,
+    *,
+    false_discovery_rate: float,
+) -> TagTests:
+    """Return exact McNemar tests per tag, adjusted for testing many tags.
+
+    Parameters
+    ----------
+    ours, theirs, labels : csr_array of shape (n_images, n_tags), bool
+    false_discovery_rate : float, in (0, 1)
+
+    References
+    ----------
+    McNemar (1947), "Note on the sampling error of the difference between correlated proportions";
+    Benjamini & Hochberg (1995), "Controlling the false discovery rate".
+    """
+    only_ours, only_theirs = _discordant(ours, theirs, labels)
+    discordant = only_ours + only_theirs
+    tested = discordant >= _FEWEST_DISCORDANT
+    p_value = np.full(len(discordant), np.nan)
+    fewer = np.minimum(only_ours, only_theirs)[tested]
+    p_value[tested] = np.minimum(1, 2 * stats.binom.cdf(fewer, discordant[tested], 0.5))
+    q_value = np.full(len(discordant), np.nan)
+    if tested.any():
+        q_value[tested] = stats.false_discovery_control(p_value[tested])
+    found = np.nan_to_num(q_value, nan=1.0) <= false_discovery_rate
+    verdict = np.where(found, np.where(only_ours > only_theirs, BETTER, WORSE), UNDECIDED)
+    return TagTests(
+        only_ours=only_ours,
+        only_theirs=only_theirs,
+        p_value=p_value,
+        q_value=q_value,
+        verdict=tuple(map(str, verdict)),
+    )
+
+
+def _discordant(
+    ours: sparse.csr_array, theirs: sparse.csr_array, labels: sparse.csr_array
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return per tag on how many images only ours, and only theirs, agrees with the label."""
+    # int8 so that a difference of two decisions has a sign; exactly one of the two is then right.
+    signed = canonical(ours, labels.shape).astype(np.int8) - canonical(theirs).astype(np.int8)
+    signed = sparse.csc_array(signed)
+    signed.eliminate_zeros()
+    true = sparse.csc_array(canonical(labels), dtype=np.int8)
+    # +1 on a true pair and -1 on a false pair are in our favour.
+    on_true = sparse.csc_array(signed.multiply(true))
+    ours_up, theirs_up = _signs(signed)
+    ours_true, theirs_true = _signs(on_true)
+    return ours_true + theirs_up - theirs_true, theirs_true + ours_up - ours_true
+
+
+def _signs(matrix: sparse.csc_array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many entries of each column are above and below 0."""
+    column = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.indptr))
+    return (
+        np.bincount(column[matrix.data > 0], minlength=matrix.shape[1]).astype(np.int64),
+        np.bincount(column[matrix.data < 0], minlength=matrix.shape[1]).astype(np.int64),
+    )

@@ -1,0 +1,383 @@
+"""A rung's scores in each fold, and how sure the difference of two rungs is.
+
+Scores are taken within folds: models of different folds differ a little in every tag's level,
+which would distort a ranking across folds. F1 is taken after thresholds: the plug-in cut of each
+tag (macro) or of all pairs (micro), from the probabilities of the other folds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.pairs import PairProba, Pairs
+from tagstack.configs.stack import Objective
+from tagstack.meta.labels.drawn_images import drawn_images
+from tagstack.meta.labels.labelled import Labelled
+from tagstack.meta.labels.truth import Evidence, PairTruth
+from tagstack.meta.metrics.influence import (
+    Rankings,
+    average_precision,
+    average_precision_influence,
+    expected_f1_cuts,
+    f1,
+    f1_influence,
+    falling_order,
+)
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "balanced_ap": ("macro_ap", "micro_ap"),
+    "macro_ap": ("macro_ap",),
+    "micro_ap": ("micro_ap",),
+    "macro_f1": ("macro_f1",),
+    "micro_f1": ("micro_f1",),
+}
+_NORMAL_95 = 1.959964
+_NOISE = 1e-12  # influences that cancel leave rounding errors behind
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldScore:
+    """One rung's score.
+
+    Parameters
+    ----------
+    values : array of shape (n_folds,), float64
+        NaN where a fold has no positive.
+    influence : array of shape (n_groups,), float64
+        How much the mean over folds rises with the weight of each group of images.
+    """
+
+    values: Floats
+    influence: Floats
+
+    @classmethod
+    def average(cls, scores: Sequence["FoldScore"]) -> "FoldScore":
+        """Return the mean of several scores of one rung."""
+        return cls(
+            values=np.mean([score.values for score in scores], axis=0),
+            influence=np.mean([score.influence for score in scores], axis=0),
+        )
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Folds that have a value, shape (n_folds,), bool."""
+        return ~np.isnan(self.values)
+
+    @property
+    def mean(self) -> float:
+        """Mean over the usable folds; NaN without any."""
+        usable = self.values[self.usable]
+        return float(usable.mean()) if len(usable) else float("nan")
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean; infinite where fewer than two groups hold positives."""
+        return standard_error(self.influence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A rung's two average precisions, the objective, and the scores that this is the mean of."""
+
+    macro_ap: FoldScore
+    micro_ap: FoldScore
+    objective: FoldScore
+    parts: Mapping[str, FoldScore]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lead:
+    """How far one rung is ahead of another on the same images.
+
+    Parameters
+    ----------
+    value : float
+    error : float
+        Standard error; infinite where too few groups of images say anything.
+    """
+
+    value: float
+    error: float
+
+    @classmethod
+    def of(cls, ahead: FoldScore, behind: FoldScore) -> "Lead":
+        """Return the lead of one score over another of the same scorer."""
+        return cls(
+            value=ahead.mean - behind.mean,
+            error=standard_error(ahead.influence - behind.influence, ahead.influence),
+        )
+
+    def clear(self, standard_errors: float) -> bool:
+        """Whether the lead is more than this many of its standard errors."""
+        return self.value > standard_errors * self.error
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval, by the normal approximation."""
+        reach = _NORMAL_95 * self.error
+        return self.value - reach, self.value + reach
+
+
+def standard_error(influence: Floats, support: Floats | None = None) -> float:
+    """Return the standard error of a score from its groups' influences.
+
+    Parameters
+    ----------
+    influence : array of shape (n_groups,), float64
+    support : array of shape (n_groups,), float64, optional
+        Not 0 for the groups that are counted; ``influence`` itself by default.
+    """
+    n = int((np.abs(influence if support is None else support) > _NOISE).sum())
+    if n < 2:
+        return float("inf")
+    return float(np.sqrt(n / (n - 1) * (influence**2).sum()))
+
+
+class FoldScorer:
+    """Scores probabilities of all pairs, or of some listed ones, in each fold.
+
+    Parameters
+    ----------
+    pairs : Pairs
+    truth : PairTruth
+    evidence : Evidence
+        Pairs of which nothing is known are not ranked at all.
+    folds : array of shape (n_images,), int64, in [0, n_folds)
+    groups : array of shape (n_images,), integer
+        Images that are no independent evidence of each other.
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        truth: PairTruth,
+        evidence: Evidence,
+        folds: NDArray[np.int64],
+        groups: NDArray[np.int64],
+    ) -> None:
+        self.n_folds, self.n_tags = int(folds.max()) + 1, pairs.n_tags
+        self.group = np.unique(groups, return_inverse=True)[1].astype(np.int64)
+        self.n_groups = int(self.group.max()) + 1
+        self.truth, self.folds, self.pairs = truth, folds, pairs
+        self.key = folds[pairs.image] * pairs.n_tags + pairs.tag
+        image, tag = evidence.labels.nonzero()
+        self.n_true = self._per_key(image, tag)
+        missed = _missed(pairs, evidence)
+        self.missed_image, self.missed_key = missed[0], folds[missed[0]] * pairs.n_tags + missed[1]
+        n_images = np.repeat(np.bincount(folds, minlength=self.n_folds), pairs.n_tags)
+        n_listed = np.bincount(self.key[truth.known], minlength=len(self.n_true))
+        n_missed = np.bincount(self.missed_key, minlength=len(self.n_true))
+        n_hidden = self._per_key(*evidence.unknown.nonzero())
+        self.n_false_unlisted = n_images - n_hidden - n_listed - n_missed
+
+    def score(
+        self, proba: PairProba, objective: Objective, tags: NDArray[np.bool_] | None = None
+    ) -> FoldScore:
+        """Return the score of probabilities of all pairs.
+
+        Tags without probabilities (NaN base) are left out, positives included.
+
+        Parameters
+        ----------
+        proba : PairProba
+            Over the scorer's pairs.
+        objective : str
+        tags : array of shape (n_tags,), bool, optional
+            Only these tags are looked at.
+        """
+        rows, group = self._all_rows(proba, tags)
+        return FoldScore.average([self._part(p, rows, group) for p in _PARTS[objective]])
+
+    def judgement(self, proba: PairProba, objective: Objective) -> "Judgement":
+        """Return both average precisions and the objective, what they share computed once."""
+        rows, group = self._all_rows(proba, None)
+        parts = {
+            p: self._part(p, rows, group) for p in {"macro_ap", "micro_ap", *_PARTS[objective]}
+        }
+        return Judgement(
+            macro_ap=parts["macro_ap"],
+            micro_ap=parts["micro_ap"],
+            objective=FoldScore.average([parts[p] for p in _PARTS[objective]]),
+            parts={p: parts[p] for p in _PARTS[objective]},
+        )
+
+    def _part(self, part: str, rows: Rankings, group: Ints) -> FoldScore:
+        values, per_row = self._influenced(part, rows)
+        n_usable = max(int((~np.isnan(values)).sum()), 1)
+        held = group >= 0
+        influence = np.bincount(group[held], weights=per_row[held], minlength=self.n_groups)
+        return FoldScore(values=values, influence=influence / n_usable)
+
+    def values_at(self, rows: NDArray[np.int64], proba: Floats, objective: Objective) -> Floats:
+        """Return the score in each fold when only the listed pairs at ``rows`` are ranked.
+
+        The true pairs elsewhere count as never found. This is what selections raise.
+        """
+        rows, proba = rows[self.truth.known[rows]], proba[self.truth.known[rows]]
+        value = proba.astype(np.float32)
+        rankings = Rankings(
+            key=self.key[rows],
+            value=value,
+            falling=falling_order(value),
+            count=np.ones(len(rows), np.int64),
+            true=self.truth.listed[rows].astype(np.int64),
+            n_true=self.n_true,
+        )
+        return np.asarray(np.mean([self._value(p, rankings) for p in _PARTS[objective]], axis=0))
+
+    def _per_key(self, image: NDArray[np.integer], tag: NDArray[np.integer]) -> Ints:
+        key = self.folds[image] * self.n_tags + tag
+        return np.bincount(key, minlength=self.n_folds * self.n_tags)
+
+    def _all_rows(self, proba: PairProba, tags: NDArray[np.bool_] | None) -> tuple[Rankings, Ints]:
+        """Return every pair's row and its group, -1 for a tag's unlisted false pairs."""
+        size, missed = len(self.n_true), self.missed_key
+        known = self.truth.known
+        key = np.concatenate([self.key, missed, np.arange(size)])
+        base = np.tile(proba.base, self.n_folds)
+        value = np.concatenate([proba.proba, base[missed], base])
+        ones = np.ones(len(missed), np.int64)
+        count = np.concatenate([known.astype(np.int64), ones, self.n_false_unlisted])
+        none = np.zeros(size, np.int64)
+        true = np.concatenate([self.truth.listed.astype(np.int64), ones, none])
+        of_missed = self.group[self.missed_image]
+        group = np.concatenate([self.group[self.pairs.image], of_missed, none - 1])
+        wanted = ~np.isnan(proba.base) if tags is None else ~np.isnan(proba.base) & tags
+        kept = np.tile(wanted, self.n_folds)[key] & (count > 0)
+        n_true = np.where(np.tile(wanted, self.n_folds), self.n_true, 0)
+        rankings = Rankings(
+            key=key[kept],
+            value=value[kept],
+            falling=falling_order(value[kept]),
+            count=count[kept],
+            true=true[kept],
+            n_true=n_true,
+        )
+        return rankings, group[kept]
+
+    def _value(self, part: str, rankings: Rankings) -> Floats:
+        """Return one score in each fold."""
+        if part.startswith("micro"):
+            rankings = self._by_fold(rankings)
+        if part.endswith("ap"):
+            found = average_precision(rankings)
+        else:
+            found = f1(rankings, self._tagged(rankings))
+        return found if part.startswith("micro") else self._over_tags(found)[0]
+
+    def _influenced(self, part: str, rankings: Rankings) -> tuple[Floats, Floats]:
+        """Return one score in each fold, and how each row moves the score of its fold."""
+        if part.startswith("micro"):
+            rankings = self._by_fold(rankings)
+        if part.endswith("ap"):
+            found, influence = average_precision_influence(rankings)
+        else:
+            found, influence = f1_influence(rankings, self._tagged(rankings))
+        if part.startswith("micro"):
+            return found, influence
+        mean, n_valued = self._over_tags(found)
+        influence = self._between_positives(found, influence, rankings)
+        return mean, influence / np.maximum(n_valued, 1)[rankings.key // self.n_tags]
+
+    def _between_positives(self, found: Floats, influence: Floats, rankings: Rankings) -> Floats:
+        """Return influences that know how much a tag's score hangs on which positives it has.
+
+        A fold's only positive of a tag pulls on nothing: its score is its own, whatever it weighs.
+        So a positive is measured against the tag's mean over all folds, and the only one of all
+        folds against the mean of all tags that have but one; as in a sample variance, n - 1 counts.
+        """
+        shape = (self.n_folds, self.n_tags)
+        scores, n_true = found.reshape(shape), rankings.n_true.reshape(shape)
+        total = n_true.sum(axis=0)
+        summed = np.nan_to_num(scores).sum(axis=0)
+        centre = summed / np.maximum((~np.isnan(scores)).sum(axis=0), 1)
+        if (total == 1).any():
+            centre[total == 1] = centre[total == 1].mean()
+        apart = (np.nan_to_num(scores) - centre) / np.maximum(n_true, 1)
+        key, tag = rankings.key, rankings.key % self.n_tags
+        whole = influence + (rankings.true > 0) * apart.ravel()[key]
+        return np.asarray(whole * np.sqrt(total / np.maximum(total - 1, 1))[tag])
+
+    def _by_fold(self, rankings: Rankings) -> Rankings:
+        n_true = rankings.n_true.reshape(self.n_folds, -1).sum(axis=1)
+        return replace(rankings, key=rankings.key // self.n_tags, n_true=n_true)
+
+    def _over_tags(self, per_key: Floats) -> tuple[Floats, Ints]:
+        """Return the mean of each fold over the tags that have a value, and how many have one."""
+        per_key = per_key.reshape(self.n_folds, -1)
+        n_valued = (~np.isnan(per_key)).sum(axis=1)
+        total = np.nan_to_num(per_key).sum(axis=1)
+        return np.where(n_valued > 0, total / np.maximum(n_valued, 1), np.nan), n_valued
+
+    def _tagged(self, rankings: Rankings) -> NDArray[np.bool_]:
+        """Return which rows reach the cut that the other folds' probabilities give."""
+        size = len(rankings.n_true)
+        per_fold = size // self.n_folds  # tags, or 1 where all pairs are ranked together
+        fold, tag = rankings.key // per_fold, rankings.key % per_fold
+        of_tag = replace(rankings, key=tag, n_true=np.zeros(per_fold, np.int64))
+        if self.n_folds == 1:
+            cuts = expected_f1_cuts(of_tag, np.ones(len(fold), bool))[None]
+        else:
+            cuts = np.stack([expected_f1_cuts(of_tag, fold != f) for f in range(self.n_folds)])
+        return np.asarray(rankings.value >= cuts[fold, tag])
+
+
+def _missed(pairs: Pairs, evidence: Evidence) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (image, tag) of the true pairs that are not listed."""
+    image, tag = (axis.astype(np.int64) for axis in evidence.labels.nonzero())
+    listed = pairs.image.astype(np.int64) * pairs.n_tags + pairs.tag
+    missed = ~np.isin(image * pairs.n_tags + tag, listed)
+    return image[missed], tag[missed]
+
+
+class DrawnScorer:
+    """A scorer of drawn images that is asked with the probabilities of all.
+
+    Standard errors are those of the drawn images: wider than all of them would give.
+
+    Parameters
+    ----------
+    data : Labelled
+    counts : array of shape (n_images,), integer
+        Pairs of each image that a score has to look at.
+    max_pairs : int
+        About so many are looked at. All images are if they hold no more, or if the draw has none of
+        some fold.
+    seed : int
+
+    Attributes
+    ----------
+    images : array of shape (n_drawn,), int64
+        Ascending.
+    scorer : FoldScorer
+        Of the drawn images alone, renumbered.
+    """
+
+    def __init__(
+        self, data: Labelled, counts: NDArray[np.integer], max_pairs: int, seed: int
+    ) -> None:
+        images = drawn_images(counts, max_pairs, seed)
+        self.whole = len(images) == len(counts) or len(np.unique(data.folds[images])) < data.n_folds
+        self.images = np.arange(len(counts)) if self.whole else images
+        drawn = data if self.whole else data.take(images)
+        pairs = drawn.scores.pairs
+        truth = drawn.evidence.truth(pairs)
+        self.scorer = FoldScorer(pairs, truth, drawn.evidence, drawn.folds, drawn.groups)
+
+    def score(
+        self, proba: PairProba, objective: Objective, tags: NDArray[np.bool_] | None = None
+    ) -> FoldScore:
+        """Return the drawn images' score; see `FoldScorer.score`."""
+        return self.scorer.score(self._drawn(proba), objective, tags)
+
+    def judgement(self, proba: PairProba, objective: Objective) -> Judgement:
+        """Return the drawn images' scores; see `FoldScorer.judgement`."""
+        return self.scorer.judgement(self._drawn(proba), objective)
+
+    def _drawn(self, proba: PairProba) -> PairProba:
+        return proba if self.whole else proba.take(self.images)

@@ -1,0 +1,1 @@
+"""The stack: rungs, ladder, gate, rehearsal, tuning, and its files."""

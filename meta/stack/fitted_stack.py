@@ -1,0 +1,127 @@
+"""A fitted stack: everything that prediction needs and nothing that fitting left behind."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.pairs import Level1Scores, PairProba
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.stack import StackSettings
+from tagstack.meta.calibrators.protocol import TagMaps
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.learners.protocol import PairLearner
+from tagstack.meta.learners.registry import META, level_two
+from tagstack.meta.stack.groundwork import Ground, Groundwork
+from tagstack.meta.stack.rungs import (
+    BY_BAND,
+    RungLogits,
+    blended,
+    by_band,
+    plain_rung,
+    spliced,
+    weighted_members,
+)
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedStack:
+    """The fitted parts; predicting an image reads that image's scores and these alone.
+
+    Parameters
+    ----------
+    settings : StackSettings
+    vocabulary : Vocabulary
+    members : tuple of str
+    relations : TagRelations
+    groundwork : Groundwork
+    member_weights : array of shape (n_members,), float64
+        Of the Caruana selection.
+    learners : mapping of name to fitted learner
+    calibrations : mapping of rung to TagMaps
+        Last calibration of each learned rung.
+    blend_weights : mapping of rung to float
+    tag_rungs : tuple of str
+        The rung that serves each tag where bands of tags have their own, else empty.
+    """
+
+    settings: StackSettings
+    vocabulary: Vocabulary
+    members: tuple[str, ...]
+    relations: TagRelations
+    groundwork: Groundwork
+    member_weights: Floats
+    learners: Mapping[str, PairLearner]
+    calibrations: Mapping[str, TagMaps]
+    blend_weights: Mapping[str, float]
+    tag_rungs: tuple[str, ...] = ()
+
+    def predict(self, scores: Level1Scores, rungs: Iterable[str]) -> dict[str, PairProba]:
+        """Return the probabilities of each asked rung, computing shared work once.
+
+        Raises
+        ------
+        TagstackError
+            If the scores have other members or tags than the stack was fitted on.
+        """
+        self._check(scores)
+        work = _Prediction(self, scores)
+        return {rung: work.rung(rung).proba(scores.pairs) for rung in rungs}
+
+    def _check(self, scores: Level1Scores) -> None:
+        if scores.members != self.members:
+            msg = (
+                f"The scores come from {list(scores.members)}, but the stack was fitted on "
+                f"{list(self.members)}. Score the images with these, in this order."
+            )
+            raise TagstackError(msg)
+        if scores.vocabulary.tags != self.vocabulary.tags:
+            msg = (
+                f"The scores have {len(scores.vocabulary)} tags that are not the "
+                f"{len(self.vocabulary)} tags of the stack. Score with the same taggers."
+            )
+            raise TagstackError(msg)
+
+
+class _Prediction:
+    """One call's work; each rung is computed at most once."""
+
+    def __init__(self, stack: FittedStack, scores: Level1Scores) -> None:
+        self.stack, self.scores = stack, scores
+        self.ground: Ground = stack.groundwork.apply(scores, stack.relations, stack.settings)
+        self._done: dict[str, RungLogits] = {}
+        self._raw: dict[str, Floats] = {}
+
+    def rung(self, name: str) -> RungLogits:
+        if name not in self._done:
+            computed = self._compute(name)
+            maps = self.stack.calibrations.get(name)
+            pairs = self.scores.pairs
+            self._done[name] = computed if maps is None else computed.calibrated(maps, pairs)
+        return self._done[name]
+
+    def _compute(self, name: str) -> RungLogits:
+        if name == "caruana":
+            return weighted_members(self.ground, self.stack.member_weights)
+        if name == "blend":
+            parts = {r: self.rung(r) for r, weight in self.stack.blend_weights.items() if weight}
+            return blended(parts, self.stack.blend_weights)
+        if name == BY_BAND:
+            parts = {rung: self.rung(rung) for rung in set(self.stack.tag_rungs)}
+            return by_band(parts, self.stack.tag_rungs, self.scores.pairs)
+        if name in self.stack.learners:
+            return spliced(self.ground, self._learner_logit(name))
+        return plain_rung(name, self.scores, self.ground)
+
+    def _learner_logit(self, name: str) -> Floats:
+        if name not in self._raw:
+            table = self.ground.table
+            if name == META:
+                below = level_two(tuple(self.stack.learners))
+                table = table.with_columns({f"level2:{b}": self._learner_logit(b) for b in below})
+            self._raw[name] = self.stack.learners[name].predict_logit(table)
+        return self._raw[name]

@@ -1,0 +1,137 @@
+"""One learner fitted several times, each time without some folds, for the values of those.
+
+Trees are also asked how many rounds they would best have stopped at: the left-out folds know, and
+the answer differs by far. Half the rounds won on a set of few drawings, all of them on one of
+thousands of photographs.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.learners.protocol import PairLearner, StagedLearner
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldFits:
+    """Fitted learners, and the images that each of them did not see.
+
+    Parameters
+    ----------
+    table : PairTable
+        Of all images.
+    held : tuple of arrays of shape (n_held,), int64
+        Together every image once.
+    learners : tuple of PairLearner
+    """
+
+    table: PairTable
+    held: tuple[NDArray[np.int64], ...]
+    learners: tuple[PairLearner, ...]
+
+    @classmethod
+    def of(
+        cls,
+        make: Callable[[], PairLearner],
+        table: PairTable,
+        true: NDArray[np.bool_],
+        folds: NDArray[np.int64],
+        weight: Floats,
+        enough: int | None = None,
+    ) -> "FoldFits":
+        """Fit the learner without each fold.
+
+        Parameters
+        ----------
+        make : callable
+            Returns a new, unfitted learner.
+        table : PairTable
+        true : array of shape (n_candidates,), bool
+        folds : array of shape (n_images,), int64
+        weight : array of shape (n_candidates,), float64
+            How much a pair counts in the fits; 0 leaves it out.
+        enough : int, optional
+            Pairs that the learner looks at in one fit: folds are held out several at a time as
+            long as so many remain, since further fits would see no more.
+        """
+        folds = _held_together(folds, np.diff(table.pairs.indptr), enough)
+        held, learners = [], []
+        for fold in np.unique(folds):
+            fit = np.flatnonzero(folds != fold)
+            rows = table.pairs.rows(fit)
+            held.append(np.flatnonzero(folds == fold))
+            learners.append(make().fit(table.take(fit), true[rows], weight[rows]))
+        return cls(table=table, held=tuple(held), learners=tuple(learners))
+
+    def logit(self) -> Floats:
+        """Return each pair's logit from the learner that did not see its image."""
+        return self.logit_of(np.arange(self.table.pairs.n_images))
+
+    def logit_of(self, images: NDArray[np.int64]) -> Floats:
+        """Return the logits of these images' pairs; the images are ascending."""
+        place = np.full(self.table.pairs.n_images, -1)
+        place[images] = np.arange(len(images))
+        chosen = self.table.pairs.take(images)
+        logit = np.empty(len(chosen))
+        for held, learner in zip(self.held, self.learners, strict=True):
+            asked = held[place[held] >= 0]
+            if len(asked):
+                rows = chosen.rows(place[asked])
+                logit[rows] = learner.predict_logit(self.table.take(asked))
+        return logit
+
+    def stopped_at(self, rounds: int) -> "FoldFits":
+        """Return the same fits, as they were after so many rounds; they must be staged."""
+        learners = (cast("StagedLearner", learner) for learner in self.learners)
+        stopped = tuple(learner.stopped_at(rounds) for learner in learners)
+        return FoldFits(table=self.table, held=self.held, learners=stopped)
+
+
+def best_stage(
+    fits: FoldFits,
+    stages: Sequence[int],
+    images: NDArray[np.int64],
+    metric: Callable[[Floats], float],
+) -> int:
+    """Return the number of rounds with the highest metric on left-out folds; of equals the least.
+
+    Parameters
+    ----------
+    fits : FoldFits
+        Of a staged learner.
+    stages : sequence of int
+        Numbers of rounds, rising, none beyond those that were fitted.
+    images : array of shape (n_images,), int64
+        Those that are looked at, ascending.
+    metric : callable
+        Takes the logits of these images' pairs; may return NaN where nothing can be told.
+    """
+    if len(stages) == 1:
+        return stages[0]
+    found = [metric(fits.stopped_at(rounds).logit_of(images)) for rounds in stages]
+    if np.isnan(found).all():
+        return stages[-1]
+    return stages[int(np.nanargmax(found))]
+
+
+def _held_together(
+    folds: NDArray[np.int64], n_pairs: NDArray[np.int64], enough: int | None
+) -> NDArray[np.int64]:
+    """Return the fewest unions of folds that leave ``enough`` pairs to fit on, at least two."""
+    n_folds = len(np.unique(folds))
+    if enough is None:
+        return folds
+    number = np.unique(folds, return_inverse=True)[1]
+    of_fold = np.bincount(number, weights=n_pairs)
+    for n_unions in range(2, n_folds):
+        union = np.arange(n_folds) * n_unions // n_folds
+        held = np.bincount(union, weights=of_fold)
+        if held.sum() - held.max() >= enough:
+            return np.asarray(union[number], np.int64)
+    return folds

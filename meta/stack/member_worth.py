@@ -1,0 +1,256 @@
+"""What each member adds: the score that is lost without it.
+
+Leaving a member out is the one fair question, since a poor member may say what no other does and
+a good one may repeat the others. Two ways to ask it, by ``stack.member_worth``:
+
+- ``logistic``: the shrunken logistic over the members' cached out-of-fold logits, fitted again
+  without the member. Seconds for any number of members; speaks about their linear part.
+- ``full``: every rung fitted again without the member, except that nothing is tuned; speaks about
+  the rung that was chosen.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from tagstack.base_models.pairs import Level1Scores, PairProba
+from tagstack.meta.calibrators.calibration import MemberLogits
+from tagstack.meta.labels.truth import PairTruth
+from tagstack.meta.learners.shrunken_logistic import fit_shrunken_logistic
+from tagstack.meta.metrics.fold_scores import Lead
+from tagstack.meta.metrics.influence import Rankings, expected_f1_cuts
+from tagstack.meta.progress import Progress
+from tagstack.meta.stack.groundwork import Ground
+from tagstack.meta.stack.ladder import Ladder
+from tagstack.meta.stack.rungs import BY_BAND, RungLogits
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diversity:
+    """Measures of every pair of members, over the candidate pairs that both know.
+
+    Parameters
+    ----------
+    members : tuple of str
+    disagreement : array of shape (n_members, n_members), float64, in [0, 1]
+        Share of the pairs on which exactly one of the two is right; 0 on the diagonal.
+    q_statistic : array of shape (n_members, n_members), float64, in [-1, 1]
+        1: right and wrong together; 0: independent; below 0: where one errs, the other is right.
+        NaN where undefined, as for two members that never err.
+    """
+
+    members: tuple[str, ...]
+    disagreement: Floats
+    q_statistic: Floats
+
+
+def diversity(ground: Ground, scores: Level1Scores, truth: PairTruth) -> Diversity:
+    """Return the diversity of the members' out-of-fold decisions.
+
+    Each member tags what reaches its own plug-in threshold for the tag. Only pairs that some
+    member makes plausible are looked at: on all others every member is right.
+
+    Parameters
+    ----------
+    ground : Ground
+        Cross-fitted: calibrated logits of images that the calibration did not see.
+    scores : Level1Scores
+    truth : PairTruth
+
+    References
+    ----------
+    Kuncheva & Whitaker (2003), "Measures of diversity in classifier ensembles and their
+    relationship with the ensemble accuracy".
+    """
+    rows = ground.rows[truth.known[ground.rows]]
+    tag, true = scores.pairs.tag[rows].astype(np.int64), truth.listed[rows]
+    members = ground.members
+    n = len(scores.members)
+    right = np.empty((n, len(rows)), bool)
+    for m in range(n):
+        cuts = _cuts(expit(members.listed[m]), expit(members.base[m]), scores)
+        with np.errstate(invalid="ignore"):  # an abstaining member tags nothing
+            right[m] = (expit(members.listed[m, rows]) >= cuts[tag]) == true
+    known = scores.knows[:, tag]
+    tables = np.array([[_table(right, known, a, b) for b in range(n)] for a in range(n)])
+    return Diversity(
+        members=scores.members,
+        disagreement=_share(tables[..., 0, 1] + tables[..., 1, 0], tables.sum(axis=(-1, -2))),
+        q_statistic=_q_statistic(tables),
+    )
+
+
+def _cuts(listed: Floats, base: Floats, scores: Level1Scores) -> Floats:
+    """Return one member's threshold of each tag, shape (n_tags,)."""
+    pairs, n_tags = scores.pairs, scores.pairs.n_tags
+    n_unlisted = pairs.n_images - np.bincount(pairs.tag, minlength=n_tags)
+    value = np.concatenate([listed, base]).astype(np.float32)
+    count = np.concatenate([np.ones(len(pairs), np.int64), n_unlisted])
+    none = np.zeros(len(value), np.int64)
+    rankings = Rankings(
+        key=np.concatenate([pairs.tag, np.arange(n_tags)]).astype(np.int64),
+        value=value,
+        count=count,
+        true=none,
+        n_true=np.zeros(n_tags, np.int64),
+    )
+    return expected_f1_cuts(rankings, ~np.isnan(value) & (count > 0))
+
+
+def _table(right: NDArray[np.bool_], known: NDArray[np.bool_], a: int, b: int) -> Floats:
+    """Return how many pairs both err on, one, the other, none: array of shape (2, 2)."""
+    both = known[a] & known[b]
+    index = 2 * right[a, both] + right[b, both]
+    return np.bincount(index, minlength=4).reshape(2, 2).astype(np.float64)
+
+
+def _q_statistic(tables: Floats) -> Floats:
+    together = tables[..., 1, 1] * tables[..., 0, 0]
+    apart = tables[..., 0, 1] * tables[..., 1, 0]
+    return _share(together - apart, together + apart)
+
+
+def _share(part: Floats, whole: Floats) -> Floats:
+    share: Floats = np.full(np.shape(whole), np.nan)
+    np.divide(part, whole, out=share, where=whole > 0)
+    return share
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberLoss:
+    """What is lost without one member, out of fold; intervals are of 95 % over image groups.
+
+    Parameters
+    ----------
+    member : str
+    macro_ap, macro_low, macro_high, micro_ap, micro_low, micro_high : float
+        Average precision with all members minus that without this one.
+    """
+
+    member: str
+    macro_ap: float
+    macro_low: float
+    macro_high: float
+    micro_ap: float
+    micro_low: float
+    micro_high: float
+
+    @property
+    def may_go(self) -> bool:
+        """Whether nothing is significantly lost without the member."""
+        return not (self.macro_low > 0 or self.micro_low > 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MembersWorth:
+    """Every member's loss.
+
+    Parameters
+    ----------
+    rung : str
+        The rung that was fitted without each member.
+    losses : tuple of MemberLoss
+        Empty for a single member, which cannot be left out.
+    """
+
+    rung: str
+    losses: tuple[MemberLoss, ...]
+
+
+def members_worth(ladder: Ladder, chosen: str, progress: Progress) -> MembersWorth | None:
+    """Return what each member of a fitted ladder adds; None where the settings do not ask.
+
+    Parameters
+    ----------
+    ladder : Ladder
+        With all its rungs made.
+    chosen : str
+        The rung that the gate kept.
+    progress : callable
+    """
+    how = ladder.settings.member_worth
+    if how == "none":
+        return None
+    full = how == "full"
+    rung = "shrunken_logistic" if not full else _unbanded(ladder, chosen)
+    members = ladder.data.scores.members
+    everybody = tuple(range(len(members)))
+    whole = ladder.proba(rung) if full else _logistic(ladder, everybody)
+    losses = []
+    for m, name in enumerate(members if len(members) > 1 else ()):
+        progress("worth of members", m, len(members))
+        rest = tuple(other for other in everybody if other != m)
+        without = _refitted(ladder, m, rung) if full else _logistic(ladder, rest)
+        losses.append(_loss(ladder, name, whole, without))
+    return MembersWorth(rung=rung, losses=tuple(losses))
+
+
+def _unbanded(ladder: Ladder, chosen: str) -> str:
+    """Return the rung that serves most tags where bands have their own."""
+    if chosen != BY_BAND:
+        return chosen
+    rungs, counts = np.unique(np.array(ladder.tag_rungs), return_counts=True)
+    return str(rungs[np.argmax(counts)])
+
+
+def _loss(ladder: Ladder, member: str, whole: PairProba, without: PairProba) -> MemberLoss:
+    macro, micro = (
+        Lead.of(ladder.judges.score(whole, metric), ladder.judges.score(without, metric))
+        for metric in ("macro_ap", "micro_ap")
+    )
+    return MemberLoss(
+        member=member,
+        macro_ap=macro.value,
+        macro_low=macro.interval[0],
+        macro_high=macro.interval[1],
+        micro_ap=micro.value,
+        micro_low=micro.interval[0],
+        micro_high=micro.interval[1],
+    )
+
+
+def _refitted(ladder: Ladder, member: int, rung: str) -> PairProba:
+    """Return the rung out of fold, everything below it fitted without the member."""
+    again = Ladder(
+        ladder.data.without_member(member),
+        ladder.settings,
+        seed=ladder.seed,
+        threads=ladder.threads,
+        off=ladder.off,
+    )
+    again.prepare(_silent)
+    again.climb(_silent)
+    return again.proba(rung)
+
+
+def _logistic(ladder: Ladder, members: tuple[int, ...]) -> PairProba:
+    """Return the shrunken logistic of some members, cross-fitted on their cached logits."""
+    data, pairs = ladder.data, ladder.pairs
+    chosen = list(members)
+    own = MemberLogits(
+        listed=ladder.ground.members.listed[chosen], base=ladder.ground.members.base[chosen]
+    )
+    listed, base = np.empty(len(pairs)), np.zeros(pairs.n_tags)
+    for fold in range(data.n_folds):
+        fit, held = np.flatnonzero(data.folds != fold), np.flatnonzero(data.folds == fold)
+        of_fit = pairs.take(fit)
+        fitted = fit_shrunken_logistic(
+            replace(own, listed=own.listed[:, pairs.rows(fit)]),
+            of_fit,
+            data.evidence.take(fit, pairs).truth(of_fit),
+            ladder.category,
+            ladder.strengths.logistic,
+        )
+        rows = pairs.rows(held)
+        part = replace(own, listed=own.listed[:, rows])
+        listed[rows], of_fold = fitted.apply(part, pairs.take(held))
+        base += of_fold / data.n_folds
+    return RungLogits(listed=listed, base=base).proba(pairs)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Tell nobody: the stages of a fit without a member are no stages of the fit."""

@@ -1,0 +1,276 @@
+"""The whole fit rehearsed without one fold, to be judged on images that it never saw.
+
+Out-of-fold columns let a little of every row through: those of other rows come from models that
+were fitted on it. What is stacked on them can overfit without any cross-validation noticing. Here
+the held-out images take no part in anything, so their verdict is clean. It decides
+
+- whether tuned parameters are kept: tuned against default, a paired difference with its interval;
+- whether XGBoost and the blend stay: one that is clearly worse than level 2 is switched off.
+
+References
+----------
+Erickson et al. (2020), "AutoGluon-Tabular" (stacking, and what was later found of its overfitting).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tagstack.base_models.pairs import PairProba
+from tagstack.configs.stack import StackSettings, XgboostSettings
+from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.labels.labelled import Labelled
+from tagstack.meta.learners.meta_trees import MetaTrees
+from tagstack.meta.learners.protocol import PairLearner
+from tagstack.meta.learners.registry import META, level_two
+from tagstack.meta.metrics.fold_scores import FoldScore, FoldScorer, Lead
+from tagstack.meta.progress import Progress
+from tagstack.meta.stack.groundwork import Ground, Groundwork
+from tagstack.meta.stack.ladder import Ladder
+from tagstack.meta.stack.rungs import rung_names, spliced
+from tagstack.meta.stack.trials import TrialRecord
+from tagstack.meta.stack.tuning import InnerData, Search, Tuner
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningWorth:
+    """Default against tuned XGBoost on images that no trial saw.
+
+    Parameters
+    ----------
+    default, tuned : float
+        The objective.
+    difference, low, high : float
+        Tuned minus default with its 95 % interval over groups of images.
+    n_images : int
+    """
+
+    default: float
+    tuned: float
+    difference: float
+    low: float
+    high: float
+    n_images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningResult:
+    """What the search found and whether it was worth keeping.
+
+    Parameters
+    ----------
+    settings : XgboostSettings
+        To be used: the tuned ones, or the defaults where those did as well.
+    kept : bool
+    n_trials : int
+    default_score, tuned_score : float
+        On the withheld images.
+    history : tuple of float
+        Value of each finished trial, in order.
+    trials : tuple of TrialRecord
+    importances : mapping of parameter to share
+    worth : TuningWorth
+    workers : int
+        With more than one the search is not reproducible.
+    """
+
+    settings: XgboostSettings
+    kept: bool
+    n_trials: int
+    default_score: float
+    tuned_score: float
+    history: tuple[float, ...]
+    trials: tuple[TrialRecord, ...]
+    importances: Mapping[str, float]
+    worth: TuningWorth
+    workers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OuterScore:
+    """A rung's average precision on the images held out of the rehearsal."""
+
+    rung: str
+    macro_ap: float
+    micro_ap: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """What was learned by holding a fold out of everything.
+
+    Parameters
+    ----------
+    n_images : int
+        Held out.
+    scores : tuple of OuterScore
+    off : mapping of rung to str
+        Rungs that are switched off, and why.
+    tuning : TuningResult or None
+    """
+
+    n_images: int
+    scores: tuple[OuterScore, ...]
+    off: Mapping[str, str]
+    tuning: TuningResult | None
+
+
+def rehearse(
+    data: Labelled,
+    settings: StackSettings,
+    *,
+    seed: int,
+    threads: int,
+    study_dir: Path | None,
+    progress: Progress,
+) -> Rehearsal:
+    """Fit on all folds but the last, tuning included, and judge on the last.
+
+    Parameters
+    ----------
+    data : Labelled
+        In three folds or more.
+    settings : StackSettings
+    seed, threads : int
+    study_dir : Path, optional
+        Where the trials are kept.
+    progress : callable
+    """
+
+    def told(stage: str, done: int, total: int) -> None:
+        progress(stage if stage == "tuning" else f"rehearsal: {stage}", done, total)
+
+    last = data.n_folds - 1
+    fit, held = np.flatnonzero(data.folds != last), np.flatnonzero(data.folds == last)
+    ladder = Ladder(data.take(fit), settings, seed=seed, threads=threads)
+    ladder.prepare(told)
+    groundwork, learners = ladder.fitted_below()
+    outer = _Outer(data.take(held), settings, groundwork, learners)
+    tuning = _tuned(ladder, outer, study_dir, told)
+    ladder.climb(told, tuning.settings if tuning else None)
+    stack = ladder.fitted(groundwork, learners)
+    names = rung_names(data.scores.members, settings)
+    probas = stack.predict(outer.data.scores, names)
+    return Rehearsal(
+        n_images=len(held),
+        scores=tuple(outer.both(name, probas[name]) for name in names),
+        off=_switched_off(ladder, outer, probas),
+        tuning=tuning,
+    )
+
+
+class _Outer:
+    """The held-out images under what was fitted without them."""
+
+    def __init__(
+        self,
+        data: Labelled,
+        settings: StackSettings,
+        groundwork: Groundwork,
+        learners: Mapping[str, PairLearner],
+    ) -> None:
+        self.data, self.settings = data, settings
+        pairs = data.scores.pairs
+        truth = data.evidence.truth(pairs)
+        self.scorer = FoldScorer(pairs, truth, data.evidence, data.folds, data.groups)
+        self.ground: Ground = groundwork.apply(data.scores, data.relations, settings)
+        columns = {
+            f"level2:{name}": learners[name].predict_logit(self.ground.table)
+            for name in level_two(settings.learners)
+        }
+        self.table: PairTable = self.ground.table.with_columns(columns)
+
+    def score(self, proba: PairProba) -> FoldScore:
+        return self.scorer.score(proba, self.settings.objective)
+
+    def both(self, name: str, proba: PairProba) -> OuterScore:
+        macro, micro = (self.scorer.score(proba, part).mean for part in ("macro_ap", "micro_ap"))
+        return OuterScore(rung=name, macro_ap=macro, micro_ap=micro)
+
+    def score_of(self, learner: MetaTrees) -> FoldScore:
+        logits = spliced(self.ground, learner.predict_logit(self.table))
+        return self.score(logits.proba(self.data.scores.pairs))
+
+
+def _tuned(
+    ladder: Ladder, outer: _Outer, study_dir: Path | None, progress: Progress
+) -> TuningResult | None:
+    """Search on the inner folds, and compare the best with the defaults on the outer one."""
+    settings = ladder.settings
+    if settings.tuning.trials < 2 or META not in settings.learners:
+        return None
+    inner = InnerData(
+        table=ladder.table,
+        rows=ladder.ground.rows,
+        true=ladder.true,
+        weight=ladder.weight,
+        folds=ladder.data.folds,
+        scorer=ladder.scorer,
+        objective=settings.objective,
+    )
+    tuner = Tuner(
+        data=inner,
+        settings=settings.tuning,
+        defaults=settings.xgboost,
+        seed=ladder.seed,
+        threads=ladder.threads,
+        device=settings.device,
+    )
+    return _judged(tuner.run(study_dir, progress), tuner.workers, ladder, outer)
+
+
+def _judged(search: Search, workers: int, ladder: Ladder, outer: _Outer) -> TuningResult:
+    default, tuned = (
+        outer.score_of(
+            MetaTrees(
+                settings, seed=ladder.seed, threads=ladder.threads, device=ladder.settings.device
+            ).fit(ladder.table, ladder.true, ladder.weight)
+        )
+        for settings in (ladder.settings.xgboost, search.settings)
+    )
+    lead = Lead.of(tuned, default)
+    kept = lead.value > 0
+    return TuningResult(
+        settings=search.settings if kept else ladder.settings.xgboost,
+        kept=kept,
+        n_trials=len(search.trials),
+        default_score=default.mean,
+        tuned_score=tuned.mean,
+        history=tuple(trial.value for trial in search.trials),
+        trials=search.trials,
+        importances=search.importances,
+        worth=TuningWorth(
+            default=default.mean,
+            tuned=tuned.mean,
+            difference=lead.value,
+            low=lead.interval[0],
+            high=lead.interval[1],
+            n_images=outer.data.scores.n_images,
+        ),
+        workers=workers,
+    )
+
+
+def _switched_off(ladder: Ladder, outer: _Outer, probas: Mapping[str, PairProba]) -> dict[str, str]:
+    """Return which of XGBoost and the blend are clearly worse than level 2, and by how much.
+
+    Level 2 is its best rung by the inner folds, so that nothing is picked on the outer images.
+    """
+    settings = ladder.settings
+    below = ("shrunken_logistic", *level_two(settings.learners))
+    inner = {n: ladder.judges.score(ladder.proba(n), settings.objective).mean for n in below}
+    if all(np.isnan(value) for value in inner.values()):
+        return {}
+    best = max(below, key=lambda name: np.nan_to_num(inner[name], nan=-1.0))
+    reference, off = outer.score(probas[best]), {}
+    for name in ("blend", META):
+        if name in probas:
+            lead = Lead.of(reference, outer.score(probas[name]))
+            if lead.clear(settings.overrule_standard_errors):
+                off[name] = (
+                    f"{lead.value:+.4f} behind {best} on {outer.data.scores.n_images} images that "
+                    f"took no part, standard error {lead.error:.4f}"
+                )
+    return off

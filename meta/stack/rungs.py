@@ -1,0 +1,157 @@
+"""The rungs of the ladder, from single members to the blend, and what each is computed from."""
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from tagstack.base_models.pairs import Level1Scores, PairProba, Pairs
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.stack import StackSettings
+from tagstack.meta.calibrators.protocol import TagMaps
+from tagstack.meta.learners.mean import mean_logit, raw_members
+from tagstack.meta.learners.registry import META, level_two
+from tagstack.meta.stack.groundwork import Ground
+
+Floats = NDArray[np.float64]
+
+SINGLE = "single:"
+BY_BAND = "by_band"
+PLAIN = ("calibrated_mean", "caruana", "shrunken_logistic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungLogits:
+    """A rung's logits: listed pairs (n_pairs,) and unlisted ones (n_tags,), NaN = no opinion."""
+
+    listed: Floats
+    base: Floats
+
+    def proba(self, pairs: Pairs) -> PairProba:
+        """Return the logits as probabilities of ``pairs``."""
+        return PairProba(
+            pairs=pairs,
+            proba=expit(self.listed).astype(np.float32),
+            base=expit(self.base).astype(np.float32),
+        )
+
+    def calibrated(self, maps: TagMaps, pairs: Pairs) -> "RungLogits":
+        """Return the logits as these maps calibrate them."""
+        return RungLogits(
+            listed=maps.apply(pairs.tag, self.listed),
+            base=maps.apply(np.arange(pairs.n_tags), self.base),
+        )
+
+
+def rung_names(members: Sequence[str], settings: StackSettings) -> tuple[str, ...]:
+    """Return the rungs in the order of the report: singles, averages, learners, blend."""
+    meta = (META,) if META in settings.learners else ()
+    singles = tuple(SINGLE + member for member in members)
+    return (
+        *singles,
+        "mean",
+        "calibrated_mean",
+        "caruana",
+        "shrunken_logistic",
+        *level_two(settings.learners),
+        *meta,
+        "blend",
+    )
+
+
+def simplest_first(settings: StackSettings, off: Container[str] = ()) -> tuple[str, ...]:
+    """Return the rungs that the gate may choose; it prefers the earlier of two equally good ones.
+
+    Singles are reported but not chosen, nor are the level-2 learners while the blend that holds
+    them is there: where it was switched off, they are what is left above the plain rungs.
+
+    Parameters
+    ----------
+    settings : StackSettings
+    off : container of str
+        Rungs that the rehearsal switched off.
+    """
+    below = level_two(settings.learners)
+    learned = below if "blend" in off else ("blend",)
+    meta = (META,) if META in settings.learners and META not in off else ()
+    return ("mean", *PLAIN, *learned, *meta)
+
+
+def blended_rungs(settings: StackSettings, off: Container[str] = ()) -> tuple[str, ...]:
+    """Return the rungs that the blend weighs."""
+    meta = (META,) if META in settings.learners and META not in off else ()
+    return (*PLAIN, *level_two(settings.learners), *meta)
+
+
+def plain_rung(name: str, scores: Level1Scores, ground: Ground) -> RungLogits:
+    """Return a rung that needs no learner beyond the groundwork.
+
+    Raises
+    ------
+    TagstackError
+        If there is no such rung.
+    """
+    if name.startswith(SINGLE) and name.removeprefix(SINGLE) in scores.members:
+        member = scores.members.index(name.removeprefix(SINGLE))
+        return RungLogits(listed=ground.members.listed[member], base=ground.members.base[member])
+    if name == "mean":
+        raw = raw_members(scores)
+        return RungLogits(listed=mean_logit(raw.listed), base=mean_logit(raw.base))
+    if name == "calibrated_mean":
+        members = ground.members
+        return RungLogits(listed=mean_logit(members.listed), base=mean_logit(members.base))
+    if name == "shrunken_logistic":
+        return RungLogits(listed=ground.listed, base=ground.base)
+    msg = f"Unknown rung {name!r}. Ask for one of the names in Stacker.rungs_."
+    raise TagstackError(msg)
+
+
+def weighted_members(ground: Ground, weights: Floats) -> RungLogits:
+    """Return the weighted mean probability of the calibrated members, as logits."""
+    members = ground.members
+    return RungLogits(
+        listed=mean_logit(members.listed, weights), base=mean_logit(members.base, weights)
+    )
+
+
+def spliced(ground: Ground, logit: Floats) -> RungLogits:
+    """Return a learner's logits for the candidates, the shrunken logistic's for the others."""
+    listed = ground.listed.copy()
+    listed[ground.rows] = logit
+    return RungLogits(listed=listed, base=ground.base)
+
+
+def blended(rungs: Mapping[str, RungLogits], weights: Mapping[str, float]) -> RungLogits:
+    """Return the weighted mean of the rungs' logits."""
+    used = [(rungs[name], weight) for name, weight in weights.items() if weight > 0]
+    listed = sum((weight * rung.listed for rung, weight in used), np.zeros(1))
+    base = sum((weight * rung.base for rung, weight in used), np.zeros(1))
+    return RungLogits(listed=np.asarray(listed), base=np.asarray(base))
+
+
+def by_band(rungs: Mapping[str, RungLogits], tag_rungs: Sequence[str], pairs: Pairs) -> RungLogits:
+    """Return each tag's logits from its own rung.
+
+    Parameters
+    ----------
+    rungs : mapping of rung to RungLogits
+        Calibrated, so that tags of different rungs can be ranked together.
+    tag_rungs : sequence of str, one for each tag
+    pairs : Pairs
+    """
+    names = sorted(rungs)
+    number = np.array([names.index(rung) for rung in tag_rungs], np.int64)
+    return RungLogits(
+        listed=_picked([rungs[name].listed for name in names], number[pairs.tag]),
+        base=_picked([rungs[name].base for name in names], number),
+    )
+
+
+def _picked(options: Sequence[Floats], number: NDArray[np.int64]) -> Floats:
+    """Return at each position the value of the option with that number."""
+    chosen = np.empty(len(number))
+    for i, option in enumerate(options):
+        chosen[number == i] = option[number == i]
+    return chosen

@@ -1,0 +1,307 @@
+"""The stack: fits every rung out of fold, judges them honestly, keeps the simplest that suffices.
+
+It may answer "the mean". What is reported of a rung comes from images that its models were not
+fitted on.
+"""
+
+import logging
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from tagstack.base_models.pairs import Level1Scores, PairProba
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.stack import StackSettings
+from tagstack.meta.features.pair_features import recall
+from tagstack.meta.labels.folds import stratified_group_folds
+from tagstack.meta.labels.labelled import Labelled
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.labels.truth import Evidence
+from tagstack.meta.learners.device import check_device
+from tagstack.meta.learners.parameters import Parameters
+from tagstack.meta.learners.registry import packages
+from tagstack.meta.progress import Progress
+from tagstack.meta.stack.fitted_stack import FittedStack
+from tagstack.meta.stack.ladder import Ladder
+from tagstack.meta.stack.member_worth import Diversity, MembersWorth, diversity, members_worth
+from tagstack.meta.stack.rehearsal import Rehearsal, TuningResult, rehearse
+from tagstack.meta.stack.rungs import BY_BAND, rung_names
+from tagstack.meta.stack.selection import Band, LadderRow
+from tagstack.meta.stack.stack_files import load_stack, save_stack
+
+logger = logging.getLogger(__name__)
+
+
+class Stacker(Parameters):
+    """Learns, on labelled images, whom of several taggers to believe for which tag.
+
+    Parameters
+    ----------
+    settings : StackSettings
+    seed : int
+        The same seed and data give the same stack.
+    threads : int
+        Positive; the result does not depend on it.
+
+    Attributes
+    ----------
+    rungs_ : tuple of str
+        Every rung, from single members to the blend.
+    chosen_ : str
+        The rung that the gate kept.
+    ladder_ : tuple of LadderRow
+        Every rung's score on held-out folds and what the gate said of it.
+    bands_ : tuple of Band
+        Tags by their positives, and the rung that serves each band; empty where the gate saw no
+        reason to look, and in a loaded stack.
+    rehearsal_ : Rehearsal or None
+        What a fit without one fold showed on that fold; None without one, or in a loaded stack.
+    tuning_ : TuningResult or None
+        None when no search was made or the stack was loaded.
+    member_worth_ : MembersWorth or None
+        What each member adds; None in a loaded stack.
+    diversity_ : Diversity or None
+        How far the members err together; None in a loaded stack.
+    candidate_recall_ : float
+        Share of the true pairs of the fit images that the trees get to see.
+    rounds_ : dict of str to int
+        After how many rounds each kind of trees stops; empty in a loaded stack.
+    n_judged_ : int
+        Images that the ladder's scores are of; 0 in a loaded stack.
+    folds_ : array of shape (n_images,), int64
+        Fold of each fit image; held only after `fit`.
+    """
+
+    rungs_: tuple[str, ...]
+    chosen_: str
+    ladder_: tuple[LadderRow, ...]
+    bands_: tuple[Band, ...]
+    rehearsal_: Rehearsal | None
+    tuning_: TuningResult | None
+    member_worth_: MembersWorth | None
+    diversity_: Diversity | None
+    candidate_recall_: float
+    rounds_: dict[str, int]
+    n_judged_: int
+    folds_: NDArray[np.int64]
+
+    def __init__(self, settings: StackSettings, *, seed: int, threads: int) -> None:
+        self.settings, self.seed, self.threads = settings, seed, threads
+
+    def fit(
+        self,
+        scores: Level1Scores,
+        labels: sparse.csr_array,
+        groups: NDArray[np.int64],
+        relations: TagRelations,
+        *,
+        unknown: sparse.csr_array | None = None,
+        study_dir: Path | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Fit every rung and choose one.
+
+        Parameters
+        ----------
+        scores : Level1Scores
+        labels : csr_array of shape (n_images, n_tags), bool
+        groups : array of shape (n_images,), integer
+            Images with the same number are never in different folds.
+        relations : TagRelations
+        unknown : csr_array of shape (n_images, n_tags), bool, optional
+            Pairs of which nothing is known: they are neither positive nor negative in any fit,
+            whatever ``labels`` hold there.
+        study_dir : Path, optional
+            Where the search for parameters keeps its trials, to resume after an interruption.
+        progress : callable, optional
+            Is told (stage, done, total).
+
+        Raises
+        ------
+        TagstackError
+            If there are too few groups of images for the folds, or shapes differ.
+        """
+        began, told = time.perf_counter(), progress or _silent
+        evidence = Evidence.of(labels, unknown)
+        labels = evidence.labels
+        _check(scores, labels, groups, relations, self.settings.folds)
+        # Before any work: is every learner installed, and the device there?
+        packages(self.settings.learners)
+        check_device(self.settings.device)
+        self.folds_ = stratified_group_folds(labels, groups, self.settings.folds, self.seed)
+        data = Labelled(
+            scores=scores, evidence=evidence, folds=self.folds_, groups=groups, relations=relations
+        )
+        ladder = self._climbed(data, study_dir, told)
+        self.chosen_, why = ladder.choose()
+        self.bands_ = ladder.bands
+        self.rungs_ = rung_names(scores.members, self.settings) + (
+            (BY_BAND,) if ladder.tag_rungs else ()
+        )
+        self.ladder_ = ladder.judged(self.rungs_, why)
+        self.rounds_, self.n_judged_ = dict(ladder.rounds), len(ladder.judges.images)
+        self.candidate_recall_ = recall(
+            ladder.ground.rows, ladder.truth.listed, int(labels.count_nonzero())
+        )
+        self._out_of_fold = {rung: ladder.proba(rung) for rung in self.rungs_}
+        self.diversity_ = diversity(ladder.ground, scores, ladder.truth)
+        self.member_worth_ = members_worth(ladder, self.chosen_, told)
+        told("final fit", 0, 1)
+        self.stack_: FittedStack = ladder.fitted(*ladder.fitted_below())
+        logger.info(
+            "stack: %d images, %d tags, chose %s in %.1f s",
+            scores.n_images,
+            len(scores.vocabulary),
+            self.chosen_,
+            time.perf_counter() - began,
+        )
+        return self
+
+    def out_of_fold(self, rung: str) -> PairProba:
+        """Return a rung's probabilities of the fit images, from models fitted on other folds.
+
+        Raises
+        ------
+        TagstackError
+            If the stack was loaded from a file, or there is no such rung.
+        """
+        self._known(rung)
+        held: dict[str, PairProba] | None = getattr(self, "_out_of_fold", None)
+        if held is None:
+            msg = (
+                "A loaded stack holds no out-of-fold probabilities of the images it was fitted "
+                "on. Fit again to get them."
+            )
+            raise TagstackError(msg)
+        return held[rung]
+
+    def predict_proba(self, scores: Level1Scores, rung: str | None = None) -> PairProba:
+        """Return calibrated probabilities of new images.
+
+        Parameters
+        ----------
+        scores : Level1Scores
+            From the same members over the same vocabulary.
+        rung : str, optional
+            One of `rungs_`; the chosen one when not given.
+
+        Raises
+        ------
+        TagstackError
+            If members, tags or rung are not the stack's.
+        """
+        self._check_fitted()
+        name = self.chosen_ if rung is None else rung
+        return self.predict_rungs(scores, [name])[name]
+
+    def predict_rungs(self, scores: Level1Scores, rungs: Iterable[str]) -> dict[str, PairProba]:
+        """Return the probabilities of several rungs, computing shared work once.
+
+        Raises
+        ------
+        TagstackError
+            If members, tags or a rung are not the stack's.
+        """
+        names = list(rungs)
+        for name in names:
+            self._known(name)
+        return self.stack_.predict(scores, names)
+
+    def save(self, directory: Path) -> None:
+        """Write the fitted stack into ``directory``: JSON, safetensors and the trees' formats."""
+        save_stack(
+            directory,
+            self.stack_,
+            seed=self.seed,
+            chosen=self.chosen_,
+            ladder=self.ladder_,
+            candidate_recall=self.candidate_recall_,
+        )
+
+    @classmethod
+    def load(cls, directory: Path, *, threads: int = 1) -> Self:
+        """Return the stack that `save` wrote; it predicts the same, bit for bit.
+
+        Raises
+        ------
+        TagstackError
+            If a file is missing, damaged or of another version.
+        """
+        loaded = load_stack(directory, threads)
+        stacker = cls(loaded.stack.settings, seed=loaded.seed, threads=threads)
+        stacker.stack_, stacker.chosen_, stacker.ladder_ = (
+            loaded.stack,
+            loaded.chosen,
+            loaded.ladder,
+        )
+        stacker.rungs_ = rung_names(loaded.stack.members, loaded.stack.settings)
+        if loaded.stack.tag_rungs:
+            stacker.rungs_ += (BY_BAND,)
+        stacker.tuning_ = stacker.rehearsal_ = stacker.member_worth_ = stacker.diversity_ = None
+        stacker.bands_, stacker.candidate_recall_ = (), loaded.candidate_recall
+        stacker.rounds_, stacker.n_judged_ = {}, 0
+        return stacker
+
+    def _climbed(self, data: Labelled, study_dir: Path | None, told: Progress) -> Ladder:
+        """Rehearse if asked to, then make every rung out of fold."""
+        self.rehearsal_, off, tuned = None, {}, None
+        if self.settings.outer_fold and self.settings.folds > 2:
+            self.rehearsal_ = rehearse(
+                data,
+                self.settings,
+                seed=self.seed,
+                threads=self.threads,
+                study_dir=study_dir,
+                progress=told,
+            )
+            off, tuned = dict(self.rehearsal_.off), self.rehearsal_.tuning
+        self.tuning_ = tuned
+        ladder = Ladder(data, self.settings, seed=self.seed, threads=self.threads, off=off)
+        ladder.prepare(told)
+        ladder.climb(told, tuned.settings if tuned else None)
+        return ladder
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "rungs_"):
+            msg = "This stack is not fitted. Call fit, or load a fitted one."
+            raise TagstackError(msg)
+
+    def _known(self, rung: str) -> None:
+        self._check_fitted()
+        if rung not in self.rungs_:
+            msg = f"Unknown rung {rung!r}. This stack has {list(self.rungs_)}."
+            raise TagstackError(msg)
+
+
+def _check(
+    scores: Level1Scores,
+    labels: sparse.csr_array,
+    groups: NDArray[np.int64],
+    relations: TagRelations,
+    n_folds: int,
+) -> None:
+    n_images, n_tags = scores.n_images, len(scores.vocabulary)
+    if n_images < 2 * n_folds:
+        msg = (
+            f"A stack needs at least {2 * n_folds} labelled images for {n_folds} folds, got "
+            f"{n_images}. Label more images."
+        )
+        raise TagstackError(msg)
+    if labels.shape != (n_images, n_tags) or groups.shape != (n_images,):
+        msg = (
+            f"Expected labels of shape {(n_images, n_tags)} and groups of shape {(n_images,)} to "
+            f"match the scores, got {labels.shape} and {groups.shape}."
+        )
+        raise TagstackError(msg)
+    if relations.n_tags != n_tags:
+        msg = f"The relations are over {relations.n_tags} tags, the scores over {n_tags}."
+        raise TagstackError(msg)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Tell nobody."""

@@ -1,8 +1,8 @@
 """What every inference backend offers, and nothing about any one of them.
 
-A backend is one module with a session class, entered in ``tests/base_models/test_sessions.py``,
-whose tests every backend must pass. Sessions map tensors to raw outputs; what the numbers mean is
-the contract's business.
+A backend is one module with a session class, entered in
+``tests/base_models/runtimes/test_sessions.py``, whose tests every backend must pass. Sessions map
+tensors to raw outputs; what the numbers mean is the contract's business.
 """
 
 from dataclasses import dataclass

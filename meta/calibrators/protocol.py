@@ -1,7 +1,7 @@
 """What a calibrator is fitted on, what it returns, and how tags share their evidence.
 
 To add one: write a file whose function turns a `Sample` into a `TagMaps`, and enter it in
-`registry`. The contract tests are one class, tests/meta/test_calibrators.py.
+`registry`. The contract tests are one class, tests/meta/calibrators/test_calibrators.py.
 """
 
 from collections.abc import Mapping

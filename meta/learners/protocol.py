@@ -2,7 +2,8 @@
 
 To add one to the package: write a file with such a class under `PairEstimator`, give it a
 settings section and a line in `tagstack.meta.learners.registry`, and let its tests inherit the
-contract in tests/meta/test_learners.py. To add one from outside, see that registry's docstring.
+contract in tests/meta/learners/test_learners.py. To add one from outside, see that registry's
+docstring.
 """
 
 from pathlib import Path

@@ -17,38 +17,6 @@ from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 
 
-@pytest.fixture
-def make_proba() -> Callable[..., tuple[PairProba, Any]]:
-    """Return a maker of coarse probabilities (many ties) and dense labels, some unlisted."""
-
-    def make(seed: int, n_images: int = 40, n_tags: int = 6) -> tuple[PairProba, Any]:
-        rng = np.random.default_rng(seed)
-        listed = rng.random((n_images, n_tags)) < 0.6
-        values = rng.integers(0, 9, size=listed.sum()) / 8
-        labels = rng.random((n_images, n_tags)) < 0.3
-        labels[0] = True  # every tag has a positive
-        indptr = np.concatenate([[0], np.cumsum(listed.sum(1))]).astype(np.int64)
-        pairs = Pairs(indptr=indptr, tag=np.nonzero(listed)[1].astype(np.int32), n_tags=n_tags)
-        base = (rng.integers(0, 4, size=n_tags) / 8).astype(np.float32)
-        return PairProba(pairs=pairs, proba=values.astype(np.float32), base=base), labels
-
-    return make
-
-
-@pytest.fixture
-def make_sparse() -> Callable[..., sparse.csr_array]:
-    """Return a maker of large label matrices with about ``per_image`` tags an image."""
-
-    def make(n_images: int, n_tags: int, per_image: int, *, seed: int) -> sparse.csr_array:
-        rng = np.random.default_rng(seed)
-        tag = rng.integers(0, n_tags, size=n_images * per_image)
-        image = np.repeat(np.arange(n_images), per_image)
-        ones = np.ones(len(tag), bool)
-        return sparse.csr_array(sparse.coo_array((ones, (image, tag)), shape=(n_images, n_tags)))
-
-    return make
-
-
 def dense_rung(name: str, proba: Any, threshold: float = 0.5, **more: Any) -> Rung:
     """Return a rung from dense probabilities, every pair listed; a NaN column abstains."""
     n_images, n_tags = proba.shape

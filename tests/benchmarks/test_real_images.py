@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 DATA = os.environ.get("TAGSTACK_DATA")
-BENCHMARK = Path(__file__).resolve().parent.parent / "benchmarks/real.py"
+BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks/real.py"
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 from tagstack.base_models.runtimes.probing import is_installed, probe
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 SMALL = ("--tiny", "--size", "32", "--tags", "20", "--rounds", "2", "--seconds", "0.01")

@@ -27,6 +27,7 @@ from tagstack.ensemble.comparison.rungs import (
     Rung,
     check_rungs,
     rival_of,
+    rung_without,
     same_proba,
     shared_tags,
 )
@@ -41,7 +42,6 @@ from tagstack.meta.metrics.bootstrap import (
     difference,
     interval,
 )
-from tagstack.meta.metrics.left_out import rung_without
 from tagstack.meta.metrics.metrics import canonical
 
 __all__ = ["Comparison", "Rung", "compare"]

@@ -1,7 +1,7 @@
 """A rung of the ladder, and what several rungs have to have in common."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,8 @@ from scipy import sparse
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
+from tagstack.meta.labels.truth import known_labels
+from tagstack.meta.metrics.left_out import without
 from tagstack.meta.metrics.metrics import decision_scores
 
 
@@ -122,4 +124,15 @@ def rival_of(rungs: Sequence[Rung], ours: Rung, labels: sparse.csr_array, beta: 
         others,
         key=lambda rung: np.nan_to_num(decision_scores(rung.decided, labels, beta=beta).macro_f),
         default=ours,
+    )
+
+
+def rung_without(rung: Rung, unknown: sparse.csr_array) -> Rung:
+    """Return a rung with some pairs taken out of its probabilities and its decisions."""
+    before = rung.before_rules
+    return replace(
+        rung,
+        proba=without(rung.proba, unknown),
+        decided=known_labels(rung.decided, unknown),
+        before_rules=None if before is None else known_labels(before, unknown),
     )

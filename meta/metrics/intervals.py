@@ -4,7 +4,7 @@ Images are taken as independent; whoever has several of one source (a title, a s
 one of each, as :mod:`~tagstack.ensemble.thresholds.certification` does.
 """
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,21 @@ from scipy.special import ndtri
 from scipy.stats import beta as beta_distribution
 from scipy.stats import binom
 
-from tagstack.ensemble.thresholds.curves import Counts, Floats, Ints
-
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Bound = Literal["none", "wilson", "clopper_pearson"]
+
+
+class Counts(Protocol):
+    """Hits, predictions and positives, as thresholds and metrics count them."""
+
+    @property
+    def hits(self) -> Ints: ...
+    @property
+    def predicted(self) -> Ints: ...
+    @property
+    def positives(self) -> Ints: ...
+    def f_beta(self, beta: float, /) -> Floats: ...
 
 
 def lower_bound(hits: Ints, trials: Ints, confidence: float, bound: Bound) -> Floats:

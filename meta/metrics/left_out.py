@@ -4,15 +4,11 @@ Such a pair is listed with the value `LEFT_OUT`, which no probability has. Every
 room skips it: it is neither met in a ranking nor binned, and no decision or label stands there.
 """
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba, Pairs
-from tagstack.ensemble.comparison.rungs import Rung
-from tagstack.meta.labels.truth import known_labels
 from tagstack.meta.metrics.metrics import canonical
 
 LEFT_OUT = np.float32(-1)
@@ -53,17 +49,6 @@ def without(proba: PairProba, unknown: sparse.csr_array) -> PairProba:
         n_tags=pairs.n_tags,
     )
     return PairProba(pairs=listed, proba=value[order].astype(np.float32), base=proba.base)
-
-
-def rung_without(rung: Rung, unknown: sparse.csr_array) -> Rung:
-    """Return a rung with some pairs taken out of its probabilities and its decisions."""
-    before = rung.before_rules
-    return replace(
-        rung,
-        proba=without(rung.proba, unknown),
-        decided=known_labels(rung.decided, unknown),
-        before_rules=None if before is None else known_labels(before, unknown),
-    )
 
 
 def is_left_out(values: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,11 +33,11 @@ def written_whole(target: Path, *, label: str = "") -> Iterator[Path]:
         If the system refuses to write: no space, no permission, a read-only disk.
     """
     try:
-        temporary = _reserve(target, label)
+        temporary, mode = _reserve(target, label)
         try:
             yield temporary
             _flush_to_disk(temporary)
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(mode)  # a writer may have put another file in its place
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -80,22 +81,25 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _reserve(target: Path, label: str) -> Path:
+def _reserve(target: Path, label: str) -> tuple[Path, int]:
+    """Make an empty file beside the target; return it with the mode that the system gave it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    # A long target name leaves no room for additions, so the temporary name does not contain it.
-    handle, name = tempfile.mkstemp(
-        dir=target.parent, prefix=TEMPORARY + label, suffix=target.suffix
-    )
-    os.close(handle)
-    return Path(name)
+    while True:
+        # A long target name leaves no room for additions: the temporary name does not contain it.
+        name = f"{TEMPORARY}{label}{secrets.token_hex(8)}{target.suffix}"
+        temporary = target.parent / name
+        try:
+            # The mode comes from the umask at the very moment, which a process can only read by
+            # changing it for all its threads.
+            handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        except FileExistsError:
+            continue
+        try:
+            return temporary, stat.S_IMODE(os.fstat(handle).st_mode)
+        finally:
+            os.close(handle)
 
 
 def _flush_to_disk(path: Path) -> None:
     with path.open("rb+") as stream:
         os.fsync(stream.fileno())
-
-
-def _umask() -> int:
-    current = os.umask(0o077)
-    os.umask(current)
-    return current

@@ -4,8 +4,6 @@ Scores and picture hashes reach the disk before the images that refer to them. A
 two costs nothing: the next run finds them by content and only adds the images.
 """
 
-import fcntl
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import remove_leftovers
+from tagstack.base_models.locks import ProcessLock
 from tagstack.base_models.pictures.picture_hash import PictureHash
 from tagstack.base_models.scores.member_info import (
     member_folder,
@@ -36,30 +35,6 @@ from tagstack.base_models.scores.store_parts import (
 )
 from tagstack.base_models.taggers.tagger import Tagger, floor_logit
 from tagstack.configs.errors import TagstackError
-
-
-def locked(path: Path) -> int:
-    """Return an open file that holds the store's lock; the system frees it with the process.
-
-    Raises
-    ------
-    TagstackError
-        If another process holds it; the message names that process.
-    """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        owner = os.read(handle, 32).decode("ascii", "replace").strip()
-        os.close(handle)
-        msg = (
-            f"The score store {path.parent} is being written by process {owner or 'unknown'}. "
-            f"Wait for it to end, or use another folder."
-        )
-        raise TagstackError(msg) from error
-    os.truncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-    return handle
 
 
 class MemberWriter:
@@ -184,21 +159,26 @@ class ScoreWriter:
         self._waiting: list[ImageRecord] = []
         self._failed: dict[str, str] = {}
         self._records: dict[str, ImageRecord] = {}
-        self._lock: int | None = None
+        self._lock = ProcessLock(directory / "lock")
 
     def __enter__(self) -> Self:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._lock = locked(self._directory / "lock")
+            if not self._lock.take():
+                msg = (
+                    f"The score store {self._directory} is being written by process "
+                    f"{self._lock.owner()}. Wait for it to end, or use another folder."
+                )
+                raise TagstackError(msg)
             remove_leftovers(self._directory)
             remove_leftovers(self._directory / "images")
             self._register()
         except OSError as error:
-            self._release()
+            self._lock.release()
             msg = f"Cannot write the score store {self._directory}: {error.strerror or error}."
             raise TagstackError(msg) from error
         except TagstackError:
-            self._release()
+            self._lock.release()
             raise
         return self
 
@@ -208,7 +188,7 @@ class ScoreWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._release()
+        self._lock.release()
 
     def missing(self, sha256: str) -> tuple[int, ...]:
         """Return the numbers of the members that have not scored a content."""
@@ -326,11 +306,6 @@ class ScoreWriter:
         if reason is not None:
             return replace(record, status=FAILED, reason=reason)
         return None if self.missing(record.sha256) else record
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)  # closing the file releases the lock
-            self._lock = None
 
 
 def _images_table(records: Sequence[ImageRecord]) -> pa.Table:

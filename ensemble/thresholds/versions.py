@@ -7,9 +7,7 @@ lists the versions in the order in which they came into use; the last one is in 
 replaced whole: a reader sees the old state or the new one.
 """
 
-import fcntl
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import TEMPORARY, file_sha256, write_text
+from tagstack.base_models.locks import ProcessLock
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.thresholds.table import Thresholds
 
@@ -219,14 +218,14 @@ class ThresholdVersions:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Let one writer at a time change the versions; the system frees the lock."""
+        lock = ProcessLock(self.folder / "lock")
         with self._written():
             self.folder.mkdir(exist_ok=True)
-            handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            lock.take(wait=True)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
-            os.close(handle)
+            lock.release()
 
     @contextmanager
     def _written(self) -> Iterator[None]:

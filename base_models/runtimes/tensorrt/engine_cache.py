@@ -6,7 +6,6 @@ SHA-256 are right. Two processes that want the same engine meet at a lock: one b
 waits and loads.
 """
 
-import fcntl
 import json
 import os
 import stat
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tagstack.base_models.atomic import TEMPORARY, remove_leftovers, write_text
+from tagstack.base_models.locks import waited_for
 from tagstack.base_models.runtimes.tensorrt.engine_file import (
     EngineHeader,
     StaleEngineError,
@@ -133,9 +133,8 @@ class EngineCache:
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
         """Hold the lock of a key; waits while another process does."""
-        with self._beside(key, ".lock").open("a") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield  # closing the file lets go, and so does the end of the process
+        with waited_for(self._beside(key, ".lock")):
+            yield
 
     def quarantine(self, key: str, reason: str) -> Path:
         """Set a bad engine aside with the reason; return where it lies now."""

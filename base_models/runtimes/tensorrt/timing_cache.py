@@ -1,6 +1,5 @@
 """What builds measured, kept for the next build on the same GPU with the same TensorRT."""
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tagstack.base_models.atomic import written_whole
+from tagstack.base_models.locks import waited_for
 from tagstack.base_models.runtimes.driver import Driver
 from tagstack.base_models.runtimes.tensorrt.spec import key_of_machine
 from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
@@ -35,8 +35,7 @@ class TimingCache:
         cache = config.create_timing_cache(self._known())
         config.set_timing_cache(cache, ignore_mismatch=False)
         yield
-        with self.path.with_suffix(".lock").open("a") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with waited_for(self.path.with_suffix(".lock")):
             # Another build may have finished meanwhile; its measurements stay.
             others = config.create_timing_cache(self._known())
             cache.combine(others, ignore_mismatch=False)

@@ -21,12 +21,19 @@ class Counts(Protocol):
     """Hits, predictions and positives, as thresholds and metrics count them."""
 
     @property
-    def hits(self) -> Ints: ...
+    def hits(self) -> Ints:
+        """Images that have the tag and get it."""
+
     @property
-    def predicted(self) -> Ints: ...
+    def predicted(self) -> Ints:
+        """Images that get the tag."""
+
     @property
-    def positives(self) -> Ints: ...
-    def f_beta(self, beta: float, /) -> Floats: ...
+    def positives(self) -> Ints:
+        """Images that have the tag."""
+
+    def f_beta(self, beta: float, /) -> Floats:
+        """Return F-beta; NaN where there is no positive."""
 
 
 def lower_bound(hits: Ints, trials: Ints, confidence: float, bound: Bound) -> Floats:

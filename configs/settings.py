@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from tagstack.configs.comparing import CompareSettings
 from tagstack.configs.decisions import DecoderSettings, ThresholdSettings
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.hooks import LEARNERS, RUNTIMES
 from tagstack.configs.labels import LabelSettings
 from tagstack.configs.level1 import ScoreSettings
 from tagstack.configs.output import OutputSettings
@@ -64,6 +65,22 @@ def load_settings(
     except ValidationError as error:
         msg = f"{path or 'Settings'}: {validation_summary(error)}."
         raise TagstackError(msg) from error
+
+
+def check_names(settings: Settings) -> None:
+    """Refuse names in the settings that nothing built in or installed answers to.
+
+    Apart from `load_settings`, since a bundle's settings may name what only its fit needed.
+
+    Raises
+    ------
+    TagstackError
+        Names the first such setting and lists what is known.
+    """
+    if settings.score.backend != "auto":
+        RUNTIMES.offer(settings.score.backend)
+    for learner in settings.stack.learners:
+        LEARNERS.offer(learner)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

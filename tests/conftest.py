@@ -1,7 +1,9 @@
 """Fixtures that every room's tests share: a seeded generator and synthetic level-1 scores."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,30 @@ class Labelled:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def install_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Return a function that installs a package of one module, with entry points by group."""
+
+    def install(name: str, source: str, entries: Mapping[str, Mapping[str, str]]) -> Path:
+        folder = tmp_path / f"site-{name}"
+        info = folder / f"{name}-1.2.dist-info"
+        info.mkdir(parents=True)
+        (folder / f"{name}.py").write_text(source, encoding="utf-8")
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.2\n"
+        )
+        lines = [
+            "\n".join((f"[{group}]", *(f"{key} = {name}:{to}" for key, to in offers.items())))
+            for group, offers in entries.items()
+        ]
+        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.syspath_prepend(str(folder))
+        return folder
+
+    return install
 
 
 @pytest.fixture

@@ -1,16 +1,21 @@
 """What every inference backend offers, and nothing about any one of them.
 
-A backend is one module with a session class, entered in
-``tests/base_models/runtimes/test_sessions.py``, whose tests every backend must pass. Sessions map
+A backend is a session class and a `Runtime` that opens it, named in `configs.hooks.RUNTIMES` and
+entered in ``tests/base_models/runtimes/test_sessions.py``, whose tests all must pass. Sessions map
 tensors to raw outputs; what the numbers mean is the contract's business.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from tagstack.base_models.contract import Contract
+    from tagstack.base_models.runtimes.probing import Probe
+    from tagstack.configs.level1 import EngineSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,4 +94,51 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Free the model; running it afterwards is an error. Closing twice is allowed."""
+        ...
+
+
+class Runtime(Protocol):
+    """A backend: what it computes in, whether it can run here, and how it loads a model."""
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """What it computes in, of ``score.precision``'s values; its plainest first."""
+        ...
+
+    def probe(self, *, flavour: str) -> "Probe":
+        """Return whether it can run here; never raise, and load nothing that could crash.
+
+        ``flavour`` is ``score.engines.flavour``, which TensorRT's backend alone asks for.
+        """
+        ...
+
+    def open(
+        self,
+        path: Path,
+        contract: "Contract",
+        *,
+        threads: int,
+        precision: str,
+        engines: "EngineSettings",
+    ) -> Session:
+        """Return a loaded model.
+
+        Parameters
+        ----------
+        path : Path
+            The ONNX file.
+        contract : Contract
+            Its declared input and output, which the file must agree with.
+        threads : int
+            Images that run side by side on a CPU, at least 1.
+        precision : str
+            One of ``precisions``.
+        engines : EngineSettings
+            Of use to a GPU's backends.
+
+        Raises
+        ------
+        TagstackError
+            If the model cannot be loaded; `faults.BackendError` if another backend may do.
+        """
         ...

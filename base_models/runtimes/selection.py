@@ -10,12 +10,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from tagstack.base_models.contract import Contract
-from tagstack.base_models.runtimes.base import Session
+from tagstack.base_models.runtimes.base import Runtime, Session
 from tagstack.base_models.runtimes.faults import BackendError
-from tagstack.base_models.runtimes.probing import GPU_BACKENDS, Probe, probe
+from tagstack.base_models.runtimes.probing import Probe
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.hooks import RUNTIMES
 from tagstack.configs.level1 import EngineSettings, ScoreSettings
 from tagstack.configs.settings import load_settings
 
@@ -23,14 +25,6 @@ logger = logging.getLogger(__name__)
 
 # Fastest first. Not ort-tensorrt: it wants TensorRT 10 beside what the others use.
 AUTO = ("tensorrt", "ort-cuda", "openvino", "ort")
-_PRECISIONS = {
-    "ort": ("fp32",),
-    "openvino": ("fp32", "bf16"),
-    "ort-cuda": ("fp32", "tf32", "fp16"),
-    # It leaves tf32 on, and has no option to turn that off.
-    "ort-tensorrt": ("tf32", "fp16"),
-    "tensorrt": ("fp32", "tf32", "fp16"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,19 +89,31 @@ def open_session(path: Path, contract: Contract, choice: RuntimeChoice, *, threa
             choice = _after(choice, error)
 
 
-def choose(choice: RuntimeChoice, examine: Callable[..., Probe] = probe) -> Chosen:
+def runtime(backend: str) -> Runtime:
+    """Return a backend by its name; an unknown or broken one is a TagstackError."""
+    return cast(Runtime, RUNTIMES.load(backend))
+
+
+def probed(backend: str, *, flavour: str) -> Probe:
+    """Return whether a backend can run here."""
+    found = runtime(backend)
+    with RUNTIMES.offer(backend).blamed():
+        return found.probe(flavour=flavour)
+
+
+def choose(choice: RuntimeChoice, examine: Callable[..., Probe] = probed) -> Chosen:
     """Return the backend for a choice: of ``"auto"``, the first that can run here.
 
     Parameters
     ----------
     choice : RuntimeChoice
     examine : callable
-        `probing.probe`.
+        `probed`.
 
     Raises
     ------
     TagstackError
-        If it is not installed, or there is no GPU for it.
+        If it is not known or not installed, or there is no GPU for it.
     """
     flavour = "trt" if choice.engines is None else choice.engines.flavour
     if choice.backend != "auto":
@@ -119,7 +125,7 @@ def choose(choice: RuntimeChoice, examine: Callable[..., Probe] = probe) -> Chos
     passed_over = []
     for backend in AUTO:
         found = examine(backend, flavour=flavour)
-        if found.available and choice.precision in _PRECISIONS[backend]:
+        if found.available and choice.precision in runtime(backend).precisions:
             break
         why = found.reason if not found.available else f"it has no {choice.precision}"
         passed_over.append(f"{backend}: {why}")
@@ -137,9 +143,9 @@ def chosen_backend(choice: RuntimeChoice) -> str:
 
 
 def _check_precision(choice: RuntimeChoice) -> None:
-    known = _PRECISIONS[choice.backend]
+    known = runtime(choice.backend).precisions
     if choice.precision not in known:
-        able = [name for name, kinds in _PRECISIONS.items() if choice.precision in kinds]
+        able = [b for b in RUNTIMES.built_in if choice.precision in runtime(b).precisions]
         msg = (
             f"score.precision = {choice.precision!r} is none of {list(known)}, which "
             f"{choice.backend} computes in. Set score.precision to one of these, or score.backend "
@@ -155,8 +161,8 @@ def _after(choice: RuntimeChoice, error: BackendError) -> RuntimeChoice:
     if engines.on_failure == "error":
         raise error
     for backend in later:
-        if backend != choice.backend and probe(backend, flavour=engines.flavour).available:
-            kinds = _PRECISIONS[backend]
+        if backend != choice.backend and probed(backend, flavour=engines.flavour).available:
+            kinds = runtime(backend).precisions
             precision = choice.precision if choice.precision in kinds else kinds[0]
             logger.warning("%s Going on with %s in %s.", error, backend, precision)
             return replace(choice, backend=backend, precision=precision)
@@ -164,17 +170,9 @@ def _after(choice: RuntimeChoice, error: BackendError) -> RuntimeChoice:
 
 
 def _opened(path: Path, contract: Contract, choice: RuntimeChoice, threads: int) -> Session:
-    if choice.backend in GPU_BACKENDS:
-        from tagstack.base_models.runtimes.gpu_opening import open_ort_gpu, open_tensorrt
-
-        engines = choice.engines or load_settings().score.engines
-        if choice.backend == "tensorrt":
-            return open_tensorrt(path, contract, engines, choice.precision)
-        return open_ort_gpu(path, contract, engines, choice.precision, choice.backend)
-    if choice.backend == "openvino":
-        from tagstack.base_models.runtimes.openvino import OpenvinoSession
-
-        return OpenvinoSession(path, contract, threads=threads, precision=choice.precision)
-    from tagstack.base_models.runtimes.ort import OrtCpuSession
-
-    return OrtCpuSession(path, contract, threads=threads)
+    engines = choice.engines or load_settings().score.engines
+    found = runtime(choice.backend)
+    with RUNTIMES.offer(choice.backend).blamed():
+        return found.open(
+            path, contract, threads=threads, precision=choice.precision, engines=engines
+        )

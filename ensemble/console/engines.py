@@ -248,10 +248,12 @@ def _settings(
     precision: str | None = None,
     flavour: str | None = None,
 ) -> "Settings":
-    from tagstack.configs.settings import load_settings
+    from tagstack.configs.settings import check_names, load_settings
 
     score: dict[str, Any] = {"backend": backend, "precision": precision}
     score = {key: value for key, value in score.items() if value is not None}
     if flavour is not None:
         score["engines"] = {"flavour": flavour}
-    return load_settings(config, {"score": score})
+    settings = load_settings(config, {"score": score})
+    check_names(settings)
+    return settings

@@ -34,24 +34,26 @@ def settings_of(
     config: Path | None, *, seed: int | None = None, trials: int | None = None
 ) -> "Settings":
     """Return the defaults with the file and the options laid over them."""
-    from tagstack.configs.settings import load_settings
+    from tagstack.configs.settings import check_names, load_settings
 
     changes: dict[str, object] = {}
     if seed is not None:
         changes["seed"] = seed
     if trials is not None:
         changes["stack"] = {"tuning": {"trials": trials}}
-    return load_settings(config, changes)
+    settings = load_settings(config, changes)
+    check_names(settings)
+    return settings
 
 
 def formats_of(text: str) -> tuple[str, ...]:
     """Return the output formats that a comma-separated option names."""
-    from tagstack.ensemble.outputs.outputs import WRITERS
+    from tagstack.configs.hooks import OUTPUT_FORMATS
 
     names = listed(text, "--format")
     for name in names:
-        if name not in WRITERS:
-            msg = f"{name!r} is none of {', '.join(WRITERS)}."
+        if name not in OUTPUT_FORMATS.built_in and name not in OUTPUT_FORMATS.names():
+            msg = f"{name!r} is none of {', '.join(OUTPUT_FORMATS.names())}."
             raise typer.BadParameter(msg, param_hint="--format")
     return names
 

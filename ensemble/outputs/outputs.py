@@ -2,7 +2,7 @@
 
 An existing file with other content is never replaced unless asked for: hand-made tags survive.
 To add a format, write a context manager that yields a function of one `TaggedImage` and name it
-in `WRITERS`.
+in `configs.hooks.OUTPUT_FORMATS`.
 """
 
 import csv
@@ -11,12 +11,13 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from tagstack.base_models.atomic import write_text, written_whole
 from tagstack.base_models.scoring.sources import ImageFailure
+from tagstack.configs.hooks import OUTPUT_FORMATS
 from tagstack.configs.output import OutputSettings
 from tagstack.ensemble.bundle.decisions import TagEntry, TaggedImage
 
@@ -69,6 +70,7 @@ def _order_key(entry: TagEntry, settings: OutputSettings) -> tuple[int, float, s
 
 
 Write = Callable[[TaggedImage], None]
+OutputFormat = Callable[["OutputFolder", OutputSettings], AbstractContextManager[Write]]
 _MAX_NAME_BYTES = 255  # of one name, on every file system in common use
 
 
@@ -188,12 +190,33 @@ def score_table(folder: OutputFolder, settings: OutputSettings) -> Iterator[Writ
         yield write
 
 
-WRITERS: dict[str, Callable[[OutputFolder, OutputSettings], AbstractContextManager[Write]]] = {
-    "txt": caption_files,
-    "json": json_files,
-    "jsonl": json_lines,
-    "csv": score_table,
-}
+@contextmanager
+def writer(name: str, folder: OutputFolder, settings: OutputSettings) -> Iterator[Write]:
+    """Yield what writes one image's tags in a format; it is done when the context ends.
+
+    Parameters
+    ----------
+    name : str
+        Of `OUTPUT_FORMATS`, those of installed packages included.
+    folder : OutputFolder
+    settings : OutputSettings
+
+    Raises
+    ------
+    TagstackError
+        If there is no such format, or its package is broken.
+    """
+    offer = OUTPUT_FORMATS.offer(name)
+    opened = cast(OutputFormat, offer.load())
+    with ExitStack() as stack:
+        with offer.blamed():
+            write = stack.enter_context(opened(folder, settings))
+
+        def blamed(tagged: TaggedImage) -> None:
+            with offer.blamed():
+                write(tagged)
+
+        yield blamed
 
 
 def _record(tagged: TaggedImage) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tagstack.base_models.runtimes.probing import BACKENDS, Probe, probe
 from tagstack.base_models.runtimes.selection import RuntimeChoice, choose
 from tagstack.base_models.threads import usable_cores
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.hooks import HOOKS, Offer
 
 _REQUIRED = ("numpy", "scipy", "scikit-learn", "lightgbm", "optuna", "joblib", "pillow", "pyarrow")
 _EITHER = {
@@ -53,6 +54,7 @@ def examine(directory: Path) -> tuple[Finding, ...]:
         _gpu(),
         *_backends(),
         *(_optional(module, advice) for module, advice in _OPTIONAL.items()),
+        *(_plug_in(offer) for hook in HOOKS for offer in hook.plug_ins()),
     )
 
 
@@ -128,3 +130,13 @@ def _optional(module: str, advice: str) -> Finding:
     if importlib.util.find_spec(module) is None:
         return Finding(subject=module, state="absent", detail=advice)
     return Finding(subject=module, state="ok", detail="installed")
+
+
+def _plug_in(offer: Offer) -> Finding:
+    """Say of what a package offers whether it loads; nothing else waits for one that does not."""
+    subject = f"{offer.kind} {offer.name}"
+    try:
+        offer.load()
+    except TagstackError as error:
+        return Finding(subject=subject, state="fault", detail=str(error))
+    return Finding(subject=subject, state="ok", detail=f"{offer.package}, {offer.target}")

@@ -27,7 +27,7 @@ from tagstack.base_models.threads import thread_count
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import Bundle, load_bundle
 from tagstack.ensemble.bundle.decisions import Judge
-from tagstack.ensemble.outputs.outputs import WRITERS, OutputFolder
+from tagstack.ensemble.outputs.outputs import OutputFolder, writer
 from tagstack.ensemble.progress import Progress
 
 
@@ -75,7 +75,7 @@ class TagRequest:
         Files or folders.
     bundle, out : Path
     formats : tuple of str
-        Of `outputs.WRITERS`.
+        Of `hooks.OUTPUT_FORMATS`.
     models : tuple of str, optional
         Where the bundle's taggers are now; where they were at fit time by default.
     overwrite : bool
@@ -177,7 +177,7 @@ def _write(
     n_images = n_tags = 0
     with ExitStack() as stack:
         writers = [
-            stack.enter_context(WRITERS[name](folder, settings.output)) for name in request.formats
+            stack.enter_context(writer(name, folder, settings.output)) for name in request.formats
         ]
         for chunk in store.iter_chunks(_CHUNK, sources.names, members):
             for tagged in judge.judge(chunk):

@@ -1,7 +1,7 @@
 """Label files as the user has them: CSV, JSONL or a folder of sidecar texts.
 
 What the rows mean for scored images is decided in `labels`. To read another format, write a
-generator of `LabelRow` and name it in `_reader_of`.
+generator of `LabelRow` and name it by the file's suffix in `configs.hooks.LABEL_FORMATS`.
 """
 
 import csv
@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.hooks import LABEL_FORMATS
 
 # A file name that is not UTF-8 reaches Python with escaped bytes; reading labels the same way
 # lets the two meet.
@@ -128,16 +129,34 @@ def split_tags(text: str) -> tuple[str, ...]:
 
 
 def _reader_of(source: Path) -> Callable[[Path], Iterator[LabelRow]]:
-    if os.path.isdir(source):
+    """Return what reads a file of this suffix, or a folder: of sidecars, if of nothing else."""
+    suffix = source.suffix.lower().removeprefix(".")
+    if os.path.isdir(source) and (suffix in LABEL_FORMATS.built_in or not _is_format(suffix)):
         return _sidecar_rows
-    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".ndjson": _jsonl_rows}
-    if source.suffix.lower() not in readers:
-        msg = f"Labels {source} are of no known kind. Expected .csv, .jsonl or a folder of .txt."
+    if not _is_format(suffix):
+        known = ", ".join(f".{name}" for name in LABEL_FORMATS.names())
+        msg = f"Labels {source} are of no known kind. Expected {known} or a folder of .txt."
         raise TagstackError(msg)
-    return readers[source.suffix.lower()]
+    offer = LABEL_FORMATS.offer(suffix)
+    read = cast(Callable[[Path], Iterator[LabelRow]], offer.load())
+
+    def rows(path: Path) -> Iterator[LabelRow]:
+        with offer.blamed():
+            for row in read(path):
+                if not isinstance(row, LabelRow):
+                    msg = f"The {offer} gave {row!r:.60} for a row; expected a LabelRow."
+                    raise TagstackError(msg)
+                yield row
+
+    return rows
 
 
-def _csv_rows(source: Path) -> Iterator[LabelRow]:
+def _is_format(suffix: str) -> bool:
+    return suffix in LABEL_FORMATS.built_in or bool(suffix and suffix in LABEL_FORMATS.names())
+
+
+def csv_rows(source: Path) -> Iterator[LabelRow]:
+    """Yield the rows of a CSV with the columns ``image``, ``tags`` and any further ones."""
     with source.open(newline="", encoding=_ENCODING, errors=_ERRORS) as stream:
         reader = csv.DictReader(stream)
         missing = {"image", "tags"} - set(reader.fieldnames or ())
@@ -159,7 +178,8 @@ def _csv_rows(source: Path) -> Iterator[LabelRow]:
             yield _row(record)
 
 
-def _jsonl_rows(source: Path) -> Iterator[LabelRow]:
+def jsonl_rows(source: Path) -> Iterator[LabelRow]:
+    """Yield the rows of a file with one JSON object a line, keyed like the CSV's columns."""
     with source.open(encoding=_ENCODING, errors=_ERRORS) as stream:
         for number, line in enumerate(stream, 1):
             record = json.loads(line) if line.strip() else None

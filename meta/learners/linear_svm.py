@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tagstack.base_models.atomic import written_whole
-from tagstack.configs.stack import SvmSettings
+from tagstack.configs.stack import StackSettings, SvmSettings
 from tagstack.meta.calibrators.newton import fit_hierarchy, tag_rows
 from tagstack.meta.features.pair_features import PairTable, informative_rows
 from tagstack.meta.learners.estimator import PairEstimator
@@ -51,6 +51,11 @@ class LinearSvms(PairEstimator):
     ) -> None:
         self.settings, self.seed, self.threads = settings, seed, threads
         self.backend = backend
+
+    @classmethod
+    def of_settings(cls, settings: StackSettings, *, seed: int, threads: int) -> Self:
+        """Return an unfitted learner with its section of the stack's settings."""
+        return cls(settings.svm, seed=seed, threads=threads, backend=settings.joblib_backend)
 
     def fit(self, table: PairTable, true: NDArray[np.bool_], weight: Floats | None = None) -> Self:
         """Fit on candidate pairs and their labels; see the protocol."""

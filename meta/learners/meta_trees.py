@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import written_whole
-from tagstack.configs.stack import XgboostSettings
+from tagstack.configs.stack import StackSettings, XgboostSettings
 from tagstack.meta.features.pair_features import PairTable
 from tagstack.meta.learners.counted_rows import counted_rows
 from tagstack.meta.learners.device import Device
@@ -39,6 +39,11 @@ class MetaTrees(PairEstimator):
         self, settings: XgboostSettings, *, seed: int, threads: int, device: Device = "cpu"
     ) -> None:
         self.settings, self.seed, self.threads, self.device = settings, seed, threads, device
+
+    @classmethod
+    def of_settings(cls, settings: StackSettings, *, seed: int, threads: int) -> Self:
+        """Return an unfitted learner with its section of the stack's settings."""
+        return cls(settings.xgboost, seed=seed, threads=threads, device=settings.device)
 
     def fit(
         self,

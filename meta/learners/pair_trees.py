@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import write_text
-from tagstack.configs.stack import LightgbmSettings
+from tagstack.configs.stack import LightgbmSettings, StackSettings
 from tagstack.meta.features.pair_features import PairTable
 from tagstack.meta.learners.counted_rows import CountedRows, counted_rows
 from tagstack.meta.learners.estimator import PairEstimator
@@ -34,6 +34,11 @@ class PairTrees(PairEstimator):
 
     def __init__(self, settings: LightgbmSettings, *, seed: int, threads: int) -> None:
         self.settings, self.seed, self.threads = settings, seed, threads
+
+    @classmethod
+    def of_settings(cls, settings: StackSettings, *, seed: int, threads: int) -> Self:
+        """Return an unfitted learner with its section of the stack's settings."""
+        return cls(settings.lightgbm, seed=seed, threads=threads)
 
     def fit(
         self,

@@ -11,27 +11,21 @@ the blend and a column of the meta-model.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.hooks import LEARNERS, Offer
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.features.pair_features import PairTable
 from tagstack.meta.learners.estimator import PairEstimator
-from tagstack.meta.learners.linear_svm import LinearSvms
-from tagstack.meta.learners.meta_trees import MetaTrees
-from tagstack.meta.learners.pair_trees import PairTrees
 from tagstack.meta.learners.protocol import PairLearner
 
-GROUP = "tagstack.learners"
 META = "xgboost"
-BUILT_IN = ("svm", "lightgbm", META)
+BUILT_IN = tuple(LEARNERS.built_in)
 
 _METHODS = ("fit", "predict_logit", "save", "restore")
 # The first bytes of a pickle of protocol 2 and later.
@@ -52,6 +46,14 @@ def level_two(learners: Sequence[str]) -> tuple[str, ...]:
     return own + tuple(sorted(name for name in learners if name not in BUILT_IN))
 
 
+class BuiltIn(Protocol):
+    """A built-in learner's class, which reads its own section of the settings."""
+
+    def of_settings(self, settings: StackSettings, *, seed: int, threads: int) -> PairLearner:
+        """Return a new, unfitted learner."""
+        ...
+
+
 def make_learner(name: str, settings: StackSettings, *, seed: int, threads: int) -> PairLearner:
     """Return a new, unfitted learner by its name in the settings.
 
@@ -60,13 +62,11 @@ def make_learner(name: str, settings: StackSettings, *, seed: int, threads: int)
     TagstackError
         If no installed package offers it, or the package's learner cannot be made.
     """
-    if name == "svm":
-        return LinearSvms(settings.svm, seed=seed, threads=threads, backend=settings.joblib_backend)
-    if name == "lightgbm":
-        return PairTrees(settings.lightgbm, seed=seed, threads=threads)
-    if name == META:
-        return MetaTrees(settings.xgboost, seed=seed, threads=threads, device=settings.device)
-    return ForeignLearner(_offered(name), seed=seed, threads=threads)
+    offer = LEARNERS.offer(name)
+    if not offer.package:
+        made = cast(BuiltIn, offer.load())
+        return made.of_settings(settings, seed=seed, threads=threads)
+    return ForeignLearner(offer, seed=seed, threads=threads)
 
 
 def looked_at(name: str, settings: StackSettings) -> int | None:
@@ -92,7 +92,8 @@ def with_rounds(settings: StackSettings, name: str, rounds: int) -> StackSetting
 
 def packages(learners: Sequence[str]) -> dict[str, str]:
     """Return which package and version each learner that is not built in comes from."""
-    return {name: _package(_offered(name)) for name in learners if name not in BUILT_IN}
+    offers = (LEARNERS.offer(name) for name in learners)
+    return {offer.name: offer.package for offer in offers if offer.package}
 
 
 def check_packages(needed: dict[str, str]) -> None:
@@ -104,7 +105,7 @@ def check_packages(needed: dict[str, str]) -> None:
         Names the learner and the package that a bundle needs.
     """
     for name, package in needed.items():
-        if name not in _entry_points():
+        if name not in LEARNERS.names():
             msg = (
                 f"The stack was fitted with the learner {name!r} of the package {package}, which "
                 f"is not installed here. Install it: pip install {package.split(' ')[0]}"
@@ -117,19 +118,19 @@ class ForeignLearner(PairEstimator):
 
     Parameters
     ----------
-    entry : EntryPoint
+    offer : Offer
     seed, threads : int
     """
 
-    def __init__(self, entry: EntryPoint, *, seed: int, threads: int) -> None:
-        self.entry, self.seed, self.threads = entry, seed, threads
-        self.package = _package(entry)
-        with _Blame(entry.name, self.package):
-            self.learner = _loaded(entry)(seed=seed, threads=threads)
+    def __init__(self, offer: Offer, *, seed: int, threads: int) -> None:
+        self.offer, self.seed, self.threads = offer, seed, threads
+        factory = cast(Factory, offer.load())
+        with offer.blamed():
+            self.learner = factory(seed=seed, threads=threads)
         missing = [m for m in _METHODS if not callable(getattr(self.learner, m, None))]
         if missing:
             msg = (
-                f"The learner {entry.name!r} of {self.package} has no method {missing[0]!r}; "
+                f"The {offer} has no method {missing[0]!r}; "
                 f"expected {list(_METHODS)} as in tagstack.meta.learners.protocol."
             )
             raise TagstackError(msg)
@@ -141,7 +142,7 @@ class ForeignLearner(PairEstimator):
         weight: NDArray[np.float64] | None = None,
     ) -> Self:
         """Fit on candidate pairs and their labels; see the protocol."""
-        with _Blame(self.entry.name, self.package):
+        with self.offer.blamed():
             self.learner.fit(table, true, weight)
         return self
 
@@ -153,11 +154,11 @@ class ForeignLearner(PairEstimator):
         TagstackError
             If the package's learner returns anything but one finite logit a pair.
         """
-        with _Blame(self.entry.name, self.package):
+        with self.offer.blamed():
             logit = np.asarray(self.learner.predict_logit(table))
         if logit.shape != (len(table.pairs),) or not np.isfinite(logit).all():
             msg = (
-                f"The learner {self.entry.name!r} of {self.package} returned logits of shape "
+                f"The {self.offer} returned logits of shape "
                 f"{logit.shape}, {int((~np.isfinite(logit)).sum())} of them not finite; expected "
                 f"({len(table.pairs)},), all finite. Report this to its authors."
             )
@@ -172,71 +173,20 @@ class ForeignLearner(PairEstimator):
         TagstackError
             If it wrote a pickle, which would run code when a stranger's bundle is read.
         """
-        own = directory / self.entry.name
+        own = directory / self.offer.name
         own.mkdir()
-        with _Blame(self.entry.name, self.package):
+        with self.offer.blamed():
             self.learner.save(own)
         for path in sorted(own.rglob("*")):
             if path.is_file() and path.read_bytes().startswith(_PICKLED):
                 msg = (
-                    f"The learner {self.entry.name!r} of {self.package} saved {path.name} as a "
+                    f"The {self.offer} saved {path.name} as a "
                     "pickle. A bundle must not run code: save arrays or text instead."
                 )
                 raise TagstackError(msg)
 
     def restore(self, directory: Path) -> Self:
         """Let the learner read what it wrote."""
-        with _Blame(self.entry.name, self.package):
-            self.learner.restore(directory / self.entry.name)
+        with self.offer.blamed():
+            self.learner.restore(directory / self.offer.name)
         return self
-
-
-@dataclass(frozen=True)
-class _Blame:
-    """Adds the package's name to whatever is raised inside, and catches nothing."""
-
-    name: str
-    package: str
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            error.add_note(f"Raised by the learner {self.name!r} of the package {self.package}.")
-
-
-def _offered(name: str) -> EntryPoint:
-    found = _entry_points()
-    if name not in found:
-        msg = (
-            f"Unknown learner {name!r} in stack.learners. Built in are {list(BUILT_IN)}; installed "
-            f"packages offer {sorted(found) or 'none'} under the entry point group {GROUP!r}."
-        )
-        raise TagstackError(msg)
-    return found[name]
-
-
-def _entry_points() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
-
-
-def _loaded(entry: EntryPoint) -> Factory:
-    try:
-        factory: Factory = entry.load()
-    except (ImportError, AttributeError) as error:
-        msg = (
-            f"The learner {entry.name!r} of {_package(entry)} cannot be loaded: {error}. Repair "
-            "that package, or take the learner out of stack.learners."
-        )
-        raise TagstackError(msg) from error
-    return factory
-
-
-def _package(entry: EntryPoint) -> str:
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else entry.value

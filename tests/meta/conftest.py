@@ -1,6 +1,5 @@
 """Settings that keep fits small, and a fitted stack that several tests share."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,22 +42,11 @@ class Line:
 
 
 @pytest.fixture
-def install_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def install_learner(install_package: Callable[..., Path]) -> Callable[..., Path]:
     """Return a function that installs a package with one learner; the source may be another."""
 
     def install(name: str = "line", source: str = _PACKAGE, target: str = "Line") -> Path:
-        folder = tmp_path / f"site-{name}"
-        info = folder / f"tagstack_{name}-1.2.dist-info"
-        info.mkdir(parents=True)
-        (folder / f"tagstack_{name}.py").write_text(source, encoding="utf-8")
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: tagstack-{name}\nVersion: 1.2\n"
-        )
-        entry = f"[tagstack.learners]\n{name} = tagstack_{name}:{target}\n"
-        (info / "entry_points.txt").write_text(entry)
-        monkeypatch.delitem(sys.modules, f"tagstack_{name}", raising=False)
-        monkeypatch.syspath_prepend(str(folder))
-        return folder
+        return install_package(f"tagstack_{name}", source, {"tagstack.learners": {name: target}})
 
     return install
 

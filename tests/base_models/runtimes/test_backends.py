@@ -117,7 +117,7 @@ def broken_engine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(gpu_opening, "open_tensorrt", fail)
     monkeypatch.setattr(gpu_opening, "open_ort_gpu", fail)
     examine = _probe_of("tensorrt", "ort-cuda", "ort")
-    monkeypatch.setattr(selection, "probe", examine)
+    monkeypatch.setattr(selection, "probed", examine)
     monkeypatch.setattr(selection, "choose", lambda choice: choose(choice, examine))
     return opened
 

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tagstack.configs.hooks import OUTPUT_FORMATS
 from tagstack.configs.output import OutputSettings
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.decisions import TagEntry, TaggedImage
-from tagstack.ensemble.outputs.outputs import WRITERS, OutputFolder, caption, is_kaomoji, tag_text
+from tagstack.ensemble.outputs.outputs import OutputFolder, caption, is_kaomoji, tag_text, writer
 
 
 def entry(tag: str, proba: float, category: str = "general", tagged: bool = True) -> TagEntry:
@@ -37,7 +38,7 @@ def settings() -> OutputSettings:
 
 
 def write(folder: OutputFolder, settings: OutputSettings, name: str) -> None:
-    with WRITERS[name](folder, settings) as put:
+    with writer(name, folder, settings) as put:
         put(TAGGED)
 
 
@@ -72,7 +73,7 @@ def test_parentheses_are_escaped_only_when_asked(settings: OutputSettings) -> No
 
 def test_every_format_holds_the_same_tags(tmp_path: Path, settings: OutputSettings) -> None:
     folder = OutputFolder(tmp_path, ["sub/1.png"], overwrite=False)
-    for name in WRITERS:
+    for name in OUTPUT_FORMATS.built_in:
         write(folder, settings, name)
     assert (tmp_path / "sub/1.txt").read_text() == "safe, long_hair\n"
     record = json.loads((tmp_path / "sub/1.json").read_text())
@@ -85,7 +86,7 @@ def test_every_format_holds_the_same_tags(tmp_path: Path, settings: OutputSettin
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sub", "tags.csv", "tags.jsonl"]
 
 
-@pytest.mark.parametrize("name", sorted(WRITERS))
+@pytest.mark.parametrize("name", sorted(OUTPUT_FORMATS.built_in))
 def test_an_existing_file_stays_unless_told(
     tmp_path: Path, settings: OutputSettings, name: str
 ) -> None:
@@ -117,7 +118,7 @@ def test_a_table_that_breaks_off_leaves_nothing(tmp_path: Path, settings: Output
     folder = OutputFolder(tmp_path, ["1.png"], overwrite=False)
 
     def break_off() -> None:
-        with WRITERS["jsonl"](folder, settings) as put:
+        with writer("jsonl", folder, settings) as put:
             put(TAGGED)
             raise KeyboardInterrupt
 
@@ -133,7 +134,7 @@ def test_a_name_that_is_not_utf8_is_written_losslessly(
     tagged = TaggedImage(image=name, entries=TAGGED.entries)
     folder = OutputFolder(tmp_path, [name], overwrite=False)
     for kind in ("jsonl", "csv", "txt"):
-        with WRITERS[kind](folder, settings) as put:
+        with writer(kind, folder, settings) as put:
             put(tagged)
     assert json.loads((tmp_path / "tags.jsonl").read_text())["image"] == name
     assert r"caf\udce9.png" in (tmp_path / "tags.csv").read_text()

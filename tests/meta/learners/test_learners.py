@@ -289,9 +289,7 @@ def test_what_a_package_raises_says_whose_it_is(
     learner = make_learner("bad", stack_settings(), seed=0, threads=1)
     with pytest.raises(RuntimeError, match="no memory") as caught:
         learner.fit(ladder.ground.table, ladder.true)
-    assert caught.value.__notes__ == [
-        "Raised by the learner 'bad' of the package tagstack-bad 1.2."
-    ]
+    assert caught.value.__notes__ == ["Raised by the learner 'bad' of tagstack-bad 1.2."]
 
 
 @pytest.mark.parametrize("name", ["blend", "mean", "My-Learner", "a/b", ""])

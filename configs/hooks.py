@@ -1,0 +1,253 @@
+"""What can be added from outside, and how anything that was added is found by its name.
+
+A hook is one kind of thing: a learner, a threshold strategy, an output format. What is built in
+and what an installed package offers are found, loaded and checked in the same way; of a built-in
+thing too, nothing but its name and its import path is known until it is used. A package offers one
+in its pyproject.toml, as docs/plug-ins.md shows for every hook:
+
+    [project.entry-points."tagstack.learners"]
+    neighbours = "my_package.neighbours:Neighbours"
+
+A built-in name is never another package's, and is found without looking at the packages. To add a
+built-in thing, add its line to a table below; to add a hook, add a `Hook` to ``HOOKS``.
+"""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pkgutil import resolve_name
+
+from tagstack.configs.errors import TagstackError
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """One thing that can be used by its name; nothing of it is imported before `load`.
+
+    Parameters
+    ----------
+    kind : str
+        What it is, such as ``"learner"``.
+    name : str
+    target : str
+        ``package.module:attribute``.
+    package : str
+        Name and version of the package that offers it; empty where it is built in.
+    needs : tuple of str
+        Attributes that the loaded object must have.
+    fault : str
+        Why it cannot be used, known before it is loaded; empty if nothing speaks against it.
+    """
+
+    kind: str
+    name: str
+    target: str
+    package: str = ""
+    needs: tuple[str, ...] = ()
+    fault: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name!r}" + (f" of {self.package}" if self.package else "")
+
+    def load(self) -> object:
+        """Return the object behind the name.
+
+        Raises
+        ------
+        TagstackError
+            If the package's module cannot be imported or does not hold what it should.
+        """
+        try:
+            self._refuse(self.fault)
+            found = resolve_name(self.target)
+        except TagstackError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever a stranger's module does on import
+            if not self.package:
+                raise
+            why = " ".join(str(error).split())[:300] or type(error).__name__
+            self._refuse(f"cannot be loaded: {why} ({self.target})", error)
+        missing = [name for name in self.needs if not hasattr(found, name)]
+        if missing:
+            self._refuse(f"has no {missing[0]!r} ({self.target}); expected {list(self.needs)}")
+        return found
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Note on whatever is raised inside whose it is, and catch nothing."""
+        try:
+            yield
+        except Exception as error:
+            if self.package:
+                error.add_note(f"Raised by the {self}.")
+            raise
+
+    def _refuse(self, fault: str, error: BaseException | None = None) -> None:
+        if fault:
+            msg = f"The {self} {fault}. Repair that package or do without it (docs/plug-ins.md)."
+            raise TagstackError(msg) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hook:
+    """One kind of thing that can be added.
+
+    Parameters
+    ----------
+    group : str
+        The entry-point group that packages use.
+    kind : str
+        What it adds, as messages call it.
+    setting : str
+        Where a person names it.
+    built_in : mapping of name to ``package.module:attribute``
+    needs : tuple of str
+        Attributes that the object behind a name must have.
+    """
+
+    group: str
+    kind: str
+    setting: str
+    built_in: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+
+    def names(self) -> tuple[str, ...]:
+        """Return every name that can be used: the built-in ones, then those of packages."""
+        own = tuple(offer.name for offer in self.plug_ins() if not offer.fault)
+        return (*self.built_in, *own)
+
+    def plug_ins(self) -> tuple[Offer, ...]:
+        """Return what installed packages offer, by name, those at fault included."""
+        found = [
+            Offer(kind=self.kind, name=name, target=target, package=package, needs=self.needs)
+            for name, target, package in _entries(self.group, tuple(sys.path))
+        ]
+        return tuple(self._checked(offer, found) for offer in sorted(found, key=_by_name))
+
+    def offer(self, name: str) -> Offer:
+        """Return what stands behind a name, not loaded yet.
+
+        Raises
+        ------
+        TagstackError
+            If nothing does; the message lists what is known.
+        """
+        if name in self.built_in:
+            target = self.built_in[name]
+            return Offer(kind=self.kind, name=name, target=target, needs=self.needs)
+        offers = self.plug_ins()
+        for offer in offers:
+            if offer.name == name:
+                return offer
+        others = sorted(offer.name for offer in offers if not offer.fault)
+        msg = (
+            f"Unknown {self.kind} {name!r} in {self.setting}. Built in are {list(self.built_in)}; "
+            f"installed packages offer {others or 'none'} under the entry point group "
+            f"{self.group!r}."
+        )
+        raise TagstackError(msg)
+
+    def load(self, name: str) -> object:
+        """Return the object behind a name; an unknown or broken one is a TagstackError."""
+        return self.offer(name).load()
+
+    def _checked(self, offer: Offer, every: list[Offer]) -> Offer:
+        """Return an offer with what can be said against it before it is loaded."""
+        fault = ""
+        rivals = sorted({other.package for other in every if other.name == offer.name})
+        if not _NAME.fullmatch(offer.name):
+            fault = "has a name of other than small letters, digits and _ . + -"
+        elif offer.name in self.built_in:
+            fault = f"has the name of the built-in {self.kind}, which is used instead"
+        elif sum(other.name == offer.name for other in every) > 1:
+            fault = f"has a name that is offered more than once, by {' and '.join(rivals)}"
+        return replace(offer, fault=fault)
+
+
+def _by_name(offer: Offer) -> tuple[str, str]:
+    return offer.name, offer.package
+
+
+@lru_cache
+def _entries(group: str, path: tuple[str, ...]) -> tuple[tuple[str, str, str], ...]:
+    """Return name, target and package of each entry point of a group on an import path.
+
+    One package at a time: where one's list cannot be read, the others' still can.
+    """
+    from importlib import metadata
+
+    found, seen = [], set()
+    for distribution in metadata.distributions(path=list(path)):
+        try:
+            package = f"{distribution.metadata['Name']} {distribution.version}"
+            entries = [entry for entry in distribution.entry_points if entry.group == group]
+        except Exception:  # another package's damage is not ours to report
+            continue
+        project = re.sub(r"[-_.]+", "-", package.rpartition(" ")[0]).lower()
+        if project not in seen:  # the first on the path is the one that is imported
+            found += [(e.name, f"{e.module}:{e.attr}".rstrip(":"), package) for e in entries]
+        seen.add(project)
+    return tuple(found)
+
+
+LEARNERS = Hook(
+    group="tagstack.learners",
+    kind="learner",
+    setting="stack.learners",
+    built_in={
+        "svm": "tagstack.meta.learners.linear_svm:LinearSvms",
+        "lightgbm": "tagstack.meta.learners.pair_trees:PairTrees",
+        "xgboost": "tagstack.meta.learners.meta_trees:MetaTrees",
+    },
+)
+"""Level-2 learners and the meta-model; see `tagstack.meta.learners.protocol`."""
+
+METRICS = Hook(group="tagstack.metrics", kind="metric", setting="compare.metrics")
+"""Scores of a comparison."""
+
+LABEL_FORMATS = Hook(
+    group="tagstack.label_formats",
+    kind="label format",
+    setting="the label file's name",
+    built_in={
+        "csv": "tagstack.meta.labels.label_files:csv_rows",
+        "jsonl": "tagstack.meta.labels.label_files:jsonl_rows",
+        "ndjson": "tagstack.meta.labels.label_files:jsonl_rows",
+    },
+)
+"""Label files by suffix; see `tagstack.meta.labels.label_files`."""
+
+OUTPUT_FORMATS = Hook(
+    group="tagstack.output_formats",
+    kind="output format",
+    setting="--format",
+    built_in={
+        "txt": "tagstack.ensemble.outputs.outputs:caption_files",
+        "json": "tagstack.ensemble.outputs.outputs:json_files",
+        "jsonl": "tagstack.ensemble.outputs.outputs:json_lines",
+        "csv": "tagstack.ensemble.outputs.outputs:score_table",
+    },
+)
+"""How tags are written; see `tagstack.ensemble.outputs.outputs`."""
+
+RUNTIMES = Hook(
+    group="tagstack.runtimes",
+    kind="runtime",
+    setting="score.backend",
+    built_in={
+        "ort": "tagstack.base_models.runtimes.built_in:ORT",
+        "ort-cuda": "tagstack.base_models.runtimes.built_in:ORT_CUDA",
+        "ort-tensorrt": "tagstack.base_models.runtimes.built_in:ORT_TENSORRT",
+        "openvino": "tagstack.base_models.runtimes.built_in:OPENVINO",
+        "tensorrt": "tagstack.base_models.runtimes.built_in:TENSORRT",
+    },
+    needs=("precisions", "probe", "open"),
+)
+"""What runs a tagger's network; see `tagstack.base_models.runtimes.base`."""
+
+HOOKS = (RUNTIMES, LABEL_FORMATS, LEARNERS, METRICS, OUTPUT_FORMATS)

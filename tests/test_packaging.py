@@ -4,6 +4,8 @@ import ast
 import doctest
 import importlib
 import re
+import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -69,6 +71,27 @@ def test_the_lock_pins_every_direct_dependency(extra: str) -> None:
         name = re.split(r"[\[><=!~]", requirement)[0].lower()
         assert name.replace("_", "-") in pinned, f"{name} is not in {extra}.lock"
     assert "://" not in lock, "a lock that names a host works only where that host is reachable"
+
+
+def test_every_module_imports_without_what_only_unix_has() -> None:
+    """As on Windows, where none of it was run: no module asks for fcntl and its like at import."""
+    program = """
+import importlib, pkgutil, sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("fcntl", "grp", "pwd", "resource", "termios"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Hidden())
+import tagstack
+names = [found.name for found in pkgutil.walk_packages(tagstack.__path__, "tagstack.")]
+for name in names:
+    importlib.import_module(name)
+print(*names)
+"""
+    names = subprocess.check_output([sys.executable, "-c", program], text=True).split()
+    assert {*map(module_name, MODULES)} - {f"tagstack.{layer}" for layer in LAYERS} <= {*names}
 
 
 def test_the_installed_version_is_the_package_version() -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from recipes import FOLDER
 
 from tagstack.base_models.pictures.preprocess import framed
 from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.base_models.zoo.gallery import Picture, draw_pictures
 
-FOLDER = Path(__file__).parent
 NAMES = ("doll_resnet", "doll_convnext", "doll_vit")
 # Only for the loading: nothing is stored here.
 _FLOOR = 1e-4

@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from augmentation import augmented
+from networks import ConvNext, ResNet, VisionTransformer
 from numpy.typing import NDArray
+from recipes import Recipe
 from torch import Tensor, nn
 from torch.nn import functional
+from training_data import DrawnSet
 
 from tagstack.base_models.contract import Input
 from tagstack.base_models.pictures.preprocess import input_tensor
-from tagstack.base_models.zoo.augmentation import augmented
-from tagstack.base_models.zoo.networks import ConvNext, ResNet, VisionTransformer
-from tagstack.base_models.zoo.recipes import Recipe
-from tagstack.base_models.zoo.training_data import DrawnSet
 
 logger = logging.getLogger(__name__)
 

@@ -9,18 +9,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-
-from tagstack.base_models.contract import Input
-from tagstack.base_models.taggers.tagger import Tagger
-from tagstack.base_models.zoo.gallery import Picture
-from tagstack.base_models.zoo.quality import (
-    FOLDER,
+from quality import (
     best_thresholds,
     fresh_pictures,
     measure,
     shipped_taggers,
 )
-from tagstack.base_models.zoo.recipes import FIRST_RESERVED_SEED, RECIPES, RECORD_FILE, Recipe
+from recipes import FIRST_RESERVED_SEED, FOLDER, RECIPES, RECORD_FILE, Recipe
+
+from tagstack.base_models.contract import Input
+from tagstack.base_models.taggers.tagger import Tagger
+from tagstack.base_models.zoo.gallery import Picture
 from tagstack.base_models.zoo.tags import VOCABULARY
 
 SEED = 77

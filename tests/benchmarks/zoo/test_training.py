@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recipes import FOLDER, RECIPES, Recipe
+from training_data import DrawnSet, drawn_set
 
 from tagstack.base_models.contract import CONTRACT_FILE, Contract, read_contract
 from tagstack.base_models.taggers.tagger import load_tagger
-from tagstack.base_models.zoo.quality import FOLDER
-from tagstack.base_models.zoo.recipes import RECIPES, Recipe
-from tagstack.base_models.zoo.training_data import DrawnSet, drawn_set
 
 torch = pytest.importorskip("torch", reason="torch is only in the extra `train`")
 pytest.importorskip("onnxscript", reason="onnxscript is only in the extra `train`")
@@ -39,7 +38,7 @@ def test_a_drawn_set_holds_pictures_and_both_kinds_of_labels() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES, ids=NAMES)
 def test_training_lowers_the_loss(recipe: Recipe) -> None:
-    from tagstack.base_models.zoo.training import LOSSES, network_proba, train_network
+    from training import LOSSES, network_proba, train_network
 
     data = small_set(recipe, 64)
     contract = contract_of(recipe).input
@@ -56,8 +55,8 @@ def test_training_lowers_the_loss(recipe: Recipe) -> None:
 def test_an_exported_tagger_gives_the_networks_probabilities(
     recipe: Recipe, tmp_path: Path
 ) -> None:
-    from tagstack.base_models.zoo.export import export_tagger
-    from tagstack.base_models.zoo.training import ARCHITECTURES, network_proba
+    from export import export_tagger
+    from training import ARCHITECTURES, network_proba
 
     torch.manual_seed(0)
     contract, n_tags = contract_of(recipe), len(recipe.vocabulary)
@@ -76,7 +75,7 @@ def test_an_exported_tagger_gives_the_networks_probabilities(
 
 @pytest.mark.parametrize("loss", ["bce", "focal", "asymmetric"])
 def test_losses_match_their_formulas(loss: str, rng: np.random.Generator) -> None:
-    from tagstack.base_models.zoo.training import LOSSES
+    from training import LOSSES
 
     logits = rng.normal(0, 2, (6, 5))
     labels = (rng.random((6, 5)) < 0.4).astype(float)
@@ -93,7 +92,7 @@ def test_losses_match_their_formulas(loss: str, rng: np.random.Generator) -> Non
 
 
 def test_the_learning_rate_rises_and_falls_once() -> None:
-    from tagstack.base_models.zoo.training import one_cycle
+    from training import one_cycle
 
     rates = np.array([one_cycle(step / 1000) for step in range(1001)])
     top = rates.argmax()

@@ -1,4 +1,4 @@
-"""Measures the shipped taggers and writes README.md: ``python -m tagstack.base_models.zoo.report``.
+"""Measures the shipped taggers and writes their README.md: ``python benchmarks/zoo/report.py``.
 
 Every number of that file comes from here or from the records that the training wrote.
 """
@@ -8,23 +8,24 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tagstack.base_models.atomic import write_text
-from tagstack.base_models.zoo.gallery import Picture
-from tagstack.base_models.zoo.quality import (
-    FOLDER,
+from quality import (
     NAMES,
     Quality,
     fresh_pictures,
     measure,
     shipped_taggers,
 )
-from tagstack.base_models.zoo.recipes import (
+from recipes import (
     FIRST_RESERVED_SEED,
+    FOLDER,
     MEASUREMENT_SEED,
     RECIPES,
     RECORD_FILE,
     VALIDATION_SEED,
 )
+
+from tagstack.base_models.atomic import write_text
+from tagstack.base_models.zoo.gallery import Picture
 from tagstack.base_models.zoo.tags import VOCABULARY
 
 
@@ -89,7 +90,7 @@ def _score_row(name: str, clean: Quality, noisy: Quality) -> str:
 _TEMPLATE = """\
 # The demonstration's taggers
 
-Written by `python -m tagstack.base_models.zoo.report`; do not edit by hand.
+Written by `python benchmarks/zoo/report.py`; do not edit by hand.
 
 Three small networks that tag drawn pictures of paper dolls with {n_tags} Danbooru tags. The
 pictures come from the generator in this folder, so these taggers know nothing about real
@@ -97,7 +98,7 @@ illustrations: they exist to show every stage of the stack without a download.
 
 ## Training
 
-`python -m tagstack.base_models.zoo.train --out FOLDER` (extras `train` and `cpu`), one thread each,
+`python benchmarks/zoo/train.py --out FOLDER` (extras `train` and `cpu`), one thread each,
 on noisy labels: tags dropped or mistaken as `noise.py` says, implications re-applied.
 
 | tagger | kind | parameters | MB | loss | seed | images | epochs | steps | rate | minutes |

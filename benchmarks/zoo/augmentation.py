@@ -2,8 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
-
-from tagstack.base_models.zoo.recipes import Recipe
+from recipes import Recipe
 
 
 def augmented(

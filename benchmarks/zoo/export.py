@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from recipes import FOLDER, Recipe
 from torch import Tensor, nn
 
 from tagstack.base_models.atomic import write_text, written_whole
 from tagstack.base_models.contract import CONTRACT_FILE, Contract
-from tagstack.base_models.zoo.recipes import Recipe
 
 OPSET = 18
 CATEGORY_CODES = {"general": "0", "rating": "9"}
@@ -100,7 +100,7 @@ def export_tagger(
     writers = {"resnet": _wd_csv, "convnext": _camie_json, "vit": _animetimm_csv}
     text = writers[recipe.architecture](recipe, thresholds, counts)
     write_text(folder / contract.files.tags, text)
-    own = Path(__file__).parent / recipe.name / CONTRACT_FILE
+    own = FOLDER / recipe.name / CONTRACT_FILE
     if own.resolve() != (folder / CONTRACT_FILE).resolve():
         shutil.copyfile(own, folder / CONTRACT_FILE)
 

@@ -1,4 +1,4 @@
-"""Trains the three taggers of the demonstration: ``python -m tagstack.base_models.zoo.train``.
+"""Trains the three taggers of the demonstration: ``python benchmarks/zoo/train.py --out FOLDER``.
 
 Needs the extras ``train`` and ``cpu``. On one core it takes about a quarter of an hour a tagger.
 """
@@ -11,14 +11,14 @@ import time
 from pathlib import Path
 
 import torch
+from export import export_tagger
+from quality import best_thresholds
+from recipes import FOLDER, RECIPES, RECORD_FILE, VALIDATION_SEED, Recipe
+from training import network_proba, train_network
+from training_data import drawn_set
 
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.contract import CONTRACT_FILE, read_contract
-from tagstack.base_models.zoo.export import export_tagger
-from tagstack.base_models.zoo.quality import best_thresholds
-from tagstack.base_models.zoo.recipes import RECIPES, RECORD_FILE, VALIDATION_SEED, Recipe
-from tagstack.base_models.zoo.training import network_proba, train_network
-from tagstack.base_models.zoo.training_data import drawn_set
 
 VALIDATION_IMAGES = 3000
 
@@ -44,7 +44,7 @@ def main() -> None:
 def train_tagger(recipe: Recipe, folder: Path) -> None:
     """Train one tagger and write its folder, with a record of the training beside the model."""
     began = time.perf_counter()
-    contract = read_contract(Path(__file__).parent / recipe.name / CONTRACT_FILE)
+    contract = read_contract(FOLDER / recipe.name / CONTRACT_FILE)
     vocabulary = recipe.vocabulary
     data = drawn_set(contract.input, vocabulary, n_images=recipe.n_images, seed=recipe.seed)
     drawn = time.perf_counter()

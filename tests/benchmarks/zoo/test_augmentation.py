@@ -2,10 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from augmentation import augmented
 from numpy.typing import NDArray
-
-from tagstack.base_models.zoo.augmentation import augmented
-from tagstack.base_models.zoo.recipes import RECIPES
+from recipes import RECIPES
 
 STILL = replace(RECIPES[0], shift=0, colour_jitter=0.0, grey_share=0.0, erased_share=0.0)
 

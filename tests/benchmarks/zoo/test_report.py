@@ -1,6 +1,16 @@
-from tagstack.base_models.zoo.gallery import Picture
-from tagstack.base_models.zoo.quality import FOLDER, NAMES
-from tagstack.base_models.zoo.report import report_text
+"""The README of the shipped taggers: what its script would write."""
+
+import pytest
+from quality import NAMES
+from recipes import FOLDER
+from report import report_text
+
+from tagstack.base_models.zoo.gallery import Picture, draw_pictures
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Picture]:
+    return list(draw_pictures(n_images=60, seed=5))
 
 
 def section(text: str, title: str) -> str:

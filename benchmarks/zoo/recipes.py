@@ -5,10 +5,14 @@ augmentation, training images and vocabulary. That is what gives a stack somethi
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from tagstack.base_models import zoo
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.base_models.zoo.tags import VOCABULARY
 
+# Where the taggers ship: a folder each.
+FOLDER = Path(zoo.__path__[0])
 # Seeds from here on belong to training and measuring: a demonstration or test that draws from a
 # seed below never sees a picture that a tagger was trained on.
 FIRST_RESERVED_SEED = 1000

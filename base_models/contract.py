@@ -15,7 +15,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.section import Section
-from tagstack.configs.settings import read_toml, validation_summary
+from tagstack.configs.settings import validation_summary
+from tagstack.configs.text_files import read_toml
 
 CONTRACT_FILE = "tagger.toml"
 

@@ -102,7 +102,7 @@ def run(root: Path, out: Path, name: str, seeds: list[int]) -> None:
         where="fold=3",
         group=GROUPS[name],
     )
-    dataset = load_dataset(source, aliases={}, groups={}, unknown_if_absent=())
+    dataset = load_dataset(source, aliases={}, groups={}, labels=load_settings().labels)
     splits = [[dataset.take(part) for part in parts(dataset, seed)] for seed in seeds]
     sizes = ", ".join(f"{fit.scores.n_images} + {test.scores.n_images}" for fit, test in splits)
     print(f"\n## {name}: images to fit + to judge on: {sizes}; seeds {seeds}\n")

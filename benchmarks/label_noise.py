@@ -176,7 +176,7 @@ def main() -> None:
             where="fold=3",
             group=GROUPS[name],
         )
-        dataset = load_dataset(source, aliases={}, groups={}, unknown_if_absent=())
+        dataset = load_dataset(source, aliases={}, groups={}, labels=load_settings().labels)
         fit, test = parts(dataset, arguments.seed)
         sizes = f"{fit.scores.n_images} images to fit, {test.scores.n_images} to judge on"
         print(f"\n## {name}: {sizes}, seed {arguments.seed}\n")

@@ -15,6 +15,7 @@ from label_noise import GROUPS, parts, settings_with
 from numpy.typing import NDArray
 
 from tagstack.base_models.threads import let_idle_threads_sleep
+from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.comparison.ladder import decided_by
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
@@ -88,7 +89,12 @@ def main() -> None:
         group=GROUPS[name],
     )
     loaded = {
-        way: load_dataset(source, aliases={}, groups={}, unknown_if_absent=families)
+        way: load_dataset(
+            source,
+            aliases={},
+            groups={},
+            labels=load_settings(changes={"labels": {"unknown_if_absent": families}}).labels,
+        )
         for way, families in (("negative", ()), ("unknown", (arguments.family,)))
     }
     split = {way: parts(dataset, arguments.seed) for way, dataset in loaded.items()}

@@ -107,7 +107,7 @@ def load(root: Path, name: str, out: Path, settings: Settings) -> tuple[Images, 
         source,
         aliases={},
         groups=rules.groups,
-        unknown_if_absent=(),
+        labels=settings.labels,
         near_duplicates=settings.score.near_duplicates,
     )
     relations = rules.bind(found.scores.vocabulary).relations()

@@ -248,7 +248,7 @@ def ground_of(root: Path, name: str, out: Path, seed: int, settings: Settings) -
                 source,
                 aliases={},
                 groups=rules.groups,
-                unknown_if_absent=settings.labels.unknown_if_absent,
+                labels=settings.labels,
                 near_duplicates=settings.score.near_duplicates,
             )
         )

@@ -216,6 +216,7 @@ LABEL_FORMATS = Hook(
     setting="the label file's name",
     built_in={
         "csv": "tagstack.meta.labels.label_files:csv_rows",
+        "tsv": "tagstack.meta.labels.label_files:csv_rows",
         "jsonl": "tagstack.meta.labels.label_files:jsonl_rows",
         "ndjson": "tagstack.meta.labels.label_files:jsonl_rows",
     },

@@ -22,6 +22,7 @@ from tagstack.configs.output import OutputSettings
 from tagstack.configs.ruling import RuleSettings
 from tagstack.configs.section import Section
 from tagstack.configs.stack import StackSettings
+from tagstack.configs.text_files import read_toml
 
 
 class Settings(Section):
@@ -81,15 +82,6 @@ def check_names(settings: Settings) -> None:
         RUNTIMES.offer(settings.score.backend)
     for learner in settings.stack.learners:
         LEARNERS.offer(learner)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return a TOML file's content; a file that cannot be read or parsed is a TagstackError."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        msg = f"Cannot read {path}: {error}. Expected a readable TOML file in UTF-8."
-        raise TagstackError(msg) from error
 
 
 def validation_summary(error: ValidationError) -> str:

@@ -15,7 +15,9 @@ from scipy.special import expit
 
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.taggers.tagger import Tagger, floor_logit
+from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ParitySettings
+from tagstack.configs.text_files import read_json
 
 FORMAT = 1
 _EXACT = ("fp32", "tf32")
@@ -108,8 +110,8 @@ def write_report(path: Path, report: ParityReport) -> None:
 def read_report(path: Path) -> ParityReport | None:
     """Return the report in a file, or None where there is none that can be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path)
+    except TagstackError:
         return None
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         return None

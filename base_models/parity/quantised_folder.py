@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tagstack.base_models.atomic import file_sha256, write_text
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.text_files import read_json
 
 ORIGIN_FILE = "quantised.json"
 
@@ -57,9 +58,9 @@ def read_origin(folder: Path) -> QuantisedOrigin | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TagstackError(f"Cannot read {path}: {error}. Quantise the tagger again.") from error
+        content = read_json(path)
+    except TagstackError as error:
+        raise TagstackError(f"{error} Quantise the tagger again.") from error
     known = {field.name for field in fields(QuantisedOrigin)}
     if not isinstance(content, dict) or set(content) | {"precision"} != known:
         raise TagstackError(f"{path} is damaged. Quantise the tagger again.")

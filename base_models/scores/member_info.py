@@ -17,6 +17,7 @@ from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import validation_summary
+from tagstack.configs.text_files import read_json
 
 FORMAT = 1
 _AGAIN = "Score again into a new folder."
@@ -165,9 +166,9 @@ def read_store_index(directory: Path) -> dict[str, str]:
 
 def _json_object(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"Cannot read {path}: {error}. Score again into a new folder."
+        content = read_json(path)
+    except TagstackError as error:
+        msg = f"{error} Or score again into a new folder."
         raise TagstackError(msg) from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tagstack.base_models.atomic import file_sha256, write_text
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.text_files import read_json
 
 FORMAT = 1
 
@@ -90,14 +91,14 @@ def read_record(path: Path) -> PullRecord | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         found = PullRecord(
             path=path,
             repo=str(content["repo"]),
             commit=str(content["commit"]),
             files={str(name): str(sha256) for name, sha256 in content["files"].items()},
         )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (TagstackError, LookupError, TypeError, AttributeError) as error:
         msg = f"Cannot read {path}: {error}. Delete it and pull the tagger again."
         raise TagstackError(msg) from error
     if content.get("format") != FORMAT:

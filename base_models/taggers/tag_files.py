@@ -5,10 +5,7 @@ published files differ in their order. Names are taken literally, so ``null``, `
 are tags like any other. To add a format, write one more reader and enter it in ``_READERS``.
 """
 
-import csv
-import io
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,11 @@ from numpy.typing import NDArray
 from tagstack.base_models.contract import Contract, Tags
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.tables import number_of, parse_table
+from tagstack.configs.text_files import parse_json, read_text
+
+MAX_TAG_FILE_BYTES = 2**26
+"""A hundred thousand tags take a tenth of this."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,11 @@ def read_tag_file(path: Path, tags: Tags) -> tuple[TagRow, ...]:
     TagstackError
         If the file cannot be read, has no tags, or contradicts the declared format.
     """
-    rows = tuple(_READERS[tags.format](path, _text(path), tags))
+    rows = tuple(
+        _READERS[tags.format](
+            path, read_text(path, what="tag file", limit=MAX_TAG_FILE_BYTES), tags
+        )
+    )
     if not rows:
         raise TagstackError(f"{path}: no tags found; expected one for each output of the model.")
     for i, row in enumerate(rows):
@@ -48,38 +54,32 @@ def read_tag_file(path: Path, tags: Tags) -> tuple[TagRow, ...]:
     return rows
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"Cannot read the tag file {path}: {error}. Expected a readable file in UTF-8."
-        raise TagstackError(msg) from error
-
-
 def _selected_tags_csv(path: Path, text: str, tags: Tags) -> list[TagRow]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    missing = {"name", "category"} - set(reader.fieldnames or ())
+    table = parse_table(text, str(path), expected=("name", "category", "tag_id", "count"))
+    missing = {"name", "category"} - set(table.columns)
     if missing:
         msg = (
-            f"{path}: the columns {sorted(missing)} are missing, found {reader.fieldnames}. "
+            f"{path}: the columns {sorted(missing)} are missing, found {list(table.columns)}. "
             f"Expected a selected_tags.csv with name and category."
         )
         raise TagstackError(msg)
     return [
         TagRow(
-            row["name"] or "", _category(path, row["category"], tags), _best_threshold(path, row)
+            row.cells["name"],
+            _category(path, row.cells["category"], tags),
+            _best_threshold(path, row.cells),
         )
-        for row in reader
+        for row in table.rows
     ]
 
 
-def _best_threshold(path: Path, row: dict[str, str | Any]) -> float | None:
-    text = (row.get("best_threshold") or "").strip()
+def _best_threshold(path: Path, row: Mapping[str, str]) -> float | None:
+    text = row.get("best_threshold", "").strip()
     if not text:
         return None
     try:
-        value = float(text)
-    except ValueError:
+        value = number_of(text, "")
+    except TagstackError:
         value = float("nan")
     if not 0 <= value <= 1:
         msg = f"{path}: best_threshold of {row['name']!r} is {text!r}; expected 0 to 1."
@@ -172,10 +172,7 @@ def _by_index(path: Path, index_of: dict[str, Any]) -> list[str]:
 
 
 def _json(path: Path, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise TagstackError(f"{path}: not valid JSON: {error}. Restore the tag file.") from error
+    return parse_json(text, str(path), advice="Restore the tag file.")
 
 
 def _nested(value: Any, *keys: str) -> dict[str, Any] | None:

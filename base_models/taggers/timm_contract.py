@@ -8,8 +8,6 @@ contract cannot express is refused, above all a crop: it cuts off heads and feet
 A bare ``config.json`` of timm is read only where its ``crop_mode`` keeps the whole picture.
 """
 
-import csv
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +22,8 @@ from tagstack.base_models.contract import (
     read_contract,
 )
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.tables import read_table
+from tagstack.configs.text_files import parse_json, read_text
 
 _WHITE = [255, 255, 255]
 
@@ -265,7 +265,9 @@ def _category_thresholds(folder: Path) -> dict[str, float]:
 
 def _threshold_rows(folder: Path) -> list[dict[str, str]]:
     path = folder / THRESHOLDS_FILE
-    return list(csv.DictReader(_read(path).splitlines())) if path.is_file() else []
+    if not path.is_file():
+        return []
+    return [dict(row.cells) for row in read_table(path, what="thresholds").rows]
 
 
 def _json_object(path: Path) -> dict[str, Any]:
@@ -274,15 +276,4 @@ def _json_object(path: Path) -> dict[str, Any]:
 
 
 def _json(path: Path) -> Any:
-    try:
-        return json.loads(_read(path))
-    except json.JSONDecodeError as error:
-        raise TagstackError(f"{path}: not valid JSON: {error}. Fetch it again.") from error
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"Cannot read {path}: {error}. Expected a readable file in UTF-8."
-        raise TagstackError(msg) from error
+    return parse_json(read_text(path, limit=2**24), str(path), advice="Fetch it again.")

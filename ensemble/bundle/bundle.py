@@ -24,6 +24,7 @@ from tagstack.base_models.atomic import TEMPORARY, file_sha256
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings, load_settings
+from tagstack.configs.text_files import read_json
 from tagstack.ensemble.bundle.fitted_images import FittedImages
 from tagstack.ensemble.bundle.out_of_fold import FILE as OUT_OF_FOLD
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
@@ -305,9 +306,9 @@ def _replace_folder(staging: Path, directory: Path) -> None:
 def _read_manifest(directory: Path) -> dict[str, Any]:
     path = directory / _MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{directory} is no bundle: {_MANIFEST} cannot be read ({error})."
+        manifest = read_json(path)
+    except TagstackError as error:
+        msg = f"{directory} is no bundle: {error}"
         raise TagstackError(msg) from error
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT:

@@ -13,8 +13,9 @@ from tagstack.base_models.pictures.picture_hash import PictureHashes
 from tagstack.base_models.scores.member_info import MemberInfo
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.labels import LabelSettings
 from tagstack.configs.level1 import NearDuplicateSettings
-from tagstack.meta.labels.label_files import read_labels
+from tagstack.meta.labels.label_files import LabelTable, read_labels
 from tagstack.meta.labels.labels import AlignedLabels, align_labels, group_numbers
 from tagstack.meta.labels.near_duplicates import near_duplicate_groups
 
@@ -91,6 +92,9 @@ class DatasetSource:
     unknown_if_absent : tuple of str, optional
         Families of tags that are unknown for an image with none of them; as the settings or the
         bundle say when not given.
+    sidecars : tuple of str, optional
+        Endings of the texts in a folder of labels; as the settings or the bundle say when not
+        given.
     """
 
     scores: Path
@@ -98,6 +102,12 @@ class DatasetSource:
     where: str | None = None
     group: str | None = None
     unknown_if_absent: tuple[str, ...] | None = None
+    sidecars: tuple[str, ...] | None = None
+
+    def read(self, settings: LabelSettings) -> LabelTable:
+        """Return the label rows that are meant."""
+        sidecars = self.sidecars or settings.sidecar_extensions
+        return read_labels(self.labels, sidecars=sidecars).where(self.where)
 
 
 def load_dataset(
@@ -105,7 +115,7 @@ def load_dataset(
     *,
     aliases: Mapping[str, str],
     groups: Mapping[str, Sequence[str]],
-    unknown_if_absent: Sequence[str],
+    labels: LabelSettings,
     members: tuple[str, ...] | None = None,
     near_duplicates: NearDuplicateSettings | None = None,
 ) -> Dataset:
@@ -118,7 +128,7 @@ def load_dataset(
         Outdated tag names in the labels to current ones.
     groups : mapping of name to tag names
         Exclusive groups, by whose names families of tags may be called unknown.
-    unknown_if_absent : sequence of str
+    labels : LabelSettings
         What holds where ``source`` does not say.
     members : tuple of str, optional
         Names of the members to use, in this order; all of the store by default.
@@ -134,16 +144,21 @@ def load_dataset(
     by_name = {member.name: member for member in store.members()}
     chosen = members or tuple(by_name)
     scores = store.load(members=chosen)
-    table = read_labels(source.labels).where(source.where)
-    if source.unknown_if_absent is not None:
-        unknown_if_absent = source.unknown_if_absent
+    table = source.read(labels)
+    records = store.records()
     aligned = align_labels(
         table,
         scores.images,
         scores.vocabulary,
         aliases,
         groups=groups,
-        unknown_if_absent=unknown_if_absent,
+        unknown_if_absent=(
+            labels.unknown_if_absent
+            if source.unknown_if_absent is None
+            else source.unknown_if_absent
+        ),
+        roots=sorted({record.root for record in records if record.root}),
+        least_understood=labels.least_understood,
     )
     if not aligned.matrix.nnz:
         found = sorted({tag for row in table.rows for tag in row.tags})[:5]
@@ -154,7 +169,7 @@ def load_dataset(
         )
         raise TagstackError(msg)
     taken = scores.take(aligned.rows)
-    content = {record.path: record.sha256 for record in store.records()}
+    content = {record.path: record.sha256 for record in records}
     contents = tuple(content[image] for image in taken.images)
     titles = _titles(source, aligned)
     hashes = store.picture_hashes(taken.images)

@@ -6,27 +6,25 @@ found by its path relative to the scored folder or, where that fails, by a name 
 one image has.
 """
 
-import csv
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import PairProba, Pairs
+from tagstack.base_models.tag_names import TagNames, booru_form
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.tables import number_of, read_table
+from tagstack.meta.labels.image_names import match_names
 from tagstack.meta.labels.label_files import read_labels
 
-_ENCODING, _ERRORS = "utf-8-sig", "surrogateescape"
+_ERRORS = "surrogateescape"
 _NAMED = 5  # how many missing images a notice names
-_IMAGE_COLUMNS = ("filename", "image")
-_SUFFIXES = frozenset(
-    ".avif .bmp .gif .heic .jfif .jpeg .jpg .jxl .png .tif .tiff .txt .webp".split()
-)
+_IMAGE_COLUMNS, _TAG, _SCORE = ("filename", "image"), ("tag",), ("score",)
 
 Said = Mapping[str, Mapping[str, float]]
 
@@ -63,9 +61,10 @@ class OtherOutput:
         aliases : mapping of str to str
             Outdated tag names to current ones.
         """
-        known = {tag for tags in self.said.values() for tag in tags}
-        position = {tag: vocabulary.index.get(aliases.get(tag, tag)) for tag in known}
-        found = match_images(images, list(self.said))
+        names = TagNames(vocabulary, aliases)
+        position = {tag: names.find(tag) for tags in self.said.values() for tag in tags}
+        matched = match_names(list(self.said), images, elsewhere=True)
+        found = {i: name for name, own in matched.found.items() for i in own}
         rows = [
             _row(self.said[found[i]], position) if i in found else {} for i in range(len(images))
         ]
@@ -125,63 +124,37 @@ def read_other(name: str, source: Path) -> OtherOutput:
     if source.suffix.lower() != ".csv":
         msg = f"{source} is neither a folder of .txt sidecars nor a .csv. Give one of the two."
         raise TagstackError(msg)
-    try:
-        with source.open(newline="", encoding=_ENCODING, errors=_ERRORS) as stream:
-            return _read_csv(name, source, csv.DictReader(stream))
-    except (OSError, csv.Error) as error:
-        msg = f"Cannot read {source}: {error}. Expected a CSV with filename,tag,score."
-        raise TagstackError(msg) from error
+    return _read_csv(name, source)
 
 
-def match_images(images: Sequence[str], names: Sequence[str]) -> dict[int, str]:
-    """Return which of another tool's names means which of our images.
-
-    The relative path is tried first, then the path without the suffix, the file name alone, and
-    its stem; the latter three only where one image and one name have it.
-    """
-    found: dict[int, str] = {}
-    for key in (_path, _bare_path, _file_name, _stem):
-        taken, theirs = set(found.values()), defaultdict(list)
-        for name in names:
-            if name not in taken:
-                theirs[key(name)].append(name)
-        ours = Counter(key(image) for image in images)
-        for i, image in enumerate(images):
-            meant = theirs.get(key(image), ())
-            if i not in found and len(meant) == ours[key(image)] == 1:
-                found[i] = meant[0]
-    return found
-
-
-def _read_csv(name: str, source: Path, reader: "csv.DictReader[str]") -> OtherOutput:
-    columns = reader.fieldnames or ()
-    image_column = next((column for column in _IMAGE_COLUMNS if column in columns), None)
-    if image_column is None or "tag" not in columns:
-        msg = f"{source} must have the columns filename,tag and perhaps score, got {list(columns)}."
+def _read_csv(name: str, source: Path) -> OtherOutput:
+    table = read_table(
+        source, what="tool's output", expected=(*_IMAGE_COLUMNS, "tag", "score"), errors=_ERRORS
+    )
+    image, tag, score = (table.first_of(*names) for names in (_IMAGE_COLUMNS, _TAG, _SCORE))
+    if image is None or tag is None:
+        msg = (
+            f"{source} must have the columns filename,tag and perhaps score, got "
+            f"{list(table.columns)}."
+        )
         raise TagstackError(msg)
-    scored = "score" in columns
     said: dict[str, dict[str, float]] = {}
-    for image, tag, text in _cells(reader, image_column):
-        score = _score(text, f"{source}, line {reader.line_num}") if scored else 1.0
-        tags = said.setdefault(image, {})
-        if tag:  # an image without a tag has a line with an empty one
-            tags[tag] = max(score, tags.get(tag, 0.0))
+    for row in table.rows:
+        where = f"{source}, line {row.line}"
+        tags = said.setdefault(row.cells[image], {})
+        if own := booru_form(row.cells[tag]):  # an image without a tag has a line with an empty one
+            value = 1.0 if score is None else _score(row.cells[score], where)
+            tags[own] = max(value, tags.get(own, 0.0))
     if not said:
         msg = f"{source} holds no line. Expected at least one image with a tag."
         raise TagstackError(msg)
-    return OtherOutput(name=name, source=str(source), said=said, scored=scored)
-
-
-def _cells(reader: "csv.DictReader[str]", image: str) -> Iterator[tuple[str, str, str]]:
-    for record in reader:
-        tag = "_".join((record["tag"] or "").split())
-        yield record[image] or "", tag, record.get("score") or ""
+    return OtherOutput(name=name, source=str(source), said=said, scored=score is not None)
 
 
 def _score(text: str, where: str) -> float:
     try:
-        score = float(text)
-    except ValueError:
+        score = number_of(text, where)
+    except TagstackError:
         score = math.nan
     if not 0 <= score <= 1:
         msg = f"{where}: score {text!r} is no number in [0, 1]. Write probabilities, not logits."
@@ -208,20 +181,3 @@ def _pairs(rows: Sequence[Mapping[int, float]], base: NDArray[np.float32]) -> Pa
     )
     scores = np.array([score for row in rows for score in row.values()], np.float32)
     return PairProba(pairs=pairs, proba=scores, base=base)
-
-
-def _path(name: str) -> str:
-    return PurePosixPath(name.replace("\\", "/")).as_posix()
-
-
-def _bare_path(name: str) -> str:
-    path = PurePosixPath(_path(name))
-    return path.with_suffix("").as_posix() if path.suffix.lower() in _SUFFIXES else path.as_posix()
-
-
-def _file_name(name: str) -> str:
-    return PurePosixPath(_path(name)).name
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(_bare_path(name)).name

@@ -1,12 +1,12 @@
 """Rules as a person reads them: what each says, who says so, what of it a vocabulary knows."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.tables import read_table
 from tagstack.ensemble.rule_study.checking import tags_of
 from tagstack.ensemble.rules.binding import BoundRules
 from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
@@ -112,14 +112,9 @@ def vocabulary_of(path: Path) -> Vocabulary:
         from tagstack.ensemble.bundle.bundle import load_bundle
 
         return load_bundle(path).vocabulary
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            column = next((c for c in ("name", "tag") if c in (reader.fieldnames or ())), None)
-            names = () if column is None else tuple(row[column] for row in reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"Cannot read the vocabulary {path}: {error}. Give a bundle or a selected_tags.csv."
-        raise TagstackError(msg) from error
+    table = read_table(path, what="vocabulary", expected=("name", "tag"))
+    column = table.first_of("name", "tag")
+    names = () if column is None else tuple(row.cells[column] for row in table.rows)
     if not names:
         msg = f"{path} holds no tags in a column 'name' or 'tag'. Give such a CSV, or a bundle."
         raise TagstackError(msg)

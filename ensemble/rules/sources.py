@@ -5,6 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.text_files import read_text
 from tagstack.ensemble.rules.rule_set import Rules
 
 _TABLES = (".csv", ".json", ".jsonl", ".ndjson")
@@ -48,7 +49,7 @@ def _load_one(source: str) -> Rules:
 
         return rules_from_table(path)
     if kind == ".toml":
-        return Rules.from_toml(_text(path), path.name)
+        return Rules.from_toml(read_text(path, what="rules"), path.name)
     if source in (names := shipped_rules()):
         file = resources.files("tagstack.configs").joinpath("rules", f"{source}.toml")
         return Rules.from_toml(file.read_text("utf-8"), f"{source}.toml")
@@ -57,11 +58,3 @@ def _load_one(source: str) -> Rules:
         f"({', '.join(_TABLES)}, also with .gz); several with a comma between them."
     )
     raise TagstackError(msg)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"Cannot read the rules {path}: {error}. Give a readable file in UTF-8."
-        raise TagstackError(msg) from error

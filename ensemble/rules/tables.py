@@ -1,14 +1,15 @@
 """Rules from tables: a tags table of the user, or a booru's alias and implication dumps."""
 
-import csv
 import gzip
-import json
+import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.tables import parse_table
+from tagstack.configs.text_files import MAX_TEXT_BYTES, parse_json, read_text
 from tagstack.ensemble.rules.rule_set import Alias, Exclusive, Implication, Rules
 
 _TABLE = {"tag", "parent", "exclusive_group"}
@@ -48,37 +49,41 @@ def rules_from_table(path: Path) -> Rules:
 def _table(path: Path) -> tuple[set[str], list[_Row]]:
     """Return the columns that every row has, and the rows."""
     kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    try:
-        with _opened(path) as stream:
-            if kind == ".csv":
-                reader = csv.DictReader(stream, restval="")
-                rows = list(reader)
-                return set(reader.fieldnames or ()), rows
-            rows = list(_objects(stream, kind))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        msg = f"Cannot read the rules {path}: {error}. Give a readable table in UTF-8."
-        raise TagstackError(msg) from error
+    text = _text(path)
+    if kind == ".csv":
+        table = parse_table(text, str(path), expected=(*_TABLE, *_DUMP))
+        return set(table.columns), [dict(row.cells) for row in table.rows]
+    rows = list(_objects(text, kind, str(path)))
     return set.intersection(*(set(row) for row in rows)) if rows else set(_DUMP), rows
 
 
-def _opened(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+def _text(path: Path) -> str:
+    if path.suffix != ".gz":
+        return read_text(path, what="rules")
+    try:
+        with gzip.open(path, "rb") as stream:
+            content = stream.read(MAX_TEXT_BYTES + 1)
+            if len(content) <= MAX_TEXT_BYTES:
+                return content.decode("utf-8-sig")
+            reason = f"it unpacks to more than {MAX_TEXT_BYTES:,} bytes"
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        reason = str(error)
+    msg = f"Cannot read the rules {path}: {reason}. Give a readable table in UTF-8."
+    raise TagstackError(msg)
 
 
-def _objects(stream: Iterable[str], kind: str) -> Iterator[_Row]:
+def _objects(text: str, kind: str, source: str) -> Iterator[_Row]:
     """Yield the objects of a JSON array, or of a file with one object a line."""
-    if kind == ".json":
-        text = "".join(stream).strip()
-        # Some dumps are called .json and hold a line for each object.
-        found = json.loads(text) if text.startswith("[") else map(json.loads, text.splitlines())
+    plain = text.strip()
+    # Some dumps are called .json and hold a line for each object.
+    if kind == ".json" and plain.startswith("["):
+        found = parse_json(plain, source)
     else:
-        found = (json.loads(line) for line in stream if line.strip())
+        lines = enumerate(plain.split("\n"), 1)
+        found = (parse_json(line, f"{source}, line {i}") for i, line in lines if line.strip())
     for row in found:
         if not isinstance(row, dict):
-            msg = f"expected objects, got {row!r:.40}"
-            raise ValueError(msg)
+            raise TagstackError(f"{source}: expected objects, got {row!r:.40}. Correct the table.")
         yield row
 
 

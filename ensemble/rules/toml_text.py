@@ -1,13 +1,13 @@
 """Rules as TOML text, both ways."""
 
 import json
-import tomllib
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import validation_summary
+from tagstack.configs.text_files import parse_toml
 from tagstack.ensemble.rules.rule_set import HARD, Alias, Exclusive, Implication, Rules
 
 
@@ -76,10 +76,7 @@ def rules_from_toml(text: str, name: str) -> Rules:
         If the text is not TOML, or holds an unknown key or an impossible rule.
     """
     try:
-        file = _File.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        msg = f"Cannot read the rules {name}: {error}. Expected TOML."
-        raise TagstackError(msg) from error
+        file = _File.model_validate(parse_toml(text, f"the rules {name}"))
     except ValidationError as error:
         msg = f"Rules {name}: {validation_summary(error)}."
         raise TagstackError(msg) from error

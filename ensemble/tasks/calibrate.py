@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tagstack import __version__
 from tagstack.base_models.pairs import PairProba
+from tagstack.base_models.tag_names import TagNames
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
@@ -30,8 +31,9 @@ from tagstack.ensemble.thresholds.objectives import (
     parse_objective,
     parse_tag_objective,
 )
+from tagstack.ensemble.thresholds.overrides import read_overrides
 from tagstack.ensemble.thresholds.plan import assignments
-from tagstack.ensemble.thresholds.table import Thresholds, read_overrides
+from tagstack.ensemble.thresholds.table import Thresholds
 from tagstack.ensemble.thresholds.versions import ThresholdVersions
 from tagstack.meta.labels.folds import stratified_group_folds
 from tagstack.meta.labels.truth import without_unknown
@@ -129,7 +131,7 @@ def calibrate_bundle(
         n_out_of_fold=ground.n_out_of_fold,
         states=dict(Counter(thresholds.state)),
         tags_per_image=_tags_per_image(ground.proba, decoder, (bundle.thresholds, thresholds)),
-        ignored=tuple(tag for tag in overrides if tag not in bundle.vocabulary.index),
+        ignored=TagNames(bundle.vocabulary).unknown(overrides),
         notices=ground.notices,
     )
 
@@ -174,7 +176,7 @@ def ground_of(directory: Path, source: DatasetSource, bundle: Bundle, progress: 
         source,
         aliases=canonical_names(bundle.rules.aliases),
         groups=bundle.rules.groups,
-        unknown_if_absent=bundle.settings.labels.unknown_if_absent,
+        labels=bundle.settings.labels,
         members=tuple(member.name for member in bundle.members),
         near_duplicates=bundle.settings.score.near_duplicates,
     )

@@ -84,7 +84,7 @@ def _dataset(bundle: Bundle, source: DatasetSource) -> Dataset:
         source,
         aliases=canonical_names(bundle.rules.aliases),
         groups=bundle.rules.groups,
-        unknown_if_absent=bundle.settings.labels.unknown_if_absent,
+        labels=bundle.settings.labels,
         members=tuple(member.name for member in bundle.members),
         near_duplicates=bundle.settings.score.near_duplicates,
     )

@@ -72,7 +72,7 @@ def fit_bundle(request: FitRequest, settings: Settings, progress: Progress) -> B
         request.source,
         aliases=canonical_names(rules.aliases),
         groups=rules.groups,
-        unknown_if_absent=settings.labels.unknown_if_absent,
+        labels=settings.labels,
         near_duplicates=settings.score.near_duplicates,
     )
     for notice in dataset.notices:

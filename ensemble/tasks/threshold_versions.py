@@ -11,9 +11,11 @@ import numpy as np
 
 from tagstack import __version__
 from tagstack.base_models.atomic import write_text
+from tagstack.base_models.tag_names import TagNames
 from tagstack.configs.errors import TagstackError
+from tagstack.ensemble.thresholds.overrides import read_overrides
 from tagstack.ensemble.thresholds.plan import matching
-from tagstack.ensemble.thresholds.table import Thresholds, read_overrides
+from tagstack.ensemble.thresholds.table import Thresholds
 from tagstack.ensemble.thresholds.versions import ThresholdVersions
 
 
@@ -156,7 +158,7 @@ def import_overrides(bundle: Path, table: Path) -> tuple[str, int, tuple[str, ..
     """
     versions, by_hand = bundle_versions(bundle), read_overrides(table)
     current = versions.thresholds(versions.current)
-    ignored = tuple(tag for tag in by_hand if tag not in current.vocabulary.index)
+    ignored = TagNames(current.vocabulary).unknown(by_hand)
     if len(ignored) == len(by_hand):
         msg = f"{table} names no tag of {bundle}; its tags are like {list(by_hand)[:3]}."
         raise TagstackError(msg)

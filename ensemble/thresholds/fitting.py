@@ -17,9 +17,10 @@ from tagstack.ensemble.thresholds.certification import certified
 from tagstack.ensemble.thresholds.curves import Bools
 from tagstack.ensemble.thresholds.measures import Measured
 from tagstack.ensemble.thresholds.objectives import objective_text
+from tagstack.ensemble.thresholds.overrides import read_overrides
 from tagstack.ensemble.thresholds.plan import Assignment, assignments
 from tagstack.ensemble.thresholds.rounds import Rounds
-from tagstack.ensemble.thresholds.table import State, Thresholds, read_overrides
+from tagstack.ensemble.thresholds.table import State, Thresholds
 
 __all__ = ["Thresholds", "fit_thresholds", "read_overrides"]
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,41 +13,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import write_text
+from tagstack.base_models.tag_names import TagNames
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.tables import number_of, read_table
 from tagstack.ensemble.thresholds.deciding import Cutting
 
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file with a header, in UTF-8.
-
-    Raises
-    ------
-    TagstackError
-        If it cannot be read.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            return list(csv.DictReader(stream, restval=""))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"Cannot read the thresholds {path}: {error}. Give a readable CSV file in UTF-8."
-        raise TagstackError(msg) from error
+NEVER = "never"
+"""What people may write for an infinite threshold."""
 
 
 def number(row: Mapping[str, str], column: str, path: Path) -> float:
-    """Return a cell as a number.
+    """Return a cell as a number; ``never`` is infinite.
 
     Raises
     ------
     TagstackError
         If it is none; the message names the row by its first cell.
     """
-    try:
-        return float(row[column])
-    except ValueError as error:
-        name = next(iter(row.values()))
-        msg = f"{path.name} has {column} {row[column]!r} in the row of {name!r}; give a number."
-        raise TagstackError(msg) from error
+    if row[column].strip().casefold() == NEVER:
+        return math.inf
+    return number_of(row[column], f"{path.name}, {column} of {next(iter(row.values()))!r}")
 
 
 State = Literal["certified", "tuned", "pooled", "fixed"]
@@ -141,9 +128,11 @@ class Thresholds:
             As `overrides.read_overrides` returns it. Tags outside the vocabulary are ignored.
         """
         value, state, objective = self.value.copy(), list(self.state), list(self.objective)
-        given = [self.vocabulary.index[tag] for tag in by_hand if tag in self.vocabulary.index]
+        names = TagNames(self.vocabulary)
+        found = {names.find(tag): threshold for tag, threshold in by_hand.items()}
+        given = [place for place in found if place is not None]
         for place in given:
-            threshold = by_hand[self.vocabulary.tags[place]]
+            threshold = found[place]
             value[place], state[place], objective[place] = threshold, "fixed", "by hand"
         estimates = {name: getattr(self, name).copy() for name in ("estimate", "low", "high")}
         for column in estimates.values():
@@ -190,8 +179,8 @@ class Thresholds:
         TagstackError
             If the file cannot be read, lacks a column, or a value is not what it should be.
         """
-        rows = read_rows(path)
-        known = set(rows[0] if rows else {})
+        table = read_table(path, what="thresholds", expected=_COLUMNS)
+        rows, known = [row.cells for row in table.rows], set(table.columns)
         present = known | {new for new, old in _OLD_NAME.items() if old in known}
         if missing := set(_COLUMNS) - _OPTIONAL - present:
             msg = f"{path.name} lacks the columns {sorted(missing)}; give all of {list(_COLUMNS)}."
@@ -201,12 +190,14 @@ class Thresholds:
             name = name if name in known else _OLD_NAME.get(name, name)
             return [number(row, name, path) if row.get(name) else np.nan for row in rows]
 
+        if not rows:
+            raise TagstackError(f"{path.name} holds no thresholds. Restore the table.")
         weighed = "worth" in known and any(row["worth"] for row in rows)
         return cls(
             vocabulary=Vocabulary(
                 tuple(row["tag"] for row in rows), tuple(row["category"] for row in rows)
             ),
-            value=np.array(column("threshold"), np.float32),
+            value=np.array([_proper(row, path) for row in rows], np.float32),
             state=tuple(_state(row, path) for row in rows),
             positives=np.array([number(row, "positives", path) for row in rows], np.int64),
             estimate=np.array(column("estimate"), np.float64),
@@ -237,42 +228,23 @@ def _state(row: Mapping[str, str], path: Path) -> State:
     raise TagstackError(msg)
 
 
-_TAG = ("tag", "name")
-_VALUE = ("threshold", "best_threshold")
+def _proper(row: Mapping[str, str], path: Path) -> float:
+    return proper_threshold(number(row, "threshold", path), row["tag"], path.name)
 
 
-def read_overrides(path: Path) -> dict[str, float]:
-    """Return thresholds by tag from a CSV file.
-
-    Parameters
-    ----------
-    path : Path
-        Columns ``tag`` (or ``name``) and ``threshold`` (or ``best_threshold``), as animetimm's
-        ``selected_tags.csv`` and JTP's ``calibration.csv`` (``tag,threshold,tp,fp,tn,fn``) have
-        them. Further columns and rows without a threshold are ignored.
+def proper_threshold(value: float, tag: str, source: str) -> float:
+    """Return a threshold that can be meant: above 0 and at most 1, or infinite.
 
     Raises
     ------
     TagstackError
-        If the file cannot be read, lacks the columns, names a tag twice with different
-        thresholds, or a threshold is not a number above 0.
+        If it is not; percents are the usual cause.
     """
-    rows = read_rows(path)
-    columns = set(rows[0] if rows else {})
-    tag = next((name for name in _TAG if name in columns), None)
-    value = next((name for name in _VALUE if name in columns), None)
-    if tag is None or value is None:
-        msg = f"{path.name} has columns {sorted(columns)}; a tag and a threshold column are due."
+    if not (0 < value <= 1 or value == math.inf):
+        percent = f" Is {value:g} % meant? Then write {value / 100:g}." if 1 < value <= 100 else ""
+        msg = (
+            f"{source} gives {tag!r} the threshold {value:g}; expected one above 0 and at most 1, "
+            f"or {NEVER!r}.{percent}"
+        )
         raise TagstackError(msg)
-    overrides: dict[str, float] = {}
-    for row in rows:
-        if not row[value].strip():
-            continue
-        name, threshold = row[tag], number(row, value, path)
-        if not threshold > 0:
-            msg = f"{path.name} gives {name!r} the threshold {threshold}; give one above 0, or inf."
-            raise TagstackError(msg)
-        if overrides.setdefault(name, threshold) != threshold:
-            msg = f"{path.name} names {name!r} twice, with {overrides[name]} and {threshold}."
-            raise TagstackError(msg)
-    return overrides
+    return value

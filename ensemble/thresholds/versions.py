@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.atomic import TEMPORARY, file_sha256, write_text
 from tagstack.base_models.locks import ProcessLock
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.text_files import read_json
 from tagstack.ensemble.thresholds.table import Thresholds
 
 FOLDER = "thresholds"
@@ -191,7 +192,7 @@ class ThresholdVersions:
         path = self.folder / _HISTORY
         if not path.exists():
             return [FIT]
-        content = _read_json(path)
+        content = _read_object(path)
         names = content.get("history")
         if not isinstance(names, list) or not names or not set(names) <= {FIT, *self._names()}:
             msg = f"{path} is damaged or names a version that is not there. Copy the bundle again."
@@ -205,7 +206,7 @@ class ThresholdVersions:
     def _checked(self, name: str) -> dict[str, Any]:
         """Return a version's about.json after checking every file of it."""
         folder = self.folder / name
-        content = _read_json(folder / _ABOUT)
+        content = _read_object(folder / _ABOUT)
         right = file_sha256(folder / _ABOUT).startswith(name.split("-")[-1])
         if right:
             for file, digest in content["files"].items():
@@ -252,12 +253,8 @@ def _write(
     write_text(folder / _ABOUT, text + "\n")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"Cannot read {path} ({error}). Copy the bundle again."
-        raise TagstackError(msg) from error
+def _read_object(path: Path) -> dict[str, Any]:
+    content = read_json(path)
     if not isinstance(content, dict):
         msg = f"{path} is damaged. Copy the bundle again."
         raise TagstackError(msg)

@@ -4,35 +4,50 @@ What the rows mean for scored images is decided in `labels`. To read another for
 generator of `LabelRow` and name it by the file's suffix in `configs.hooks.LABEL_FORMATS`.
 """
 
-import csv
-import json
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from tagstack.base_models.tag_names import booru_form
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.hooks import LABEL_FORMATS
+from tagstack.configs.tables import Table, read_table
+from tagstack.configs.text_files import parse_json, read_text
+from tagstack.meta.labels.tag_texts import SPACE, split_tags, tag_separator
 
 # A file name that is not UTF-8 reaches Python with escaped bytes; reading labels the same way
 # lets the two meet.
-_ENCODING, _ERRORS = "utf-8-sig", "surrogateescape"
+_ERRORS = "surrogateescape"
+_IMAGE = ("image", "filename", "file_name", "file", "path")
+_TAGS = ("tags", "tag")
 _OWN_KEYS = {"image", "tags", "unknown"}
+SIDECARS = (".txt",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelRow:
     """One image's tags and further columns, as the label file has them.
 
-    ``unknown`` names the families of tags that nobody has looked at; see `unknown_labels`.
+    Parameters
+    ----------
+    image : str
+    tags : tuple of str
+        In booru form.
+    columns : mapping of str to str
+    unknown : tuple of str
+        Families of tags that nobody has looked at; see `unknown_labels`.
+    unsure : tuple of str
+        Texts of several words that are one tag or several; the vocabulary will tell.
     """
 
     image: str
     tags: tuple[str, ...]
     columns: Mapping[str, str]
     unknown: tuple[str, ...] = ()
+    unsure: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +64,18 @@ class LabelTable:
         (``1.png.txt``), or a stem that means every image with it (``1.txt``).
     filtered : bool
         Whether rows were left out on purpose.
+    joined : tuple of str
+        Images whose rows were joined into one.
+    differing : tuple of str
+        Further columns in which rows of one image differ; the first row counts.
     """
 
     source: str
     rows: tuple[LabelRow, ...]
     by_stem: bool = False
     filtered: bool = False
+    joined: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
 
     def where(self, condition: str | None) -> "LabelTable":
         """Return the rows that meet ``COLUMN=VALUE``; all of them for None.
@@ -87,11 +108,20 @@ class LabelTable:
         return [row.columns[name] for row in self.rows]
 
 
-def read_labels(source: Path) -> LabelTable:
-    """Return the labels of a CSV or JSONL file or of a folder of sidecar ``.txt`` files.
+def read_labels(source: Path, *, sidecars: Sequence[str] = SIDECARS) -> LabelTable:
+    """Return the labels of a CSV or JSONL file or of a folder of sidecar texts.
 
-    CSV needs the columns ``image`` and ``tags``, JSONL the same keys. ``unknown`` may name tags,
-    patterns, exclusive groups or categories that are unknown for the image; others are kept.
+    A table needs a column ``image`` and one of tags, ``tags`` or ``tag``; JSONL the same keys.
+    What separates cells, and tags in a cell, is decided once for the whole file. Rows of one
+    image are joined, so a row for each tag is as good as a row for each image. ``unknown`` may
+    name tags, patterns, exclusive groups or categories that are unknown for the image; others are
+    kept.
+
+    Parameters
+    ----------
+    source : Path
+    sidecars : sequence of str
+        Suffixes of the texts in a folder, with their dot.
 
     Raises
     ------
@@ -99,46 +129,40 @@ def read_labels(source: Path) -> LabelTable:
         If the source is missing, unreadable, of no known kind, empty or lacks a column.
     """
     reader = _reader_of(source)
-    try:
-        rows = tuple(reader(source))
-    except (OSError, csv.Error, json.JSONDecodeError, RecursionError) as error:
-        msg = f"Cannot read labels from {source}: {error}. Expected UTF-8 CSV, JSONL or sidecars."
-        raise TagstackError(msg) from error
+    is_folder = reader is None
+    rows = _sidecar_rows(source, sidecars) if reader is None else list(reader(source))
     if not rows:
-        msg = f"{source} holds no labels. Expected at least one image with its tags."
+        what = f"a file ending in {' or '.join(sidecars)}" if is_folder else "one image"
+        msg = f"{source} holds no labels. Expected at least {what} with its tags."
+        if is_folder and (others := _other_texts(source, sidecars)):
+            msg += f" It has {others}: name that ending with --label-extension to read them."
         raise TagstackError(msg)
-    return LabelTable(source=str(source), rows=rows, by_stem=os.path.isdir(source))
+    own: defaultdict[str, list[LabelRow]] = defaultdict(list)
+    for row in rows:
+        own[row.image].append(row)
+    return LabelTable(
+        source=str(source),
+        rows=tuple(map(_union, own.values())),
+        by_stem=is_folder,
+        joined=tuple(image for image, same in own.items() if len(same) > 1),
+        differing=tuple(dict.fromkeys(name for same in own.values() for name in _differing(same))),
+    )
 
 
-def split_tags(text: str) -> tuple[str, ...]:
-    r"""Return the tags of one text, in booru form (underscores), each once, in order.
+def _reader_of(source: Path) -> Callable[[Path], Iterable[LabelRow]] | None:
+    """Return what reads a file of this suffix; None for a folder of sidecars.
 
-    Commas or lines separate tags where there are any; otherwise spaces do.
-
-    Examples
-    --------
-    >>> split_tags(r"1girl, long hair, hat \(blue\)")
-    ('1girl', 'long_hair', 'hat_(blue)')
-    >>> split_tags("1girl long_hair")
-    ('1girl', 'long_hair')
+    A folder is one of sidecars unless its suffix is that of a format from elsewhere.
     """
-    lines = text.strip().replace(",", "\n")
-    parts = lines.split("\n") if "\n" in lines else lines.split()
-    cleaned = ("_".join(part.split()).replace("\\(", "(").replace("\\)", ")") for part in parts)
-    return tuple(dict.fromkeys(tag for tag in cleaned if tag))
-
-
-def _reader_of(source: Path) -> Callable[[Path], Iterator[LabelRow]]:
-    """Return what reads a file of this suffix, or a folder: of sidecars, if of nothing else."""
     suffix = source.suffix.lower().removeprefix(".")
     if os.path.isdir(source) and (suffix in LABEL_FORMATS.built_in or not _is_format(suffix)):
-        return _sidecar_rows
+        return None
     if not _is_format(suffix):
         known = ", ".join(f".{name}" for name in LABEL_FORMATS.names())
         msg = f"Labels {source} are of no known kind. Expected {known} or a folder of .txt."
         raise TagstackError(msg)
     offer = LABEL_FORMATS.offer(suffix)
-    read = cast(Callable[[Path], Iterator[LabelRow]], offer.load())
+    read = cast(Callable[[Path], Iterable[LabelRow]], offer.load())
 
     def rows(path: Path) -> Iterator[LabelRow]:
         with offer.blamed():
@@ -155,42 +179,47 @@ def _is_format(suffix: str) -> bool:
     return suffix in LABEL_FORMATS.built_in or bool(suffix and suffix in LABEL_FORMATS.names())
 
 
-def csv_rows(source: Path) -> Iterator[LabelRow]:
-    """Yield the rows of a CSV with the columns ``image``, ``tags`` and any further ones."""
-    with source.open(newline="", encoding=_ENCODING, errors=_ERRORS) as stream:
-        reader = csv.DictReader(stream)
-        missing = {"image", "tags"} - set(reader.fieldnames or ())
-        if missing:
+def csv_rows(source: Path) -> list[LabelRow]:
+    """Return the rows of a CSV with columns of images and tags and any further ones."""
+    table = read_table(source, what="labels", expected=(*_IMAGE, *_TAGS, "unknown"), errors=_ERRORS)
+    # A column of that name holds one tag a row, so spaces are part of it.
+    whole = "," if table.first_of(*_TAGS) == table.first_of("tag") else None
+    return _rows(_with_own_names(table), whole)
+
+
+def _with_own_names(table: Table) -> list[dict[str, str]]:
+    """Return the rows with the columns of image and tags under the names that we give them."""
+    names = {}
+    for own, others in (("image", _IMAGE), ("tags", _TAGS)):
+        column = table.first_of(*others)
+        if column is None:
             msg = (
-                f"{source} lacks the column {sorted(missing)[0]!r}. "
-                "Expected image,tags and any further ones, comma-separated, got "
-                f"{list(reader.fieldnames or ())}."
+                f"{table.source} lacks the column {own!r}. Expected image,tags and any further "
+                f"ones, got {list(table.columns)}."
             )
             raise TagstackError(msg)
-        repeated = [name for name, n in Counter(reader.fieldnames).items() if n > 1]
-        if repeated:
-            msg = f"{source} has the column {repeated[0]!r} twice; rename one of them."
+        names[column] = own
+    return [{names.get(key, key): cell for key, cell in row.cells.items()} for row in table.rows]
+
+
+def jsonl_rows(source: Path) -> list[LabelRow]:
+    """Return the rows of a file with one JSON object a line."""
+    records = []
+    lines = read_text(source, what="labels", errors=_ERRORS).split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{source}, line {number}"
+        record = parse_json(line, f"Cannot read labels from {where}", advice="Correct that line.")
+        if not isinstance(record, dict) or not {"image", "tags"} <= set(record):
+            raise TagstackError(f"{where}: expected an object with 'image' and 'tags'.")
+        if not isinstance(record["image"], str):
+            msg = f"{where}: 'image' is {record['image']!r:.60}. Expected the name of one image."
             raise TagstackError(msg)
-        for record in reader:
-            if None in record or None in record.values():
-                msg = f"{source}, line {reader.line_num}: expected {len(record)} cells as above."
-                raise TagstackError(msg)
-            yield _row(record)
-
-
-def jsonl_rows(source: Path) -> Iterator[LabelRow]:
-    """Yield the rows of a file with one JSON object a line, keyed like the CSV's columns."""
-    with source.open(encoding=_ENCODING, errors=_ERRORS) as stream:
-        for number, line in enumerate(stream, 1):
-            record = json.loads(line) if line.strip() else None
-            if record is None:
-                continue
-            if not isinstance(record, dict) or not {"image", "tags"} <= set(record):
-                msg = f"{source}, line {number}: expected an object with 'image' and 'tags'."
-                raise TagstackError(msg)
-            for key in ("tags", "unknown"):
-                _check_texts(record.get(key, ""), key, f"{source}, line {number}")
-            yield _row(record)
+        for key in ("tags", "unknown"):
+            _check_texts(record.get(key, ""), key, where)
+        records.append(record)
+    return _rows(records)
 
 
 def _check_texts(value: object, key: str, where: str) -> None:
@@ -203,22 +232,77 @@ def _check_texts(value: object, key: str, where: str) -> None:
         raise TagstackError(msg)
 
 
-def _sidecar_rows(folder: Path) -> Iterator[LabelRow]:
-    for path in sorted(folder.rglob("*.txt")):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
-        text = path.read_text(encoding=_ENCODING, errors=_ERRORS)
-        yield LabelRow(image=stem, tags=split_tags(text), columns={})
+def _sidecar_rows(folder: Path, suffixes: Sequence[str]) -> list[LabelRow]:
+    paths = [path for suffix in suffixes for path in folder.rglob(f"*{suffix}")]
+    texts = {
+        path: read_text(path, what="labels", errors=_ERRORS)
+        for path in sorted(paths)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    }
+    separator = tag_separator(texts.values())
+    return [
+        LabelRow(
+            image=path.relative_to(folder).with_suffix("").as_posix(),
+            tags=split_tags(text, separator),
+            columns={},
+            unsure=_unsure(text),
+        )
+        for path, text in texts.items()
+    ]
 
 
-def _row(record: Mapping[str, Any]) -> LabelRow:
-    further = {key: str(value) for key, value in record.items() if key not in _OWN_KEYS}
+def _other_texts(folder: Path, suffixes: Sequence[str]) -> str:
+    """Return how many texts a folder has under other usual endings; empty for none."""
+    usual = [suffix for suffix in (".txt", ".caption", ".tags", ".cap") if suffix not in suffixes]
+    counts = {suffix: sum(1 for _ in folder.rglob(f"*{suffix}")) for suffix in usual}
+    return ", ".join(f"{n} {suffix}" for suffix, n in counts.items() if n)
+
+
+def _rows(records: Sequence[Mapping[str, Any]], separator: str | None = None) -> list[LabelRow]:
+    """Return a row for each record; what separates tags is what the whole file shows."""
+    shown = tag_separator(r["tags"] for r in records if isinstance(r["tags"], str))
+    if shown == SPACE and separator is not None:
+        shown = separator
+    return [_row(record, shown) for record in records]
+
+
+def _row(record: Mapping[str, Any], separator: str) -> LabelRow:
+    tags = record["tags"]
     return LabelRow(
-        image=str(record["image"]),
-        tags=_texts(record["tags"]),
-        columns=further,
-        unknown=_texts(record.get("unknown", "")),
+        image=record["image"],
+        tags=_texts(tags, separator),
+        columns={key: str(value) for key, value in record.items() if key not in _OWN_KEYS},
+        unknown=_texts(record.get("unknown", ""), None),
+        unsure=_unsure(tags) if isinstance(tags, str) else (),
     )
 
 
-def _texts(value: str | list[str]) -> tuple[str, ...]:
-    return split_tags(value) if isinstance(value, str) else tuple(value)
+def _texts(value: str | list[str], separator: str | None) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return split_tags(value, separator)
+    return tuple(dict.fromkeys(tag for tag in map(booru_form, value) if tag))
+
+
+def _unsure(text: str) -> tuple[str, ...]:
+    """Return a text of several words and no mark, which may be one tag or several."""
+    plain = text.strip()
+    several = len(plain.split()) > 1 and "\n" not in plain and "," not in plain
+    return (plain,) if several else ()
+
+
+def _union(rows: Sequence[LabelRow]) -> LabelRow:
+    """Return the rows of one image as one: every tag of theirs, the first row's columns."""
+    if len(rows) == 1:
+        return rows[0]
+    return replace(
+        rows[0],
+        tags=tuple(dict.fromkeys(tag for row in rows for tag in row.tags)),
+        unknown=tuple(dict.fromkeys(word for row in rows for word in row.unknown)),
+        unsure=tuple(dict.fromkeys(text for row in rows for text in row.unsure)),
+    )
+
+
+def _differing(rows: Sequence[LabelRow]) -> list[str]:
+    first = rows[0].columns
+    return [n for row in rows[1:] for n, value in row.columns.items() if first.get(n) != value]

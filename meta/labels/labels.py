@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from tagstack.base_models.tag_names import TagNames, booru_form
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
+from tagstack.meta.labels.image_names import match_names
 from tagstack.meta.labels.label_files import LabelRow, LabelTable
 from tagstack.meta.labels.truth import known_labels
 from tagstack.meta.labels.unknown_labels import TagFamilies, unknown_pairs
@@ -37,7 +39,8 @@ class AlignedLabels:
     columns : mapping of column name to n_images values
         Further columns that every one of these rows has.
     notices : tuple of str
-        One line for each kind of thing that could not be used, with count and examples.
+        One line for each kind of thing that could not be used, or was understood by overlooking
+        something, with count and examples.
     """
 
     rows: NDArray[np.int64]
@@ -55,6 +58,8 @@ def align_labels(
     *,
     groups: Mapping[str, Sequence[str]] | None = None,
     unknown_if_absent: Sequence[str] = (),
+    roots: Sequence[str] = (),
+    least_understood: float = 0.0,
 ) -> AlignedLabels:
     """Return the labels of those ``images`` that the table names.
 
@@ -72,13 +77,18 @@ def align_labels(
     unknown_if_absent : sequence of str
         Families (patterns, groups, categories) that are unknown for an image with none of their
         tags, instead of absent.
+    roots : sequence of str
+        Folders that the images were scored below; labels may name images from there.
+    least_understood : float, in [0, 1]
+        Share of the labels' tags that the vocabulary must know.
 
     Raises
     ------
     TagstackError
-        If not one scored image has labels, or such a family has fewer than two tags.
+        If not one scored image has labels, too few tags are understood, or such a family has
+        fewer than two tags.
     """
-    found, notices = _match(table, images)
+    found, notices = _match(table, images, roots)
     if not found:
         msg = (
             f"None of the {len(table.rows)} images in {table.source} was scored: it names "
@@ -88,12 +98,18 @@ def align_labels(
         raise TagstackError(msg)
     ordered = sorted(found)
     rows = [found[i] for i in ordered]
-    stated, foreign = _matrix([row.tags for row in rows], vocabulary, aliases or {})
+    names = TagNames(vocabulary, aliases or {})
+    tags = [_understood(row, names) for row in rows]
+    stated, foreign = _matrix(tags, names)
+    _check_understood(tags, foreign, least_understood, table.source)
     families = TagFamilies(vocabulary, groups or {}, aliases or {})
     unknown, idle = unknown_pairs(
         stated, [row.unknown for row in rows], unknown_if_absent, families
     )
     matrix = known_labels(stated, unknown)
+    overlooked = names.overlooked(tag for own in tags for tag in own)
+    for what, written in overlooked.items():
+        notices.append(_notice(f"label tags were understood in spite of {what}", written))
     if foreign:
         notices.append(_notice("label tags are known to no tagger and are ignored", foreign))
     notices += _unknown_notices(stated, matrix, unknown, idle)
@@ -157,44 +173,76 @@ def _unknown_notices(
     return notices
 
 
-def _match(table: LabelTable, images: Sequence[str]) -> tuple[dict[int, LabelRow], list[str]]:
-    positions: dict[str, list[int]] = defaultdict(list)
-    for i, image in enumerate(images):
-        positions[image].append(i)
-    if table.by_stem:
-        _add_stems(positions, images, {row.image for row in table.rows})
+def _match(
+    table: LabelTable, images: Sequence[str], roots: Sequence[str]
+) -> tuple[dict[int, LabelRow], list[str]]:
+    stems = _stems(images, {row.image for row in table.rows}) if table.by_stem else {}
+    rest = [row.image for row in table.rows if row.image not in stems]
+    matched = match_names(rest, images, roots=roots)
+    meant = {**matched.found, **stems}
     found: dict[int, LabelRow] = {}
-    missing: list[str] = []
-    repeated: list[str] = []
+    missing = [row.image for row in table.rows if row.image not in meant]
     for row in table.rows:
-        matches = positions.get(PurePosixPath(row.image).as_posix(), [])
-        if not matches:
-            missing.append(row.image)
-        elif any(i in found for i in matches):
-            repeated.append(row.image)
-        else:
-            found |= dict.fromkeys(matches, row)
+        for i in meant.get(row.image, ()):
+            found.setdefault(i, row)
     without = [image for i, image in enumerate(images) if i not in found]
     kinds = {
         "labelled images have no scores": missing,
-        "images are labelled more than once; the first row counts": repeated,
+        "images have several rows, which are joined": table.joined,
+        "further columns differ between rows of one image; the first row counts": table.differing,
         "scored images have no labels": [] if table.filtered else without,
     }
-    return found, [_notice(what, names) for what, names in kinds.items() if names]
+    steps = [f"{n} image names matched but for {step}" for step, n in matched.steps.items()]
+    return found, steps + [_notice(what, names) for what, names in kinds.items() if names]
 
 
-def _add_stems(
-    positions: dict[str, list[int]], images: Sequence[str], named: Collection[str]
-) -> None:
-    """Let a stem mean every image with it, except those with a sidecar of their whole name."""
+def _stems(images: Sequence[str], named: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """Return every image that a stem means, those with a sidecar of their whole name left out."""
     whole = frozenset(images)
+    meant: defaultdict[str, list[int]] = defaultdict(list)
     for i, image in enumerate(images):
-        if image not in named and _stem(image) not in whole:
-            positions[_stem(image)].append(i)
+        stem = PurePosixPath(image).with_suffix("").as_posix()
+        if image not in named and stem not in whole and stem in named:
+            meant[stem].append(i)
+    return {stem: tuple(own) for stem, own in meant.items()}
 
 
-def _stem(image: str) -> str:
-    return PurePosixPath(image).with_suffix("").as_posix()
+def _understood(row: LabelRow, names: TagNames) -> tuple[str, ...]:
+    """Return a row's tags; a text of several words is what the vocabulary knows of the two."""
+    tags = row.tags
+    for text in row.unsure:
+        whole, parts = booru_form(text), tuple(map(booru_form, text.split()))
+        of_parts = all(names.find(part) is not None for part in parts)
+        if names.find(whole) is not None and not of_parts:
+            tags = (*(tag for tag in tags if tag not in parts), whole)
+        elif of_parts and whole in tags:
+            tags = (*(tag for tag in tags if tag != whole), *parts)
+    return tuple(dict.fromkeys(tags))
+
+
+def _check_understood(
+    tags: Sequence[Sequence[str]], foreign: Counter[str], least: float, source: str
+) -> None:
+    n_tags = sum(map(len, tags))
+    share = 1 - foreign.total() / n_tags if n_tags else 1.0
+    if share >= least:
+        return
+    shown = [tag for tag, _ in foreign.most_common(3)]
+    msg = (
+        f"Only {share:.0%} of the tags in {source} are understood, expected at least {least:.0%}; "
+        f"not understood are {shown}. {_likely_cause(shown)} "
+        f"Or lower labels.least_understood, if most tags are not the taggers'."
+    )
+    raise TagstackError(msg)
+
+
+def _likely_cause(shown: Sequence[str]) -> str:
+    for mark, name in ((";", "semicolons"), ("|", "bars"), (",", "commas"), ("/", "slashes")):
+        if sum(mark in tag.strip(mark) for tag in shown) * 2 > len(shown):
+            return f"Tags seem to be separated by {name}; separate them by commas."
+    if sum(tag.count("_") > 3 for tag in shown) * 2 > len(shown):
+        return "Whole captions seem to stand for one tag each; separate tags by commas."
+    return "Expected tags as the taggers write them, separated by commas or spaces."
 
 
 def _notice(what: str, names: Iterable[str] | Counter[str]) -> str:
@@ -205,18 +253,18 @@ def _notice(what: str, names: Iterable[str] | Counter[str]) -> str:
 
 
 def _matrix(
-    tags: Sequence[Sequence[str]], vocabulary: Vocabulary, aliases: Mapping[str, str]
+    tags: Sequence[Sequence[str]], names: TagNames
 ) -> tuple[sparse.csr_array, Counter[str]]:
-    unknown: Counter[str] = Counter()
+    foreign: Counter[str] = Counter()
     columns: list[int] = []
     indptr = [0]
     for own in tags:
-        current = {aliases.get(tag, tag) for tag in own}
-        unknown.update(current - vocabulary.index.keys())
-        columns += sorted(vocabulary.index[tag] for tag in current & vocabulary.index.keys())
+        places = {tag: names.find(tag) for tag in own}
+        foreign.update(names.aliases.get(tag, tag) for tag, at in places.items() if at is None)
+        columns += sorted({at for at in places.values() if at is not None})
         indptr.append(len(columns))
     data = (np.ones(len(columns), bool), np.array(columns, np.int32), np.array(indptr))
-    return sparse.csr_array(data, shape=(len(tags), len(vocabulary))), unknown
+    return sparse.csr_array(data, shape=(len(tags), len(names.vocabulary))), foreign
 
 
 def _common_columns(rows: Sequence[LabelRow]) -> dict[str, tuple[str, ...]]:

@@ -18,6 +18,7 @@ from tagstack.base_models.atomic import write_text, written_whole
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
+from tagstack.configs.text_files import read_json
 from tagstack.meta.calibrators.calibration import MemberCalibration
 from tagstack.meta.calibrators.parametric import ParametricMaps
 from tagstack.meta.calibrators.protocol import TagMaps
@@ -95,7 +96,7 @@ def load_stack(directory: Path, threads: int) -> LoadedStack:
     from safetensors import SafetensorError
 
     try:
-        record = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
+        record = read_json(directory / _RECORD)
         if record["version"] != _VERSION:
             msg = (
                 f"The stack in {directory} has version {record['version']!r}, this is tagstack for "

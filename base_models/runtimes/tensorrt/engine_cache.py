@@ -9,11 +9,10 @@ waits and loads.
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tagstack.base_models.atomic import TEMPORARY, remove_leftovers, write_text
 from tagstack.base_models.locks import waited_for
@@ -26,6 +25,7 @@ from tagstack.base_models.runtimes.tensorrt.engine_file import (
     write_engine,
 )
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.text_files import read_json
 
 QUARANTINE = "quarantine"
 _ENGINE, _TRIED, _REASON = ".engine", ".tried.json", ".reason.json"
@@ -120,8 +120,8 @@ class EngineCache:
     def is_tried(self, header: EngineHeader) -> bool:
         """Return whether this very plan has been loaded before."""
         try:
-            noted = json.loads(self._beside(header.key, _TRIED).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            noted = read_json(self._beside(header.key, _TRIED))
+        except TagstackError:
             return False
         return isinstance(noted, dict) and noted.get("plan_sha256") == header.plan_sha256
 
@@ -188,7 +188,7 @@ class EngineCache:
 
 def _noted_reason(path: Path) -> str:
     try:
-        noted: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return "reason unknown"
-    return str(noted.get("reason"))
+        noted = read_json(path)
+    except TagstackError:
+        noted = None
+    return str(noted.get("reason")) if isinstance(noted, dict) else "reason unknown"

@@ -118,7 +118,7 @@ def _split(path: Path) -> tuple[EngineHeader, int]:
         raise StaleEngineError(f"{path} is no engine of tagstack: it begins with {magic!r}.")
     try:
         header = EngineHeader(**json.loads(text))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise StaleEngineError(f"{path} has a damaged header: {error}.") from error
     return header, len(MAGIC) + _LENGTH_BYTES + length
 

@@ -69,7 +69,7 @@ def _loaded(source: DatasetSource, settings: Settings) -> Dataset:
         source,
         aliases={},
         groups={},
-        unknown_if_absent=(),
+        labels=settings.labels,
         near_duplicates=settings.score.near_duplicates,
     )
 

@@ -23,9 +23,10 @@ from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 from tagstack.ensemble.thresholds.curves import GRID, Sorted
 from tagstack.ensemble.thresholds.cuts import Sample, thresholds_from_logits
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
+from tagstack.ensemble.thresholds.overrides import read_overrides
 from tagstack.ensemble.thresholds.strategies import scut
 from tagstack.ensemble.thresholds.survival import survival
-from tagstack.ensemble.thresholds.table import Thresholds, read_overrides
+from tagstack.ensemble.thresholds.table import Thresholds
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]

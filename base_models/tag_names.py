@@ -1,0 +1,101 @@
+r"""Tags as people write them, found in a vocabulary: spaces, escapes, Unicode forms, capitals.
+
+Every table in which tags are named passes here, so that ``Closed mouth``, ``closed mouth`` and
+``closed_mouth`` are one tag in labels, rules, thresholds and other tools' outputs alike. A tag
+that is in the vocabulary as it stands is never read as another one.
+"""
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from tagstack.base_models.vocabulary import Vocabulary
+
+FORM, CASE = "spacing or Unicode form", "capitals"
+
+
+def booru_form(tag: str) -> str:
+    r"""Return a tag with underscores for spaces, brackets unescaped, in Unicode's composed form.
+
+    Examples
+    --------
+    >>> booru_form(r" hat  \(blue\) ")
+    'hat_(blue)'
+    """
+    joined = "_".join(tag.split()).replace("\\(", "(").replace("\\)", ")")
+    return unicodedata.normalize("NFC", joined)
+
+
+@dataclass(frozen=True)
+class TagNames:
+    """Finds tags of a vocabulary by what people write.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+    aliases : mapping of str to str
+        Outdated names to current ones.
+
+    Examples
+    --------
+    >>> names = TagNames(Vocabulary(("1girl", "closed_mouth"), ("general", "general")))
+    >>> names.find("Closed mouth"), names.find("sky")
+    (1, None)
+    """
+
+    vocabulary: Vocabulary
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def find(self, tag: str) -> int | None:
+        """Return a tag's index in the vocabulary, None if no reading of it is there."""
+        return self.found(tag)[0]
+
+    def found(self, tag: str) -> tuple[int | None, str]:
+        """Return a tag's index, and what had to be overlooked to find it (empty for nothing)."""
+        index = self.vocabulary.index
+        current = self.aliases.get(tag, tag)
+        if current in index:
+            return index[current], ""
+        plain = booru_form(tag)
+        place = self._by_form.get(self.aliases.get(plain, plain))
+        if place is not None:
+            return place, FORM
+        folded = plain.casefold()
+        place = self._by_case.get(self._folded_aliases.get(folded, folded))
+        return place, CASE if place is not None else ""
+
+    def unknown(self, tags: Iterable[str]) -> tuple[str, ...]:
+        """Return the tags that no reading finds in the vocabulary."""
+        return tuple(tag for tag in tags if self.find(tag) is None)
+
+    def overlooked(self, tags: Iterable[str]) -> Mapping[str, Counter[str]]:
+        """Return the tags that were found in another writing alone, by what was overlooked."""
+        kinds: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for tag, n in Counter(tags).items():
+            why = self.found(tag)[1]
+            if why:
+                kinds[why][tag] += n
+        return kinds
+
+    @cached_property
+    def _by_form(self) -> Mapping[str, int]:
+        return _unique((booru_form(tag), i) for i, tag in enumerate(self.vocabulary.tags))
+
+    @cached_property
+    def _by_case(self) -> Mapping[str, int]:
+        tags = enumerate(self.vocabulary.tags)
+        return _unique((booru_form(tag).casefold(), i) for i, tag in tags)
+
+    @cached_property
+    def _folded_aliases(self) -> Mapping[str, str]:
+        return {old.casefold(): new.casefold() for old, new in self.aliases.items()}
+
+
+def _unique(pairs: Iterable[tuple[str, int]]) -> Mapping[str, int]:
+    """Return the keys that one place alone has."""
+    places: defaultdict[str, set[int]] = defaultdict(set)
+    for key, place in pairs:
+        places[key].add(place)
+    return {key: own.pop() for key, own in places.items() if len(own) == 1}

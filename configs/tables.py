@@ -1,0 +1,170 @@
+r"""Tables that people and their programs write: CSV in the forms that Excel, pandas and hands give.
+
+The cell separator is decided once a file, from its header. Quotes are read strictly: a quote that
+opens a cell and closes rows later would swallow what lies between, so such a cell is refused with
+the line where it opens.
+"""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.text_files import read_text
+
+SEPARATORS = (",", ";", "\t", "|")
+_LONGEST_CELL = 100  # lines; a caption may hold line breaks, a table inside a cell is a lost quote
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row: its cells by column, and the line of the file where it begins."""
+
+    cells: Mapping[str, str]
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table's columns, in their order, and its rows.
+
+    Parameters
+    ----------
+    source : str
+        Where it came from, for messages.
+    columns : tuple of str
+        Unique, without space around them.
+    rows : tuple of TableRow
+        With every column each; rows without a single filled cell are left out.
+    """
+
+    source: str
+    columns: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+
+    def first_of(self, *names: str) -> str | None:
+        """Return the first of some column names that the table has, whatever their case."""
+        own = {column.casefold(): column for column in self.columns}
+        return next((own[name] for name in names if name in own), None)
+
+
+def read_table(
+    path: Path, *, what: str = "table", expected: Sequence[str] = (), errors: str = "strict"
+) -> Table:
+    """Return the table in a CSV file with a header.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What messages call the file.
+    expected : sequence of str
+        Column names of which the header has some; they decide on the separator first.
+    errors : str
+        As for `text_files.read_text`.
+
+    Raises
+    ------
+    TagstackError
+        If it cannot be read, has a column twice, a row has another number of cells than the
+        header, or a quote is not closed where its cell ends.
+    """
+    return parse_table(read_text(path, what=what, errors=errors), str(path), expected=expected)
+
+
+def parse_table(text: str, source: str, *, expected: Sequence[str] = ()) -> Table:
+    """Return the table in CSV text; see `read_table`."""
+    separator = separator_of(_header_line(text), expected)
+    lines = _rows(text, separator, source)
+    _, header = next(lines, (1, []))
+    columns = tuple(cell.strip() for cell in header)
+    repeated = [name for name, n in Counter(columns).items() if n > 1]
+    if repeated:
+        msg = f"{source} has the column {repeated[0]!r} twice; rename one of them."
+        raise TagstackError(msg)
+    rows = []
+    for line, cells in lines:
+        if not any(cells):
+            continue
+        if len(cells) != len(columns):
+            msg = (
+                f"{source}, line {line}: {len(cells)} cells, expected {len(columns)} as in the "
+                f"header ({_named(separator)} between cells). Put a cell that holds the separator "
+                f"into quotes."
+            )
+            raise TagstackError(msg)
+        rows.append(TableRow(dict(zip(columns, cells, strict=True)), line))
+    return Table(source=source, columns=columns, rows=tuple(rows))
+
+
+def separator_of(header: str, expected: Sequence[str] = ()) -> str:
+    """Return what separates a header's cells: what yields most expected names, then most cells."""
+    wanted = {name.casefold() for name in expected}
+
+    def merit(separator: str) -> tuple[int, int]:
+        cells = next(csv.reader([header], delimiter=separator), [])
+        return sum(cell.strip().casefold() in wanted for cell in cells), len(cells)
+
+    return max(SEPARATORS, key=merit)
+
+
+def number_of(text: str, where: str) -> float:
+    """Return a cell as a number; a decimal comma is read as Excel writes it.
+
+    Raises
+    ------
+    TagstackError
+        If it is none; ``where`` names the cell.
+    """
+    plain = text.strip()
+    if re.fullmatch(r"[+-]?\d+,\d+", plain):
+        plain = plain.replace(",", ".")
+    try:
+        return float(plain)
+    except ValueError as error:
+        raise TagstackError(f"{where}: {text!r:.60} is no number; give a number.") from error
+
+
+def _header_line(text: str) -> str:
+    return next((line for line in text.split("\n", 20) if line.strip()), "").rstrip("\r")
+
+
+def _rows(text: str, separator: str, source: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row with the line where it begins."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    begun = 1
+    try:
+        for cells in reader:
+            _check_quotes(cells, separator, begun, source)
+            yield begun, cells
+            begun = reader.line_num + 1
+    except csv.Error as error:
+        msg = (
+            f"{source}, line {begun}: {error}. A quote opens there and is not closed where its "
+            f"cell ends; close it, or write two for one inside a cell."
+        )
+        raise TagstackError(msg) from error
+
+
+def _check_quotes(cells: Sequence[str], separator: str, line: int, source: str) -> None:
+    for cell in cells:
+        if "\n" not in cell:
+            continue
+        inner = cell.split("\n")
+        row = re.compile(rf'[^\s"{re.escape(separator)}][^"{re.escape(separator)}]*'
+                         rf'\.\w{{2,5}}"?{re.escape(separator)}')  # fmt: skip
+        if len(inner) > _LONGEST_CELL or any(row.match(part) for part in inner[1:]):
+            msg = (
+                f"{source}, line {line}: a quote opens there and takes in the next "
+                f"{len(inner) - 1} lines, which look like rows of their own. Remove the quote or "
+                f"close it in its row."
+            )
+            raise TagstackError(msg)
+
+
+def _named(separator: str) -> str:
+    return {"\t": "a tab"}.get(separator, repr(separator))

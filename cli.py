@@ -24,6 +24,7 @@ from tagstack.ensemble.console.options import (
     Group,
     Images,
     Json,
+    LabelExtension,
     Labels,
     Out,
     Overwrite,
@@ -32,6 +33,7 @@ from tagstack.ensemble.console.options import (
     TaggersNow,
     UnknownIfAbsent,
     Where,
+    endings_of,
     exit_unless,
     exit_with_failures,
     families_of,
@@ -159,6 +161,7 @@ def fit(
     group: Group = None,
     where: Where = None,
     unknown_if_absent: UnknownIfAbsent = None,
+    label_extension: LabelExtension = None,
     trials: Annotated[int | None, typer.Option(min=0, help="Tuning trials of XGBoost.")] = None,
     config: Config = None,
     seed: Seed = None,
@@ -178,6 +181,7 @@ def fit(
             where=where,
             group=group,
             unknown_if_absent=families_of(unknown_if_absent),
+            sidecars=endings_of(label_extension),
         ),
         bundle=bundle,
         rules=rules,
@@ -200,6 +204,7 @@ def compare(
     where: Where = None,
     group: Group = None,
     unknown_if_absent: UnknownIfAbsent = None,
+    label_extension: LabelExtension = None,
     other: Annotated[
         list[str] | None,
         typer.Option(help="NAME=PATH of another tool's sidecars or CSV filename,tag,score."),
@@ -221,6 +226,7 @@ def compare(
         where=where,
         group=group,
         unknown_if_absent=families_of(unknown_if_absent),
+        sidecars=endings_of(label_extension),
     )
     request = CompareRequest(
         bundle=bundle,

@@ -11,12 +11,14 @@ from tagstack.ensemble.console.options import (
     BundleDir,
     Group,
     Json,
+    LabelExtension,
     Labels,
     Out,
     Overwrite,
     Scores,
     UnknownIfAbsent,
     Where,
+    endings_of,
     families_of,
 )
 
@@ -87,6 +89,7 @@ def suspects(
     where: Where = None,
     group: Group = None,
     unknown_if_absent: UnknownIfAbsent = None,
+    label_extension: LabelExtension = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -101,6 +104,7 @@ def suspects(
         where=where,
         group=group,
         unknown_if_absent=families_of(unknown_if_absent),
+        sidecars=endings_of(label_extension),
     )
     with stages() as progress:
         found = find_suspects(bundle, source, out, progress, overwrite=overwrite)

@@ -22,6 +22,10 @@ UnknownIfAbsent = Annotated[
     str | None,
     typer.Option(help="Tag families unknown where none of them is there, comma-separated."),
 ]
+LabelExtension = Annotated[
+    list[str] | None,
+    typer.Option(help="Ending of the texts in a folder of labels, such as .caption; repeatable."),
+]
 Config = Annotated[Path | None, typer.Option(help="TOML file laid over the defaults.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
@@ -72,6 +76,11 @@ def families_of(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     return listed(text, "--unknown-if-absent") if text.strip() else ()
+
+
+def endings_of(texts: list[str] | None) -> tuple[str, ...] | None:
+    """Return the endings that `--label-extension` names, each with its dot; None for none."""
+    return tuple("." + text.strip().lstrip(".") for text in texts) if texts else None
 
 
 def named(texts: list[str] | None, option: str) -> tuple[tuple[str, Path], ...]:

@@ -5,7 +5,8 @@ import pytest
 
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.comparison.other_outputs import match_images, read_other
+from tagstack.ensemble.comparison.other_outputs import read_other
+from tagstack.meta.labels.image_names import match_names
 
 VOCABULARY = Vocabulary(("cat", "long_hair", "dog", "never"), ("general",) * 4)
 
@@ -67,13 +68,16 @@ def test_a_csv_without_scores_says_yes_or_no(tmp_path: Path) -> None:
     ],
 )
 def test_names_are_matched_by_path_or_stem(name: str, image: str) -> None:
-    assert match_images((image, "other.png"), (name, "nobody.png")) == {0: name}
+    matched = match_names((name, "nobody.png"), (image, "other.png"), elsewhere=True)
+    assert matched.found == {name: (0,)}
 
 
 def test_a_stem_of_two_images_means_neither() -> None:
     images = ("a/1.png", "b/1.png", "c/2.png")
-    assert match_images(images, ("1", "2")) == {2: "2"}
-    assert match_images(images, ("a/1.png", "1")) == {0: "a/1.png"}
+    assert match_names(("1", "2"), images, elsewhere=True).found == {"2": (2,)}
+    # What is taken by its whole path leaves the other as the only one.
+    found = match_names(("a/1.png", "1"), images, elsewhere=True).found
+    assert found == {"a/1.png": (0,), "1": (1,)}
 
 
 @pytest.mark.parametrize(

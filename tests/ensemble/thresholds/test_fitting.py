@@ -446,9 +446,11 @@ def test_hand_overrides_win(tmp_path: Path) -> None:
     ("reader", "text", "message"),
     [
         (read_overrides, "tag,x\na,1\n", r"columns \['tag', 'x'\]; a tag and a threshold"),
-        (read_overrides, "tag,threshold\na,high\n", "threshold 'high' in the row of 'a'"),
-        (read_overrides, "tag,threshold\na,0\n", "gives 'a' the threshold 0.0"),
+        (read_overrides, "tag,threshold\na,high\n", "threshold of 'a': 'high' is no number"),
+        (read_overrides, "tag,threshold\na,0\n", "gives 'a' the threshold 0; expected one above 0"),
         (read_overrides, "tag,threshold\na,nan\n", "gives 'a' the threshold nan"),
+        (read_overrides, "tag;threshold\na;50\n", "the threshold 50; .* Then write 0.5"),
+        (read_overrides, "tag,threshold\na,0,5\n", "line 2: 3 cells, expected 2"),
         (Thresholds.from_csv, "tag,threshold\na,0.5\n", "lacks the columns .*'category'"),
         (Thresholds.from_csv, "", "lacks the columns"),
     ],
@@ -461,6 +463,21 @@ def test_bad_tables_are_refused(
         reader(tmp_path / "t.csv")
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", "tag;threshold\nlong hair;0,5\nsolo;never\n"),
+        ("t.csv", "\ufefftag,threshold\r\nlong hair,0.5\r\nsolo,inf\r\n"),
+        ("t.json", '{"long hair": 0.5, "solo": null}'),
+    ],
+)
+def test_thresholds_are_read_as_excel_and_export_write_them(
+    name: str, text: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert read_overrides(tmp_path / name) == {"long hair": 0.5, "solo": np.inf}
+
+
 def test_edited_tables_are_checked(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     example().to_csv(path)
@@ -469,7 +486,7 @@ def test_edited_tables_are_checked(tmp_path: Path) -> None:
     with pytest.raises(TagstackError, match="state 'perfect'; expected one of"):
         Thresholds.from_csv(path)
     path.write_text(text.replace("0.1,", "-0.1,"))
-    with pytest.raises(TagstackError, match=r"threshold of 'a,b' is -0\.1"):
+    with pytest.raises(TagstackError, match=r"gives 'a,b' the threshold -0\.1; expected"):
         Thresholds.from_csv(path)
     with pytest.raises(TagstackError, match=r"Cannot read the thresholds .*none\.csv"):
         Thresholds.from_csv(tmp_path / "none.csv")

@@ -27,6 +27,7 @@ from tagstack.meta.metrics.calibration_error import blocks_of, probability_score
 from tagstack.meta.metrics.label_ranking import label_ranking
 from tagstack.meta.metrics.metrics import decision_scores
 from tagstack.meta.metrics.ranking import average_precision, micro_average_precision
+from tagstack.meta.stack.rung_spec import RungSpec
 
 TRUE_PER_IMAGE, LISTED_PER_IMAGE = 25, 150
 THRESHOLD = np.float32(0.4)
@@ -71,13 +72,15 @@ def rung(number: int, labels: sparse.csr_array, pairs: Pairs, rng: np.random.Gen
     )
     thresholds = np.full(pairs.n_tags, THRESHOLD)
     return Rung(
-        name=f"rung {number}",
-        title=f"Rung {number}",
+        spec=RungSpec(
+            name=f"rung {number}",
+            title=f"Rung {number}",
+            kind="member" if number < 3 else "average",
+        ),
         proba=proba,
         decided=decided_by(proba, thresholds),
         thresholds=thresholds,
         note="synthetic",
-        single=number < 3,
     )
 
 

@@ -12,7 +12,9 @@ Objective = Literal["balanced_ap", "macro_ap", "micro_ap", "macro_f1", "micro_f1
 MemberWorth = Literal["none", "logistic", "full"]
 
 # Names of rungs that are no learners: a learner of a package cannot take one of them.
-_TAKEN = frozenset({"mean", "calibrated_mean", "caruana", "shrunken_logistic", "blend", "by_band"})
+_TAKEN = frozenset(
+    {"mean", "calibrated_mean", "caruana", "shrunken_logistic", "blend", "by_band", "stack"}
+)
 
 
 class SvmSettings(Section):

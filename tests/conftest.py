@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests share: a seeded generator and synthetic level-1 scores."""
+"""Fixtures that every room's tests share: a seeded generator, synthetic scores, a plug-in."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -118,3 +118,40 @@ def make_sparse() -> Callable[..., sparse.csr_array]:
         return sparse.csr_array(sparse.coo_array((ones, (image, tag)), shape=(n_images, n_tags)))
 
     return make
+
+
+_PACKAGE = '''
+"""A learner as a package outside would write it: a line through the members' mean logit."""
+import json
+import numpy as np
+
+class Line:
+    def __init__(self, *, seed, threads):
+        self.seed, self.threads = seed, threads
+
+    def fit(self, table, true, weight=None):
+        kept = np.ones(len(true), bool) if weight is None else weight > 0
+        x = table.column("mean")[kept]
+        self.slope, self.intercept = np.polyfit(x, np.where(true[kept], 2.0, -2.0), 1)
+        return self
+
+    def predict_logit(self, table):
+        return self.intercept + self.slope * table.column("mean")
+
+    def save(self, directory):
+        (directory / "line.json").write_text(json.dumps([self.slope, self.intercept]))
+
+    def restore(self, directory):
+        self.slope, self.intercept = json.loads((directory / "line.json").read_text())
+        return self
+'''
+
+
+@pytest.fixture
+def install_learner(install_package: Callable[..., Path]) -> Callable[..., Path]:
+    """Return a function that installs a package with one learner; the source may be another."""
+
+    def install(name: str = "line", source: str = _PACKAGE, target: str = "Line") -> Path:
+        return install_package(f"tagstack_{name}", source, {"tagstack.learners": {name: target}})
+
+    return install

@@ -27,7 +27,6 @@ from tagstack.ensemble.comparison.rungs import (
     Rung,
     check_rungs,
     rival_of,
-    rung_without,
     same_proba,
     shared_tags,
 )
@@ -94,7 +93,7 @@ def compare(
     check_rungs(rungs, labels, vocabulary, groups, images, reference)
     whole = {rung.name: rung for rung in rungs}
     if unknown is not None:
-        rungs = [rung_without(rung, unknown) for rung in rungs]
+        rungs = [rung.without(unknown) for rung in rungs]
         labels = known_labels(labels, unknown)
     case = Case(labels=labels, unknown=unknown, rules=rules, settings=settings)
     ours = next(rung for rung in rungs if rung.name == reference)
@@ -174,7 +173,7 @@ def _violations(rung: Rung, rules: BoundRules | None) -> NDArray[np.float64]:
 
 
 def _best_single(rungs: Sequence[Rung], found: Resamples) -> str:
-    singles = [rung.name for rung in rungs if rung.is_single]
+    singles = [rung.name for rung in rungs if rung.spec.is_single]
     score = found.scores
     return max(
         singles,

@@ -15,27 +15,12 @@ from tagstack.base_models.scores.member_info import MemberInfo
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset
-from tagstack.ensemble.comparison.comparing import Rung
+from tagstack.ensemble.comparison.rungs import Rung
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.thresholds.deciding import decided_by
+from tagstack.meta.stack.rung_spec import STACK, RungSpec, single_spec
 
-STACK = "stack"
 DECODED = "stack + decoder"
-
-_TITLES = {
-    "mean": "Mean of probabilities",
-    "calibrated_mean": "Calibrated mean",
-    "caruana": "Caruana selection of members",
-    "shrunken_logistic": "Shrunken logistic per tag",
-    "svm": "Linear SVM with context",
-    "lightgbm": "LightGBM on pairs",
-    "xgboost": "XGBoost meta-model",
-    "blend": "Blend of learners",
-    "by_band": "A rung for each band of tag frequency",
-}
-
-
-_PARTS = ("shrunken_logistic", "svm", "lightgbm", "xgboost", "blend", "by_band")
 
 
 def member_proba(scores: Level1Scores, member: int) -> PairProba:
@@ -74,56 +59,53 @@ def _published(dataset: Dataset) -> Iterator[Rung]:
         thresholds = published_thresholds(member, dataset.scores.vocabulary)
         proba = member_proba(dataset.scores, position)
         yield Rung(
-            name=f"{member.name} @ published",
-            title=f"{member.name} @ published threshold",
+            spec=published_spec(member.name),
             proba=proba,
             decided=decided_by(proba, thresholds),
             thresholds=thresholds,
             note="as published: its own thresholds, nothing fitted here",
-            single=True,
         )
+
+
+def published_spec(member: str) -> RungSpec:
+    """Return the spec of a tagger as it was published; calibrated it is a single of the stack."""
+    return RungSpec(
+        name=f"{member} @ published",
+        title=f"{member} @ published threshold",
+        kind="member",
+        raw_of=single_spec(member).name,
+        member=member,
+    )
 
 
 def _tuned(bundle: Bundle, dataset: Dataset) -> Iterator[Rung]:
     probas = bundle.stacker.predict_rungs(dataset.scores, bundle.stacker.rungs_)
-    for rung, proba in probas.items():
-        cutting = bundle.rung_cutting(rung)
-        member = rung.removeprefix("single:")
+    for spec in bundle.stacker.specs_:
+        proba, cutting = probas[spec.name], bundle.rung_cutting(spec.name)
         yield Rung(
-            name=rung,
-            title=_TITLES.get(rung, f"{member}, tuned"),
+            spec=spec,
             proba=proba,
             decided=cutting.decided(proba),
             thresholds=cutting.value,
             note="thresholds fitted like the stack's",
-            part=rung in _PARTS,
-            raw=_raw(rung),
         )
 
 
-def _raw(rung: str) -> str:
-    """Return the rung that has the same probabilities before calibration, or nothing."""
-    if rung.startswith("single:"):
-        return f"{rung.removeprefix('single:')} @ published"
-    return "mean" if rung == "calibrated_mean" else ""
-
-
 def _stacked(bundle: Bundle, dataset: Dataset) -> Iterator[Rung]:
-    chosen = bundle.stacker.chosen_
-    proba = bundle.stacker.predict_proba(dataset.scores)
-    plain = bundle.rung_cutting(chosen)
+    stacker = bundle.stacker
+    chosen = next(spec for spec in stacker.specs_ if spec.name == stacker.chosen_)
+    proba = stacker.predict_proba(dataset.scores)
+    plain = bundle.rung_cutting(chosen.name)
     yield Rung(
-        name=STACK,
-        title="Stack",
+        spec=RungSpec(name=STACK, title="Stack", kind="stack"),
         proba=proba,
         decided=plain.decided(proba),
         thresholds=plain.value,
-        note=f"the rung chosen at fit time: {_TITLES.get(chosen, chosen)}",
+        note=f"the rung chosen at fit time: {chosen.title}",
     )
     decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
     yield Rung(
-        name=DECODED,
-        title="Stack + decoder",
+        spec=RungSpec(name=DECODED, title="Stack + decoder", kind="stack"),
         proba=proba,
         decided=bundle.thresholds.cutting.decoded(proba, decoder),
         thresholds=bundle.thresholds.value,

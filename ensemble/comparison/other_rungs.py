@@ -22,6 +22,7 @@ from tagstack.ensemble.thresholds.deciding import Cutting, decided_by
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.meta.labels.folds import stratified_group_folds
 from tagstack.meta.labels.truth import without_unknown
+from tagstack.meta.stack.rung_spec import RungSpec
 
 _LEAST_IMAGES = 50  # fewer scored fit images are no calibration set
 _FOLDS = 5
@@ -93,13 +94,11 @@ class _Tool:
         """Return the rung: tags as given, or by thresholds fitted like the stack's."""
         proba = found.proba
         rung = Rung(
-            name=self.output.name,
-            title=self.output.name,
+            spec=RungSpec(name=self.output.name, title=self.output.name, kind="tool"),
             proba=proba,
             decided=decided_by(proba, np.full(proba.pairs.n_tags, 0.5, np.float32)),
             thresholds=None,
             note="another tool's tags as given; without scores its AP has one step",
-            foreign=True,
         )
         if not self.output.scored:
             return rung

@@ -11,6 +11,7 @@ from tagstack.meta.metrics.bootstrap import Difference, Interval, Repeats
 from tagstack.meta.metrics.calibration_error import Bins, ProbabilityScores
 from tagstack.meta.metrics.label_ranking import LabelRanking
 from tagstack.meta.metrics.metrics import DecisionScores, HierarchicalScores
+from tagstack.meta.stack.rung_spec import RungSpec
 
 Scores = Mapping[str, Interval]
 Differences = Mapping[str, Difference]
@@ -22,11 +23,10 @@ class RungResult:
 
     Parameters
     ----------
-    name, title, note : str
-    raw : str
-        Name of the rung with the same probabilities before calibration, or empty.
-    single, foreign : bool
-        Whether it is one tagger alone, or another tool's output.
+    spec : RungSpec
+        Its name and what it is.
+    note : str
+        Where its probabilities and thresholds come from.
     votes_on : int
         Tags of the vocabulary for which the rung has a probability.
     same_proba : bool
@@ -49,12 +49,8 @@ class RungResult:
         Share of images with a contradiction; NaN without rules.
     """
 
-    name: str
-    title: str
+    spec: RungSpec
     note: str
-    raw: str
-    single: bool
-    foreign: bool
     votes_on: int
     same_proba: bool
     scores: Mapping[str, Scores]
@@ -67,6 +63,16 @@ class RungResult:
     reliability: Bins
     contradictions: float
     contradicting_images: float
+
+    @property
+    def name(self) -> str:
+        """What files and commands call it."""
+        return self.spec.name
+
+    @property
+    def title(self) -> str:
+        """What the report calls it."""
+        return self.spec.title
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +246,7 @@ class Comparison:
         Names of rungs; ``rival`` is the best rung outside the reference by macro-F (its
         probabilities differ from the reference's). Empty when there is no other.
     best_single : str
-        The best rung whose title says that it is a single tagger, or empty.
+        The best rung that is one tagger alone, or empty.
     scopes : mapping of scope key to its title and number of tags
     rungs : tuple of RungResult
         In the order given: the ladder.

@@ -63,12 +63,8 @@ def rung_result(
     level, bins, floor = settings.confidence, settings.calibration_bins, settings.calibration_floor
     blocks = blocks_of(rung.proba, labels)
     return RungResult(
-        name=rung.name,
-        title=rung.title,
+        spec=rung.spec,
         note=rung.note,
-        raw=rung.raw,
-        single=rung.is_single,
-        foreign=rung.foreign,
         votes_on=int((~np.isnan(rung.proba.base)).sum()),
         same_proba=same_proba(rung.proba, ours.proba),
         scores=_by_scope({key: interval(values, level) for key, values in theirs.items()}),

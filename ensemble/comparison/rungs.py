@@ -13,6 +13,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.meta.labels.truth import known_labels
 from tagstack.meta.metrics.left_out import without
 from tagstack.meta.metrics.metrics import decision_scores
+from tagstack.meta.stack.rung_spec import RungSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,44 +22,44 @@ class Rung:
 
     Parameters
     ----------
-    name : str
-        Unique; ``single:`` in front marks a single tagger, as in the stack's own ladder.
-    title : str
-        What the report calls it.
+    spec : RungSpec
+        Its name, unique on the ladder, and what it is.
     proba : PairProba
     decided : csr_array of shape (n_images, n_tags), bool
     thresholds : array of shape (n_tags,), float32, optional
         What decided, where there is one threshold per tag.
     note : str
         Where its probabilities and thresholds come from.
-    single : bool
-        Whether it is one tagger alone.
-    part : bool
-        Whether it is a learner inside the reference: shown on the ladder, but no rival of it.
-    raw : str
-        Name of the rung with the same probabilities before calibration; empty without one.
-    foreign : bool
-        Whether it is another tool's output: no step of our ladder.
     before_rules : csr_array of shape (n_images, n_tags), bool, optional
         What the same thresholds decide without the rules, where rules had a say.
     """
 
-    name: str
-    title: str
+    spec: RungSpec
     proba: PairProba
     decided: sparse.csr_array
     thresholds: NDArray[np.float32] | None
     note: str
-    single: bool = False
-    part: bool = False
-    raw: str = ""
-    foreign: bool = False
     before_rules: sparse.csr_array | None = None
 
     @property
-    def is_single(self) -> bool:
-        """Whether it is one tagger alone, by its flag or by its name."""
-        return self.single or self.name.startswith("single:")
+    def name(self) -> str:
+        """What files and commands call it."""
+        return self.spec.name
+
+    @property
+    def title(self) -> str:
+        """What the report calls it."""
+        return self.spec.title
+
+    def without(self, unknown: sparse.csr_array) -> "Rung":
+        """Return the rung with some pairs taken out of its probabilities and its decisions."""
+        before = self.before_rules
+        return replace(
+            self,
+            proba=without(self.proba, unknown),
+            decided=known_labels(self.decided, unknown),
+            before_rules=None if before is None else known_labels(before, unknown),
+        )
 
 
 def check_rungs(
@@ -117,9 +118,9 @@ def same_proba(one: PairProba, other: PairProba) -> bool:
 def rival_of(rungs: Sequence[Rung], ours: Rung, labels: sparse.csr_array, beta: float) -> Rung:
     """Return the rung with the best macro-F among those with other probabilities, or ours.
 
-    Learners inside the reference are left out: whoever has them has the reference.
+    Parts of the stack are left out: whoever has them has the reference.
     """
-    others = [rung for rung in rungs if not (rung.part or same_proba(rung.proba, ours.proba))]
+    others = [r for r in rungs if not (r.spec.part_of or same_proba(r.proba, ours.proba))]
     return max(
         others,
         key=lambda rung: np.nan_to_num(decision_scores(rung.decided, labels, beta=beta).macro_f),

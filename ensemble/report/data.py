@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from tagstack.ensemble.comparison.results import Comparison, Curves, RungResult
 from tagstack.ensemble.comparison.rule_effects import RuleEffect
 from tagstack.ensemble.report.fit_evidence import FitEvidence
 from tagstack.ensemble.report.words import printable
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _TAG_COLUMNS = (
     "tag",
@@ -118,9 +121,19 @@ def metrics_json(
         for field in dataclasses.fields(comparison)
         if field.name not in ("curves", "rival_curves", "thumbnail_px")
     }
+    content["rungs"] = [_rung_json(comparison, rung) for rung in comparison.rungs]
     content["fit"] = plain(fit)
     content["provenance"] = dict(provenance)
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _rung_json(comparison: Comparison, rung: RungResult) -> Json:
+    """Return a rung with its spec beside its scores, and what readers of 0.1 look for."""
+    raw = next((r.name for r in comparison.rungs if r.spec.raw_of == rung.name), "")
+    spec, found = rung.spec, _fields(rung)
+    del found["spec"]
+    kept: dict[str, Json] = {"raw": printable(raw), "single": spec.is_single}
+    return _fields(spec) | kept | {"foreign": spec.is_foreign} | found
 
 
 def page_data(comparison: Comparison) -> Json:
@@ -166,7 +179,7 @@ def script_safe(content: Json) -> str:
 def plain(value: object) -> Json:
     """Return a result of the comparison as JSON values; NaN and infinity become None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {**_fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -181,6 +194,10 @@ def plain(value: object) -> Json:
         return value
     msg = f"no JSON form for {type(value).__name__}"
     raise TypeError(msg)
+
+
+def _fields(value: "DataclassInstance") -> dict[str, Json]:
+    return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
 
 
 def _short(values: NDArray[np.float64]) -> Json:

@@ -155,9 +155,9 @@ def rule_rows(comparison: Comparison) -> tuple[RuleRow, ...]:
 def calibrations(comparison: Comparison) -> tuple[Calibration, ...]:
     """Return each calibrated rung beside its probabilities as they came."""
     found = []
-    for after in comparison.rungs:
-        before = next((rung for rung in comparison.rungs if rung.name == after.raw), None)
-        if before is None:
+    for before in comparison.rungs:
+        after = next((r for r in comparison.rungs if r.name == before.spec.raw_of), None)
+        if after is None:
             continue
         series = [
             ("rival", "before", before.reliability),

@@ -263,9 +263,9 @@ def _below(comparison: Comparison, values: list[float]) -> list[float]:
     below = []
     previous = best = math.nan
     for rung, value in zip(comparison.rungs, values, strict=True):
-        if rung.single:
+        if rung.spec.is_single:
             best = float(np.fmax(best, value))
-        combines = not (rung.single or rung.foreign)
+        combines = not (rung.spec.is_single or rung.spec.is_foreign)
         below.append(previous if combines else math.nan)
         previous = value if combines else best
     return below

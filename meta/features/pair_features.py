@@ -4,6 +4,7 @@ A row describes what each member says, how far they agree, where the tag stands 
 other tags, what rivals, relatives and company say, and what is known of the tag. Missing is NaN.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -130,6 +131,9 @@ class PairTable:
         The shrunken logistic's logit: where trees start from.
     groups : array of shape (n_images,), integer, optional
         Images with the same number are no independent evidence; without it, all are.
+    rising : frozenset of str
+        Columns of which a higher value never makes a pair less likely: what a member or a
+        learner says of it. Trees are held to that.
     """
 
     pairs: Pairs
@@ -137,6 +141,7 @@ class PairTable:
     values: NDArray[np.float32]
     logit: Floats
     groups: NDArray[np.int64] | None = None
+    rising: frozenset[str] = frozenset()
 
     def column(self, name: str) -> Floats:
         """Return one column as float64, shape (n_pairs,)."""
@@ -145,20 +150,30 @@ class PairTable:
     def take(self, images: NDArray[np.intp]) -> "PairTable":
         """Return the rows of the images at these indices, in that order."""
         rows = self.pairs.rows(images)
-        return PairTable(
+        return replace(
+            self,
             pairs=self.pairs.take(images),
-            names=self.names,
             values=self.values[rows],
             logit=self.logit[rows],
             groups=None if self.groups is None else self.groups[images],
         )
 
-    def with_columns(self, columns: dict[str, Floats]) -> "PairTable":
-        """Return the table with further columns of shape (n_pairs,) at its end."""
+    def with_columns(
+        self, columns: Mapping[str, Floats], rising: Iterable[str] = ()
+    ) -> "PairTable":
+        """Return the table with further columns of shape (n_pairs,) at its end.
+
+        Parameters
+        ----------
+        columns : mapping of name to array of shape (n_pairs,), float64
+        rising : iterable of str
+            Those of them that are `rising`.
+        """
         added = [column.astype(np.float32)[:, None] for column in columns.values()]
         return replace(
             self,
             names=(*self.names, *columns),
+            rising=self.rising.union(rising),
             values=np.concatenate([self.values, *added], axis=1),
         )
 
@@ -195,7 +210,10 @@ def pair_table(
     values = np.empty((len(pairs), len(columns)), np.float32)
     for i, column in enumerate(columns.values()):
         values[:, i] = column
-    return PairTable(pairs=pairs, names=tuple(columns), values=values, logit=logit)
+    said = ("shrunken_logistic", "max", "min", "mean", *(f"logit:{name}" for name in names))
+    return PairTable(
+        pairs=pairs, names=tuple(columns), values=values, logit=logit, rising=frozenset(said)
+    )
 
 
 def _member_columns(

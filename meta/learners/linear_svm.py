@@ -46,6 +46,8 @@ class LinearSvms(PairEstimator):
         Name of a joblib backend, "" for threads of this process; of no influence on the result.
     """
 
+    title = "Linear SVM with context"
+
     def __init__(
         self, settings: SvmSettings, *, seed: int, threads: int, backend: str = ""
     ) -> None:

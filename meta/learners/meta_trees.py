@@ -19,7 +19,6 @@ from tagstack.meta.learners.device import Device
 from tagstack.meta.learners.estimator import PairEstimator
 
 _FILE = "xgboost.ubj"
-_RISING = {"shrunken_logistic", "max", "min", "mean", "level2:lightgbm", "level2:svm"}
 
 
 class MetaTrees(PairEstimator):
@@ -34,6 +33,8 @@ class MetaTrees(PairEstimator):
     device : {"cpu", "cuda"}
         Where it trains; it predicts on the CPU, so that a bundle says the same everywhere.
     """
+
+    title = "XGBoost meta-model"
 
     def __init__(
         self, settings: XgboostSettings, *, seed: int, threads: int, device: Device = "cpu"
@@ -52,7 +53,7 @@ class MetaTrees(PairEstimator):
         weight: NDArray[np.float64] | None = None,
     ) -> Self:
         """Fit on candidate pairs and their labels; see the protocol."""
-        return self.fit_matrix(self.matrix(table, true, weight), table.names)
+        return self.fit_matrix(self.matrix(table, true, weight), table)
 
     def matrix(
         self,
@@ -72,11 +73,13 @@ class MetaTrees(PairEstimator):
             nthread=self.threads,
         )
 
-    def fit_matrix(self, matrix: Any, names: tuple[str, ...]) -> Self:
-        """Fit on what `matrix` returned; ``names`` are the table's columns."""
+    def fit_matrix(self, matrix: Any, table: PairTable) -> Self:
+        """Fit on what `matrix` returned for a table with the columns of ``table``."""
         import xgboost
 
-        self.booster_ = xgboost.train(self.parameters(names), matrix, self.settings.rounds)
+        self.booster_ = xgboost.train(
+            self.parameters(table.names, table.rising), matrix, self.settings.rounds
+        )
         self.booster_.set_param({"device": "cpu"})
         return self
 
@@ -108,10 +111,10 @@ class MetaTrees(PairEstimator):
         self.booster_.load_model(os.fspath(directory / _FILE))
         return self
 
-    def parameters(self, names: tuple[str, ...]) -> dict[str, object]:
-        """Return what XGBoost is told for a table with columns of these names."""
+    def parameters(self, names: tuple[str, ...], rising: frozenset[str]) -> dict[str, object]:
+        """Return what XGBoost is told for a table with these columns, some of them rising."""
         s = self.settings
-        rising = [int(name in _RISING or name.startswith("logit:")) for name in names]
+        constraints = ",".join(str(int(name in rising)) for name in names)
         return {
             "objective": "binary:logistic",
             "tree_method": "hist",
@@ -123,7 +126,7 @@ class MetaTrees(PairEstimator):
             "colsample_bytree": s.column_share,
             "subsample": s.row_share,
             "max_bin": s.bins,
-            "monotone_constraints": "(" + ",".join(map(str, rising)) + ")",
+            "monotone_constraints": f"({constraints})",
             "seed": self.seed,
             "nthread": self.threads,
             "verbosity": 0,

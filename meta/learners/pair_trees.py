@@ -32,6 +32,8 @@ class PairTrees(PairEstimator):
         Positive. The model does not depend on it.
     """
 
+    title = "LightGBM on pairs"
+
     def __init__(self, settings: LightgbmSettings, *, seed: int, threads: int) -> None:
         self.settings, self.seed, self.threads = settings, seed, threads
 

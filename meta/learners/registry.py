@@ -7,10 +7,13 @@ A package offers one in its pyproject.toml, and the settings name it in ``stack.
 
 The object is called with the keywords ``seed`` and ``threads`` and returns an unfitted
 `tagstack.meta.learners.protocol.PairLearner`. The learner becomes a rung of its own, a part of
-the blend and a column of the meta-model.
+the blend and a column of the meta-model. Two attributes of the object are looked at, if it has
+them: ``title``, what reports call the learner, and ``monotone``, false where a higher logit of it
+may rightly lower the meta-model's.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self, cast
 
@@ -38,6 +41,45 @@ class Factory(Protocol):
     def __call__(self, *, seed: int, threads: int) -> PairLearner:
         """Return the learner."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a ladder has to know of a learner.
+
+    Parameters
+    ----------
+    title : str
+        What reports call it.
+    monotone : bool
+        Whether a higher logit of it never lowers the meta-model's.
+    """
+
+    title: str
+    monotone: bool = True
+
+
+def about(name: str) -> About:
+    """Return what a learner is called and how it may be used, by its own word.
+
+    Raises
+    ------
+    TagstackError
+        If no installed package offers it, or what it says of itself has another type.
+    """
+    offer = LEARNERS.offer(name)
+    made = offer.load()
+    title, monotone = (
+        getattr(made, "title", f"{name} of {offer.package}"),
+        getattr(made, "monotone", True),
+    )
+    if not isinstance(title, str) or not title.strip() or not isinstance(monotone, bool):
+        msg = (
+            f"The {offer} has the title {title!r} and monotone = {monotone!r}; expected a text and "
+            "true or false. Report this to its authors."
+        )
+        raise TagstackError(msg)
+    return About(title=title, monotone=monotone)
 
 
 def level_two(learners: Sequence[str]) -> tuple[str, ...]:

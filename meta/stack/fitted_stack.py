@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,9 @@ from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibrators.protocol import TagMaps
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.learners.protocol import PairLearner
-from tagstack.meta.learners.registry import META, level_two
 from tagstack.meta.stack.groundwork import Ground, Groundwork
+from tagstack.meta.stack.rung_spec import RungSpec, rung_specs
 from tagstack.meta.stack.rungs import (
-    BY_BAND,
     RungLogits,
     blended,
     by_band,
@@ -60,13 +60,19 @@ class FittedStack:
     blend_weights: Mapping[str, float]
     tag_rungs: tuple[str, ...] = ()
 
+    @cached_property
+    def specs(self) -> tuple[RungSpec, ...]:
+        """Every rung, from single members to the blend."""
+        return rung_specs(self.members, self.settings, banded=bool(self.tag_rungs))
+
     def predict(self, scores: Level1Scores, rungs: Iterable[str]) -> dict[str, PairProba]:
         """Return the probabilities of each asked rung, computing shared work once.
 
         Raises
         ------
         TagstackError
-            If the scores have other members or tags than the stack was fitted on.
+            If the scores have other members or tags than the stack was fitted on, or there is no
+            such rung.
         """
         self._check(scores)
         work = _Prediction(self, scores)
@@ -93,35 +99,42 @@ class _Prediction:
     def __init__(self, stack: FittedStack, scores: Level1Scores) -> None:
         self.stack, self.scores = stack, scores
         self.ground: Ground = stack.groundwork.apply(scores, stack.relations, stack.settings)
+        self._specs = {spec.name: spec for spec in stack.specs}
         self._done: dict[str, RungLogits] = {}
         self._raw: dict[str, Floats] = {}
 
     def rung(self, name: str) -> RungLogits:
         if name not in self._done:
-            computed = self._compute(name)
+            computed = self._compute(self._spec(name))
             maps = self.stack.calibrations.get(name)
             pairs = self.scores.pairs
             self._done[name] = computed if maps is None else computed.calibrated(maps, pairs)
         return self._done[name]
 
-    def _compute(self, name: str) -> RungLogits:
-        if name == "caruana":
+    def _spec(self, name: str) -> RungSpec:
+        if name not in self._specs:
+            msg = f"Unknown rung {name!r}. This stack has {list(self._specs)}."
+            raise TagstackError(msg)
+        return self._specs[name]
+
+    def _compute(self, spec: RungSpec) -> RungLogits:
+        if spec.name == "caruana":
             return weighted_members(self.ground, self.stack.member_weights)
-        if name == "blend":
+        if spec.kind == "blend":
             parts = {r: self.rung(r) for r, weight in self.stack.blend_weights.items() if weight}
             return blended(parts, self.stack.blend_weights)
-        if name == BY_BAND:
+        if spec.kind == "bands":
             parts = {rung: self.rung(rung) for rung in set(self.stack.tag_rungs)}
             return by_band(parts, self.stack.tag_rungs, self.scores.pairs)
-        if name in self.stack.learners:
-            return spliced(self.ground, self._learner_logit(name))
-        return plain_rung(name, self.scores, self.ground)
+        if spec.kind in ("learner", "meta"):
+            return spliced(self.ground, self._learner_logit(spec))
+        return plain_rung(spec, self.scores, self.ground)
 
-    def _learner_logit(self, name: str) -> Floats:
-        if name not in self._raw:
+    def _learner_logit(self, spec: RungSpec) -> Floats:
+        if spec.name not in self._raw:
             table = self.ground.table
-            if name == META:
-                below = level_two(tuple(self.stack.learners))
-                table = table.with_columns({f"level2:{b}": self._learner_logit(b) for b in below})
-            self._raw[name] = self.stack.learners[name].predict_logit(table)
-        return self._raw[name]
+            if spec.kind == "meta":
+                below = [other for other in self._specs.values() if other.kind == "learner"]
+                table = table.with_columns({o.column: self._learner_logit(o) for o in below})
+            self._raw[spec.name] = self.stack.learners[spec.name].predict_logit(table)
+        return self._raw[spec.name]

@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
-from tagstack.meta.calibrators.calibration import MemberLogits
+from tagstack.meta.calibrators.calibration import MemberLogits, category_numbers
 from tagstack.meta.labels.truth import PairTruth
 from tagstack.meta.learners.shrunken_logistic import fit_shrunken_logistic
-from tagstack.meta.metrics.fold_scores import Lead
+from tagstack.meta.metrics.fold_scores import DrawnScorer, Lead
 from tagstack.meta.metrics.influence import Rankings, expected_f1_cuts
 from tagstack.meta.progress import Progress
+from tagstack.meta.stack.choice import Choice
+from tagstack.meta.stack.foundation import Foundation, lay_foundation
 from tagstack.meta.stack.groundwork import Ground
-from tagstack.meta.stack.ladder import Ladder
-from tagstack.meta.stack.rungs import BY_BAND, RungLogits
+from tagstack.meta.stack.ladder import Ladder, climb
+from tagstack.meta.stack.rungs import RungLogits
 
 Floats = NDArray[np.float64]
 
@@ -161,45 +163,45 @@ class MembersWorth:
     losses: tuple[MemberLoss, ...]
 
 
-def members_worth(ladder: Ladder, chosen: str, progress: Progress) -> MembersWorth | None:
-    """Return what each member of a fitted ladder adds; None where the settings do not ask.
+def members_worth(ladder: Ladder, choice: Choice, progress: Progress) -> MembersWorth | None:
+    """Return what each member of a ladder adds; None where the settings do not ask.
 
     Parameters
     ----------
     ladder : Ladder
-        With all its rungs made.
-    chosen : str
-        The rung that the gate kept.
+    choice : Choice
+        What the gate kept of it.
     progress : callable
     """
     how = ladder.settings.member_worth
     if how == "none":
         return None
     full = how == "full"
-    rung = "shrunken_logistic" if not full else _unbanded(ladder, chosen)
-    members = ladder.data.scores.members
+    rung = "shrunken_logistic" if not full else _unbanded(choice)
+    foundation = ladder.foundation
+    members = foundation.data.scores.members
     everybody = tuple(range(len(members)))
-    whole = ladder.proba(rung) if full else _logistic(ladder, everybody)
+    whole = ladder.proba(rung) if full else _logistic(foundation, everybody)
     losses = []
     for m, name in enumerate(members if len(members) > 1 else ()):
         progress("worth of members", m, len(members))
         rest = tuple(other for other in everybody if other != m)
-        without = _refitted(ladder, m, rung) if full else _logistic(ladder, rest)
-        losses.append(_loss(ladder, name, whole, without))
+        without = _refitted(ladder, m, rung) if full else _logistic(foundation, rest)
+        losses.append(_loss(foundation.judges, name, whole, without))
     return MembersWorth(rung=rung, losses=tuple(losses))
 
 
-def _unbanded(ladder: Ladder, chosen: str) -> str:
+def _unbanded(choice: Choice) -> str:
     """Return the rung that serves most tags where bands have their own."""
-    if chosen != BY_BAND:
-        return chosen
-    rungs, counts = np.unique(np.array(ladder.tag_rungs), return_counts=True)
+    if not choice.tag_rungs:
+        return choice.chosen
+    rungs, counts = np.unique(np.array(choice.tag_rungs), return_counts=True)
     return str(rungs[np.argmax(counts)])
 
 
-def _loss(ladder: Ladder, member: str, whole: PairProba, without: PairProba) -> MemberLoss:
+def _loss(judges: DrawnScorer, member: str, whole: PairProba, without: PairProba) -> MemberLoss:
     macro, micro = (
-        Lead.of(ladder.judges.score(whole, metric), ladder.judges.score(without, metric))
+        Lead.of(judges.score(whole, metric), judges.score(without, metric))
         for metric in ("macro_ap", "micro_ap")
     )
     return MemberLoss(
@@ -215,25 +217,23 @@ def _loss(ladder: Ladder, member: str, whole: PairProba, without: PairProba) -> 
 
 def _refitted(ladder: Ladder, member: int, rung: str) -> PairProba:
     """Return the rung out of fold, everything below it fitted without the member."""
-    again = Ladder(
-        ladder.data.without_member(member),
+    fitter = ladder.foundation.fitter
+    again = lay_foundation(
+        fitter.data.without_member(member),
         ladder.settings,
-        seed=ladder.seed,
-        threads=ladder.threads,
-        off=ladder.off,
+        seed=fitter.seed,
+        threads=fitter.threads,
+        progress=_silent,
     )
-    again.prepare(_silent)
-    again.climb(_silent)
-    return again.proba(rung)
+    return climb(again, _silent, off=ladder.off).proba(rung)
 
 
-def _logistic(ladder: Ladder, members: tuple[int, ...]) -> PairProba:
+def _logistic(foundation: Foundation, members: tuple[int, ...]) -> PairProba:
     """Return the shrunken logistic of some members, cross-fitted on their cached logits."""
-    data, pairs = ladder.data, ladder.pairs
-    chosen = list(members)
-    own = MemberLogits(
-        listed=ladder.ground.members.listed[chosen], base=ladder.ground.members.base[chosen]
-    )
+    data, pairs = foundation.data, foundation.pairs
+    chosen, every = list(members), foundation.ground.members
+    own = MemberLogits(listed=every.listed[chosen], base=every.base[chosen])
+    category = category_numbers(data.scores.vocabulary)
     listed, base = np.empty(len(pairs)), np.zeros(pairs.n_tags)
     for fold in range(data.n_folds):
         fit, held = np.flatnonzero(data.folds != fold), np.flatnonzero(data.folds == fold)
@@ -242,8 +242,8 @@ def _logistic(ladder: Ladder, members: tuple[int, ...]) -> PairProba:
             replace(own, listed=own.listed[:, pairs.rows(fit)]),
             of_fit,
             data.evidence.take(fit, pairs).truth(of_fit),
-            ladder.category,
-            ladder.strengths.logistic,
+            category,
+            foundation.strengths.logistic,
         )
         rows = pairs.rows(held)
         part = replace(own, listed=own.listed[:, rows])

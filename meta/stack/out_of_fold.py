@@ -118,10 +118,11 @@ def _joined(
     for held, _ in parts:
         candidate[held] = True
     rows, place = np.flatnonzero(candidate), np.cumsum(candidate) - 1
-    names = parts[0][1].names
+    names, rising = parts[0][1].names, parts[0][1].rising
     values, logit = np.empty((len(rows), len(names)), np.float32), np.empty(len(rows))
     while parts:  # each part is let go as soon as it is copied: together they are the largest array
         held, table = parts.pop()
         values[place[held]] = table.values
         logit[place[held]] = table.logit
-    return rows, PairTable(pairs=subset(pairs, rows), names=names, values=values, logit=logit)
+    every = subset(pairs, rows)
+    return rows, PairTable(pairs=every, names=names, values=values, logit=logit, rising=rising)

@@ -24,12 +24,14 @@ from tagstack.meta.features.pair_features import PairTable
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.learners.meta_trees import MetaTrees
 from tagstack.meta.learners.protocol import PairLearner
-from tagstack.meta.learners.registry import META, level_two
+from tagstack.meta.learners.registry import META
 from tagstack.meta.metrics.fold_scores import FoldScore, FoldScorer, Lead
 from tagstack.meta.progress import Progress
+from tagstack.meta.stack.foundation import Foundation, lay_foundation
 from tagstack.meta.stack.groundwork import Ground, Groundwork
-from tagstack.meta.stack.ladder import Ladder
-from tagstack.meta.stack.rungs import rung_names, spliced
+from tagstack.meta.stack.ladder import Ladder, climb, fitted, fitted_below
+from tagstack.meta.stack.rung_spec import BLEND, RungSpec
+from tagstack.meta.stack.rungs import spliced
 from tagstack.meta.stack.trials import TrialRecord
 from tagstack.meta.stack.tuning import InnerData, Search, Tuner
 
@@ -144,14 +146,13 @@ def rehearse(
 
     last = data.n_folds - 1
     fit, held = np.flatnonzero(data.folds != last), np.flatnonzero(data.folds == last)
-    ladder = Ladder(data.take(fit), settings, seed=seed, threads=threads)
-    ladder.prepare(told)
-    groundwork, learners = ladder.fitted_below()
-    outer = _Outer(data.take(held), settings, groundwork, learners)
-    tuning = _tuned(ladder, outer, study_dir, told)
-    ladder.climb(told, tuning.settings if tuning else None)
-    stack = ladder.fitted(groundwork, learners)
-    names = rung_names(data.scores.members, settings)
+    foundation = lay_foundation(data.take(fit), settings, seed=seed, threads=threads, progress=told)
+    groundwork, learners = fitted_below(foundation)
+    outer = _Outer(data.take(held), foundation, groundwork, learners)
+    tuning = _tuned(foundation, outer, study_dir, told)
+    ladder = climb(foundation, told, xgboost=tuning.settings if tuning else None)
+    stack = fitted(ladder, groundwork, learners)
+    names = [spec.name for spec in stack.specs]
     probas = stack.predict(outer.data.scores, names)
     return Rehearsal(
         n_images=len(held),
@@ -167,18 +168,19 @@ class _Outer:
     def __init__(
         self,
         data: Labelled,
-        settings: StackSettings,
+        foundation: Foundation,
         groundwork: Groundwork,
         learners: Mapping[str, PairLearner],
     ) -> None:
+        settings = foundation.settings
         self.data, self.settings = data, settings
         pairs = data.scores.pairs
         truth = data.evidence.truth(pairs)
         self.scorer = FoldScorer(pairs, truth, data.evidence, data.folds, data.groups)
         self.ground: Ground = groundwork.apply(data.scores, data.relations, settings)
         columns = {
-            f"level2:{name}": learners[name].predict_logit(self.ground.table)
-            for name in level_two(settings.learners)
+            spec.column: learners[spec.name].predict_logit(self.ground.table)
+            for spec in _learned(foundation)
         }
         self.table: PairTable = self.ground.table.with_columns(columns)
 
@@ -194,46 +196,53 @@ class _Outer:
         return self.score(logits.proba(self.data.scores.pairs))
 
 
+def _learned(foundation: Foundation) -> tuple[RungSpec, ...]:
+    """Return the learners of level 2."""
+    return tuple(spec for spec in foundation.specs if spec.kind == "learner")
+
+
 def _tuned(
-    ladder: Ladder, outer: _Outer, study_dir: Path | None, progress: Progress
+    foundation: Foundation, outer: _Outer, study_dir: Path | None, progress: Progress
 ) -> TuningResult | None:
     """Search on the inner folds, and compare the best with the defaults on the outer one."""
-    settings = ladder.settings
+    settings, fitter = foundation.settings, foundation.fitter
     if settings.tuning.trials < 2 or META not in settings.learners:
         return None
     inner = InnerData(
-        table=ladder.table,
-        rows=ladder.ground.rows,
-        true=ladder.true,
-        weight=ladder.weight,
-        folds=ladder.data.folds,
-        scorer=ladder.scorer,
+        table=foundation.table,
+        rows=foundation.ground.rows,
+        true=fitter.true,
+        weight=fitter.weight,
+        folds=foundation.data.folds,
+        scorer=foundation.scorer(),
         objective=settings.objective,
     )
     tuner = Tuner(
         data=inner,
         settings=settings.tuning,
         defaults=settings.xgboost,
-        seed=ladder.seed,
-        threads=ladder.threads,
+        seed=fitter.seed,
+        threads=fitter.threads,
         device=settings.device,
     )
-    return _judged(tuner.run(study_dir, progress), tuner.workers, ladder, outer)
+    return _judged(tuner.run(study_dir, progress), tuner.workers, foundation, outer)
 
 
-def _judged(search: Search, workers: int, ladder: Ladder, outer: _Outer) -> TuningResult:
+def _judged(search: Search, workers: int, foundation: Foundation, outer: _Outer) -> TuningResult:
+    fitter, defaults = foundation.fitter, foundation.settings.xgboost
+    device = foundation.settings.device
     default, tuned = (
         outer.score_of(
-            MetaTrees(
-                settings, seed=ladder.seed, threads=ladder.threads, device=ladder.settings.device
-            ).fit(ladder.table, ladder.true, ladder.weight)
+            MetaTrees(settings, seed=fitter.seed, threads=fitter.threads, device=device).fit(
+                foundation.table, fitter.true, fitter.weight
+            )
         )
-        for settings in (ladder.settings.xgboost, search.settings)
+        for settings in (defaults, search.settings)
     )
     lead = Lead.of(tuned, default)
     kept = lead.value > 0
     return TuningResult(
-        settings=search.settings if kept else ladder.settings.xgboost,
+        settings=search.settings if kept else defaults,
         kept=kept,
         n_trials=len(search.trials),
         default_score=default.mean,
@@ -258,14 +267,14 @@ def _switched_off(ladder: Ladder, outer: _Outer, probas: Mapping[str, PairProba]
 
     Level 2 is its best rung by the inner folds, so that nothing is picked on the outer images.
     """
-    settings = ladder.settings
-    below = ("shrunken_logistic", *level_two(settings.learners))
-    inner = {n: ladder.judges.score(ladder.proba(n), settings.objective).mean for n in below}
+    settings, learned = ladder.settings, _learned(ladder.foundation)
+    below = ("shrunken_logistic", *(spec.name for spec in learned))
+    inner = {name: ladder.rungs.score(name).mean for name in below}
     if all(np.isnan(value) for value in inner.values()):
         return {}
     best = max(below, key=lambda name: np.nan_to_num(inner[name], nan=-1.0))
     reference, off = outer.score(probas[best]), {}
-    for name in ("blend", META):
+    for name in (BLEND, META):
         if name in probas:
             lead = Lead.of(reference, outer.score(probas[name]))
             if lead.clear(settings.overrule_standard_errors):

@@ -1,6 +1,6 @@
-"""The rungs of the ladder, from single members to the blend, and what each is computed from."""
+"""A rung's logits, and how each is computed from what lies below it."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,17 +9,12 @@ from scipy.special import expit
 
 from tagstack.base_models.pairs import Level1Scores, PairProba, Pairs
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibrators.protocol import TagMaps
 from tagstack.meta.learners.mean import mean_logit, raw_members
-from tagstack.meta.learners.registry import META, level_two
 from tagstack.meta.stack.groundwork import Ground
+from tagstack.meta.stack.rung_spec import RungSpec
 
 Floats = NDArray[np.float64]
-
-SINGLE = "single:"
-BY_BAND = "by_band"
-PLAIN = ("calibrated_mean", "caruana", "shrunken_logistic")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,56 +40,17 @@ class RungLogits:
         )
 
 
-def rung_names(members: Sequence[str], settings: StackSettings) -> tuple[str, ...]:
-    """Return the rungs in the order of the report: singles, averages, learners, blend."""
-    meta = (META,) if META in settings.learners else ()
-    singles = tuple(SINGLE + member for member in members)
-    return (
-        *singles,
-        "mean",
-        "calibrated_mean",
-        "caruana",
-        "shrunken_logistic",
-        *level_two(settings.learners),
-        *meta,
-        "blend",
-    )
-
-
-def simplest_first(settings: StackSettings, off: Container[str] = ()) -> tuple[str, ...]:
-    """Return the rungs that the gate may choose; it prefers the earlier of two equally good ones.
-
-    Singles are reported but not chosen, nor are the level-2 learners while the blend that holds
-    them is there: where it was switched off, they are what is left above the plain rungs.
-
-    Parameters
-    ----------
-    settings : StackSettings
-    off : container of str
-        Rungs that the rehearsal switched off.
-    """
-    below = level_two(settings.learners)
-    learned = below if "blend" in off else ("blend",)
-    meta = (META,) if META in settings.learners and META not in off else ()
-    return ("mean", *PLAIN, *learned, *meta)
-
-
-def blended_rungs(settings: StackSettings, off: Container[str] = ()) -> tuple[str, ...]:
-    """Return the rungs that the blend weighs."""
-    meta = (META,) if META in settings.learners and META not in off else ()
-    return (*PLAIN, *level_two(settings.learners), *meta)
-
-
-def plain_rung(name: str, scores: Level1Scores, ground: Ground) -> RungLogits:
+def plain_rung(spec: RungSpec, scores: Level1Scores, ground: Ground) -> RungLogits:
     """Return a rung that needs no learner beyond the groundwork.
 
     Raises
     ------
     TagstackError
-        If there is no such rung.
+        If the rung needs more than that.
     """
-    if name.startswith(SINGLE) and name.removeprefix(SINGLE) in scores.members:
-        member = scores.members.index(name.removeprefix(SINGLE))
+    name = spec.name
+    if spec.kind == "member":
+        member = scores.members.index(spec.member)
         return RungLogits(listed=ground.members.listed[member], base=ground.members.base[member])
     if name == "mean":
         raw = raw_members(scores)
@@ -104,7 +60,7 @@ def plain_rung(name: str, scores: Level1Scores, ground: Ground) -> RungLogits:
         return RungLogits(listed=mean_logit(members.listed), base=mean_logit(members.base))
     if name == "shrunken_logistic":
         return RungLogits(listed=ground.listed, base=ground.base)
-    msg = f"Unknown rung {name!r}. Ask for one of the names in Stacker.rungs_."
+    msg = f"The rung {name!r} is made of fitted learners. Ask a fitted stack for it."
     raise TagstackError(msg)
 
 

@@ -26,11 +26,13 @@ from tagstack.meta.learners.device import check_device
 from tagstack.meta.learners.parameters import Parameters
 from tagstack.meta.learners.registry import packages
 from tagstack.meta.progress import Progress
+from tagstack.meta.stack.choice import banded, choose, ladder_rows
 from tagstack.meta.stack.fitted_stack import FittedStack
-from tagstack.meta.stack.ladder import Ladder
+from tagstack.meta.stack.foundation import lay_foundation
+from tagstack.meta.stack.ladder import Ladder, climb, fitted, fitted_below
 from tagstack.meta.stack.member_worth import Diversity, MembersWorth, diversity, members_worth
 from tagstack.meta.stack.rehearsal import Rehearsal, TuningResult, rehearse
-from tagstack.meta.stack.rungs import BY_BAND, rung_names
+from tagstack.meta.stack.rung_spec import RungSpec, rung_specs
 from tagstack.meta.stack.selection import Band, LadderRow
 from tagstack.meta.stack.stack_files import load_stack, save_stack
 
@@ -50,7 +52,7 @@ class Stacker(Parameters):
 
     Attributes
     ----------
-    rungs_ : tuple of str
+    specs_ : tuple of RungSpec
         Every rung, from single members to the blend.
     chosen_ : str
         The rung that the gate kept.
@@ -77,7 +79,7 @@ class Stacker(Parameters):
         Fold of each fit image; held only after `fit`.
     """
 
-    rungs_: tuple[str, ...]
+    specs_: tuple[RungSpec, ...]
     chosen_: str
     ladder_: tuple[LadderRow, ...]
     bands_: tuple[Band, ...]
@@ -92,6 +94,11 @@ class Stacker(Parameters):
 
     def __init__(self, settings: StackSettings, *, seed: int, threads: int) -> None:
         self.settings, self.seed, self.threads = settings, seed, threads
+
+    @property
+    def rungs_(self) -> tuple[str, ...]:
+        """Names of the rungs."""
+        return tuple(spec.name for spec in self.specs_)
 
     def fit(
         self,
@@ -138,21 +145,19 @@ class Stacker(Parameters):
             scores=scores, evidence=evidence, folds=self.folds_, groups=groups, relations=relations
         )
         ladder = self._climbed(data, study_dir, told)
-        self.chosen_, why = ladder.choose()
-        self.bands_ = ladder.bands
-        self.rungs_ = rung_names(scores.members, self.settings) + (
-            (BY_BAND,) if ladder.tag_rungs else ()
-        )
-        self.ladder_ = ladder.judged(self.rungs_, why)
-        self.rounds_, self.n_judged_ = dict(ladder.rounds), len(ladder.judges.images)
-        self.candidate_recall_ = recall(
-            ladder.ground.rows, ladder.truth.listed, int(labels.count_nonzero())
-        )
+        foundation, choice = ladder.foundation, choose(ladder)
+        ladder = banded(ladder, choice)
+        self.chosen_, self.bands_ = choice.chosen, choice.bands
+        self.specs_ = rung_specs(scores.members, self.settings, banded=bool(choice.tag_rungs))
+        self.ladder_ = ladder_rows(ladder, self.rungs_, choice.why)
+        self.rounds_, self.n_judged_ = dict(ladder.rounds), len(foundation.judges.images)
+        ground, truth = foundation.ground, foundation.fitter.truth
+        self.candidate_recall_ = recall(ground.rows, truth.listed, int(labels.count_nonzero()))
         self._out_of_fold = {rung: ladder.proba(rung) for rung in self.rungs_}
-        self.diversity_ = diversity(ladder.ground, scores, ladder.truth)
-        self.member_worth_ = members_worth(ladder, self.chosen_, told)
+        self.diversity_ = diversity(ground, scores, truth)
+        self.member_worth_ = members_worth(ladder, choice, told)
         told("final fit", 0, 1)
-        self.stack_: FittedStack = ladder.fitted(*ladder.fitted_below())
+        self.stack_: FittedStack = fitted(ladder, *fitted_below(foundation), choice.tag_rungs)
         logger.info(
             "stack: %d images, %d tags, chose %s in %.1f s",
             scores.n_images,
@@ -239,9 +244,7 @@ class Stacker(Parameters):
             loaded.chosen,
             loaded.ladder,
         )
-        stacker.rungs_ = rung_names(loaded.stack.members, loaded.stack.settings)
-        if loaded.stack.tag_rungs:
-            stacker.rungs_ += (BY_BAND,)
+        stacker.specs_ = loaded.stack.specs
         stacker.tuning_ = stacker.rehearsal_ = stacker.member_worth_ = stacker.diversity_ = None
         stacker.bands_, stacker.candidate_recall_ = (), loaded.candidate_recall
         stacker.rounds_, stacker.n_judged_ = {}, 0
@@ -261,13 +264,13 @@ class Stacker(Parameters):
             )
             off, tuned = dict(self.rehearsal_.off), self.rehearsal_.tuning
         self.tuning_ = tuned
-        ladder = Ladder(data, self.settings, seed=self.seed, threads=self.threads, off=off)
-        ladder.prepare(told)
-        ladder.climb(told, tuned.settings if tuned else None)
-        return ladder
+        foundation = lay_foundation(
+            data, self.settings, seed=self.seed, threads=self.threads, progress=told
+        )
+        return climb(foundation, told, xgboost=tuned.settings if tuned else None, off=off)
 
     def _check_fitted(self) -> None:
-        if not hasattr(self, "rungs_"):
+        if not hasattr(self, "specs_"):
             msg = "This stack is not fitted. Call fit, or load a fitted one."
             raise TagstackError(msg)
 

@@ -207,7 +207,7 @@ class Tuner:
             rows = data.table.pairs.rows(images)
             table = data.table.take(images)
             _MATRICES[key] = learner.matrix(table, data.true[rows], data.weight[rows])
-        learner.fit_matrix(_MATRICES[key], data.table.names)
+        learner.fit_matrix(_MATRICES[key], data.table)
         images = np.flatnonzero(data.folds == fold)
         proba = expit(learner.predict_logit(data.table.take(images)))
         at = data.rows[data.table.pairs.rows(images)]

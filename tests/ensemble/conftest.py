@@ -15,6 +15,7 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.meta.stack.rung_spec import RungSpec
 
 
 def dense_rung(name: str, proba: Any, threshold: float = 0.5, **more: Any) -> Rung:
@@ -26,9 +27,9 @@ def dense_rung(name: str, proba: Any, threshold: float = 0.5, **more: Any) -> Ru
         n_tags=n_tags,
     )
     base = np.where(np.isnan(proba[0]), np.nan, 1e-4).astype(np.float32)
+    title, kind = more.pop("title", name), more.pop("kind", "average")
     return Rung(
-        name=name,
-        title=more.pop("title", name),
+        spec=RungSpec(name=name, title=title, kind=kind, raw_of=more.pop("raw_of", "")),
         proba=PairProba(pairs=pairs, proba=proba.ravel().astype(np.float32), base=base),
         decided=sparse.csr_array(np.nan_to_num(proba) >= threshold),
         thresholds=np.full(n_tags, threshold, np.float32),
@@ -80,12 +81,12 @@ def make_comparison() -> Callable[..., Comparison]:
         kept = np.where(mean == np.maximum(mean[:, :3].max(1, keepdims=True), 0), 1, 0)
         decoded = mean >= 0.5
         decoded[:, :3] &= kept[:, :3].astype(bool)
-        last = dense_rung("stack + decoder", mean, title="Stack + decoder")
+        last = dense_rung("stack + decoder", mean, title="Stack + decoder", kind="stack")
         ladder = [
-            dense_rung("first @ published", proba[0], 0.3, single=True),
-            dense_rung("single:first", proba[0], raw="first @ published"),
-            dense_rung("single:second", proba[1]),
-            dense_rung("stack", mean, title="Stack"),
+            dense_rung("first @ published", proba[0], 0.3, kind="member", raw_of="single:first"),
+            dense_rung("single:first", proba[0], kind="member"),
+            dense_rung("single:second", proba[1], kind="member"),
+            dense_rung("stack", mean, title="Stack", kind="stack"),
             replace(last, decided=sparse.csr_array(decoded), before_rules=last.decided),
         ]
         settings = load_settings().compare.model_copy(update={"resamples": 200})

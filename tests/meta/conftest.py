@@ -1,7 +1,6 @@
 """Settings that keep fits small, and a fitted stack that several tests share."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,54 +11,18 @@ from tagstack.configs.stack import StackSettings
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence
-from tagstack.meta.stack.ladder import Ladder
-
-_PACKAGE = '''
-"""A learner as a package outside would write it: a line through the members' mean logit."""
-import json
-import numpy as np
-
-class Line:
-    def __init__(self, *, seed, threads):
-        self.seed, self.threads = seed, threads
-
-    def fit(self, table, true, weight=None):
-        kept = np.ones(len(true), bool) if weight is None else weight > 0
-        x = table.column("mean")[kept]
-        self.slope, self.intercept = np.polyfit(x, np.where(true[kept], 2.0, -2.0), 1)
-        return self
-
-    def predict_logit(self, table):
-        return self.intercept + self.slope * table.column("mean")
-
-    def save(self, directory):
-        (directory / "line.json").write_text(json.dumps([self.slope, self.intercept]))
-
-    def restore(self, directory):
-        self.slope, self.intercept = json.loads((directory / "line.json").read_text())
-        return self
-'''
+from tagstack.meta.stack.foundation import Foundation, lay_foundation
 
 
 @pytest.fixture
-def install_learner(install_package: Callable[..., Path]) -> Callable[..., Path]:
-    """Return a function that installs a package with one learner; the source may be another."""
-
-    def install(name: str = "line", source: str = _PACKAGE, target: str = "Line") -> Path:
-        return install_package(f"tagstack_{name}", source, {"tagstack.learners": {name: target}})
-
-    return install
-
-
-@pytest.fixture
-def make_ladder(
+def lay(
     make_labelled: Callable[..., Any], stack_settings: Callable[..., StackSettings]
-) -> Callable[..., Ladder]:
-    """Return a maker of prepared ladders without level-2 learners; keywords go to the images."""
+) -> Callable[..., Foundation]:
+    """Return a maker of foundations without level-2 learners; keywords go to the images."""
 
     def make(
         settings: StackSettings | None = None, n_folds: int = 3, labels: Any = None, **keywords: Any
-    ) -> Ladder:
+    ) -> Foundation:
         made = make_labelled(**keywords)
         n = made.scores.n_images
         data = Labelled(
@@ -69,9 +32,13 @@ def make_ladder(
             groups=made.groups,
             relations=TagRelations.none(len(made.scores.vocabulary)),
         )
-        ladder = Ladder(data, settings or stack_settings(learners=()), seed=0, threads=1)
-        ladder.prepare(lambda stage, done, total: None)
-        return ladder
+        return lay_foundation(
+            data,
+            settings or stack_settings(learners=()),
+            seed=0,
+            threads=1,
+            progress=lambda stage, done, total: None,
+        )
 
     return make
 

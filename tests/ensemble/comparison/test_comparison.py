@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.comparison.rungs import rival_of
 from tagstack.ensemble.rules.rule_set import Exclusive, Rules
 from tagstack.meta.metrics.bootstrap import UNDECIDED
+from tagstack.meta.stack.rung_spec import RungSpec
 
 VOCABULARY = Vocabulary(("a", "b", "c", "d"), ("general",) * 4)
 
@@ -194,7 +196,7 @@ def test_decoder_changes_are_counted_right_and_wrong(make_rung: Callable[..., An
     proba = np.array([[0.9, 0.8, 0, 0], [0.9, 0.6, 0, 0], [0, 0, 0.4, 0]])
     plain = make_rung("plain", proba)
     after = np.array([[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 1]], bool)
-    decoded = type(plain)(**{**vars(plain), "name": "decoded", "decided": sparse.csr_array(after)})
+    decoded = replace(make_rung("decoded", proba), decided=sparse.csr_array(after))
     found = quick([plain, decoded], labels, reference="decoded").changes
     assert found is not None
     counts = (found.removed_right, found.removed_wrong, found.added_right, found.added_wrong)
@@ -297,7 +299,11 @@ def test_a_learner_inside_the_reference_is_no_rival(make_proba: Callable[..., An
 
     def rung(name: str, own: PairProba, decided: Any, *, part: bool = False) -> Rung:
         return Rung(
-            name=name, title=name, proba=own, decided=decided, thresholds=None, note="", part=part
+            spec=RungSpec(name=name, title=name, kind="learner", part_of="stack" * part),
+            proba=own,
+            decided=decided,
+            thresholds=None,
+            note="",
         )
 
     ours = rung("stack", proba, labels)

@@ -132,7 +132,7 @@ def test_what_is_said_about_unknown_pairs_changes_nothing(
 
     def judged(probas: Any, truth: Any) -> Comparison:
         ladder = [make_rung(name, p) for name, p in zip(("one", "two"), probas, strict=True)]
-        ladder.append(replace(ladder[1], name="two + rules", decided=ladder[0].decided))
+        ladder.append(replace(make_rung("two + rules", probas[1]), decided=ladder[0].decided))
         return compare(
             ladder,
             sparse.csr_array(truth),

@@ -38,5 +38,5 @@ def test_a_gpu_and_a_build_for_it_pass() -> None:
 
 def test_xgboost_is_told_the_device() -> None:
     trees = MetaTrees(load_settings().stack.xgboost, seed=0, threads=1, device="cuda")
-    assert trees.parameters(("mean",))["device"] == "cuda"
+    assert trees.parameters(("mean",), frozenset())["device"] == "cuda"
     assert trees.get_params()["device"] == "cuda"

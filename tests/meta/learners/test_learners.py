@@ -19,11 +19,11 @@ from tagstack.meta.learners.pair_trees import PairTrees
 from tagstack.meta.learners.protocol import PairLearner, StagedLearner
 from tagstack.meta.learners.registry import level_two, make_learner, with_rounds
 from tagstack.meta.stack.fold_fits import FoldFits
-from tagstack.meta.stack.ladder import Ladder
+from tagstack.meta.stack.foundation import Foundation
 
 Make = Callable[..., StackSettings]
 Install = Callable[..., Path]
-MakeLadder = Callable[..., Ladder]
+Lay = Callable[..., Foundation]
 Learner = TypeVar("Learner", bound=PairLearner)
 
 
@@ -38,13 +38,13 @@ class LearnerContract(Generic[Learner]):
         return stack_settings()
 
     @pytest.fixture
-    def ladder(self, make_ladder: MakeLadder) -> Ladder:
-        return make_ladder(n_images=150)
+    def laid(self, lay: Lay) -> Foundation:
+        return lay(n_images=150)
 
     def test_fit_returns_the_learner_and_leaves_its_arguments_alone(
-        self, settings: StackSettings, ladder: Ladder
+        self, settings: StackSettings, laid: Foundation
     ) -> None:
-        table, true = ladder.ground.table, ladder.true
+        table, true = laid.ground.table, laid.fitter.true
         before = (table.values.copy(), table.logit.copy(), true.copy())
         learner = self.make(settings)
         assert learner.fit(table, true) is learner
@@ -52,15 +52,15 @@ class LearnerContract(Generic[Learner]):
         for array, kept in zip((table.values, table.logit, true), before, strict=True):
             np.testing.assert_array_equal(array, kept)
 
-    def test_fitting_again_starts_anew(self, settings: StackSettings, ladder: Ladder) -> None:
-        table = ladder.ground.table
-        once = self.make(settings).fit(table, ladder.true).predict_logit(table)
-        again = self.make(settings).fit(table, ~ladder.true).fit(table, ladder.true)
+    def test_fitting_again_starts_anew(self, settings: StackSettings, laid: Foundation) -> None:
+        table = laid.ground.table
+        once = self.make(settings).fit(table, laid.fitter.true).predict_logit(table)
+        again = self.make(settings).fit(table, ~laid.fitter.true).fit(table, laid.fitter.true)
         assert again.predict_logit(table).tobytes() == once.tobytes()
 
-    def test_an_image_is_judged_alone(self, settings: StackSettings, ladder: Ladder) -> None:
-        table = ladder.ground.table
-        fitted = self.make(settings).fit(table, ladder.true)
+    def test_an_image_is_judged_alone(self, settings: StackSettings, laid: Foundation) -> None:
+        table = laid.ground.table
+        fitted = self.make(settings).fit(table, laid.fitter.true)
         together = fitted.predict_logit(table)
         assert together.shape == (len(table.pairs),)
         assert np.isfinite(together).all()
@@ -71,19 +71,19 @@ class LearnerContract(Generic[Learner]):
         assert alone.tobytes() == together[table.pairs.rows(np.array([7]))].tobytes()
         assert fitted.predict_logit(table.take(np.array([], np.intp))).shape == (0,)
 
-    def test_threads_do_not_matter(self, settings: StackSettings, ladder: Ladder) -> None:
-        table = ladder.ground.table
+    def test_threads_do_not_matter(self, settings: StackSettings, laid: Foundation) -> None:
+        table = laid.ground.table
         one, two = (
-            self.make(settings, threads).fit(table, ladder.true).predict_logit(table)
+            self.make(settings, threads).fit(table, laid.fitter.true).predict_logit(table)
             for threads in (1, 2)
         )
         assert one.tobytes() == two.tobytes()
 
     def test_saved_and_restored_bit_for_bit(
-        self, settings: StackSettings, ladder: Ladder, tmp_path: Path
+        self, settings: StackSettings, laid: Foundation, tmp_path: Path
     ) -> None:
-        table = ladder.ground.table
-        fitted = self.make(settings).fit(table, ladder.true)
+        table = laid.ground.table
+        fitted = self.make(settings).fit(table, laid.fitter.true)
         folder = tmp_path / "saved"
         folder.mkdir()
         fitted.save(folder)
@@ -97,8 +97,10 @@ class LearnerContract(Generic[Learner]):
             ):
                 pickle.loads(path.read_bytes())
 
-    def test_labels_of_weight_0_have_no_say(self, settings: StackSettings, ladder: Ladder) -> None:
-        table, true = ladder.ground.table, ladder.true
+    def test_labels_of_weight_0_have_no_say(
+        self, settings: StackSettings, laid: Foundation
+    ) -> None:
+        table, true = laid.ground.table, laid.fitter.true
         hidden = np.random.default_rng(2).random(len(true)) < 0.3
         weight = np.where(hidden, 0.0, 1.0)
         honest, garbled = (
@@ -108,28 +110,37 @@ class LearnerContract(Generic[Learner]):
         assert honest.tobytes() == garbled.tobytes()
 
     def test_a_row_s_label_does_not_reach_its_own_out_of_fold_value(
-        self, settings: StackSettings, ladder: Ladder
+        self, settings: StackSettings, laid: Foundation
     ) -> None:
-        table, true, folds = ladder.ground.table, ladder.true, ladder.data.folds
+        table, true, folds = laid.ground.table, laid.fitter.true, laid.data.folds
         own = folds[table.pairs.image] == 1
         first, second = (
-            FoldFits.of(lambda: self.make(settings), table, labels, folds, ladder.weight).logit()
+            FoldFits.of(
+                lambda: self.make(settings), table, labels, folds, laid.fitter.weight
+            ).logit()
             for labels in (true, np.where(own, ~true, true))
         )
         assert first[own].tobytes() == second[own].tobytes()
         assert (first[~own] != second[~own]).any()
 
     def test_one_class_alone_gives_finite_logits(
-        self, settings: StackSettings, ladder: Ladder
+        self, settings: StackSettings, laid: Foundation
     ) -> None:
-        table = ladder.ground.table
-        for labels in (np.zeros(len(ladder.true), bool), np.ones(len(ladder.true), bool)):
+        table = laid.ground.table
+        for labels in (
+            np.zeros(len(laid.fitter.true), bool),
+            np.ones(len(laid.fitter.true), bool),
+        ):
             assert np.isfinite(self.make(settings).fit(table, labels).predict_logit(table)).all()
 
-    def test_it_learns(self, settings: StackSettings, ladder: Ladder) -> None:
-        table, true = ladder.ground.table, ladder.true
+    def test_it_learns(self, settings: StackSettings, laid: Foundation) -> None:
+        table, true = laid.ground.table, laid.fitter.true
         logit = FoldFits.of(
-            lambda: self.make(settings), table, true, ladder.data.folds, ladder.weight
+            lambda: self.make(settings),
+            table,
+            true,
+            laid.data.folds,
+            laid.fitter.weight,
         ).logit()
         assert logit[true].mean() > logit[~true].mean() + 1
 
@@ -137,12 +148,12 @@ class LearnerContract(Generic[Learner]):
 class EstimatorContract(LearnerContract[PairEstimator]):
     """What the built-in learners promise besides: scikit-learn's conventions."""
 
-    def test_it_clones_like_an_estimator(self, settings: StackSettings, ladder: Ladder) -> None:
-        learner = self.make(settings).fit(ladder.ground.table, ladder.true)
+    def test_it_clones_like_an_estimator(self, settings: StackSettings, laid: Foundation) -> None:
+        learner = self.make(settings).fit(laid.ground.table, laid.fitter.true)
         copy = clone(learner)
         assert copy.get_params(deep=False) == learner.get_params(deep=False)
         with pytest.raises(TagstackError, match=f"This {type(learner).__name__} is not fitted"):
-            copy.predict_logit(ladder.ground.table)
+            copy.predict_logit(laid.ground.table)
         assert repr(copy) == repr(learner)
 
     def test_parameters_are_set_one_by_one(self, settings: StackSettings) -> None:
@@ -158,10 +169,10 @@ class EstimatorContract(LearnerContract[PairEstimator]):
             learner.set_params(depht=3)
 
     def test_probabilities_are_those_of_the_logits(
-        self, settings: StackSettings, ladder: Ladder
+        self, settings: StackSettings, laid: Foundation
     ) -> None:
-        table = ladder.ground.table
-        fitted = self.make(settings).fit(table, ladder.true)
+        table = laid.ground.table
+        fitted = self.make(settings).fit(table, laid.fitter.true)
         proba = fitted.predict_proba(table)
         np.testing.assert_allclose(proba.sum(axis=1), 1)
         np.testing.assert_allclose(proba[:, 1], 1 / (1 + np.exp(-fitted.predict_logit(table))))
@@ -179,9 +190,9 @@ class StagedContract(EstimatorContract):
     name: str
 
     def test_stopped_early_it_is_what_fewer_rounds_would_have_given(
-        self, settings: StackSettings, ladder: Ladder, tmp_path: Path
+        self, settings: StackSettings, laid: Foundation, tmp_path: Path
     ) -> None:
-        table, true = ladder.ground.table, ladder.true
+        table, true = laid.ground.table, laid.fitter.true
         fitted = self.make(with_rounds(settings, self.name, 12)).fit(table, true)
         whole = fitted.predict_logit(table)
         fewer = self.make(with_rounds(settings, self.name, 5)).fit(table, true)
@@ -264,12 +275,12 @@ def broken(fit: str = "return self", logit: str = "table.logit", saved: str = "b
 
 @pytest.mark.parametrize("logit", ["table.logit[:-1]", "table.logit * np.nan", "np.zeros((3, 2))"])
 def test_logits_of_a_package_are_checked(
-    stack_settings: Make, install_learner: Install, make_ladder: MakeLadder, logit: str
+    stack_settings: Make, install_learner: Install, lay: Lay, logit: str
 ) -> None:
     install_learner("bad", broken(logit=logit))
     learner = make_learner("bad", stack_settings(), seed=0, threads=1)
     with pytest.raises(TagstackError, match=r"'bad' of tagstack-bad 1\.2 returned logits of shape"):
-        learner.predict_logit(make_ladder(n_images=30).ground.table)
+        learner.predict_logit(lay(n_images=30).ground.table)
 
 
 def test_a_pickle_in_a_bundle_is_refused(
@@ -282,13 +293,13 @@ def test_a_pickle_in_a_bundle_is_refused(
 
 
 def test_what_a_package_raises_says_whose_it_is(
-    stack_settings: Make, install_learner: Install, make_ladder: MakeLadder
+    stack_settings: Make, install_learner: Install, lay: Lay
 ) -> None:
     install_learner("bad", broken(fit="raise RuntimeError('no memory')"))
-    ladder = make_ladder(n_images=30)
+    laid = lay(n_images=30)
     learner = make_learner("bad", stack_settings(), seed=0, threads=1)
     with pytest.raises(RuntimeError, match="no memory") as caught:
-        learner.fit(ladder.ground.table, ladder.true)
+        learner.fit(laid.ground.table, laid.fitter.true)
     assert caught.value.__notes__ == ["Raised by the learner 'bad' of tagstack-bad 1.2."]
 
 

@@ -6,51 +6,51 @@ import numpy as np
 import pytest
 
 from tagstack.meta.metrics.fold_scores import DrawnScorer, FoldScorer
-from tagstack.meta.stack.ladder import Ladder
+from tagstack.meta.stack.foundation import Foundation
 
-MakeLadder = Callable[..., Ladder]
-
-
-def counts(ladder: Ladder) -> np.ndarray[Any, Any]:
-    return np.diff(ladder.pairs.indptr)
+Lay = Callable[..., Foundation]
 
 
-def test_all_images_are_scored_where_they_hold_no_more(make_ladder: MakeLadder) -> None:
-    ladder = make_ladder(n_images=90)
-    drawn = DrawnScorer(ladder.data, counts(ladder), int(counts(ladder).sum()), seed=0)
+def counts(laid: Foundation) -> np.ndarray[Any, Any]:
+    return np.diff(laid.pairs.indptr)
+
+
+def test_all_images_are_scored_where_they_hold_no_more(lay: Lay) -> None:
+    laid = lay(n_images=90)
+    drawn = DrawnScorer(laid.data, counts(laid), int(counts(laid).sum()), seed=0)
     assert drawn.whole
     assert drawn.images.tolist() == list(range(90))
-    proba = ladder.proba("caruana")
+    proba = laid.rungs.proba("caruana")
     found = drawn.score(proba, "balanced_ap")
-    np.testing.assert_array_equal(found.values, ladder.scorer.score(proba, "balanced_ap").values)
+    np.testing.assert_array_equal(found.values, laid.scorer().score(proba, "balanced_ap").values)
 
 
-def test_drawn_images_are_scored_like_a_set_of_their_own(make_ladder: MakeLadder) -> None:
-    ladder = make_ladder(n_images=200)
-    drawn = DrawnScorer(ladder.data, counts(ladder), int(counts(ladder).sum() // 3), seed=0)
+def test_drawn_images_are_scored_like_a_set_of_their_own(lay: Lay) -> None:
+    laid = lay(n_images=200)
+    drawn = DrawnScorer(laid.data, counts(laid), int(counts(laid).sum() // 3), seed=0)
     assert not drawn.whole
     assert 50 < len(drawn.images) < 80
-    data = ladder.data.take(drawn.images)
+    data = laid.data.take(drawn.images)
     pairs = data.scores.pairs
     alone = FoldScorer(pairs, data.evidence.truth(pairs), data.evidence, data.folds, data.groups)
-    proba = ladder.proba("caruana")
-    own = replace(proba, pairs=pairs, proba=proba.proba[ladder.pairs.rows(drawn.images)])
+    proba = laid.rungs.proba("caruana")
+    own = replace(proba, pairs=pairs, proba=proba.proba[laid.pairs.rows(drawn.images)])
     expected = alone.judgement(own, "balanced_ap")
     found = drawn.judgement(proba, "balanced_ap")
     np.testing.assert_array_equal(found.objective.values, expected.objective.values)
     np.testing.assert_array_equal(found.objective.influence, expected.objective.influence)
     # Fewer images say less, and the error knows it.
-    assert found.micro_ap.error > ladder.judges.judgement(proba, "balanced_ap").micro_ap.error
+    assert found.micro_ap.error > laid.judges.judgement(proba, "balanced_ap").micro_ap.error
 
 
-def test_a_draw_without_some_fold_is_not_used(make_ladder: MakeLadder) -> None:
-    ladder = make_ladder(n_images=90)
-    assert DrawnScorer(ladder.data, counts(ladder), 1, seed=0).whole
+def test_a_draw_without_some_fold_is_not_used(lay: Lay) -> None:
+    laid = lay(n_images=90)
+    assert DrawnScorer(laid.data, counts(laid), 1, seed=0).whole
 
 
-def test_scores_of_a_draw_are_near_those_of_all(make_ladder: MakeLadder) -> None:
-    ladder = make_ladder(n_images=600)
-    drawn = DrawnScorer(ladder.data, counts(ladder), int(counts(ladder).sum() // 2), seed=1)
-    proba = ladder.proba("caruana")
-    some, every = (s.judgement(proba, "balanced_ap").micro_ap for s in (drawn, ladder.scorer))
+def test_scores_of_a_draw_are_near_those_of_all(lay: Lay) -> None:
+    laid = lay(n_images=600)
+    drawn = DrawnScorer(laid.data, counts(laid), int(counts(laid).sum() // 2), seed=1)
+    proba = laid.rungs.proba("caruana")
+    some, every = (s.judgement(proba, "balanced_ap").micro_ap for s in (drawn, laid.scorer()))
     assert some.mean == pytest.approx(every.mean, abs=4 * some.error)

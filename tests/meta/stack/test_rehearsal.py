@@ -11,7 +11,9 @@ from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence
 from tagstack.meta.metrics.fold_scores import Lead
 from tagstack.meta.stack import rehearsal
-from tagstack.meta.stack.ladder import Ladder
+from tagstack.meta.stack.choice import choose, ladder_rows
+from tagstack.meta.stack.foundation import lay_foundation
+from tagstack.meta.stack.ladder import Ladder, climb
 from tagstack.meta.stack.rehearsal import Rehearsal, rehearse
 
 MakeLabelled = Callable[..., Any]
@@ -113,15 +115,15 @@ def test_what_was_switched_off_is_not_chosen_nor_blended_and_the_ladder_says_why
 ) -> None:
     data = labelled(make_labelled(n_images=120))
     off = {"xgboost": "worse", "blend": "worse too"}
-    ladder = Ladder(data, stack_settings(), seed=0, threads=1, off=off)
-    ladder.prepare(silent)
-    ladder.climb(silent)
-    chosen, why = ladder.choose()
-    assert chosen in {
+    foundation = lay_foundation(data, stack_settings(), seed=0, threads=1, progress=silent)
+    ladder = climb(foundation, silent, off=off)
+    choice = choose(ladder)
+    assert choice.chosen in {
         "mean", "calibrated_mean", "caruana", "shrunken_logistic", "svm", "lightgbm", "by_band",
     }  # fmt: skip
     assert "xgboost" not in ladder.blend_weights
-    rows = {row.rung: row.why for row in ladder.judged(("lightgbm", "blend", "xgboost"), why)}
+    names = ("lightgbm", "blend", "xgboost")
+    rows = {row.rung: row.why for row in ladder_rows(ladder, names, choice.why)}
     assert rows["xgboost"] == "switched off: worse"
     assert rows["blend"] == "switched off: worse too"
     assert rows["lightgbm"] != "not up for choice"

@@ -18,7 +18,7 @@ from tagstack.configs.stack import StackSettings
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence
-from tagstack.meta.stack.ladder import Ladder
+from tagstack.meta.stack.foundation import lay_foundation
 from tagstack.meta.stack.tuning import InnerData, Tuner
 
 MakeLabelled = Callable[..., Any]
@@ -50,15 +50,14 @@ def make_tuner(make_labelled: MakeLabelled, stack_settings: Make) -> MakeTuner:
         groups=made.groups,
         relations=TagRelations.none(12),
     )
-    ladder = Ladder(data, settings, seed=0, threads=1)
-    ladder.prepare(silent)
+    laid = lay_foundation(data, settings, seed=0, threads=1, progress=silent)
     inner = InnerData(
-        table=ladder.table,
-        rows=ladder.ground.rows,
-        true=ladder.true,
-        weight=ladder.weight,
+        table=laid.table,
+        rows=laid.ground.rows,
+        true=laid.fitter.true,
+        weight=laid.fitter.weight,
         folds=data.folds,
-        scorer=ladder.scorer,
+        scorer=laid.scorer(),
         objective="balanced_ap",
     )
 

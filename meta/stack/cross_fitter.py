@@ -1,0 +1,88 @@
+"""Learners fitted on one set of labelled images: without each fold, and at last on all."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.configs.stack import StackSettings
+from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.labels.labelled import Labelled
+from tagstack.meta.labels.truth import PairTruth
+from tagstack.meta.learners.protocol import PairLearner
+from tagstack.meta.learners.registry import looked_at, make_learner, rounds_of, with_rounds
+from tagstack.meta.stack.fold_fits import FoldFits
+from tagstack.meta.stack.groundwork import Ground
+from tagstack.meta.stack.selection_sample import SelectionSample
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A learner's logits of images that it was not fitted on.
+
+    Parameters
+    ----------
+    logit : array of shape (n_candidates,), float64
+    rounds : int or None
+        After how many rounds it did best; None for a learner that is not made of rounds.
+    """
+
+    logit: Floats
+    rounds: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossFitter:
+    """Labelled images, their candidates and how learners are fitted on them.
+
+    Parameters
+    ----------
+    data : Labelled
+    ground : Ground
+        Of the same images, out of fold.
+    truth : PairTruth
+        Of all listed pairs.
+    sample : SelectionSample
+        What the rounds of trees are chosen by.
+    settings : StackSettings
+    seed, threads : int
+    """
+
+    data: Labelled
+    ground: Ground
+    truth: PairTruth
+    sample: SelectionSample
+    settings: StackSettings
+    seed: int
+    threads: int
+
+    @property
+    def true(self) -> NDArray[np.bool_]:
+        """Whether each candidate is true, shape (n_candidates,), bool."""
+        return self.truth.listed[self.ground.rows]
+
+    @property
+    def weight(self) -> Floats:
+        """How much each candidate counts in a fit, shape (n_candidates,), float64."""
+        return self.truth.weight[self.ground.rows]
+
+    def left_out(self, name: str, table: PairTable) -> LeftOut:
+        """Return a learner's out-of-fold logits, from where it did best if it is made of rounds."""
+        make, enough = partial(self._make, name), looked_at(name, self.settings)
+        fits = FoldFits.of(make, table, self.true, self.data.folds, self.weight, enough)
+        most = rounds_of(name, self.settings)
+        if most is None:
+            return LeftOut(logit=fits.logit(), rounds=None)
+        rounds = self.sample.stopping_point(fits, most)
+        return LeftOut(logit=fits.stopped_at(rounds).logit(), rounds=rounds)
+
+    def on_all(self, name: str, table: PairTable, rounds: int | None) -> PairLearner:
+        """Return a learner fitted on all images, for so many rounds if it is made of rounds."""
+        return self._make(name, rounds).fit(table, self.true, self.weight)
+
+    def _make(self, name: str, rounds: int | None = None) -> PairLearner:
+        settings = self.settings if rounds is None else with_rounds(self.settings, name, rounds)
+        return make_learner(name, settings, seed=self.seed, threads=self.threads)

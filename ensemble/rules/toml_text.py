@@ -1,8 +1,8 @@
 """Rules as TOML text, both ways."""
 
-import json
 from typing import Any, Literal, Self
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tagstack.configs.errors import TagstackError
@@ -130,10 +130,4 @@ def _exclusive_values(rule: Exclusive) -> dict[str, Any]:
 
 
 def _block(table: str, values: dict[str, Any]) -> str:
-    # JSON's strings, lists, booleans and finite numbers are TOML too, once DEL is escaped.
-    lines = [f"{key} = {_json(value)}" for key, value in values.items()]
-    return "\n".join([f"[[{table}]]", *lines, ""])
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return f"[[{table}]]\n{tomli_w.dumps(values)}"  # whole, it would put short rules on one line

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from tagstack.base_models.contract import contract_from_toml, contract_toml
+from tagstack.base_models.contract import Contract, contract_from_toml, contract_toml
 from tagstack.base_models.taggers.check import check_tagger
 from tagstack.base_models.taggers.registry import (
     add_tagger,
@@ -222,3 +224,22 @@ def test_a_contract_written_out_is_the_same_contract(name: str) -> None:
     contract = show_tagger(name).contract
     text = contract_toml(contract)
     assert contract_from_toml(tomllib.loads(text), origin="text") == contract
+
+
+# What stands in others' files: control characters, quotes, other scripts; pydantic lets no half
+# of a surrogate pair in.
+_ANY = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+
+
+@pytest.fixture(scope="module")
+def doll() -> Contract:
+    return show_tagger("doll_vit").contract
+
+
+@settings(deadline=None, max_examples=50)
+@given(title=_ANY, names=st.dictionaries(_ANY, _ANY, max_size=3))
+@example(title='\x7f\x00\r\n"\\', names={"\x7f": "\x85", "": "#"})
+def test_no_text_breaks_a_contract(doll: Contract, title: str, names: dict[str, str]) -> None:
+    changed = doll.model_copy(update={"title": title, "aliases": names})
+    again = contract_from_toml(tomllib.loads(contract_toml(changed)), origin="text")
+    assert again == changed

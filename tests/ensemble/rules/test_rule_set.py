@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -356,3 +356,14 @@ def test_danbooru_rules_on_pictures_one_can_imagine(image: str, broken: set[str]
     known = vocabulary(*sorted(tags))
     found = rules.bind(known).violations(decided(known, image))
     assert {rule for rule, count in found.per_rule.items() if count} == broken
+
+
+_ANY = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+
+
+@given(st.lists(_ANY, min_size=3, max_size=3, unique=True), _ANY)
+@example(["\x7f", "\x00\r", '"\\'], "# ]]")
+def test_no_text_breaks_a_rule_file(tags: list[str], source: str) -> None:
+    rule = Implication(id=tags[2], tags=(tags[0],), implies=(tags[1],), source=source, penalty=0.5)
+    rules = Rules(implications=(rule,), aliases=(Alias(old=tags[1], new=tags[2]),))
+    assert Rules.from_toml(rules.to_toml()) == rules

@@ -2,18 +2,20 @@
 
 Only `tagstack models pull` comes here, and only after the user has seen what it would fetch.
 ``huggingface_hub`` (the extra ``hub``) makes the requests: it knows the endpoint (``HF_ENDPOINT``),
-the user's token and proxies. Files are fetched into a folder of ours rather than into its cache,
-so that a download that was interrupted, or killed, goes on where it was.
+the user's token, proxies and pauses. Its own ``hf_hub_download`` begins a file anew after an
+interruption, and a model has a gigabyte: so the file is read here, into a folder of ours, from a
+public call that yields the answer (``utils.http_stream_backoff``), and goes on where it was.
 """
 
 import hashlib
 import importlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Any
 
 from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.contract import Hub
@@ -91,6 +93,10 @@ def _line(error: BaseException) -> str:
 
 
 _UNFINISHED = ".unfinished"
+_CHUNK_BYTES = 1 << 20
+_TRIES, _PAUSE_S = 5, 1.0  # while nothing comes
+# Compressed on the way, a file would have another length, and could not be continued.
+_AS_IT_IS = {"accept-encoding": "identity"}
 
 Report = Callable[[str, int, int], None]
 
@@ -244,44 +250,70 @@ def fetch(state: HubState, file: HubFile, folder: Path, report: Report) -> str:
 
 
 def _download(state: HubState, file: HubFile, unfinished: Path, report: Report) -> None:
-    url, headers = file.url, web_headers()
-    if url is None:
-        place = {"revision": state.commit, "endpoint": _endpoint()}
-        url = library().hf_hub_url(state.repo, file.path, **place)
-        headers = module("huggingface_hub.utils").build_hf_headers()
-    here = unfinished.stat().st_size if unfinished.exists() else 0
-    if here > file.size_bytes:
-        unfinished.unlink()
-        here = 0
+    """Fetch what is missing of a file, again where the connection breaks and something came."""
+    web, url, headers = _web(), *_address(state, file)
+    broken = (web.NetworkError, web.TimeoutException, web.RemoteProtocolError)
+    left = _TRIES
+    while True:
+        here = unfinished.stat().st_size if unfinished.exists() else 0
+        try:
+            _go_on(file, url, headers, unfinished, report)
+        except broken:
+            left = _TRIES if unfinished.exists() and unfinished.stat().st_size > here else left - 1
+            if not left:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
+
+
+def _go_on(
+    file: HubFile, url: str, headers: dict[str, str], unfinished: Path, report: Report
+) -> None:
+    """Add to what has arrived until it is all, or the connection breaks."""
     with unfinished.open("ab") as stream:
-        module("huggingface_hub.file_download").http_get(
-            url,
-            stream,
-            resume_size=here,
-            headers=headers,
-            expected_size=file.size_bytes,
-            tqdm_class=lambda **facts: _Meter(file, report, **facts),
-        )
+        here = stream.tell()
+        if here > file.size_bytes:
+            here = stream.truncate(0)
+        report(file.name, here, file.size_bytes)
+        if here == file.size_bytes:
+            return
+        asked = {**headers, "range": f"bytes={here}-"} if here else headers
+        with _answer(url, asked) as answer:
+            if here and answer.status_code == 200:  # the server knows no ranges: from the start
+                here = stream.truncate(0)
+            for chunk in answer.iter_bytes(_CHUNK_BYTES):
+                here += stream.write(chunk)
+                report(file.name, here, file.size_bytes)
+                if here > file.size_bytes:
+                    break
+    if here != file.size_bytes:
+        how = "more" if here > file.size_bytes else "fewer"
+        raise OSError(f"{file.name} came with {how} than its {file.size_bytes} bytes")
 
 
-class _Meter:
-    """Stands in for the library's progress bar."""
+@contextmanager
+def _answer(url: str, headers: dict[str, str]) -> Iterator[Any]:
+    """Yield the library's answer to a request, whose body has not been read yet."""
+    tools, limit_s = module("huggingface_hub.utils"), module("huggingface_hub.constants")
+    with tools.http_stream_backoff(
+        "GET",
+        url,
+        headers=headers,
+        timeout=limit_s.HF_HUB_DOWNLOAD_TIMEOUT,
+        retry_on_exceptions=(),
+        retry_on_status_codes=(408, 429),
+    ) as answer:
+        tools.hf_raise_for_status(answer)
+        yield answer
 
-    def __init__(self, file: HubFile, report: Report, *, initial: int = 0, **_: Any) -> None:
-        self._file = file
-        self._report = report
-        self._here = initial
-        self.update(0)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def update(self, n_bytes: int) -> None:
-        self._here += n_bytes
-        self._report(self._file.name, self._here, self._file.size_bytes)
+def _address(state: HubState, file: HubFile) -> tuple[str, dict[str, str]]:
+    """Return where a file lies, and the headers to ask with; only the hub gets the token."""
+    if file.url is not None:
+        return file.url, web_headers()
+    url = library().hf_hub_url(state.repo, file.path, revision=state.commit, endpoint=_endpoint())
+    return url, {**module("huggingface_hub.utils").build_hf_headers(), **_AS_IT_IS}
 
 
 def _file(name: str, facts: Any) -> HubFile:
@@ -317,8 +349,7 @@ def _endpoint() -> str | None:
 
 def web_headers() -> dict[str, str]:
     """Return what every request says: who asks, and that bytes shall come as they are."""
-    # Compressed on the way, a file would have another length, and could not be continued.
-    return {"user-agent": "tagstack", "accept-encoding": "identity"}
+    return {"user-agent": "tagstack", **_AS_IT_IS}
 
 
 def web_size(url: str) -> int:

@@ -10,13 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub.constants
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tagstack.base_models.contract import read_contract
-from tagstack.base_models.taggers import pulling
+from tagstack.base_models.taggers import hub, pulling
 from tagstack.base_models.taggers.registry import contract_and_text, registry_folder, show_tagger
 
 Folder = Callable[..., Path]
@@ -34,6 +33,8 @@ class Hub:
     locked: bool = False
     lies: dict[str, bytes] = field(default_factory=dict)
     cut_at: int | None = None
+    always_cut: bool = False
+    knows_ranges: bool = True
     ranges: list[tuple[str, str | None]] = field(default_factory=list)
     url: str = ""
     repo: str = REPO
@@ -99,13 +100,15 @@ class _Handler(BaseHTTPRequestHandler):
         asked = self.headers.get("Range")
         known.ranges.append((name, asked))
         content = known.lies.get(name, content)
+        asked = asked if known.knows_ranges else None
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
         self.send_response(206 if asked else 200)
         if asked:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
-        end, known.cut_at = known.cut_at, None
+        end = known.cut_at
+        known.cut_at = end if known.always_cut else None
         self.wfile.write(content[start:end])
         if end is not None:
             self.connection.close()
@@ -163,7 +166,8 @@ def server(
 
     monkeypatch.setattr(pulling, "show_tagger", show)
     monkeypatch.setenv("TAGSTACK_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 700)
+    monkeypatch.setattr(hub, "_CHUNK_BYTES", 700)
+    monkeypatch.setattr(hub, "_PAUSE_S", 0.0)
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as listening:
         listening.hub = tiny_hub  # type: ignore[attr-defined]
         tiny_hub.url = f"http://127.0.0.1:{listening.server_port}"

@@ -89,6 +89,35 @@ def test_a_broken_connection_is_continued_at_once(
         assert asked[1] == "bytes=1400-"  # two whole chunks had arrived
 
 
+def test_a_server_that_knows_no_ranges_is_read_from_the_start(
+    server: Hub, settings: ScoreSettings
+) -> None:
+    server.cut_at, server.knows_ranges = 1500, False
+    assert pull(plan_pull("tiny"), settings, _quiet).passed
+    assert [where for name, where in server.ranges if name == "model.onnx"] == [None, "bytes=1400-"]
+    files = server.versions[COMMITS[0]]
+    assert (resolve("tiny") / "model.onnx").read_bytes() == files["model.onnx"]
+
+
+def test_a_connection_that_brings_nothing_is_given_up(server: Hub, settings: ScoreSettings) -> None:
+    server.cut_at, server.always_cut = 0, True
+    with pytest.raises(TagstackError, match=r"Cannot fetch from .*the same command goes on"):
+        pull(plan_pull("tiny"), settings, _quiet)
+    assert len(server.ranges) == 5
+
+
+@pytest.mark.parametrize(("change", "found"), [(40, "more"), (-40, "fewer")])
+def test_a_file_of_another_size_is_not_taken(
+    server: Hub, settings: ScoreSettings, change: int, found: str
+) -> None:
+    good = server.versions[COMMITS[0]]["model.onnx"]
+    server.lies["model.onnx"] = (good + bytes(40))[: len(good) + change]
+    with pytest.raises(TagstackError, match=rf"came with {found} than its {len(good)} bytes"):
+        pull(plan_pull("tiny"), settings, _quiet)
+    server.lies.clear()
+    assert pull(plan_pull("tiny"), settings, _quiet).passed
+
+
 def test_an_interrupted_pull_goes_on_at_the_same_commit(
     server: Hub, settings: ScoreSettings
 ) -> None:
@@ -102,7 +131,7 @@ def test_an_interrupted_pull_goes_on_at_the_same_commit(
     server.newest = COMMITS[1]  # the publisher goes on meanwhile
     server.ranges.clear()
     assert pull(plan_pull("tiny"), settings, _quiet).passed
-    assert server.ranges[0] == ("model.onnx", "bytes=1400-")
+    assert server.ranges[0] == ("model.onnx", "bytes=2100-")
     files = server.versions[COMMITS[0]]
     assert (resolve("tiny") / "model.onnx").read_bytes() == files["model.onnx"]
     assert list(resolve("tiny").glob("*.unfinished")) == []
@@ -298,7 +327,7 @@ def test_a_file_from_elsewhere_is_continued_and_held_to_the_first_pull(
         pull(plan_pull("tiny"), settings, interrupt)
     server.ranges.clear()
     assert not pull(plan_pull("tiny"), settings, _quiet).passed  # one tag more than outputs
-    assert server.ranges == [("tags.csv", "bytes=1400-")]
+    assert server.ranges == [("tags.csv", "bytes=2100-")]
     for path in (registry_folder()).glob(".pull-*/selected_tags.csv"):
         assert path.read_bytes() == server.web["tags.csv"]
         path.unlink()

@@ -42,7 +42,7 @@ from tagstack.base_models.pictures.framed_pixels import framed_picture
 from tagstack.base_models.pictures.images import PixelBudget
 from tagstack.base_models.pictures.preprocess import Framing, input_tensor
 from tagstack.base_models.pictures.resampling import chosen_resampler
-from tagstack.base_models.scoring.pipeline import score_images
+from tagstack.base_models.scoring.pipeline import score_to_store
 from tagstack.base_models.scoring.sources import find_images
 from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.base_models.taggers.tagger import Tagger
@@ -81,7 +81,7 @@ def whole_seconds(
     sources = find_images([images], extensions=settings.extensions)
     with tempfile.TemporaryDirectory() as store:
         began = time.perf_counter()
-        score_images(sources, taggers, Path(store), settings, threads=threads)
+        score_to_store(sources, taggers, Path(store), settings, threads=threads)
         return time.perf_counter() - began
 
 

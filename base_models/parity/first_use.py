@@ -17,25 +17,25 @@ from numpy.typing import NDArray
 from tagstack.base_models.parity.parity import ParityReport, compare, read_report, write_report
 from tagstack.base_models.parity.quantised_folder import source_of
 from tagstack.base_models.pictures.framed_pixels import framed_picture
-from tagstack.base_models.pictures.images import ImageError, PixelBudget, file_content, read_content
+from tagstack.base_models.pictures.images import ImageError, PixelBudget
 from tagstack.base_models.pictures.preprocess import Framing
 from tagstack.base_models.runtimes.selection import REFERENCE
 from tagstack.base_models.runtimes.stored_precision import quantised_as
 from tagstack.base_models.runtimes.tensorrt.engine_cache import cache_root
-from tagstack.base_models.scoring.sources import ImageSources
+from tagstack.base_models.scoring.sources import PictureSource
 from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 
 
 def verify_first_use(
-    sources: ImageSources, taggers: Sequence[Tagger], settings: ScoreSettings, *, threads: int
+    sources: PictureSource, taggers: Sequence[Tagger], settings: ScoreSettings, *, threads: int
 ) -> tuple[ParityReport, ...]:
     """Compare taggers that have no report yet with the reference; refuse those too far off.
 
     Parameters
     ----------
-    sources : ImageSources
+    sources : PictureSource
         Pictures to compare on; ``score.parity.images`` of them, evenly spaced.
     taggers : sequence of Tagger
     settings : ScoreSettings
@@ -73,7 +73,7 @@ def verify_first_use(
 
 
 def verify(
-    sources: ImageSources, tagger: Tagger, settings: ScoreSettings, *, threads: int
+    sources: PictureSource, tagger: Tagger, settings: ScoreSettings, *, threads: int
 ) -> ParityReport | None:
     """Return a new report of a tagger, or None if no picture could be read."""
     n_asked = min(settings.parity.images, len(sources.names))
@@ -138,7 +138,7 @@ def reference_of(tagger: Tagger, *, threads: int) -> Tagger:
 
 
 def sample_pixels(
-    sources: ImageSources, framing: Framing, settings: ScoreSettings, n_images: int
+    sources: PictureSource, framing: Framing, settings: ScoreSettings, n_images: int
 ) -> NDArray[np.uint8]:
     """Return framed pictures, evenly spaced among the sources; unreadable ones are passed over."""
     n_images = min(n_images, len(sources.names))
@@ -146,14 +146,14 @@ def sample_pixels(
     budget = PixelBudget(settings.max_pixels)
     found = [np.empty((0, framing.height, framing.width, 3), np.uint8)]
     for number in picked:
-        path = sources.path(sources.names[number])
+        name = sources.names[number]
         try:
-            content = file_content(path, max_bytes=settings.max_file_bytes)
             picture = framed_picture(
-                read_content(path, content),
+                sources.picture(name, sources.identify(name, settings)),
                 [framing],
                 max_pixels=settings.max_pixels,
                 budget=budget,
+                hashed=False,
             )
         except ImageError:
             continue

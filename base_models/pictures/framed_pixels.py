@@ -13,8 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from tagstack.base_models.pictures.images import PixelBudget, decode, open_image, reduced
+from tagstack.base_models.pictures.given import Picture
+from tagstack.base_models.pictures.images import (
+    PixelBudget,
+    check_pixels,
+    decode,
+    open_image,
+    reduced,
+)
 from tagstack.base_models.pictures.picture_hash import PictureHash, picture_hash
 from tagstack.base_models.pictures.preprocess import Framing, fitted_size, framed
 from tagstack.base_models.pictures.resampling import PILLOW, Resampler
@@ -32,30 +40,32 @@ class FramedPicture:
     Parameters
     ----------
     pixels : mapping of Framing to array of shape (height, width, 3), uint8
-    hash : PictureHash
+    hash : PictureHash or None
+        None where it was not asked for.
     seconds : mapping of str to float
         What ``decode`` and ``frame`` took.
     """
 
     pixels: Mapping[Framing, NDArray[np.uint8]]
-    hash: PictureHash
+    hash: PictureHash | None
     seconds: Mapping[str, float]
 
 
 def framed_picture(
-    data: bytes,
+    picture: Picture,
     framings: Iterable[Framing],
     *,
     max_pixels: int,
     budget: PixelBudget,
     resampler: Resampler = PILLOW,
+    hashed: bool = True,
 ) -> FramedPicture:
-    """Return the pixels of an image file in every framing; its hash alone for no framing.
+    """Return the pixels of a picture in every framing; its hash alone for no framing.
 
     Parameters
     ----------
-    data : bytes
-        The file's content.
+    picture : Picture
+        A file's content, or pixels.
     framings : iterable of Framing
     max_pixels : int
         A larger picture is refused.
@@ -63,16 +73,18 @@ def framed_picture(
         Shared by all threads that decode.
     resampler : Resampler
         What resizes; it changes no pixel.
+    hashed : bool
+        Whether the hash is wanted.
 
     Raises
     ------
     ImageError
         If the file is no image, too large or damaged.
     """
-    header = open_image(data, max_pixels=max_pixels)
+    header = _opened(picture, max_pixels)
     groups = defaultdict[int, list[Framing]](list)
     for framing in framings:
-        scaled = framing.scaled_decoding and header.format == "JPEG"
+        scaled = framing.scaled_decoding and _is_jpeg(picture, header)
         groups[reduction(header.size, framing) if scaled else 1].append(framing)
     pixels: dict[Framing, NDArray[np.uint8]] = {}
     seconds = {"decode": 0.0, "frame": 0.0}
@@ -81,15 +93,27 @@ def framed_picture(
         # The largest decoding gives the hash; that of a reduced one differs in a few bits at most.
         for factor, wanted in sorted(groups.items()) or [(1, [])]:
             began = time.monotonic()
-            image = decode(reduced(open_image(data, max_pixels=max_pixels), factor))
+            image = decode(reduced(_opened(picture, max_pixels), factor))
             decoded = time.monotonic()
             for framing in wanted:
                 pixels[framing] = framed(image, framing, is_reduced=factor > 1, resampler=resampler)
-            if not hashes:
+            if hashed and not hashes:
                 hashes.append(picture_hash(image))
             seconds["decode"] += decoded - began
             seconds["frame"] += time.monotonic() - decoded
-    return FramedPicture(pixels, hashes[0], seconds)
+    return FramedPicture(pixels, hashes[0] if hashes else None, seconds)
+
+
+def _opened(picture: Picture, max_pixels: int) -> Image.Image:
+    if isinstance(picture, bytes):
+        return open_image(picture, max_pixels=max_pixels)
+    check_pixels(picture, max_pixels)
+    return picture
+
+
+def _is_jpeg(picture: Picture, header: Image.Image) -> bool:
+    """Return whether a picture can be decoded smaller: pixels are decoded already."""
+    return isinstance(picture, bytes) and header.format == "JPEG"
 
 
 def reduction(size: tuple[int, int], framing: Framing) -> int:

@@ -160,13 +160,21 @@ def open_image(content: bytes, *, max_pixels: int) -> Image.Image:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except _DAMAGED as error:
         raise ImageError(f"not an image that can be read: {_reason(error)}") from error
-    if image.width * image.height > max_pixels:
+    check_pixels(image, max_pixels)
+    return image
+
+
+def check_pixels(image: Image.Image, max_pixels: int) -> None:
+    """Raise an `ImageError` if a picture has no pixel or over ``max_pixels``."""
+    n_pixels = image.width * image.height
+    if not n_pixels:
+        raise ImageError(f"{image.width} x {image.height} pixels are no picture")
+    if n_pixels > max_pixels:
         msg = (
-            f"{image.width} x {image.height} = {image.width * image.height} pixels are more than "
+            f"{image.width} x {image.height} = {n_pixels} pixels are more than "
             f"score.max_pixels = {max_pixels}"
         )
         raise ImageError(msg)
-    return image
 
 
 def reduced(image: Image.Image, factor: int) -> Image.Image:

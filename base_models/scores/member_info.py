@@ -74,29 +74,45 @@ class MemberInfo:
     training: Training | None
 
 
-def member_folder(tagger: Tagger) -> str:
-    """Return the name of the folder that holds a tagger's scores."""
-    return f"{tagger.name}-{tagger.fingerprint[:16]}"
-
-
-def write_member_info(folder: Path, tagger: Tagger) -> None:
-    """Write ``member.json`` into a member's folder."""
+def info_of_tagger(tagger: Tagger) -> MemberInfo:
+    """Return what is kept of a loaded tagger."""
     info = tagger.session.info
-    training = tagger.contract.training
     versions = " ".join(f"{name} {version}" for name, version in info.versions)
+    return MemberInfo(
+        name=tagger.name,
+        fingerprint=tagger.fingerprint,
+        source=tagger.source,
+        vocabulary=tagger.vocabulary,
+        aliases=tagger.contract.aliases,
+        floor=tagger.floor,
+        published_thresholds=tagger.published_thresholds,
+        contract_digest=tagger.contract.digest(),
+        runtime=f"{info.backend} {info.provider} {info.precision} {versions}",
+        training=tagger.contract.training,
+    )
+
+
+def member_folder(member: MemberInfo) -> str:
+    """Return the name of the folder that holds a member's scores."""
+    return f"{member.name}-{member.fingerprint[:16]}"
+
+
+def write_member_info(folder: Path, member: MemberInfo) -> None:
+    """Write ``member.json`` into a member's folder."""
+    training = member.training
     content = {
         "format": FORMAT,
-        "name": tagger.name,
-        "fingerprint": tagger.fingerprint,
-        "source": tagger.source,
-        "floor": tagger.floor,
-        "contract_digest": tagger.contract.digest(),
-        "runtime": f"{info.backend} {info.provider} {info.precision} {versions}",
+        "name": member.name,
+        "fingerprint": member.fingerprint,
+        "source": member.source,
+        "floor": member.floor,
+        "contract_digest": member.contract_digest,
+        "runtime": member.runtime,
         "training": None if training is None else training.model_dump(mode="json"),
-        "aliases": tagger.contract.aliases,
-        "tags": tagger.vocabulary.tags,
-        "categories": tagger.vocabulary.categories,
-        "published_thresholds": tagger.published_thresholds.tolist(),
+        "aliases": dict(member.aliases),
+        "tags": member.vocabulary.tags,
+        "categories": member.vocabulary.categories,
+        "published_thresholds": member.published_thresholds.tolist(),
     }
     write_text(folder / "member.json", json.dumps(content, indent=1))
 

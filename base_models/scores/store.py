@@ -8,6 +8,7 @@ Layout of the folder::
     hashes/part-00000000.parquet       sha256, what the picture looks like; older stores lack it
     members/NAME-FINGERPRINT/member.json
     members/NAME-FINGERPRINT/part-00000000.parquet    sha256, tag indices, float16 logits
+    shards/00000                       stores of a run that was shared out, until they are merged
 
 Scores belong to contents, names to images: a picture under two names is scored once, and a file
 whose content changes is a new content under the old name. Parts are only ever added, so readers
@@ -15,18 +16,17 @@ need no lock. Writing is in store_writer.py.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.base_models.pairs import Level1Scores, Pairs
 from tagstack.base_models.pictures.picture_hash import PictureHashes
 from tagstack.base_models.scores.member_info import MemberInfo, read_member_info, read_store_index
+from tagstack.base_models.scores.members import NO_ROWS, Rows
+from tagstack.base_models.scores.reading import Digests, ImageRecord, ScoredMember, ScoreReader
 from tagstack.base_models.scores.store_parts import (
     HASH_FOLDER,
     IMAGES,
@@ -35,11 +35,6 @@ from tagstack.base_models.scores.store_parts import (
     read_hashes,
     read_part,
 )
-from tagstack.base_models.taggers.tagger import floor_logit
-from tagstack.base_models.vocabulary import Vocabulary
-from tagstack.configs.errors import TagstackError
-
-Digests: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.bytes_]]"
 
 
 class MemberScores:
@@ -62,9 +57,7 @@ class MemberScores:
         place = np.searchsorted(keys, digests).clip(max=len(keys) - 1)
         return np.asarray(keys[place] == digests)
 
-    def gather(
-        self, digests: Digests
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float16]]:
+    def gather(self, digests: Digests) -> Rows:
         """Return the stored scores of contents that `knows` finds.
 
         Returns
@@ -75,6 +68,8 @@ class MemberScores:
             Index into the member's own vocabulary.
         logit : array of shape (n_scores,), float16
         """
+        if not len(digests):
+            return NO_ROWS
         keys, part, row = self._index
         place = np.searchsorted(keys, digests)
         pieces = []
@@ -108,55 +103,11 @@ class _Part:
         self._tag: NDArray[np.int32] = lists.values.to_numpy()
         self._logit: NDArray[np.float16] = table.column("logit").combine_chunks().values.to_numpy()
 
-    def taken(
-        self, image: NDArray[np.int64], row: NDArray[np.int32]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float16]]:
+    def taken(self, image: NDArray[np.int64], row: NDArray[np.int32]) -> Rows:
         counts = np.diff(self._offsets)[row]
         starts = np.repeat(self._offsets[:-1][row] - np.cumsum(counts) + counts, counts)
         where = starts + np.arange(counts.sum(), dtype=np.int64)
         return np.repeat(image, counts), self._tag[where], self._logit[where]
-
-
-def joined_scores(
-    names: Sequence[str], digests: Digests, members: Sequence[MemberScores]
-) -> Level1Scores:
-    """Return the members' scores of contents that all of them know, over their joint vocabulary."""
-    vocabulary = Vocabulary.union(member.info.vocabulary for member in members)
-    keyed = [_keyed(member, digests, vocabulary) for member in members]
-    keys = np.unique(np.concatenate([key for key, _ in keyed]))
-    tag = (keys % len(vocabulary)).astype(np.int32)
-    counts = np.bincount(keys // len(vocabulary), minlength=len(names))
-    floor = np.array([floor_logit(member.info.floor) for member in members], np.float32)
-    knows = np.array([_known(member.info, vocabulary) for member in members])
-    logit = np.where(knows[:, tag], floor[:, None], np.float32(np.nan))
-    for values, (key, own) in zip(logit, keyed, strict=True):
-        values[np.searchsorted(keys, key)] = own
-    return Level1Scores(
-        images=tuple(names),
-        vocabulary=vocabulary,
-        members=tuple(member.info.name for member in members),
-        knows=knows,
-        floor=floor,
-        pairs=Pairs(
-            indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            tag=tag,
-            n_tags=len(vocabulary),
-        ),
-        logit=logit,
-    )
-
-
-def _keyed(
-    member: MemberScores, digests: Digests, vocabulary: Vocabulary
-) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
-    """Return a member's scores under ``image * n_tags + tag`` of the joint vocabulary."""
-    image, tag, logit = member.gather(digests)
-    joint = np.array([vocabulary.index[name] for name in member.info.vocabulary.tags], np.int64)
-    return image * len(vocabulary) + joint[tag], logit
-
-
-def _known(info: MemberInfo, vocabulary: Vocabulary) -> NDArray[np.bool_]:
-    return np.array([tag in info.vocabulary.index for tag in vocabulary.tags], bool)
 
 
 def _digests(path: Path) -> Digests:
@@ -164,42 +115,11 @@ def _digests(path: Path) -> Digests:
     return np.array(column.to_pylist(), "S32")
 
 
-OK = "ok"
-FAILED = "failed"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageRecord:
-    """What the store knows of an image.
-
-    Parameters
-    ----------
-    path : str
-        Name: path below ``root`` in POSIX form; bytes that are no UTF-8 as surrogate escapes.
-    root : str
-        Absolute folder that it was scored from.
-    sha256 : str
-        Of the file's bytes in hexadecimal; empty if they could not be read.
-    size_bytes : int
-        0 if the file could not be read.
-    status : str
-        ``"ok"`` or ``"failed"``.
-    reason : str
-        Why it failed; empty otherwise.
-    """
-
-    path: str
-    root: str
-    sha256: str
-    size_bytes: int
-    status: str
-    reason: str
-
-
-class ScoreStore:
-    """Reading side of a score store.
+class ScoreStore(ScoreReader):
+    """Reading side of a score store; its members are sorted by name.
 
     What is read is the state when the object first looked; make a new one to see later parts.
+    Each member is there in the version that was scored last.
 
     Parameters
     ----------
@@ -214,84 +134,26 @@ class ScoreStore:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
+    @property
+    def title(self) -> str:
+        """The folder."""
+        return str(self.directory)
+
     def members(self) -> tuple[MemberInfo, ...]:
-        """Return the members, sorted by name, each in the version that was scored last."""
+        """Return the members, without looking at their scores."""
         return tuple(self._members.values())
 
-    def aliases(self) -> dict[str, str]:
-        """Return the renamed tags of all members: old name -> current name."""
-        return {old: new for member in self.members() for old, new in member.aliases.items()}
+    def scored_members(self) -> Mapping[str, ScoredMember]:
+        """Return each member's parts by member name."""
+        return self._member_scores
 
-    def records(self) -> list[ImageRecord]:
-        """Return every image that was ever scored or failed, sorted by name."""
-        return [self._records[path] for path in sorted(self._records)]
+    def image_records(self) -> Mapping[str, ImageRecord]:
+        """Return each image's last record, by name."""
+        return self._records
 
-    def failures(self) -> list[ImageRecord]:
-        """Return the images that failed when last tried, sorted by name."""
-        return [record for record in self.records() if record.status != OK]
-
-    def load(
-        self, images: Sequence[str] | None = None, members: Sequence[str] | None = None
-    ) -> Level1Scores:
-        """Return the scores of images over the members' joint vocabulary.
-
-        Parameters
-        ----------
-        images : sequence of str, optional
-            Names, in the order wanted; all by default, sorted. Names that failed, or that a
-            chosen member has not scored, are left out: compare with ``Level1Scores.images``.
-        members : sequence of str, optional
-            Member names, in the order wanted; all by default, sorted.
-
-        Raises
-        ------
-        TagstackError
-            If a member is unknown, or no image has scores of all the members.
-        """
-        chosen = self._chosen(members)
-        names = self._scored(images, chosen)
-        if not names:
-            msg = (
-                f"{self.directory}: no image has scores of all of {[m.info.name for m in chosen]}. "
-                f"Run `tagstack score` over the images with these models."
-            )
-            raise TagstackError(msg)
-        return self._joined(names, chosen)
-
-    def iter_chunks(
-        self,
-        n_images: int,
-        images: Sequence[str] | None = None,
-        members: Sequence[str] | None = None,
-    ) -> Iterator[Level1Scores]:
-        """Yield what `load` would return, at most ``n_images`` images at a time.
-
-        Memory is bounded by the chunk and one part of each member, however large the store is.
-        Every chunk has the same vocabulary and members.
-        """
-        chosen = self._chosen(members)
-        names = self._scored(images, chosen)
-        for start in range(0, len(names), n_images):
-            yield self._joined(names[start : start + n_images], chosen)
-
-    def picture_hashes(self, images: Sequence[str]) -> PictureHashes:
-        """Return what images look like; unknown for those scored before hashes were kept.
-
-        Parameters
-        ----------
-        images : sequence of str
-            Names.
-
-        Raises
-        ------
-        TagstackError
-            If a name is not in the store.
-        """
-        missing = [name for name in images if name not in self._records]
-        if missing:
-            msg = f"{self.directory} has no image {missing[0]!r}. Run `tagstack score` over it."
-            raise TagstackError(msg)
-        return read_hashes(self.directory / HASH_FOLDER, self._digests(images))
+    def hashes_of(self, digests: Digests) -> PictureHashes:
+        """Return what contents look like."""
+        return read_hashes(self.directory / HASH_FOLDER, digests)
 
     @cached_property
     def _members(self) -> dict[str, MemberInfo]:
@@ -312,32 +174,6 @@ class ScoreStore:
             name: MemberScores(self.directory / "members" / folders[name], info)
             for name, info in self._members.items()
         }
-
-    def _chosen(self, members: Sequence[str] | None) -> list[MemberScores]:
-        names = tuple(self._members) if members is None else tuple(members)
-        unknown = [name for name in names if name not in self._members]
-        if unknown or not names or len(set(names)) < len(names):
-            msg = (
-                f"{self.directory}: members {list(names)} asked for; the store has "
-                f"{list(self._members)}. Expected some of those, once each."
-            )
-            raise TagstackError(msg)
-        return [self._member_scores[name] for name in names]
-
-    def _scored(self, images: Sequence[str] | None, chosen: Sequence[MemberScores]) -> list[str]:
-        wanted = sorted(self._records) if images is None else images
-        good = [n for n in wanted if n in self._records and self._records[n].status == OK]
-        if not good:
-            return []
-        digests = self._digests(good)
-        known = np.all([member.knows(digests) for member in chosen], axis=0)
-        return [name for name, has in zip(good, known, strict=True) if has]
-
-    def _joined(self, names: Sequence[str], chosen: Sequence[MemberScores]) -> Level1Scores:
-        return joined_scores(names, self._digests(names), chosen)
-
-    def _digests(self, names: Sequence[str]) -> "np.ndarray[tuple[int], np.dtype[np.bytes_]]":
-        return np.array([bytes.fromhex(self._records[name].sha256) for name in names], "S32")
 
 
 def read_records(directory: Path) -> dict[str, ImageRecord]:

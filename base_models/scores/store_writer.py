@@ -5,7 +5,6 @@ two costs nothing: the next run finds them by content and only adds the images.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,12 +17,16 @@ from tagstack.base_models.atomic import remove_leftovers
 from tagstack.base_models.locks import ProcessLock
 from tagstack.base_models.pictures.picture_hash import PictureHash
 from tagstack.base_models.scores.member_info import (
+    MemberInfo,
     member_folder,
     read_store_index,
     write_member_info,
     write_store_index,
 )
-from tagstack.base_models.scores.store import FAILED, OK, ImageRecord, read_records
+from tagstack.base_models.scores.members import Members
+from tagstack.base_models.scores.reading import ImageRecord
+from tagstack.base_models.scores.sink import ImageNotes, kept_scores
+from tagstack.base_models.scores.store import read_records
 from tagstack.base_models.scores.store_parts import (
     HASH_FOLDER,
     HASHES,
@@ -33,7 +36,7 @@ from tagstack.base_models.scores.store_parts import (
     read_part,
     write_part,
 )
-from tagstack.base_models.taggers.tagger import Tagger, floor_logit
+from tagstack.base_models.taggers.tagger import floor_logit
 from tagstack.configs.errors import TagstackError
 
 
@@ -44,14 +47,14 @@ class MemberWriter:
     ----------
     folder : Path
         Created by `open`.
-    tagger : Tagger
+    member : MemberInfo
     """
 
-    def __init__(self, folder: Path, tagger: Tagger) -> None:
+    def __init__(self, folder: Path, member: MemberInfo) -> None:
         self.folder = folder
-        self.tagger = tagger
+        self.member = member
         self.known: set[bytes] = set()
-        self._floor = floor_logit(tagger.floor)
+        self._floor = floor_logit(member.floor)
         self._digests: list[bytes] = []
         self._tags: list[NDArray[np.int32]] = []
         self._logits: list[NDArray[np.float16]] = []
@@ -59,19 +62,21 @@ class MemberWriter:
     def open(self) -> None:
         """Create the folder, or find out which contents it has."""
         if not (self.folder / "member.json").exists():
-            write_member_info(self.folder, self.tagger)
+            write_member_info(self.folder, self.member)
         remove_leftovers(self.folder)
-        self.known |= _digests_in(self.folder, SCORES)
+        self.known |= digests_in(self.folder, SCORES)
 
     def add(self, contents: Sequence[str], logits: NDArray[np.float32]) -> None:
         """Add the scores of contents, shape (n_images, n_tags), those below the floor left out."""
-        rounded = logits.astype(np.float16)
-        for sha256, row in zip(contents, rounded, strict=True):
-            kept = np.flatnonzero(row >= self._floor).astype(np.int32)
-            self._digests.append(bytes.fromhex(sha256))
-            self._tags.append(kept)
-            self._logits.append(row[kept])
-        self.known.update(self._digests[len(self._digests) - len(contents) :])
+        for sha256, (tags, kept) in zip(contents, kept_scores(logits, self._floor), strict=True):
+            self.add_kept(bytes.fromhex(sha256), tags, kept)
+
+    def add_kept(self, digest: bytes, tags: NDArray[np.int32], logits: NDArray[np.float16]) -> None:
+        """Add the scores of one content as `kept_scores` left them."""
+        self._digests.append(digest)
+        self._tags.append(tags)
+        self._logits.append(logits)
+        self.known.add(digest)
 
     def commit(self) -> None:
         """Write what was added as one part."""
@@ -98,7 +103,7 @@ class HashWriter:
     def open(self) -> None:
         """Find out which contents have a hash."""
         remove_leftovers(self._folder)
-        self.known |= _digests_in(self._folder, HASHES)
+        self.known |= digests_in(self._folder, HASHES)
 
     def add(self, sha256: str, value: PictureHash) -> None:
         """Add the hash of a content that has none."""
@@ -120,7 +125,8 @@ class HashWriter:
         self._waiting = []
 
 
-def _digests_in(folder: Path, schema: pa.Schema) -> set[bytes]:
+def digests_in(folder: Path, schema: pa.Schema) -> set[bytes]:
+    """Return the contents that the parts in a folder are about; none if there is no folder."""
     found: set[bytes] = set()
     for path in part_paths(folder):
         found.update(read_part(path, schema, ("sha256",)).column("sha256").to_pylist())
@@ -131,7 +137,7 @@ def _lists(offsets: NDArray[np.int64], values: NDArray[np.generic], kind: pa.Dat
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values, kind))
 
 
-class ScoreWriter:
+class ScoreWriter(ImageNotes):
     """Adds scores and images to a store; use it as a context manager.
 
     Nothing is on disk before `commit`. Leaving the context releases the lock and writes nothing.
@@ -140,8 +146,8 @@ class ScoreWriter:
     ----------
     directory : Path
         Created where it does not exist.
-    taggers : sequence of Tagger
-        Members of this run; their order gives the member numbers below.
+    members : Members
+        Of this run; their order gives the member numbers below.
 
     Raises
     ------
@@ -149,17 +155,25 @@ class ScoreWriter:
         On entering, if another process writes to the store or the folder cannot be written.
     """
 
-    def __init__(self, directory: Path, taggers: Sequence[Tagger]) -> None:
+    def __init__(self, directory: Path, members: Members) -> None:
+        super().__init__()
         self._directory = directory
         self._members = [
-            MemberWriter(directory / "members" / member_folder(tagger), tagger)
-            for tagger in taggers
+            MemberWriter(directory / "members" / member_folder(info), info)
+            for info in members.infos
         ]
         self._hashes = HashWriter(directory / HASH_FOLDER)
-        self._waiting: list[ImageRecord] = []
-        self._failed: dict[str, str] = {}
-        self._records: dict[str, ImageRecord] = {}
         self._lock = ProcessLock(directory / "lock")
+
+    @property
+    def title(self) -> str:
+        """The folder."""
+        return str(self._directory)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The members' names; a member's number is its position here."""
+        return tuple(own.member.name for own in self._members)
 
     def __enter__(self) -> Self:
         try:
@@ -203,48 +217,34 @@ class ScoreWriter:
         """Note what a content looks like; done once for each content."""
         self._hashes.add(sha256, value)
 
-    def add_image(self, *, path: str, root: str, sha256: str, size_bytes: int) -> None:
-        """Note an image, to be written once its content has been scored or has failed.
-
-        Raises
-        ------
-        TagstackError
-            If the store has another picture of that name from another folder.
-        """
-        old = self._records.get(path)
-        if old is not None and old.root != root and old.sha256 not in ("", sha256):
-            msg = (
-                f"The store {self._directory} has another picture named {path!r}, scored from "
-                f"{old.root!r}; this one is from {root!r}. Use a store of its own for each folder, "
-                f"or score their common parent."
-            )
-            raise TagstackError(msg)
-        self._note(path, root, sha256, size_bytes, OK, "")
-
-    def add_failure(self, *, path: str, root: str, reason: str) -> None:
-        """Note an image whose file could not be read at all."""
-        self._note(path, root, "", 0, FAILED, reason)
-
-    def fail(self, sha256: str, reason: str) -> None:
-        """Note that a content cannot be decoded or scored."""
-        self._failed[sha256] = reason
-
-    def failure(self, sha256: str) -> str | None:
-        """Return why a content failed in this run, None if it did not."""
-        return self._failed.get(sha256)
-
     def add_scores(self, number: int, contents: Sequence[str], logits: NDArray[np.float32]) -> None:
         """Add a member's scores of contents; what lies below the floor is dropped.
 
         Parameters
         ----------
         number : int
-            The member's position in ``taggers``.
+            The member's position in ``names``.
         contents : sequence of n_images str
             SHA-256 of each.
         logits : array of shape (n_images, n_tags), float32
         """
         self._members[number].add(contents, logits)
+
+    def add_kept(
+        self, number: int, sha256: str, tags: NDArray[np.int32], logits: NDArray[np.float16]
+    ) -> None:
+        """Add a member's scores of one content as another store or sink has kept them.
+
+        Parameters
+        ----------
+        number : int
+            The member's position in ``names``.
+        sha256 : str
+        tags : array of shape (n_scores,), int32
+            Indices into the member's own vocabulary, ascending.
+        logits : array of shape (n_scores,), float16
+        """
+        self._members[number].add_kept(bytes.fromhex(sha256), tags, logits)
 
     def commit(self) -> int:
         """Write everything that is complete: scores and hashes first, then images.
@@ -262,15 +262,10 @@ class ScoreWriter:
         for member in self._members:
             member.commit()
         self._hashes.commit()
-        settled = [self._settled(record) for record in self._waiting]
-        ready = [record for record in settled if record is not None]
-        # An image that the store describes so already needs no second row.
-        fresh = [record for record in ready if self._records.get(record.path) != record]
+        fresh = self._fresh()
         if fresh:
             write_part(self._directory / "images", _images_table(fresh))
-        self._records.update({record.path: record for record in fresh})
-        pairs = zip(self._waiting, settled, strict=True)
-        self._waiting = [record for record, done in pairs if done is None]
+        self._keep(fresh)
         return len(fresh)
 
     def _register(self) -> None:
@@ -280,32 +275,10 @@ class ScoreWriter:
         for member in self._members:
             member.open()
         self._hashes.open()
-        current = folders | {m.tagger.name: m.folder.name for m in self._members}
+        current = folders | {m.member.name: m.folder.name for m in self._members}
         if current != folders:
             write_store_index(self._directory, current)
         self._records = read_records(self._directory)
-
-    def _note(
-        self, path: str, root: str, sha256: str, size_bytes: int, status: str, reason: str
-    ) -> None:
-        record = ImageRecord(
-            path=path,
-            root=root,
-            sha256=sha256,
-            size_bytes=size_bytes,
-            status=status,
-            reason=reason,
-        )
-        self._waiting.append(record)
-
-    def _settled(self, record: ImageRecord) -> ImageRecord | None:
-        """Return a record with its final status, None while its content is being scored."""
-        if record.status == FAILED:
-            return record
-        reason = self._failed.get(record.sha256)
-        if reason is not None:
-            return replace(record, status=FAILED, reason=reason)
-        return None if self.missing(record.sha256) else record
 
 
 def _images_table(records: Sequence[ImageRecord]) -> pa.Table:

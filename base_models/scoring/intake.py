@@ -16,18 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.pictures.framed_pixels import framed_picture
-from tagstack.base_models.pictures.images import (
-    FileContent,
-    ImageError,
-    PixelBudget,
-    file_content,
-    read_content,
-)
+from tagstack.base_models.pictures.images import FileContent, ImageError, PixelBudget
 from tagstack.base_models.pictures.picture_hash import PictureHash
 from tagstack.base_models.pictures.preprocess import Framing
 from tagstack.base_models.pictures.resampling import chosen_resampler
-from tagstack.base_models.scores.store_writer import ScoreWriter
-from tagstack.base_models.scoring.sources import ImageSources
+from tagstack.base_models.scores.sink import ScoreSink
+from tagstack.base_models.scoring.sources import PictureSource
 from tagstack.base_models.scoring.tally import Tally
 from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.configs.level1 import ScoreSettings
@@ -65,7 +59,7 @@ def ahead(
 
 @dataclass(frozen=True)
 class Task:
-    """An image on its way to the models, and the members that need it.
+    """An image on its way to the models, the members that need it, and whether its hash is wanted.
 
     Without members, only its picture hash is missing: it was scored before hashes were kept.
     """
@@ -73,6 +67,7 @@ class Task:
     name: str
     content: FileContent
     missing: tuple[int, ...]
+    hashed: bool
 
 
 @dataclass(frozen=True)
@@ -91,14 +86,14 @@ class Intake:
 
     Parameters
     ----------
-    sources : ImageSources
+    sources : PictureSource
     taggers : sequence of Tagger
-    writer : ScoreWriter
+    sink : ScoreSink
         Knows what is there already, and is told of every image.
     settings : ScoreSettings
     tally : Tally
     noted : callable
-        Called by the reading thread after every image that the writer was told of.
+        Called by the reading thread after every image that the sink was told of.
 
     Raises
     ------
@@ -108,20 +103,20 @@ class Intake:
 
     def __init__(
         self,
-        sources: ImageSources,
+        sources: PictureSource,
         taggers: Sequence[Tagger],
-        writer: ScoreWriter,
+        sink: ScoreSink,
         settings: ScoreSettings,
         tally: Tally,
         noted: Callable[[], None],
     ) -> None:
         self._sources = sources
         self._taggers = taggers
-        self._writer = writer
+        self._sink = sink
         self._settings = settings
         self._tally = tally
         self._noted = noted
-        self._root = str(sources.root)
+        self._origin = sources.origin
         self._budget = PixelBudget(settings.max_pixels)
         self._resampler = chosen_resampler(settings.resampling)
 
@@ -133,19 +128,18 @@ class Intake:
             for stage, seconds in item.seconds.items():
                 self._tally.took(stage, seconds, 1)
             if item.failure is not None:
-                self._writer.fail(item.task.content.sha256, item.failure)
+                self._sink.fail(item.task.content.sha256, item.failure)
                 self._tally.fail_content(item.task.content.sha256, item.failure)
                 continue
             if item.hash is not None:
-                self._writer.add_hash(item.task.content.sha256, item.hash)
+                self._sink.add_hash(item.task.content.sha256, item.hash)
             yield item
 
     def _identified(self, name: str) -> tuple[str, FileContent | ImageError, float]:
         began = time.monotonic()
         content: FileContent | ImageError
         try:
-            path = self._sources.path(name)
-            content = file_content(path, max_bytes=self._settings.max_file_bytes)
+            content = self._sources.identify(name, self._settings)
         except ImageError as error:
             content = error
         return name, content, time.monotonic() - began
@@ -156,37 +150,39 @@ class Intake:
         for name, content, seconds in identified:
             self._tally.took("read", seconds, 1)
             if isinstance(content, ImageError):
-                self._writer.add_failure(path=name, root=self._root, reason=str(content))
+                self._sink.add_failure(path=name, root=self._origin, reason=str(content))
                 self._tally.fail(name, str(content))
             elif (task := self._task(name, content)) is not None:
                 yield task
             self._noted()
 
     def _task(self, name: str, content: FileContent) -> Task | None:
-        self._writer.add_image(
-            path=name, root=self._root, sha256=content.sha256, size_bytes=content.size_bytes
+        self._sink.add_image(
+            path=name, root=self._origin, sha256=content.sha256, size_bytes=content.size_bytes
         )
-        reason = self._writer.failure(content.sha256)
+        reason = self._sink.failure(content.sha256)
         if reason is not None:
             self._tally.fail(name, reason)
             return None
-        missing = self._writer.missing(content.sha256)
-        if not missing and self._writer.has_hash(content.sha256):
+        missing = self._sink.missing(content.sha256)
+        hashed = not self._sink.has_hash(content.sha256)
+        if not missing and not hashed:
             self._tally.skip()
             return None
-        return Task(name, content, missing) if self._tally.first(content.sha256, name) else None
+        first = self._tally.first(content.sha256, name)
+        return Task(name, content, missing, hashed) if first else None
 
     def _framed(self, task: Task) -> FramedTask:
         began = time.monotonic()
         framings = {self._taggers[number].framing for number in task.missing}
         try:
-            data = read_content(self._sources.path(task.name), task.content)
             picture = framed_picture(
-                data,
+                self._sources.picture(task.name, task.content),
                 framings,
                 max_pixels=self._settings.max_pixels,
                 budget=self._budget,
                 resampler=self._resampler,
+                hashed=task.hashed,
             )
         except ImageError as error:
             return FramedTask(task, {}, None, str(error), {"decode": time.monotonic() - began})

@@ -1,8 +1,9 @@
-"""Scoring: files in, level-1 scores in the store.
+"""Scoring: pictures in, level-1 scores in a sink.
 
 `Intake` reads, decodes and frames ahead of the models; here batches go through them and into the
-store. Every queue is bounded, so memory does not depend on the number of images. An image's
-scores depend on its bytes alone: not on the batch, the order, the threads or an interruption.
+sink: a store, a shard of one, or memory. Every queue is bounded, so memory beside the sink does
+not depend on the number of images. An image's scores depend on its content alone: not on the batch,
+the order, the threads, the sink or an interruption.
 """
 
 import time
@@ -13,41 +14,41 @@ from pathlib import Path
 
 import numpy as np
 
+from tagstack.base_models.scores.members import Members
+from tagstack.base_models.scores.sink import ScoreSink
 from tagstack.base_models.scores.store_writer import ScoreWriter
 from tagstack.base_models.scoring.intake import FramedTask, Intake
-from tagstack.base_models.scoring.sources import ImageSources
+from tagstack.base_models.scoring.sources import PictureSource
 from tagstack.base_models.scoring.tally import ScoreProgress, ScoreSummary, Tally
 from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.base_models.threads import thread_count
-from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 
 _REPORT_S = 0.2  # as often as an eye can follow
 
-__all__ = ["ScoreProgress", "ScoreSummary", "score_images"]
+__all__ = ["ScoreProgress", "ScoreSummary", "score_images", "score_to_store"]
 
 
 def score_images(
-    sources: ImageSources,
+    sources: PictureSource,
     taggers: Sequence[Tagger],
-    store: Path,
+    sink: ScoreSink,
     settings: ScoreSettings,
     *,
     threads: int,
     progress: Callable[[ScoreProgress], None] | None = None,
 ) -> ScoreSummary:
-    """Score images with every tagger and add the results to a store.
+    """Score images with every tagger and add the results to a sink.
 
-    What the store has already is not computed again, so a run that was interrupted or killed goes
+    What the sink has already is not computed again, so a run that was interrupted or killed goes
     on where it was. Faulty images are recorded with the reason and never stop the run.
 
     Parameters
     ----------
-    sources : ImageSources
+    sources : PictureSource
     taggers : sequence of Tagger
-        With distinct names.
-    store : Path
-        Folder of the store; created if needed.
+    sink : ScoreSink
+        Open, and made for these taggers in this order.
     settings : ScoreSettings
     threads : int
         Threads for reading and decoding where the settings give none, 0 for all cores; the
@@ -58,29 +59,43 @@ def score_images(
     Raises
     ------
     TagstackError
-        If two taggers share a name, the store is in use or cannot be written, or a tagger's
-        output contradicts its contract.
+        If the sink cannot be written, or a tagger's output contradicts its contract.
     KeyboardInterrupt
         After the batch that the models were at is through and everything complete is written; a
         second interruption gives that batch up.
     """
-    names = [tagger.name for tagger in taggers]
-    if len(set(names)) < len(names) or not names:
-        msg = f"Members need distinct names, got {names}. Change `name` in one tagger.toml."
-        raise TagstackError(msg)
     threads = thread_count(settings.decode_threads or threads)
-    with ScoreWriter(store, taggers) as writer:
-        tally = Tally(len(sources.names), sources.failures, threads)
-        run = _Run(taggers, writer, settings, tally, progress)
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-        try:
-            run.score(Intake(sources, taggers, writer, settings, tally, run.tick), pool)
-        except KeyboardInterrupt:
-            run.drain()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
-        return tally.summary()
+    tally = Tally(len(sources.names), sources.failures, threads)
+    run = _Run(taggers, sink, settings, tally, progress)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    try:
+        run.score(Intake(sources, taggers, sink, settings, tally, run.tick), pool)
+    except KeyboardInterrupt:
+        run.drain()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return tally.summary()
+
+
+def score_to_store(
+    sources: PictureSource,
+    taggers: Sequence[Tagger],
+    store: Path,
+    settings: ScoreSettings,
+    *,
+    threads: int,
+    progress: Callable[[ScoreProgress], None] | None = None,
+) -> ScoreSummary:
+    """Score images into the store in a folder, which is created if needed; see `score_images`.
+
+    Raises
+    ------
+    TagstackError
+        As `score_images`; and if two taggers share a name, or the store is in use.
+    """
+    with ScoreWriter(store, Members.of(taggers)) as sink:
+        return score_images(sources, taggers, sink, settings, threads=threads, progress=progress)
 
 
 @dataclass
@@ -88,7 +103,7 @@ class _Run:
     """The models' half of one call of `score_images`."""
 
     taggers: Sequence[Tagger]
-    writer: ScoreWriter
+    sink: ScoreSink
     settings: ScoreSettings
     tally: Tally
     progress: Callable[[ScoreProgress], None] | None
@@ -117,7 +132,7 @@ class _Run:
         try:
             self._run_models()
         finally:
-            self.writer.commit()
+            self.sink.commit()
 
     def tick(self) -> None:
         """Write and report when it is time to; called after every image that was read."""
@@ -131,7 +146,7 @@ class _Run:
         self.batch = batch
         self._run_models()
         for item in batch:
-            if self.writer.failure(item.task.content.sha256) is None:
+            if self.sink.failure(item.task.content.sha256) is None:
                 self.tally.settle(item.task.content.sha256, scored=True)
         self.batch = []
         self.tick()
@@ -145,7 +160,7 @@ class _Run:
                 item
                 for item in self.batch
                 if number in item.task.missing
-                and number in self.writer.missing(item.task.content.sha256)
+                and number in self.sink.missing(item.task.content.sha256)
             ]
             if own:
                 self._run_model(number, tagger, own)
@@ -156,16 +171,16 @@ class _Run:
         finite = np.atleast_1d(np.isfinite(logits).all(axis=1))
         contents = [item.task.content.sha256 for item in own]
         for sha256, good in zip(contents, finite, strict=True):
-            if not good and self.writer.failure(sha256) is None:
+            if not good and self.sink.failure(sha256) is None:
                 reason = f"tagger {tagger.name!r} gave a number that is not finite"
-                self.writer.fail(sha256, reason)
+                self.sink.fail(sha256, reason)
                 self.tally.fail_content(sha256, reason)
         kept = [sha256 for sha256, good in zip(contents, finite, strict=True) if good]
-        self.writer.add_scores(number, kept, logits[finite])
+        self.sink.add_scores(number, kept, logits[finite])
 
     def _commit(self) -> None:
         began = time.monotonic()
-        n_images = self.writer.commit()
+        n_images = self.sink.commit()
         self.committed, self.n_committed = time.monotonic(), self.tally.n_done
         self.tally.took("store", self.committed - began, n_images)
 

@@ -1,16 +1,20 @@
-"""Which images a run is about: files as given, folders searched through.
+"""Which images a run is about: files as given, folders searched through, pictures in memory.
 
-An image's name is its path below the root, in POSIX form. The root is the one folder that was
+A file's name is its path below the root, in POSIX form. The root is the one folder that was
 given, or what all given paths have in common. Names that are no valid UTF-8 keep their bytes
 (``surrogateescape``); nothing is renamed or normalised.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from tagstack.base_models.pictures.given import Given, Picture, content_of, picture_of
+from tagstack.base_models.pictures.images import FileContent, file_content, read_content
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.level1 import ScoreSettings
 
 
 @dataclass(frozen=True)
@@ -21,9 +25,31 @@ class ImageFailure:
     reason: str
 
 
+class PictureSource(Protocol):
+    """The images of a run, wherever they are."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Name of each image, unique."""
+
+    @property
+    def failures(self) -> Sequence[ImageFailure]:
+        """What could not even be listed."""
+
+    @property
+    def origin(self) -> str:
+        """Folder that the names are relative to; empty where there is none."""
+
+    def identify(self, name: str, settings: ScoreSettings) -> FileContent:
+        """Return what identifies an image's content; an `ImageError` if it cannot be read."""
+
+    def picture(self, name: str, content: FileContent) -> Picture:
+        """Return what `identify` has seen, to be decoded; an `ImageError` if it has changed."""
+
+
 @dataclass(frozen=True)
 class ImageSources:
-    """The images of a run.
+    """The files of a run.
 
     Parameters
     ----------
@@ -39,9 +65,46 @@ class ImageSources:
     names: tuple[str, ...]
     failures: tuple[ImageFailure, ...] = ()
 
+    @property
+    def origin(self) -> str:
+        """The root."""
+        return str(self.root)
+
     def path(self, name: str) -> Path:
         """Return the file of a name."""
         return self.root / name
+
+    def identify(self, name: str, settings: ScoreSettings) -> FileContent:
+        """Return a file's SHA-256 and size."""
+        return file_content(self.path(name), max_bytes=settings.max_file_bytes)
+
+    def picture(self, name: str, content: FileContent) -> Picture:
+        """Return the bytes of a file that `identify` has seen."""
+        return read_content(self.path(name), content)
+
+
+class GivenPictures:
+    """Pictures that a program gives by name: files, their bytes, or pixels.
+
+    Parameters
+    ----------
+    pictures : mapping of name to Given
+        They must not change while they are scored.
+    """
+
+    def __init__(self, pictures: Mapping[str, Given]) -> None:
+        self._pictures = pictures
+        self.names = tuple(pictures)
+        self.failures: tuple[ImageFailure, ...] = ()
+        self.origin = ""
+
+    def identify(self, name: str, settings: ScoreSettings) -> FileContent:
+        """Return what identifies a picture's content."""
+        return content_of(self._pictures[name], settings)
+
+    def picture(self, name: str, content: FileContent) -> Picture:
+        """Return the bytes or the pixels of a picture that `identify` has seen."""
+        return picture_of(self._pictures[name], content)
 
 
 def find_images(paths: Sequence[Path], *, extensions: Sequence[str]) -> ImageSources:

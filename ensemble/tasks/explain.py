@@ -1,12 +1,12 @@
 """Why a tag is on an image or not: each vote, the stack, the threshold, the rule."""
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from tagstack.base_models.pairs import Level1Scores
-from tagstack.base_models.scores.store import ScoreStore
+from tagstack.base_models.scores.members import Members
+from tagstack.base_models.scores.memory import MemorySink
 from tagstack.base_models.scoring.sources import find_images
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.bundle.bundle import Bundle, load_bundle
@@ -76,16 +76,14 @@ def _scored(image: Path, bundle: Bundle, given: tuple[str, ...] | None) -> Level
     sources = find_images([image], extensions=bundle.settings.score.extensions)
     models = bundle.tagger_sources(given)
     names = [member.name for member in bundle.members]
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        loaded_taggers(models, bundle.settings) as taggers,
-    ):
+    with loaded_taggers(models, bundle.settings) as taggers:
         bundle.check_members(taggers)
-        summary = score_sources(sources, taggers, Path(scratch), bundle.settings, Silent())
+        sink = MemorySink(Members.of(taggers), hashes=False)
+        summary = score_sources(sources, taggers, sink, bundle.settings, Silent())
         if summary.failures:
             msg = f"Cannot read {image}: {summary.failures[0].reason}."
             raise TagstackError(msg)
-        return ScoreStore(Path(scratch)).load(sources.names, names)
+        return sink.load(sources.names, names)
 
 
 def _similar(tag: str, bundle: Bundle) -> str:

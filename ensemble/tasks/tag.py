@@ -18,9 +18,17 @@ from tagstack.base_models.parity.first_use import (
     verify_first_use,
 )
 from tagstack.base_models.runtimes.selection import RuntimeChoice, choose
+from tagstack.base_models.scores.members import Members
+from tagstack.base_models.scores.sink import ScoreSink
 from tagstack.base_models.scores.store import ScoreStore
+from tagstack.base_models.scores.store_writer import ScoreWriter
 from tagstack.base_models.scoring.pipeline import ScoreSummary, score_images
-from tagstack.base_models.scoring.sources import ImageFailure, ImageSources, find_images
+from tagstack.base_models.scoring.sources import (
+    ImageFailure,
+    ImageSources,
+    PictureSource,
+    find_images,
+)
 from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.base_models.threads import thread_count
@@ -32,7 +40,7 @@ from tagstack.ensemble.progress import Progress
 
 
 def check_runtimes(
-    sources: ImageSources, taggers: Sequence[Tagger], settings: Settings, progress: Progress
+    sources: PictureSource, taggers: Sequence[Tagger], settings: Settings, progress: Progress
 ) -> None:
     """Say what ``auto`` took, compare taggers that have no report yet, and refuse bad ones.
 
@@ -161,7 +169,7 @@ def _score(
     with loaded_taggers(models, settings) as taggers:
         bundle.check_members(taggers)
         store = request.out / SCORES
-        return score_sources(sources, taggers, store, settings, progress).failures
+        return _to_store(sources, taggers, store, settings, progress).failures
 
 
 def _write(
@@ -216,10 +224,10 @@ def score_folder(
     """
     sources = find_images(images, extensions=settings.score.extensions)
     with loaded_taggers(models, settings) as taggers:
-        return score_sources(sources, taggers, store, settings, progress)
+        return _to_store(sources, taggers, store, settings, progress)
 
 
-def score_sources(
+def _to_store(
     sources: ImageSources,
     taggers: Sequence[Tagger],
     store: Path,
@@ -227,13 +235,25 @@ def score_sources(
     progress: Progress,
 ) -> ScoreSummary:
     """Score found images with loaded taggers; see `score_folder`."""
-    check_runtimes(sources, taggers, settings, progress)
-    progress.stage("scoring")
-    summary = score_images(
-        sources, taggers, store, settings.score, threads=settings.threads, progress=progress.scored
-    )
+    with ScoreWriter(store, Members.of(taggers)) as sink:
+        summary = score_sources(sources, taggers, sink, settings, progress)
     write_failures(store / FAILURES, summary.failures)
     return summary
+
+
+def score_sources(
+    sources: PictureSource,
+    taggers: Sequence[Tagger],
+    sink: ScoreSink,
+    settings: Settings,
+    progress: Progress,
+) -> ScoreSummary:
+    """Score images with loaded taggers into an open sink, after a look at the runtimes."""
+    check_runtimes(sources, taggers, settings, progress)
+    progress.stage("scoring")
+    return score_images(
+        sources, taggers, sink, settings.score, threads=settings.threads, progress=progress.scored
+    )
 
 
 @contextmanager

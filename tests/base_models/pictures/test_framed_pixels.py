@@ -17,7 +17,7 @@ from tagstack.base_models.pictures.framed_pixels import framed_picture, reductio
 from tagstack.base_models.pictures.images import ImageError, PixelBudget, open_image, reduced
 from tagstack.base_models.pictures.preprocess import Framing, framed, framing_from_input
 from tagstack.base_models.scores.store import ScoreStore
-from tagstack.base_models.scoring.pipeline import score_images
+from tagstack.base_models.scoring.pipeline import score_to_store
 from tagstack.base_models.scoring.sources import find_images
 from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.configs.level1 import ScoreSettings
@@ -157,7 +157,7 @@ def test_the_setting_reaches_the_scores_and_the_fingerprint(
         chosen = settings.model_copy(update={"scaled_decoding": scaled})
         taggers = load_taggers([folder], chosen, threads=1)
         prints.add(taggers[0].fingerprint)
-        score_images(sources, taggers, tmp_path / f"s{scaled}", chosen, threads=1)
+        score_to_store(sources, taggers, tmp_path / f"s{scaled}", chosen, threads=1)
         scores = ScoreStore(tmp_path / f"s{scaled}").load()
         logits.append([scores.take(np.array([i])).logit for i in (0, 1)])
     assert len(prints) == 2

@@ -30,7 +30,7 @@ from tagstack.base_models.pictures.resampling import (
 )
 from tagstack.base_models.pictures.squares import Canvas, alone, on_square
 from tagstack.base_models.scores.store import ScoreStore
-from tagstack.base_models.scoring.pipeline import score_images
+from tagstack.base_models.scoring.pipeline import score_to_store
 from tagstack.base_models.scoring.sources import find_images
 from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.configs.errors import TagstackError
@@ -286,7 +286,7 @@ def test_the_setting_reaches_the_decoding_and_changes_no_score(
     def scored(setting: str) -> tuple[str, NDArray[np.float32]]:
         chosen = settings.model_copy(update={"resampling": setting})
         tagger = load_taggers([folder], chosen, threads=1)[0]
-        score_images(sources, [tagger], tmp_path / setting, chosen, threads=2)
+        score_to_store(sources, [tagger], tmp_path / setting, chosen, threads=2)
         return tagger.fingerprint, ScoreStore(tmp_path / setting).load().logit
 
     (one, logit), (other, expected) = scored("compiled"), scored("pillow")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import TEMPORARY
 from tagstack.base_models.pictures.picture_hash import PictureHash
+from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scores.store_parts import part_paths
 from tagstack.base_models.scores.store_writer import ScoreWriter
@@ -45,7 +46,7 @@ def _write(
     contents: range,
     n_parts: int = 1,
 ) -> None:
-    with ScoreWriter(directory, taggers) as writer:
+    with ScoreWriter(directory, Members.of(taggers)) as writer:
         for chunk in np.array_split(np.array(contents), n_parts):
             shas = [_sha(i) for i in chunk]
             for i, sha in zip(chunk, shas, strict=True):
@@ -193,14 +194,14 @@ def test_writer_knows_what_is_there(
     tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
 ) -> None:
     _write(tmp_path / "s", taggers[:1], logits[:1], range(5))
-    with ScoreWriter(tmp_path / "s", taggers) as writer:
+    with ScoreWriter(tmp_path / "s", Members.of(taggers)) as writer:
         assert writer.missing(_sha(3)) == (1,)
         assert writer.missing(_sha(30)) == (0, 1)
 
 
 def test_records_and_failures(tmp_path: Path, taggers: tuple[Tagger, Tagger]) -> None:
     name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
-    with ScoreWriter(tmp_path / "s", taggers) as writer:
+    with ScoreWriter(tmp_path / "s", Members.of(taggers)) as writer:
         writer.add_failure(path=name, root="/r", reason="the file is gone")
         writer.add_image(path="bad.png", root="/r", sha256=_sha(1), size_bytes=3)
         writer.fail(_sha(1), "truncated")
@@ -219,7 +220,7 @@ def test_the_last_record_of_a_name_counts(
     tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
 ) -> None:
     _write(tmp_path / "s", taggers, logits, range(3))
-    with ScoreWriter(tmp_path / "s", taggers) as writer:
+    with ScoreWriter(tmp_path / "s", Members.of(taggers)) as writer:
         writer.add_image(path="001.png", root="/r", sha256=_sha(2), size_bytes=9)
         writer.add_failure(path="000.png", root="/r", reason="gone")
         writer.commit()
@@ -232,7 +233,7 @@ def test_another_picture_of_the_name_from_another_folder_is_refused(
     tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
 ) -> None:
     _write(tmp_path / "s", taggers, logits, range(3))
-    with ScoreWriter(tmp_path / "s", taggers) as writer:
+    with ScoreWriter(tmp_path / "s", Members.of(taggers)) as writer:
         writer.add_image(path="001.png", root="/moved", sha256=_sha(1), size_bytes=9)
         writer.commit()
         with pytest.raises(TagstackError, match=r"another picture named '001\.png', .*'/moved'"):
@@ -244,7 +245,7 @@ def test_another_picture_of_the_name_from_another_folder_is_refused(
 def test_uncommitted_scores_are_not_there(
     tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
 ) -> None:
-    with ScoreWriter(tmp_path / "s", taggers) as writer:
+    with ScoreWriter(tmp_path / "s", Members.of(taggers)) as writer:
         writer.add_image(path="x", root="/r", sha256=_sha(0), size_bytes=1)
         writer.add_scores(0, [_sha(0)], logits[0][:1])
         assert writer.commit() == 0  # the second member has not scored it: the image must wait
@@ -255,7 +256,7 @@ def test_hashes_belong_to_contents(
     tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
 ) -> None:
     look = PictureHash(bits=2**63 + 5, thumbnail=bytes(range(192)))
-    with ScoreWriter(tmp_path / "s", taggers[:1]) as writer:
+    with ScoreWriter(tmp_path / "s", Members.of(taggers[:1])) as writer:
         for name, content in (("b", 1), ("a", 0), ("c", 1), ("d", 2)):
             writer.add_image(path=name, root="/r", sha256=_sha(content), size_bytes=1)
         writer.add_scores(0, [_sha(i) for i in range(3)], logits[0][:3])
@@ -277,11 +278,14 @@ def test_hashes_belong_to_contents(
 def test_a_second_writer_is_refused_while_the_first_one_lives(
     tmp_path: Path, taggers: tuple[Tagger, Tagger]
 ) -> None:
-    with ScoreWriter(tmp_path / "s", taggers):
+    with ScoreWriter(tmp_path / "s", Members.of(taggers)):
         with pytest.raises(TagstackError, match=rf"being written by process {os.getpid()}\."):
-            ScoreWriter(tmp_path / "s", taggers).__enter__()
+            ScoreWriter(tmp_path / "s", Members.of(taggers)).__enter__()
         ScoreStore(tmp_path / "s").records()  # reading needs no lock
-    with ScoreWriter(tmp_path / "s", taggers), (tmp_path / "s" / "lock").open() as handle:
+    with (
+        ScoreWriter(tmp_path / "s", Members.of(taggers)),
+        (tmp_path / "s" / "lock").open() as handle,
+    ):
         with pytest.raises(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -294,7 +298,7 @@ def test_leftovers_of_a_killed_writer_are_removed(
     for folder in (member, tmp_path / "s" / "images", tmp_path / "s"):
         (folder / f"{TEMPORARY}abc.parquet").write_bytes(b"half a part")
     before = ScoreStore(tmp_path / "s").load()
-    with ScoreWriter(tmp_path / "s", taggers):
+    with ScoreWriter(tmp_path / "s", Members.of(taggers)):
         pass
     assert list((tmp_path / "s").rglob(f"{TEMPORARY}*")) == []
     assert ScoreStore(tmp_path / "s").load().images == before.images
@@ -329,4 +333,4 @@ def test_no_store(tmp_path: Path) -> None:
 def test_a_file_in_the_way_is_one_line(tmp_path: Path, taggers: tuple[Tagger, Tagger]) -> None:
     (tmp_path / "s").write_text("not a folder")
     with pytest.raises(TagstackError, match="Cannot write the score store"):
-        ScoreWriter(tmp_path / "s", taggers).__enter__()
+        ScoreWriter(tmp_path / "s", Members.of(taggers)).__enter__()

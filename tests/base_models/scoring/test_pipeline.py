@@ -22,7 +22,7 @@ from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scores.store_parts import part_paths
-from tagstack.base_models.scoring.pipeline import ScoreProgress, ScoreSummary, score_images
+from tagstack.base_models.scoring.pipeline import ScoreProgress, ScoreSummary, score_to_store
 from tagstack.base_models.scoring.sources import ImageSources, find_images
 from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.configs.errors import TagstackError
@@ -76,7 +76,7 @@ def _score(
     **options: Any,
 ) -> ScoreSummary:
     sources = _found(folder, settings)
-    return score_images(sources, taggers, store, settings, threads=threads, **options)
+    return score_to_store(sources, taggers, store, settings, threads=threads, **options)
 
 
 def _assert_equal(left: Level1Scores, right: Level1Scores) -> None:
@@ -150,7 +150,7 @@ def test_results_do_not_depend_on_order_or_neighbours(
     random.Random(0).shuffle(names)
     for some in (names[:10], names[10:]):
         part = ImageSources(sources.root, tuple(some))
-        score_images(part, taggers, tmp_path / "other", settings, threads=2)
+        score_to_store(part, taggers, tmp_path / "other", settings, threads=2)
     _assert_equal(ScoreStore(tmp_path / "reference").load(), ScoreStore(tmp_path / "other").load())
 
 
@@ -297,7 +297,7 @@ def test_a_file_that_vanishes_during_the_run(
 ) -> None:
     sources = _found(images, settings)
     (images / "d1" / "01.png").unlink()
-    summary = score_images(sources, taggers, tmp_path / "s", settings, threads=2)
+    summary = score_to_store(sources, taggers, tmp_path / "s", settings, threads=2)
     assert [failure.name for failure in summary.failures] == ["d1/01.png"]
     assert summary.n_scored == 22
 
@@ -435,7 +435,7 @@ def test_full_disk_is_one_line_and_leaves_whole_parts(
 _VICTIM = """
 import json, os, signal, sys
 from pathlib import Path
-from tagstack.base_models.scoring.pipeline import score_images
+from tagstack.base_models.scoring.pipeline import score_to_store
 from tagstack.base_models.scoring.sources import find_images
 from tagstack.base_models.taggers.tagger import load_tagger
 from tagstack.configs.level1 import ScoreSettings
@@ -458,7 +458,7 @@ def killed(self, target):
 
 Path.replace = killed
 sources = find_images([Path(task["images"])], extensions=settings.extensions)
-score_images(sources, taggers, Path(task["store"]), settings, threads=2)
+score_to_store(sources, taggers, Path(task["store"]), settings, threads=2)
 """
 
 

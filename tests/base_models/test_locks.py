@@ -11,6 +11,7 @@ import pytest
 
 from tagstack.base_models.locks import ProcessLock, waited_for
 from tagstack.base_models.runtimes.tensorrt.engine_cache import EngineCache
+from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.store_writer import ScoreWriter
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.thresholds.versions import ThresholdVersions
@@ -88,7 +89,7 @@ def _folder(path: Path, victim: Path) -> None:
 
 
 def _store(folder: Path) -> None:
-    ScoreWriter(folder, []).__enter__()
+    ScoreWriter(folder, Members(())).__enter__()
 
 
 def _versions(folder: Path) -> None:

@@ -326,7 +326,7 @@ def test_no_store(tmp_path: Path) -> None:
     with pytest.raises(TagstackError, match="has format 99, expected 1"):
         ScoreStore(tmp_path).members()
     (tmp_path / "store.json").write_text("{")
-    with pytest.raises(TagstackError, match="Cannot read"):
+    with pytest.raises(TagstackError, match=r"store\.json: not valid JSON"):
         ScoreStore(tmp_path).members()
 
 

@@ -1,26 +1,11 @@
 """Settings of the decisions: thresholds and the contradiction decoder."""
 
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tagstack.configs.section import Section
 
-Strategy = Literal[
-    "fixed",
-    "one_threshold",
-    "category",
-    "scut",
-    "plugin_f",
-    "joint_f",
-    "expected_utility",
-    "precision_at_least",
-    "recall_at_least",
-    "p_equals_r",
-    "mcut",
-    "rcut",
-]
-STRATEGY_NAMES: tuple[Strategy, ...] = get_args(Strategy)
 Share = Annotated[float, Field(gt=0, lt=1)]
 Proba = Annotated[float, Field(ge=0, le=1)]
 
@@ -48,7 +33,7 @@ class UtilitySettings(Section):
 class ThresholdSettings(Section):
     """How thresholds are chosen; each default and its reason stand in default.toml."""
 
-    strategy: Strategy
+    strategy: str = Field(min_length=1)  # one of hooks.THRESHOLD_STRATEGIES
     objective: Literal["f_beta", "utility"]
     average: Literal["macro", "micro"]
     beta: float = Field(gt=0)

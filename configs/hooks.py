@@ -223,6 +223,28 @@ LABEL_FORMATS = Hook(
 )
 """Label files by suffix; see `tagstack.meta.labels.label_files`."""
 
+THRESHOLD_STRATEGIES = Hook(
+    group="tagstack.threshold_strategies",
+    kind="threshold strategy",
+    setting="thresholds.strategy",
+    built_in={
+        "joint_f": "tagstack.ensemble.thresholds.strategies.joint_f:JointF",
+        "plugin_f": "tagstack.ensemble.thresholds.strategies.per_tag:PluginF",
+        "scut": "tagstack.ensemble.thresholds.strategies.per_tag:Scut",
+        "category": "tagstack.ensemble.thresholds.strategies.shared:ByCategory",
+        "one_threshold": "tagstack.ensemble.thresholds.strategies.shared:OneThreshold",
+        "precision_at_least": "tagstack.ensemble.thresholds.strategies.targets:PrecisionAtLeast",
+        "recall_at_least": "tagstack.ensemble.thresholds.strategies.targets:RecallAtLeast",
+        "p_equals_r": "tagstack.ensemble.thresholds.strategies.targets:PEqualsR",
+        "expected_utility": "tagstack.ensemble.thresholds.strategies.shared:ExpectedUtility",
+        "fixed": "tagstack.ensemble.thresholds.strategies.shared:Fixed",
+        "mcut": "tagstack.ensemble.thresholds.strategies.image_lists:Mcut",
+        "rcut": "tagstack.ensemble.thresholds.strategies.image_lists:Rcut",
+    },
+    needs=("name", "title", "optimises", "reads", "propose"),
+)
+"""How thresholds are chosen; see `tagstack.ensemble.thresholds.strategies.strategy`."""
+
 OUTPUT_FORMATS = Hook(
     group="tagstack.output_formats",
     kind="output format",
@@ -251,4 +273,4 @@ RUNTIMES = Hook(
 )
 """What runs a tagger's network; see `tagstack.base_models.runtimes.base`."""
 
-HOOKS = (RUNTIMES, LABEL_FORMATS, LEARNERS, METRICS, OUTPUT_FORMATS)
+HOOKS = (RUNTIMES, LABEL_FORMATS, LEARNERS, METRICS, THRESHOLD_STRATEGIES, OUTPUT_FORMATS)

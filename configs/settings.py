@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from tagstack.configs.comparing import CompareSettings
 from tagstack.configs.decisions import DecoderSettings, ThresholdSettings
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.hooks import LEARNERS, RUNTIMES
+from tagstack.configs.hooks import LEARNERS, RUNTIMES, THRESHOLD_STRATEGIES
 from tagstack.configs.labels import LabelSettings
 from tagstack.configs.level1 import ScoreSettings
 from tagstack.configs.output import OutputSettings
@@ -80,6 +80,7 @@ def check_names(settings: Settings) -> None:
     """
     if settings.score.backend != "auto":
         RUNTIMES.offer(settings.score.backend)
+    THRESHOLD_STRATEGIES.offer(settings.thresholds.strategy)
     for learner in settings.stack.learners:
         LEARNERS.offer(learner)
 

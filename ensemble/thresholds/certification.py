@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit
 
-from tagstack.configs.decisions import ThresholdSettings
 from tagstack.ensemble.rules.binding import BoundRules
 from tagstack.ensemble.thresholds.curves import GRID, Bools, Counts, Curves, Floats, Ints
 from tagstack.ensemble.thresholds.cuts import logits_of
 from tagstack.ensemble.thresholds.deciding import Cutting
 from tagstack.ensemble.thresholds.plan import Assignment
 from tagstack.ensemble.thresholds.rounds import Rounds
+from tagstack.ensemble.thresholds.strategies.strategy import Guarantee
 from tagstack.meta.metrics.intervals import least_trials, too_good_for
 
 Values = NDArray[np.float32]
@@ -54,12 +54,12 @@ def certify_alone(value: Values, curves: Curves, assignment: Assignment) -> Cert
         Its tags are certified; thresholds come from ``GRID``.
     """
     counts = curves.grid_counts()
-    passed = _passed(counts, assignment.settings)
-    if assignment.settings.strategy == "precision_at_least":
-        last = _last_of_run(passed[:, ::-1], _testable(counts, assignment.settings)[:, ::-1])
+    passed, testable = _passed(counts, assignment), _testable(counts, assignment)
+    if _strict_first(assignment):
+        last = _last_of_run(passed[:, ::-1], testable[:, ::-1])
         last = np.where(last >= 0, len(GRID) - 1 - last, -1)
     else:
-        last = _last_of_run(passed, _testable(counts, assignment.settings))
+        last = _last_of_run(passed, testable)
     above = np.nextafter(curves.floor, np.float32(2))
     found = (last >= 0) & assignment.tags & (GRID[np.maximum(last, 0)] >= above)
     chosen = GRID[np.maximum(last, 0)].astype(np.float32)
@@ -98,7 +98,7 @@ def certify_connected(
     wanted = np.logical_or.reduce([a.tags for a in plan]) & (component >= 0)
     lax_first = np.zeros(len(value), bool)
     for assignment in plan:
-        if assignment.settings.strategy == "recall_at_least":
+        if not _strict_first(assignment):
             lax_first |= assignment.tags
     # A component holds one direction at a time: precision goes first, recall follows in reverse.
     shift = np.where(lax_first, -1.0, 1.0)
@@ -107,8 +107,8 @@ def certify_connected(
     holds = np.zeros((len(value), len(STEPS)), bool)
     for assignment in plan:
         mine = assignment.tags & wanted
-        passed = np.stack([_passed(c, assignment.settings) for c in counts], axis=1)
-        able = np.stack([_testable(c, assignment.settings) for c in counts], axis=1)
+        passed = np.stack([_passed(c, assignment) for c in counts], axis=1)
+        able = np.stack([_testable(c, assignment) for c in counts], axis=1)
         holds[mine] = _run(passed, able)[mine]
     return _settled(value, component, wanted, holds, steps, counts)
 
@@ -131,23 +131,30 @@ def components(rules: BoundRules) -> Ints:
     return np.asarray(number)
 
 
-def _passed(counts: Counts, settings: ThresholdSettings) -> Bools:
+def _passed(counts: Counts, assignment: Assignment) -> Bools:
     """Return where "the target is missed" is rejected."""
-    trials, target = _trials(counts, settings)
-    return np.asarray(too_good_for(counts.hits, trials, target) <= 1 - settings.confidence)
+    trials, target = _guarantee(assignment).trials(counts, assignment.settings)
+    least = 1 - assignment.settings.confidence
+    return np.asarray(too_good_for(counts.hits, trials, target) <= least)
 
 
-def _testable(counts: Counts, settings: ThresholdSettings) -> Bools:
+def _testable(counts: Counts, assignment: Assignment) -> Bools:
     """Return where there are enough trials to reject anything; it reads no hit."""
-    trials, target = _trials(counts, settings)
-    enough = trials >= least_trials(target, settings.confidence)
+    trials, target = _guarantee(assignment).trials(counts, assignment.settings)
+    enough = trials >= least_trials(target, assignment.settings.confidence)
     return np.broadcast_to(enough, np.shape(counts.hits))
 
 
-def _trials(counts: Counts, settings: ThresholdSettings) -> tuple[Ints, float]:
-    if settings.strategy == "precision_at_least":
-        return counts.predicted, settings.precision
-    return np.broadcast_to(counts.positives, np.shape(counts.hits)), settings.recall
+def _strict_first(assignment: Assignment) -> bool:
+    return _guarantee(assignment).strict_first
+
+
+def _guarantee(assignment: Assignment) -> Guarantee:
+    found = assignment.strategy.guarantee
+    if found is None:
+        msg = f"{assignment.strategy.name} has no target to certify"
+        raise ValueError(msg)
+    return found
 
 
 def _run(passed: Bools, testable: Bools) -> Bools:

@@ -16,7 +16,6 @@ from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.thresholds.certification import certified
 from tagstack.ensemble.thresholds.curves import Bools
 from tagstack.ensemble.thresholds.measures import Measured
-from tagstack.ensemble.thresholds.objectives import objective_text
 from tagstack.ensemble.thresholds.overrides import read_overrides
 from tagstack.ensemble.thresholds.plan import Assignment, assignments
 from tagstack.ensemble.thresholds.rounds import Rounds
@@ -27,8 +26,6 @@ __all__ = ["Thresholds", "fit_thresholds", "read_overrides"]
 logger = logging.getLogger(__name__)
 
 ByTag = Sequence[tuple[str, ThresholdSettings]]
-
-_BY_HAND = frozenset({"fixed", "expected_utility", "mcut", "rcut"})
 
 
 def fit_thresholds(
@@ -116,7 +113,7 @@ def _where(chosen: Bools, one: Measured, other: Measured) -> Measured:
 def _objectives(plan: Sequence[Assignment], n_tags: int) -> tuple[str, ...]:
     texts = [""] * n_tags
     for assignment in plan:
-        text = objective_text(assignment.settings)
+        text = assignment.strategy.written(assignment.settings)
         for tag in np.flatnonzero(assignment.tags):
             texts[tag] = text
     return tuple(texts)
@@ -127,7 +124,7 @@ def _states(
 ) -> tuple[State, ...]:
     by_hand = bound.copy()
     for assignment in plan:
-        if assignment.settings.strategy in _BY_HAND:
+        if assignment.strategy.aim == "formula":
             by_hand |= assignment.tags
 
     def state(tag: int) -> State:

@@ -11,8 +11,8 @@ Measured = tuple[Floats, Floats, Floats]
 """Estimate, low and high end, each of shape (n_tags,)."""
 
 
-def measured(counts: Counts, n_images: int, settings: ThresholdSettings) -> Measured:
-    """Return precision, recall, utility an image or F-beta, whichever the objective is about.
+def goal_measured(counts: Counts, n_images: int, settings: ThresholdSettings) -> Measured:
+    """Return utility an image where ``settings.objective`` says so, F-beta otherwise.
 
     Parameters
     ----------
@@ -21,17 +21,19 @@ def measured(counts: Counts, n_images: int, settings: ThresholdSettings) -> Meas
     n_images : int
     settings : ThresholdSettings
     """
-    if settings.strategy == "precision_at_least":
-        return _share(counts.hits, counts.predicted, settings.confidence)
-    if settings.strategy == "recall_at_least":
-        return _share(counts.hits, counts.positives, settings.confidence)
-    if settings.objective == "utility" and settings.strategy not in ("plugin_f", "joint_f"):
+    if settings.objective == "utility":
         return _utility(counts, n_images, settings)
+    return f_measured(counts, settings)
+
+
+def f_measured(counts: Counts, settings: ThresholdSettings) -> Measured:
+    """Return F-beta of counts of shape (n_tags,)."""
     low, high = f_interval(counts, settings.beta, settings.confidence)
     return counts.f_beta(settings.beta), low, high
 
 
-def _share(hits: Ints, trials: Ints, confidence: float) -> Measured:
+def share_measured(hits: Ints, trials: Ints, confidence: float) -> Measured:
+    """Return the share of hits in trials, both of shape (n_tags,); NaN without a trial."""
     share = np.where(trials > 0, hits / np.maximum(trials, 1), np.nan)
     low, high = share_interval(hits, trials, confidence)
     return share, low, high

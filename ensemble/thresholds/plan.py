@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,7 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.thresholds.curves import Bools, Ints
-from tagstack.ensemble.thresholds.objectives import RAISE_F
-from tagstack.ensemble.thresholds.strategies import PER_IMAGE
+from tagstack.ensemble.thresholds.strategies.strategy import Strategy, strategy_of
 
 Values = NDArray[np.float32]
 
@@ -30,16 +30,20 @@ class Assignment:
     settings: ThresholdSettings
     tags: Bools
 
+    @cached_property
+    def strategy(self) -> Strategy:
+        """What chooses the thresholds; an unknown or broken one is a TagstackError."""
+        return strategy_of(self.settings.strategy)
+
     @property
     def raises(self) -> bool:
         """Whether the objective is a score to raise, not a target to hold."""
-        return self.settings.strategy in RAISE_F
+        return self.strategy.aim == "raise"
 
     @property
     def certifies(self) -> bool:
         """Whether a guarantee is asked for."""
-        targets = ("precision_at_least", "recall_at_least")
-        return self.settings.strategy in targets and self.settings.guarantee != "none"
+        return self.strategy.guarantee is not None and self.settings.guarantee != "none"
 
 
 def assignments(
@@ -60,11 +64,12 @@ def assignments(
     Raises
     ------
     TagstackError
-        If a pattern matches no tag, or asks for a cut of each image's list.
+        If a strategy is unknown or broken, a pattern matches no tag or asks for a cut of each
+        image's list, or two strategies cannot share a fit.
     """
     chosen = np.zeros(len(vocabulary), np.intp)
     for number, (pattern, own) in enumerate(by_tag, start=1):
-        if own.strategy in PER_IMAGE:
+        if strategy_of(own.strategy).image_cut(own):
             msg = f"{pattern}={own.strategy}: a cut of an image's list is for all tags or none."
             raise TagstackError(msg)
         matched = matching(pattern, vocabulary)
@@ -73,11 +78,24 @@ def assignments(
             raise TagstackError(msg)
         chosen[matched] = number
     every = (settings, *(own for _, own in by_tag))
-    return tuple(
+    plan = tuple(
         Assignment(settings=own, tags=chosen == number)
         for number, own in enumerate(every)
         if (chosen == number).any()
     )
+    _check(plan)
+    return plan
+
+
+def _check(plan: Sequence[Assignment]) -> None:
+    """Look every strategy up, and refuse two that would each decide for all tags together."""
+    together = sorted({a.strategy.name for a in plan if a.strategy.needs_decoder})
+    if len(together) > 1:
+        msg = (
+            f"The strategies {' and '.join(together)} each choose the thresholds of all their "
+            "tags together with the rules; one fit can have one of them."
+        )
+        raise TagstackError(msg)
 
 
 def matching(pattern: str, vocabulary: Vocabulary) -> Bools:

@@ -2,8 +2,8 @@
 
 With a decoder the fit goes in rounds: decode with the thresholds at hand, fit again on the pairs
 that a threshold still has a say in, and keep the round whose decoded tags score best (the last,
-where targets are held and nothing is raised). ``joint_f`` decodes inside its own rounds and reads
-no label, so it needs neither.
+where targets are held and nothing is raised). A strategy that decodes in rounds of its own, as
+``JointF`` does, reads no label there and needs neither.
 """
 
 import logging
@@ -21,16 +21,12 @@ from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.thresholds.curves import Bools, Counts, Curves, Sorted, average_goal
 from tagstack.ensemble.thresholds.cuts import Sample, capped, thresholds_from_logits
 from tagstack.ensemble.thresholds.deciding import Cutting
-from tagstack.ensemble.thresholds.joint import joint_f
-from tagstack.ensemble.thresholds.measures import Measured, measured
+from tagstack.ensemble.thresholds.measures import Measured
 from tagstack.ensemble.thresholds.plan import Assignment, limits
-from tagstack.ensemble.thresholds.strategies import STRATEGIES
+from tagstack.ensemble.thresholds.strategies.strategy import proposed
 from tagstack.ensemble.thresholds.survival import Survival, survival
 
 logger = logging.getLogger(__name__)
-
-_AT_ONCE = frozenset({"joint_f", "fixed", "expected_utility"})
-"""Strategies whose thresholds do not depend on what a round of decoding leaves."""
 
 Values = NDArray[np.float32]
 
@@ -82,10 +78,10 @@ class Rounds:
         self.limits = limits(vocabulary, self.n_positives, plan[0].settings)
         _, category = np.unique(vocabulary.categories, return_inverse=True)
         self.category = category.astype(np.intp)
-        joint = [a for a in self.plan if a.settings.strategy == "joint_f"]
+        joint = [a for a in self.plan if a.strategy.needs_decoder]
         self.joint = joint[0] if joint else None
         self.rarest = self._least_for_rate()
-        self.image_cut = _image_cut(plan[0])
+        self.image_cut = plan[0].strategy.image_cut(plan[0].settings)
 
     def take(self, images: NDArray[np.intp]) -> "Rounds":
         """Return the same fit on some of the images."""
@@ -104,7 +100,7 @@ class Rounds:
         """Return what each objective speaks of, with interval, each of shape (n_tags,)."""
         columns = tuple(np.full(len(self.vocabulary), np.nan) for _ in range(3))
         for assignment in self.plan:
-            found = measured(counts, n_images, assignment.settings)
+            found = assignment.strategy.measured(counts, n_images, assignment.settings)
             for column, values in zip(columns, found, strict=True):
                 column[assignment.tags] = values[assignment.tags]
         estimate, low, high = columns
@@ -126,7 +122,7 @@ class Rounds:
 
     def _best_round(self) -> _Round:
         best = latest = self._round(None)
-        simple = any(a.settings.strategy not in _AT_ONCE for a in self.plan) and not self.image_cut
+        simple = any(a.strategy.refits for a in self.plan) and not self.image_cut
         again = self.plan[0].settings.decoder_rounds if self.decoder is not None and simple else 0
         raises = any(a.raises for a in self.plan)
         for _ in range(again):
@@ -161,7 +157,7 @@ class Rounds:
 
     def _sample(self, pairs: Sorted, images: Bools, contested: bool) -> Sample:
         folds = [self.folds == name for name in self.names if (images & (self.folds == name)).any()]
-        parted = len(folds) > 1 and any(a.settings.strategy == "scut" for a in self.plan)
+        parted = len(folds) > 1 and any(a.strategy.needs_parts for a in self.plan)
         curves = pairs.select(images)
         parts: list[Curves] = [curves]
         held: list[Curves] = []
@@ -184,8 +180,7 @@ class Rounds:
         sample = self._sample(pairs, images, contested)
         rows, own = [], np.zeros(len(self.vocabulary), bool)
         for assignment in self.plan:
-            settings = assignment.settings
-            proposal = STRATEGIES[settings.strategy](sample, settings)
+            proposal = proposed(assignment.strategy, sample, assignment.settings)
             values = thresholds_from_logits(proposal.logits, sample.curves.floor)
             rows.append(self.limits.applied(values))
             own[assignment.tags] = proposal.own[assignment.tags]
@@ -233,7 +228,7 @@ class Rounds:
         if self.joint is None:
             return cutting
         positive = int((self.joint.tags & (self.n_positives > 0)).sum())
-        found = joint_f(
+        found = self.joint.strategy.jointly(
             self.proba,
             cutting.value,
             self.joint.tags,
@@ -250,7 +245,7 @@ class Rounds:
     def _least_for_rate(self) -> Values:
         """Return what keeps jointly chosen tags from being predicted far too often.
 
-        ``joint_f`` expects what the probabilities say, and a plain mean's are not calibrated.
+        It expects what the probabilities say, and a plain mean's are not calibrated.
         With rules there is no such limit: what they take away was never predicted.
         """
         least = np.zeros(len(self.vocabulary), np.float32)
@@ -293,12 +288,6 @@ class Rounds:
         raised = [a for a in self.plan if a.raises]
         total = sum(float(average_goal(counts.take(a.tags), a.settings)) for a in raised)
         return total / max(len(raised), 1)
-
-
-def _image_cut(default: Assignment) -> str:
-    settings = default.settings
-    cuts = {"mcut": "mcut", "rcut": f"rcut:{settings.max_tags}"}
-    return cuts.get(settings.strategy, "")
 
 
 def _column_sums(matrix: sparse.csr_array) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ from tagstack.ensemble.thresholds.curves import GRID, Sorted
 from tagstack.ensemble.thresholds.cuts import Sample, thresholds_from_logits
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.ensemble.thresholds.overrides import read_overrides
-from tagstack.ensemble.thresholds.strategies import scut
+from tagstack.ensemble.thresholds.strategies.per_tag import Scut
 from tagstack.ensemble.thresholds.survival import survival
 from tagstack.ensemble.thresholds.table import Thresholds
 
@@ -96,7 +96,7 @@ def test_unshrunk_scut_finds_the_best_cut_of_each_tag(
     category = np.array([0, 1, 0, 1], np.intp)
     sample = Sample(curves=curves, parts=(curves,), held=(), n_images=120, category=category)
     chosen = settings(shrinkage=[0], max_rate=100, beta=beta, min_positives=1)
-    proposal = scut(sample, chosen)
+    proposal = Scut().propose(sample, chosen)
     (found,) = thresholds_from_logits(proposal.logits, curves.floor)
     for tag in range(4):
         mine = fbeta_score(labels[:, tag], dense[:, tag] >= found[tag], beta=beta)

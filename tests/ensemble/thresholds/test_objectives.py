@@ -7,7 +7,7 @@ import pytest
 
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.thresholds.objectives import (
-    FORMS,
+    forms,
     objective_text,
     parse_objective,
     parse_tag_objective,
@@ -53,7 +53,7 @@ def test_f_keeps_a_strategy_that_raises_it(
     assert parse_objective("f1", settings_with(strategy="mcut")).strategy == "joint_f"
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", forms())
 def test_every_form_names_itself_again(form: str, settings_with: Callable[..., Any]) -> None:
     once = parse_objective(form, settings_with())
     again = parse_objective(objective_text(once), settings_with())

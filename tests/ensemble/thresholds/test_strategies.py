@@ -15,7 +15,7 @@ from sklearn.metrics import confusion_matrix, precision_score, recall_score
 from tagstack.ensemble.thresholds.curves import GRID, Counts, break_even
 from tagstack.ensemble.thresholds.cuts import thresholds_from_logits
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
-from tagstack.ensemble.thresholds.strategies import STRATEGIES
+from tagstack.ensemble.thresholds.strategies.strategy import strategy_of
 from tagstack.meta.metrics.intervals import (
     f_interval,
     least_trials,
@@ -28,7 +28,7 @@ BASE = np.float32(0.01)
 
 
 def proposed(drawn: Any, chosen: Any) -> NDArray[np.float32]:
-    proposal = STRATEGIES[chosen.strategy](drawn.sample, chosen)
+    proposal = strategy_of(chosen.strategy).propose(drawn.sample, chosen)
     return np.asarray(thresholds_from_logits(proposal.logits, drawn.sample.curves.floor)[0])
 
 

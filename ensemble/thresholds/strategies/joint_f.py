@@ -8,7 +8,6 @@ tags with the largest sum of that, and the next round starts from them. No label
 what the probabilities lead to expect, so nothing overfits as long as they are calibrated.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,56 +19,62 @@ from tagstack.configs.decisions import ThresholdSettings
 from tagstack.ensemble.thresholds.curves import Bools, Floats
 from tagstack.ensemble.thresholds.cuts import logits_of
 from tagstack.ensemble.thresholds.deciding import Cutting, Values
-
-Decide = Callable[[Cutting], sparse.csr_array]
+from tagstack.ensemble.thresholds.objective_texts import f_text
+from tagstack.ensemble.thresholds.strategies.per_tag import PluginF
+from tagstack.ensemble.thresholds.strategies.strategy import Decide
 
 _STEP = 0.5  # of the way to the linearisation's answer; whole steps went back and forth
 _FEW = 2.0  # a tag hardly expected at all must not be worth more than one expected this often
 _WIDEST = 1e3  # ratio of the worths of two tags to the median's, at most
 
 
-def joint_f(
-    proba: PairProba,
-    start: Values,
-    tags: Bools,
-    n_positive_tags: int,
-    settings: ThresholdSettings,
-    decide: Decide,
-) -> Cutting:
-    """Return thresholds and worths that raise macro and micro F-beta of what is decided.
-
-    Parameters
-    ----------
-    proba : PairProba
-        Calibrated; of images that the models were not fitted on.
-    start : array of shape (n_tags,), float32
-        Thresholds to start from; those of other tags than ``tags`` stay.
-    tags : array of shape (n_tags,), bool
-        Tags whose thresholds are chosen.
-    n_positive_tags : int
-        How many tags macro F-beta is the mean of.
-    settings : ThresholdSettings
-    decide : callable
-        Returns the tags that some thresholds leave.
+class JointF(PluginF):
+    """Thresholds that raise macro and micro F-beta of what is decided, all tags' together.
 
     References
     ----------
     Narasimhan et al. (2015), "Optimizing non-decomposable performance measures: a tale of two
     classes", for the iteration; Lipton et al. (2014) for the threshold at ``F / (1 + beta^2)``.
     """
-    expected = _Expected(proba)
-    steepness: Floats | None = None
-    cutting = Cutting(value=start)
-    best, highest = cutting, -np.inf
-    for _ in range(settings.joint_rounds + 1):
-        slopes = expected.slopes(decide(cutting), tags, n_positive_tags, settings)
-        if slopes.score > highest:
-            best, highest = cutting, slopes.score
-        steepness = slopes.steepness if steepness is None else _between(steepness, slopes.steepness)
-        moved = _moved(cutting.value, slopes.threshold, expected.least)
-        value = np.where(tags, moved, start).astype(np.float32)
-        cutting = Cutting(value=value, worth=_worth(value, steepness, tags))
-    return best if best.worth is not None else cutting
+
+    name = "joint_f"
+    title = "F together"
+    optimises = "macro and micro F-beta of what the rules leave, all tags together"
+    reads = (*PluginF.reads, "macro_share", "joint_rounds")
+    refits = False
+    needs_decoder = True
+
+    def jointly(
+        self,
+        proba: PairProba,
+        start: Values,
+        tags: Bools,
+        n_positive_tags: int,
+        settings: ThresholdSettings,
+        decide: Decide,
+    ) -> Cutting:
+        """Return thresholds and worths of ``tags``, starting from `PluginF`'s."""
+        expected = _Expected(proba)
+        steepness: Floats | None = None
+        cutting = Cutting(value=start)
+        best, highest = cutting, -np.inf
+        for _ in range(settings.joint_rounds + 1):
+            slopes = expected.slopes(decide(cutting), tags, n_positive_tags, settings)
+            if slopes.score > highest:
+                best, highest = cutting, slopes.score
+            steepness = (
+                slopes.steepness if steepness is None else _between(steepness, slopes.steepness)
+            )
+            moved = _moved(cutting.value, slopes.threshold, expected.least)
+            value = np.where(tags, moved, start).astype(np.float32)
+            cutting = Cutting(value=value, worth=_worth(value, steepness, tags))
+        return best if best.worth is not None else cutting
+
+    def written(self, settings: ThresholdSettings) -> str:
+        """Return F-beta, and which average where it raises one alone."""
+        if 0 < settings.macro_share < 1:
+            return f"F{settings.beta:g}"
+        return f_text("macro" if settings.macro_share else "micro", settings)
 
 
 @dataclass(frozen=True, kw_only=True)

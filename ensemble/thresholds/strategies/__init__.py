@@ -1,0 +1,1 @@
+"""Threshold strategies, a class each; `strategy` says what one must offer."""

@@ -1,0 +1,221 @@
+"""What a threshold strategy is, and how one is found by its name.
+
+To add one: write a class under `Strategy` in a file of this folder, or in a package of your own,
+and name it in ``THRESHOLD_STRATEGIES`` of `tagstack.configs.hooks`, or in your package's entry
+points. Nothing else knows a strategy by its name; docs/plug-ins.md has a whole one.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from scipy import sparse
+
+from tagstack.base_models.pairs import PairProba
+from tagstack.configs.decisions import ThresholdSettings
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.hooks import THRESHOLD_STRATEGIES
+from tagstack.ensemble.thresholds.curves import Bools, Counts, Ints
+from tagstack.ensemble.thresholds.cuts import Proposal, Sample
+from tagstack.ensemble.thresholds.deciding import Cutting, Values
+from tagstack.ensemble.thresholds.measures import Measured, goal_measured
+
+logger = logging.getLogger(__name__)
+
+Changes = Mapping[str, object]
+"""Fields of the settings and the values that a text gives them; checked by the settings."""
+
+Decide = Callable[[Cutting], sparse.csr_array]
+"""The tags that some thresholds leave after the rules, shape (n_images, n_tags), bool."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guarantee:
+    """How a strategy's target is tested.
+
+    Parameters
+    ----------
+    trials : callable
+        Returns, from counts and settings, of how many trials a hit is a success, and the share of
+        successes to reach.
+    strict_first : bool
+        Whether a stricter threshold is the safer one, as for precision; a laxer one if not.
+    """
+
+    trials: Callable[[Counts, ThresholdSettings], tuple[Ints, float]]
+    strict_first: bool
+
+
+class Strategy(ABC):
+    """One way to choose thresholds: what it is for, what it reads, how it proposes and measures.
+
+    Attributes
+    ----------
+    name : str
+        As ``thresholds.strategy`` has it; that of its entry in the hook.
+    title, optimises : str
+        For tables and pages: a short name, and in plain words what the thresholds are best at.
+    reads : tuple of str
+        Fields of `ThresholdSettings` that decide its thresholds.
+    forms : tuple of str
+        Objectives as people write them, read by `read`; its name is one without saying so.
+    aim : {"raise", "target", "formula"}
+        Whether it raises F-beta or another score, holds a target, or needs no labels. Of several
+        rounds the best is kept for the first, the last for the second; thresholds of the third are
+        called ``fixed``.
+    refits : bool
+        Whether its thresholds depend on what the decoder left in the round before.
+    needs_parts : bool
+        Whether `propose` wants the images less a fold each (``sample.parts`` and ``held``).
+    needs_decoder : bool
+        Whether it goes on in `jointly`, which decodes.
+    guarantee : Guarantee or None
+        How ``thresholds.guarantee`` certifies it; None where there is nothing to certify.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    optimises: ClassVar[str]
+    reads: ClassVar[tuple[str, ...]]
+    forms: ClassVar[tuple[str, ...]] = ()
+    aim: ClassVar[Literal["raise", "target", "formula"]] = "raise"
+    refits: ClassVar[bool] = True
+    needs_parts: ClassVar[bool] = False
+    needs_decoder: ClassVar[bool] = False
+    guarantee: ClassVar[Guarantee | None] = None
+
+    @abstractmethod
+    def propose(self, sample: Sample, settings: ThresholdSettings) -> Proposal:
+        """Return one or more candidates, rows of logits for all tags; cross-validation picks one.
+
+        Parameters
+        ----------
+        sample : Sample
+            The images that thresholds are fitted on; they are judged on others.
+        settings : ThresholdSettings
+
+        Returns
+        -------
+        Proposal
+            Logits of shape (n_candidates, n_tags), and which tags they rest on the tag's own
+            images for (``tuned``), not on others' (``pooled``).
+        """
+
+    def jointly(
+        self,
+        proba: PairProba,
+        start: Values,
+        tags: Bools,
+        n_positive_tags: int,
+        settings: ThresholdSettings,
+        decide: Decide,
+    ) -> Cutting:
+        """Return thresholds of ``tags`` chosen together for what the rules leave; no label is read.
+
+        Parameters
+        ----------
+        proba : PairProba
+            Calibrated; of images that the models were not fitted on.
+        start : array of shape (n_tags,), float32
+            The proposed thresholds; those of other tags than ``tags`` must stay.
+        tags : array of shape (n_tags,), bool
+        n_positive_tags : int
+            How many of them have a positive.
+        settings : ThresholdSettings
+        decide : callable
+            Returns the tags that some thresholds leave.
+        """
+        return Cutting(value=start)
+
+    def measured(self, counts: Counts, n_images: int, settings: ThresholdSettings) -> Measured:
+        """Return the evidence: estimate, low and high end of what it is about, (n_tags,) each.
+
+        ``counts`` are of decided tags on ``n_images`` images that the thresholds have not seen.
+        By default utility an image where ``settings.objective`` says so, F-beta otherwise.
+        """
+        return goal_measured(counts, n_images, settings)
+
+    def image_cut(self, settings: ThresholdSettings) -> str:
+        """Return the cut of each image's own list, as `image_cuts` reads it; "" for none."""
+        return ""
+
+    def written(self, settings: ThresholdSettings) -> str:
+        """Return the objective, as the table of thresholds names it."""
+        return self.name
+
+    def read(self, text: str, settings: ThresholdSettings) -> Changes | None:
+        """Return the settings that one of its ``forms`` changes; None for any other text.
+
+        ``text`` is in small letters, without space.
+        """
+        return None
+
+
+def strategy_of(name: str) -> Strategy:
+    """Return a strategy by its name in the settings.
+
+    Raises
+    ------
+    TagstackError
+        If nothing answers to the name, or a package's strategy is broken.
+    """
+    offer = THRESHOLD_STRATEGIES.offer(name)
+    found = offer.load()
+    if not (isinstance(found, type) and issubclass(found, Strategy)) or found.name != name:
+        msg = (
+            f"The {offer} is {found!r:.80}; expected a class under "
+            f"tagstack.ensemble.thresholds.strategies.strategy.Strategy with name = {name!r}."
+        )
+        raise TagstackError(msg)
+    with offer.blamed():
+        return found()
+
+
+def proposed(strategy: Strategy, sample: Sample, settings: ThresholdSettings) -> Proposal:
+    """Return a strategy's candidates, held to the shapes that the fit builds on.
+
+    Raises
+    ------
+    TagstackError
+        If a package's strategy returns something else.
+    """
+    with THRESHOLD_STRATEGIES.offer(strategy.name).blamed():
+        found = strategy.propose(sample, settings)
+    n_tags = sample.curves.n_tags
+    logits, own = np.shape(found.logits), np.shape(found.own)
+    if len(logits) != 2 or not logits[0] or logits[1] != n_tags or own != (n_tags,):
+        fault = f"logits of shape {logits} and own of shape {own}"
+    elif np.isnan(found.logits).any():
+        fault = f"{int(np.isnan(found.logits).sum())} logits that are no number"
+    else:
+        return found
+    msg = (
+        f"The {THRESHOLD_STRATEGIES.offer(strategy.name)} proposed {fault}; expected "
+        f"(n_candidates, {n_tags}) without NaN and ({n_tags},). Report this to its authors."
+    )
+    raise TagstackError(msg)
+
+
+def built_in() -> Iterator[Strategy]:
+    """Yield every strategy of this package."""
+    return map(strategy_of, THRESHOLD_STRATEGIES.built_in)
+
+
+def plug_ins() -> Iterator[Strategy]:
+    """Yield the strategies of installed packages; a broken one costs a warning."""
+    for offer in THRESHOLD_STRATEGIES.plug_ins():
+        try:
+            offer.load()  # a name that is taken is refused here
+            found = strategy_of(offer.name)
+        except TagstackError as error:
+            logger.warning("%s", error)
+        else:
+            yield found
+
+
+def without_own(sample: Sample) -> Bools:
+    """Return that no tag's threshold rests on its own images, shape (n_tags,)."""
+    return np.zeros(sample.curves.n_tags, bool)

@@ -14,6 +14,7 @@ import tomli_w
 from pydantic import Field, ValidationError, model_validator
 
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.own_files import PlainName
 from tagstack.configs.section import Section
 from tagstack.configs.settings import validation_summary
 from tagstack.configs.text_files import read_toml
@@ -29,10 +30,10 @@ Resample = Literal["nearest", "area", "bilinear", "bicubic", "lanczos"]
 
 
 class Files(Section):
-    """File names inside the tagger's folder."""
+    """File names inside the tagger's folder, which cannot lead out of it."""
 
-    model: str = "model.onnx"
-    tags: str = "selected_tags.csv"
+    model: PlainName = "model.onnx"
+    tags: PlainName = "selected_tags.csv"
 
 
 class Canvas(Section):
@@ -157,9 +158,9 @@ class Hub(Section):
     """
 
     repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
-    folder: str = ""
+    folder: PlainName | Literal[""] = ""
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
-    elsewhere: dict[str, Annotated[str, Field(pattern=r"^https://\S+$")]] = Field(
+    elsewhere: dict[PlainName, Annotated[str, Field(pattern=r"^https://\S+$")]] = Field(
         default_factory=dict
     )
     gated: bool = False

@@ -152,6 +152,7 @@ def sample_pixels(
                 sources.picture(name, sources.identify(name, settings)),
                 [framing],
                 max_pixels=settings.max_pixels,
+                max_side=settings.max_side,
                 budget=budget,
                 hashed=False,
             )

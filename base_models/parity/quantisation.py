@@ -31,6 +31,7 @@ from tagstack.base_models.pictures.preprocess import input_tensor
 from tagstack.base_models.runtimes.faults import one_line
 from tagstack.base_models.runtimes.stored_precision import quantised_as
 from tagstack.base_models.runtimes.tensorrt.onnx_file import check_ports, fixed_batch, read_onnx
+from tagstack.base_models.taggers.own_folder import tagger_files
 from tagstack.base_models.taggers.timm_contract import contract_of_folder
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import QuantizeSettings
@@ -161,7 +162,7 @@ def quantise_tagger(
         ONNX Runtime cannot quantise it.
     """
     contract = contract_of_folder(request.source)
-    model = request.source / contract.files.model
+    model = tagger_files(request.source, contract).model
     _check(request, model)
     request.target_folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=request.target_folder.parent, prefix=".") as staging:
@@ -182,8 +183,6 @@ def quantise_tagger(
 def _check(request: QuantiseRequest, model: Path) -> None:
     if request.target_folder.exists():
         raise TagstackError(f"{request.target_folder} exists; choose a folder that does not.")
-    if not model.is_file():
-        raise TagstackError(f"The model {model} is missing; put the tagger's ONNX file there.")
     stored = quantised_as(model)
     if stored is not None:
         raise TagstackError(f"{model} is in {stored} already; give the float32 tagger.")

@@ -16,7 +16,6 @@ from tagstack.base_models.pictures.resampling_kernel import sum_columns, sum_row
 from tagstack.base_models.pictures.resampling_weights import (
     SUPPORT,
     Pixels,
-    Side,
     Weights,
     reach,
     side_weights,
@@ -40,7 +39,7 @@ class CompiledResampler:
         """Return the canvas resized; see `resampling.Resampler`."""
         if resample in SUPPORT and canvas.image.mode == "RGB" and _pays(canvas, size, resample):
             return compiled_pixels(canvas, size, resample)
-        return np.asarray(canvas.resized(size, resample))
+        return canvas.resized(size, resample)
 
 
 def compiled_pixels(
@@ -62,7 +61,7 @@ def compiled_pixels(
     array of shape (height, width, 3), uint8
     """
     across, down = (
-        side_weights(side, out, resample) for side, out in zip(_sides(canvas), size, strict=True)
+        side_weights(side, out, resample) for side, out in zip(canvas.sides, size, strict=True)
     )
     low, high = _taken(down)
     rows = np.empty((high - low, size[0]), np.uint32)
@@ -80,17 +79,9 @@ def compiled_pixels(
 def _pays(canvas: Canvas, size: tuple[int, int], resample: Resampling) -> bool:
     """Return whether reading off the weights is little beside the resize itself."""
     across, down = (
-        reach(side, out, resample) for side, out in zip(_sides(canvas), size, strict=True)
+        reach(side, out, resample) for side, out in zip(canvas.sides, size, strict=True)
     )
     return across <= min(_MOST_TAPS, canvas.image.height) and down <= min(_MOST_TAPS, size[0])
-
-
-def _sides(canvas: Canvas) -> tuple[Side, Side]:
-    left, top, right, bottom = canvas.box or (0, 0, *canvas.size)
-    return (
-        Side(canvas.size[0], left, right, canvas.at[0], canvas.image.width),
-        Side(canvas.size[1], top, bottom, canvas.at[1], canvas.image.height),
-    )
 
 
 def _taken(down: Weights) -> tuple[int, int]:

@@ -56,6 +56,7 @@ def framed_picture(
     framings: Iterable[Framing],
     *,
     max_pixels: int,
+    max_side: int | None = None,
     budget: PixelBudget,
     resampler: Resampler = PILLOW,
     hashed: bool = True,
@@ -69,6 +70,8 @@ def framed_picture(
     framings : iterable of Framing
     max_pixels : int
         A larger picture is refused.
+    max_side : int, optional
+        A longer or wider one, too.
     budget : PixelBudget
         Shared by all threads that decode.
     resampler : Resampler
@@ -81,7 +84,7 @@ def framed_picture(
     ImageError
         If the file is no image, too large or damaged.
     """
-    header = _opened(picture, max_pixels)
+    header = _opened(picture, max_pixels, max_side)
     groups = defaultdict[int, list[Framing]](list)
     for framing in framings:
         scaled = framing.scaled_decoding and _is_jpeg(picture, header)
@@ -93,7 +96,7 @@ def framed_picture(
         # The largest decoding gives the hash; that of a reduced one differs in a few bits at most.
         for factor, wanted in sorted(groups.items()) or [(1, [])]:
             began = time.monotonic()
-            image = decode(reduced(_opened(picture, max_pixels), factor))
+            image = decode(reduced(_opened(picture, max_pixels, max_side), factor))
             decoded = time.monotonic()
             for framing in wanted:
                 pixels[framing] = framed(image, framing, is_reduced=factor > 1, resampler=resampler)
@@ -104,10 +107,10 @@ def framed_picture(
     return FramedPicture(pixels, hashes[0] if hashes else None, seconds)
 
 
-def _opened(picture: Picture, max_pixels: int) -> Image.Image:
+def _opened(picture: Picture, max_pixels: int, max_side: int | None) -> Image.Image:
     if isinstance(picture, bytes):
-        return open_image(picture, max_pixels=max_pixels)
-    check_pixels(picture, max_pixels)
+        return open_image(picture, max_pixels=max_pixels, max_side=max_side)
+    check_pixels(picture, max_pixels, max_side)
     return picture
 
 

@@ -43,7 +43,7 @@ def content_of(given: Given, settings: ScoreSettings) -> FileContent:
     if isinstance(given, bytes | bytearray | memoryview):
         return _content_of_bytes(bytes(given), settings.max_file_bytes)
     image = _image(given)
-    check_pixels(image, settings.max_pixels)
+    check_pixels(image, settings.max_pixels, settings.max_side)
     decoded = decode(image)
     pixels = decoded.tobytes()
     state = hashlib.sha256(f"pixels {decoded.mode} {decoded.size} ".encode())

@@ -148,24 +148,25 @@ def _unreadable(error: OSError) -> ImageError:
     return ImageError(f"the file cannot be read: {error.strerror or error}")
 
 
-def open_image(content: bytes, *, max_pixels: int) -> Image.Image:
+def open_image(content: bytes, *, max_pixels: int, max_side: int | None = None) -> Image.Image:
     """Return an image whose header has been read, its pixels not yet.
 
     Raises
     ------
     ImageError
-        If the bytes are no image of a known format, or the picture has over ``max_pixels`` pixels.
+        If the bytes are no image of a known format, or the picture has over ``max_pixels`` pixels
+        or a side of over ``max_side``.
     """
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except _DAMAGED as error:
         raise ImageError(f"not an image that can be read: {_reason(error)}") from error
-    check_pixels(image, max_pixels)
+    check_pixels(image, max_pixels, max_side)
     return image
 
 
-def check_pixels(image: Image.Image, max_pixels: int) -> None:
-    """Raise an `ImageError` if a picture has no pixel or over ``max_pixels``."""
+def check_pixels(image: Image.Image, max_pixels: int, max_side: int | None = None) -> None:
+    """Raise an `ImageError` if a picture has no pixel, too many, or too long a side."""
     n_pixels = image.width * image.height
     if not n_pixels:
         raise ImageError(f"{image.width} x {image.height} pixels are no picture")
@@ -173,6 +174,12 @@ def check_pixels(image: Image.Image, max_pixels: int) -> None:
         msg = (
             f"{image.width} x {image.height} = {n_pixels} pixels are more than "
             f"score.max_pixels = {max_pixels}"
+        )
+        raise ImageError(msg)
+    if max_side is not None and max(image.size) > max_side:
+        msg = (
+            f"{image.width} x {image.height} pixels: a side is longer than score.max_side = "
+            f"{max_side}"
         )
         raise ImageError(msg)
 

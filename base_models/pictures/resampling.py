@@ -46,7 +46,7 @@ class PillowResampler:
         self, canvas: Canvas, size: tuple[int, int], resample: Resampling
     ) -> NDArray[np.uint8]:
         """Return the canvas resized."""
-        return np.asarray(canvas.resized(size, resample))
+        return canvas.resized(size, resample)
 
 
 class AutoResampler:

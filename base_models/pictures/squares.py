@@ -3,12 +3,18 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling
 
 from tagstack.base_models.contract import Colour
+from tagstack.base_models.pictures.resampling_weights import Side
+from tagstack.base_models.pictures.thin_canvas import nearest, resized_columns, resized_rows
 
 _STRIP_PIXELS = 4_000_000
+# Beyond so many times a picture's side, its canvas is no longer gone through pixel by pixel.
+_THIN = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +39,64 @@ class Canvas:
     colour: Colour
     box: tuple[float, float, float, float] | None = None
 
-    def resized(self, size: tuple[int, int], resample: Resampling) -> Image.Image:
-        """Return the canvas, or the box of it, resized by Pillow, rows before columns.
+    def resized(self, size: tuple[int, int], resample: Resampling) -> NDArray[np.uint8]:
+        """Return the canvas, or the box of it, resized as by Pillow, rows before columns.
 
         Values are rounded in between, so some pixels depend on the order. Left to itself, Pillow
         begins with the columns of what shrinks in height by much more than in width from version
         13 on, and before did not, as when the published taggers were trained.
+
+        Returns
+        -------
+        array of shape (height, width, 3), uint8
         """
+        if any(side.length > _THIN * side.own for side in self.sides):
+            return self._resized_thin(size, resample)
         left, top, right, bottom = self.box or (0, 0, *self.size)
         rows = self._rows(left, right, size[0], resample)
-        return rows.resize(size, resample, box=(0, top, size[0], bottom))
+        return np.asarray(rows.resize(size, resample, box=(0, top, size[0], bottom)))
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        """Both sides, and where on them the picture lies."""
+        left, top, right, bottom = self.box or (0, 0, *self.size)
+        return (
+            Side(self.size[0], left, right, self.at[0], self.image.width),
+            Side(self.size[1], top, bottom, self.at[1], self.image.height),
+        )
+
+    def _resized_thin(self, size: tuple[int, int], resample: Resampling) -> NDArray[np.uint8]:
+        across, down = self.sides
+        colour = np.array(self.colour, np.uint8)
+        if resample == Resampling.NEAREST:
+            return nearest(self.image, (across, down), size, colour)
+        place: NDArray[np.int64] | slice = slice(None)
+        if across.length > _THIN * across.own:
+            rows, place = resized_rows(self.image, across, size[0], resample, colour)
+        else:
+            rows = np.asarray(self._own_rows(across, size[0], resample))
+        beside = self._beside(across, size[0], resample)
+        beside = beside if isinstance(place, slice) else beside[_first(place)]
+        if down.length > _THIN * down.own:
+            pixels = resized_columns(rows, down, size[1], resample, beside)
+            return np.asarray(pixels[:, place])
+        canvas = np.empty((down.length, rows.shape[1], 3), np.uint8)
+        canvas[:] = beside
+        canvas[down.at : down.at + down.own] = rows
+        box = (0, down.start, rows.shape[1], down.stop)
+        small = Image.fromarray(canvas).resize((rows.shape[1], size[1]), resample, box=box)
+        return np.asarray(np.asarray(small)[:, place])
+
+    def _beside(self, across: Side, width: int, resample: Resampling) -> NDArray[np.uint8]:
+        """Return what a row without the picture becomes, shape (width, 3)."""
+        empty = Image.new("RGB", (across.length, 1), self.colour)
+        return np.array(np.asarray(_wide(empty, across.start, across.stop, width, resample))[0])
+
+    def _own_rows(self, across: Side, width: int, resample: Resampling) -> Image.Image:
+        """Return the picture's rows alone, resized to a width."""
+        size, at = (self.size[0], self.image.height), (self.at[0], 0)
+        alone = Canvas(self.image, size, at, self.colour)
+        return alone._rows(across.start, across.stop, width, resample)
 
     def _rows(self, left: float, right: float, width: int, resample: Resampling) -> Image.Image:
         """Return the canvas with its rows resized to a width."""
@@ -120,6 +174,11 @@ def _wide(
 ) -> Image.Image:
     """Return an image with its rows, from ``left`` to ``right``, resized to a width."""
     return image.resize((width, image.height), resample, box=(left, 0, right, image.height))
+
+
+def _first(place: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return where each number first stands, in the order of the numbers."""
+    return np.unique(place, return_index=True)[1]
 
 
 @dataclass(frozen=True)

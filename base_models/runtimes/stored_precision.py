@@ -5,20 +5,21 @@ name. This names scores; what keeps them apart is the file's SHA-256.
 
 References
 ----------
-https://protobuf.dev/programming-guides/encoding/
 https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
 import mmap
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+from tagstack.base_models.runtimes.wire_fields import SIZED, VARINT, fields
 
 # Field 4 (op_type) of a node, as bytes: 0x22, the length, the name.
 _DEQUANTIZE = b'"\x10DequantizeLinear'
 # Fields of ModelProto, GraphProto, NodeProto, AttributeProto and TensorProto.
 _GRAPH, _NODE, _INITIALIZER, _ATTRIBUTE, _TENSOR, _DATA_TYPE = 7, 1, 5, 5, 5, 2
 _E4M3, _E5M2 = 17, 19
-_VARINT, _EIGHT_BYTES, _SIZED, _FOUR_BYTES = 0, 1, 2, 5
 
 
 def quantised_as(model: Path) -> str | None:
@@ -59,41 +60,19 @@ def _stored_types(content: mmap.mmap) -> Iterator[int]:
 
 def _types(content: mmap.mmap, tensors: Iterator[tuple[int, int]]) -> Iterator[int]:
     for tensor in tensors:
-        for number, kind, value, _ in _fields(content, *tensor):
-            if (number, kind) == (_DATA_TYPE, _VARINT):
+        for number, kind, value, _ in _whole_fields(content, *tensor):
+            if (number, kind) == (_DATA_TYPE, VARINT):
                 yield value
 
 
 def _parts(content: mmap.mmap, message: tuple[int, int], wanted: int) -> Iterator[tuple[int, int]]:
     """Yield where the messages in a field of a message begin and end."""
-    for number, kind, start, end in _fields(content, *message):
-        if (number, kind) == (wanted, _SIZED):
+    for number, kind, start, end in _whole_fields(content, *message):
+        if (number, kind) == (wanted, SIZED):
             yield start, end
 
 
-def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield number, kind, begin (or value) and end of each field; stop where it is no protobuf."""
-    while start < end:
-        key, start = _varint(content, start, end)
-        value, length = start, {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}.get(key & 7, 0)
-        if key & 7 == _VARINT:
-            value, start = _varint(content, start, end)
-        elif key & 7 == _SIZED:
-            length, start = _varint(content, start, end)
-            value = start
-        elif not length:
-            return
-        if start + length > end:
-            return
-        yield key >> 3, key & 7, value, start + length
-        start += length
-
-
-def _varint(content: mmap.mmap, start: int, end: int) -> tuple[int, int]:
-    """Return a number of seven bits a byte and where it ends; past ``end`` if it is cut off."""
-    value = 0
-    for place in range(start, min(end, start + 10)):
-        value |= (content[place] & 0x7F) << 7 * (place - start)
-        if content[place] < 0x80:
-            return value, place + 1
-    return value, end + 1
+def _whole_fields(content: mmap.mmap, *message: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the fields of a message up to where it is no protocol buffer."""
+    with suppress(ValueError):
+        yield from fields(content, *message)

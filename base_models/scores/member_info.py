@@ -16,10 +16,12 @@ from tagstack.base_models.contract import Training
 from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.own_files import own_path
 from tagstack.configs.settings import validation_summary
 from tagstack.configs.text_files import read_json
 
 FORMAT = 1
+MEMBER_FOLDERS = "members"
 _AGAIN = "Score again into a new folder."
 _MEMBER_KEYS = {
     "name",
@@ -177,6 +179,8 @@ def read_store_index(directory: Path) -> dict[str, str]:
     folders = _json_object(path).get("members")
     if not isinstance(folders, dict) or not all(isinstance(f, str) for f in folders.values()):
         raise TagstackError(f"{path} is damaged: 'members' must name a folder each. {_AGAIN}")
+    for folder in folders.values():
+        own_path(directory / MEMBER_FOLDERS, folder, said_by=path)
     return dict(folders)
 
 

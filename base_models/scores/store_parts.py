@@ -12,6 +12,7 @@ from pyarrow import parquet
 from tagstack.base_models.atomic import written_whole
 from tagstack.base_models.pictures.picture_hash import THUMBNAIL_BYTES, PictureHashes
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.own_files import MIB, read_regular
 
 # Names are bytes because a file name need not be valid UTF-8.
 IMAGES = pa.schema(
@@ -40,6 +41,7 @@ HASHES = pa.schema(
     ]
 )
 HASH_FOLDER = "hashes"
+PART_BYTES = 1024 * MIB  # a part of 2,048 images of five taggers has some 5 MB
 
 _PART = re.compile(r"part-(\d{8})\.parquet")
 
@@ -75,7 +77,9 @@ def read_part(path: Path, schema: pa.Schema, columns: Sequence[str] | None = Non
         If the file is damaged or holds other columns.
     """
     try:
-        table = parquet.ParquetFile(path).read(columns=list(columns or schema.names))
+        # From memory: the size is bounded, a pipe is never waited for, a link never followed.
+        data = pa.BufferReader(read_regular(path, max_bytes=PART_BYTES, follow=False))
+        table = parquet.ParquetFile(data).read(columns=list(columns or schema.names))
         return table.cast(pa.schema([schema.field(name) for name in columns or schema.names]))
     except (OSError, pa.ArrowException) as error:
         msg = (

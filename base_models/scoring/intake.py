@@ -180,6 +180,7 @@ class Intake:
                 self._sources.picture(task.name, task.content),
                 framings,
                 max_pixels=self._settings.max_pixels,
+                max_side=self._settings.max_side,
                 budget=self._budget,
                 resampler=self._resampler,
                 hashed=task.hashed,

@@ -10,6 +10,7 @@ public call that yields the answer (``utils.http_stream_backoff``), and goes on 
 import hashlib
 import importlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import Any
 from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.contract import Hub
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.own_files import own_path
 
 _INSTALL = "pip install 'tagstack[hub]'"
 
@@ -193,6 +195,9 @@ def hub_state(
     extra = tuple(name for name in optional if str(prefix / name) in found)
     chosen = dict.fromkeys((*needed, *weights, *extra))
     card = info.card_data or {}
+    if not re.fullmatch(r"[0-9a-f]{40}", str(info.sha)):
+        msg = f"{hub.repo} says its commit is {info.sha!r}; expected 40 hexadecimal digits."
+        raise TagstackError(msg)
     return HubState(
         repo=hub.repo,
         commit=info.sha,
@@ -229,10 +234,11 @@ def fetch(state: HubState, file: HubFile, folder: Path, report: Report) -> str:
     TagstackError
         If the download fails, or its content is not what the hub says.
     """
-    target = folder / file.name
+    target = own_path(folder, file.name, said_by=state.repo)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Under the content's identity: a part of another version is never continued.
-    unfinished = target.with_name(f"{target.name}.{file.blob[:16]}{_UNFINISHED}")
+    version = hashlib.sha256(file.blob.encode()).hexdigest()[:16]
+    unfinished = target.with_name(f"{target.name}.{version}{_UNFINISHED}")
     if not target.exists():
         with explained(file.url or state.repo):
             _download(state, file, unfinished, report)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tagstack.base_models.atomic import file_sha256, write_text
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.own_files import own_path
 from tagstack.configs.text_files import read_json
 
 FORMAT = 1
@@ -118,6 +119,7 @@ def check_pulled(folder: Path) -> PullRecord | None:
     record = read_record(record_path(folder.parent, folder.name))
     if record is None or not folder.is_dir():
         return None
-    sums = {name: file_sha256(folder / name) for name in record.files if (folder / name).is_file()}
+    paths = {name: own_path(folder, name, said_by=record.path) for name in record.files}
+    sums = {name: file_sha256(path) for name, path in paths.items() if path.is_file()}
     record.check(sums)
     return record

@@ -12,13 +12,14 @@ from tagstack.base_models.contract import CONTRACT_FILE, Contract
 from tagstack.base_models.runtimes.selection import RuntimeChoice
 from tagstack.base_models.taggers.check import CheckReport, check_tagger
 from tagstack.base_models.taggers.hub import HubState, Report, fetch, hub_state
+from tagstack.base_models.taggers.own_folder import registry_folder
 from tagstack.base_models.taggers.pull_record import (
     PullRecord,
     check_pulled,
     read_record,
     record_path,
 )
-from tagstack.base_models.taggers.registry import contract_and_text, registry_folder, show_tagger
+from tagstack.base_models.taggers.registry import contract_and_text, show_tagger
 from tagstack.base_models.taggers.timm_contract import PUBLISHER_FILES
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings

@@ -17,6 +17,12 @@ from pathlib import Path
 from tagstack.base_models.contract import CONTRACT_FILE, Contract, contract_toml, read_contract
 from tagstack.base_models.runtimes.selection import RuntimeChoice
 from tagstack.base_models.taggers.check import CheckReport, check_tagger
+from tagstack.base_models.taggers.own_folder import (
+    TaggerFiles,
+    described_files,
+    registry_folder,
+    tagger_files,
+)
 from tagstack.base_models.taggers.pull_record import check_pulled
 from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.base_models.taggers.timm_contract import (
@@ -26,6 +32,8 @@ from tagstack.base_models.taggers.timm_contract import (
 )
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
+from tagstack.configs.own_files import DESCRIPTION_BYTES
+from tagstack.configs.text_files import read_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +64,6 @@ class RegistryEntry:
         if self.folder is None:
             return wanted
         return tuple(name for name in wanted if not (self.folder / name).is_file())
-
-
-def registry_folder() -> Path:
-    """Return the folder of the user's own taggers; it need not exist."""
-    home = os.environ.get("TAGSTACK_HOME")
-    if home:
-        return Path(home) / "taggers"
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "tagstack" / "taggers"
 
 
 def list_taggers() -> tuple[RegistryEntry, ...]:
@@ -222,13 +221,16 @@ def add_tagger(
     if target.exists():
         raise TagstackError(f"{target} exists. Remove it first to add {facts.name!r} anew.")
     for name in (facts.files.model, facts.files.tags):
-        if not (folder / name).is_file():
+        if not (folder / name).exists():
             raise TagstackError(f"{folder / name} is missing; {facts.name!r} needs it.")
+    files = tagger_files(folder, facts)
+    # What the publisher says about preprocessing stays beside the contract to compare with.
+    names = (*_names(folder, files), *described_files(folder, PUBLISHER_FILES))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as staging:
             staged = Path(staging) / facts.name
-            _fill(staged, folder, text, facts, copy=copy)
+            _fill(staged, folder, text, names, copy=copy)
             runtime = RuntimeChoice.of_settings(settings)
             report = check_tagger(staged, floor=settings.floor, threads=threads, runtime=runtime)
             if report.passed:
@@ -252,18 +254,20 @@ def contract_and_text(folder: Path, name: str | None) -> tuple[Contract, str]:
             raise TagstackError(no_contract(folder))
         facts = timm_contract(folder)
         return facts, contract_toml(facts)
-    return read_contract(path), path.read_text(encoding="utf-8")
+    return read_contract(path), read_text(path, limit=DESCRIPTION_BYTES)
 
 
-def _fill(staged: Path, folder: Path, text: str, facts: Contract, *, copy: bool) -> None:
+def _names(folder: Path, files: TaggerFiles) -> tuple[str, ...]:
+    """Return the names of a tagger's files below its folder."""
+    paths = (files.model, files.tags, *files.weights)
+    return tuple(path.relative_to(folder).as_posix() for path in paths)
+
+
+def _fill(staged: Path, folder: Path, text: str, names: tuple[str, ...], *, copy: bool) -> None:
+    """Copy or link files that were looked at into a new folder."""
     staged.mkdir()
     (staged / CONTRACT_FILE).write_text(text, encoding="utf-8")
-    # Weights above 2 GB lie in files of their own, named after the model.
-    model = facts.files.model
-    names = {model, facts.files.tags, *(path.name for path in folder.glob(f"{model}?*"))}
-    # What the publisher says about preprocessing stays beside the contract to compare with.
-    names |= {name for name in PUBLISHER_FILES if (folder / name).is_file()}
-    for name in sorted(names):
+    for name in sorted(set(names) - {CONTRACT_FILE}):
         place = staged / name
         place.parent.mkdir(parents=True, exist_ok=True)
         if copy:

@@ -26,6 +26,7 @@ from tagstack.base_models.pictures.preprocess import (
 )
 from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.runtimes.selection import REFERENCE, RuntimeChoice, open_session
+from tagstack.base_models.taggers.own_folder import TaggerFiles, tagger_files
 from tagstack.base_models.taggers.tag_files import (
     read_tag_file,
     thresholds_from_rows,
@@ -37,7 +38,7 @@ from tagstack.configs.errors import TagstackError
 
 
 def member_fingerprint(
-    model: Path,
+    files: TaggerFiles,
     contract: Contract,
     vocabulary: Vocabulary,
     session: Session,
@@ -48,8 +49,8 @@ def member_fingerprint(
 
     Parameters
     ----------
-    model : Path
-        The model file; weights beside it count as well.
+    files : TaggerFiles
+        The model; its weights count as well.
     contract : Contract
     vocabulary : Vocabulary
     session : Session
@@ -58,10 +59,8 @@ def member_fingerprint(
         Probabilities below it are not stored.
     scaled_decoding : bool
     """
-    # Weights above 2 GB lie in files of their own, named after the model.
-    weights = sorted(path for path in model.parent.glob(f"{model.name}?*") if path.is_file())
     facts = {
-        "model": [file_sha256(path) for path in (model, *weights)],
+        "model": [file_sha256(path) for path in (files.model, *files.weights)],
         "contract": contract.digest(),
         "tags": vocabulary.tags,
         "preprocessing": [PREPROCESSING_VERSION, scaled_decoding and SCALED_VERSION],
@@ -214,10 +213,10 @@ def load_tagger(
         If a file is missing or broken, or file and contract contradict each other.
     """
     contract = contract_of_folder(folder)
-    model = folder / contract.files.model
     rows = read_tag_file(folder / contract.files.tags, contract.tags)
     vocabulary = vocabulary_from_rows(rows, contract)
-    session = open_session(_existing(model), contract, runtime, threads=threads)
+    files = tagger_files(folder, contract)
+    session = open_session(files.model, contract, runtime, threads=threads)
     tagger = Tagger(
         folder=folder,
         name=contract.name,
@@ -226,7 +225,7 @@ def load_tagger(
         vocabulary=vocabulary,
         published_thresholds=thresholds_from_rows(rows, contract),
         fingerprint=member_fingerprint(
-            model, contract, vocabulary, session, floor, scaled_decoding
+            files, contract, vocabulary, session, floor, scaled_decoding
         ),
         floor=floor,
         session=session,
@@ -279,13 +278,6 @@ def _check_scale(tagger: Tagger, raw: NDArray[np.float32]) -> None:
             f"after two sigmoids; expected most tags near 0. Export the model with one sigmoid."
         )
         raise TagstackError(msg)
-
-
-def _existing(model: Path) -> Path:
-    if not model.is_file():
-        msg = f"The model {model} is missing; put the tagger's ONNX file there."
-        raise TagstackError(msg)
-    return model
 
 
 def _width_message(folder: Path, contract: Contract, width: int | None, tagger: Tagger) -> str:

@@ -23,6 +23,7 @@ from tagstack import __version__
 from tagstack.base_models.atomic import TEMPORARY, file_sha256
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.own_files import MIB, own_file, own_path
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.configs.text_files import read_json
 from tagstack.ensemble.bundle.fitted_images import FittedImages
@@ -37,6 +38,8 @@ from tagstack.meta.stack.stacker import Stacker
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
+# A hundred thousand tags take 5 MB in the manifest; a stack of them some 500 MB.
+_MANIFEST_BYTES, _FILE_BYTES = 256 * MIB, 16_384 * MIB
 _KINDS = {
     "tagstack": str,
     "members": list,
@@ -306,7 +309,7 @@ def _replace_folder(staging: Path, directory: Path) -> None:
 def _read_manifest(directory: Path) -> dict[str, Any]:
     path = directory / _MANIFEST
     try:
-        manifest = read_json(path)
+        manifest = read_json(path, limit=_MANIFEST_BYTES)
     except TagstackError as error:
         msg = f"{directory} is no bundle: {error}"
         raise TagstackError(msg) from error
@@ -343,11 +346,13 @@ def _check_files(directory: Path, files: Mapping[str, str]) -> None:
     # Versions of the thresholds come later, and carry hashes of their own.
     present = {name for name in present if not name.startswith(f"{VERSIONS}/")}
     for name in sorted(present ^ set(files)):
+        own_path(directory, name, said_by=directory / _MANIFEST)
         state = "is missing" if name in files else "is not in the manifest"
         msg = f"Bundle {directory}: {name} {state}. Copy the bundle again or fit it again."
         raise TagstackError(msg)
     for name, expected in files.items():
-        if file_sha256(directory / name) != expected:
+        path = own_file(directory, name, max_bytes=_FILE_BYTES, said_by=directory / _MANIFEST)
+        if file_sha256(path) != expected:
             msg = f"Bundle {directory}: {name} was changed or truncated. Copy or fit it again."
             raise TagstackError(msg)
 

@@ -23,6 +23,7 @@ from tagstack.base_models.runtimes.tensorrt.provision import Workshop
 from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec, key_of_machine
 from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 from tagstack.base_models.scoring.sources import ImageSources, find_images
+from tagstack.base_models.taggers.own_folder import tagger_files
 from tagstack.base_models.taggers.registry import resolve
 from tagstack.base_models.taggers.timm_contract import contract_of_folder
 from tagstack.base_models.threads import thread_count
@@ -91,7 +92,7 @@ def build_engines(
         progress.stage("building engines", number, len(models))
         folder = resolve(model)
         contract = contract_of_folder(folder)
-        path = folder / contract.files.model
+        path = tagger_files(folder, contract).model
         stored = shown_precision(path, precision)
         engine = workshop.provide(path, contract, EngineSpec.of_settings(engines, stored))
         results.append(

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.atomic import TEMPORARY, file_sha256, write_text
 from tagstack.base_models.locks import ProcessLock
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.own_files import own_path
 from tagstack.configs.text_files import read_json
 from tagstack.ensemble.thresholds.table import Thresholds
 
@@ -209,8 +210,9 @@ class ThresholdVersions:
         content = _read_object(folder / _ABOUT)
         right = file_sha256(folder / _ABOUT).startswith(name.split("-")[-1])
         if right:
-            for file, digest in content["files"].items():
-                right &= (folder / file).is_file() and file_sha256(folder / file) == digest
+            for name_inside, digest in content["files"].items():
+                file = own_path(folder, name_inside, said_by=folder / _ABOUT)
+                right &= file.is_file() and file_sha256(file) == digest
         if not right:
             msg = f"Thresholds {name} of {self.bundle} were changed or are incomplete. Use others."
             raise TagstackError(msg)

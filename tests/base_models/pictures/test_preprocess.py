@@ -97,11 +97,45 @@ def test_padding_in_strips_equals_padding_at_once(
     np.testing.assert_array_equal(framed(image, framing_from_input(contract)), expected)
 
 
+@pytest.mark.parametrize("resample", ["nearest", "area", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize(
+    "size", [(1, 50), (50, 1), (3, 200), (200, 3), (30, 300), (300, 31), (2, 999), (1, 1)]
+)
+def test_strips_have_the_pixels_of_their_whole_square(
+    monkeypatch_strips: None, rng: np.random.Generator, size: tuple[int, int], resample: str
+) -> None:
+    image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    square = Image.new("RGB", (max(size), max(size)), (10, 200, 77))
+    square.paste(image, ((max(size) - size[0]) // 2, (max(size) - size[1]) // 2))
+    filters = Image.Resampling
+    chosen = filters.BOX if resample == "area" else filters[resample.upper()]
+    for height, width in ((16, 20), (1, 1), (7, 2), (64, 48)):
+        contract = _input(resample=resample, pad=(10, 200, 77), size=[height, width])
+        rows = square.resize((width, max(size)), chosen)  # rows before columns
+        expected = np.asarray(rows.resize((width, height), chosen))
+        np.testing.assert_array_equal(framed(image, framing_from_input(contract)), expected)
+
+
+def test_a_strip_is_never_made_a_square() -> None:
+    # Work, not time: what passes through Pillow's resize, in pixels of both sides.
+    looked_at, resize = list[int](), Image.Image.resize
+
+    def watched(image: Image.Image, *args: Any, **kwargs: Any) -> Image.Image:
+        looked_at.append(image.width * image.height)
+        return resize(image, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image.Image, "resize", watched)
+        framed(Image.new("RGB", (8, 4000)), framing_from_input(_input(size=64)))
+    assert sum(looked_at) < 40 * 8 * 4000  # the square has 500 times as many
+
+
 @pytest.fixture(scope="module")
 def monkeypatch_strips() -> Any:
     """Make strips three rows or so high, so that small pictures have several."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tagstack.base_models.pictures.squares._STRIP_PIXELS", 250)
+        patch.setattr("tagstack.base_models.pictures.thin_canvas._STRIP_VALUES", 250)
         yield
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tagstack.base_models.taggers.check import check_tagger
+from tagstack.base_models.taggers.own_folder import registry_folder
 from tagstack.base_models.taggers.registry import (
     add_tagger,
     list_taggers,
     load_taggers,
-    registry_folder,
     resolve,
     show_tagger,
 )

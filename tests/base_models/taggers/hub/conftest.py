@@ -16,7 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tagstack.base_models.contract import read_contract
 from tagstack.base_models.taggers import hub, pulling
-from tagstack.base_models.taggers.registry import contract_and_text, registry_folder, show_tagger
+from tagstack.base_models.taggers.own_folder import registry_folder
+from tagstack.base_models.taggers.registry import contract_and_text, show_tagger
 
 Folder = Callable[..., Path]
 COMMITS = ("a" * 40, "b" * 40)

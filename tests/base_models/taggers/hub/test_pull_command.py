@@ -5,7 +5,8 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from tagstack.base_models.taggers.registry import registry_folder, resolve
+from tagstack.base_models.taggers.own_folder import registry_folder
+from tagstack.base_models.taggers.registry import resolve
 from tagstack.cli import app
 from tagstack.configs.errors import TagstackError
 

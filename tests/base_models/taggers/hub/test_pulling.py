@@ -15,13 +15,13 @@ from tagstack.base_models.contract import Hub as HubSection
 from tagstack.base_models.taggers import hub, pulling
 from tagstack.base_models.taggers.check import check_tagger
 from tagstack.base_models.taggers.hub import web_size
+from tagstack.base_models.taggers.own_folder import registry_folder
 from tagstack.base_models.taggers.pull_record import read_record, record_path
 from tagstack.base_models.taggers.pulling import plan_pull, pull, pulled_before
 from tagstack.base_models.taggers.registry import (
     add_tagger,
     list_taggers,
     load_taggers,
-    registry_folder,
     resolve,
 )
 from tagstack.configs.errors import TagstackError

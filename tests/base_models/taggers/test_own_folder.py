@@ -126,7 +126,7 @@ def test_a_pipe_is_refused_instead_of_waited_for(make_tagger_folder: Folder, nam
     folder = make_tagger_folder()
     (folder / name).unlink()
     os.mkfifo(folder / name)
-    with pytest.raises(TagstackError, match="no regular file|is a pipe"):
+    with pytest.raises(TagstackError, match=r"no regular file|is a pipe"):
         load_tagger(folder, floor=1e-4, threads=1)
 
 

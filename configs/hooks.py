@@ -207,9 +207,6 @@ LEARNERS = Hook(
 )
 """Level-2 learners and the meta-model; see `tagstack.meta.learners.protocol`."""
 
-METRICS = Hook(group="tagstack.metrics", kind="metric", setting="compare.metrics")
-"""Scores of a comparison."""
-
 LABEL_FORMATS = Hook(
     group="tagstack.label_formats",
     kind="label format",
@@ -273,4 +270,4 @@ RUNTIMES = Hook(
 )
 """What runs a tagger's network; see `tagstack.base_models.runtimes.base`."""
 
-HOOKS = (RUNTIMES, LABEL_FORMATS, LEARNERS, METRICS, THRESHOLD_STRATEGIES, OUTPUT_FORMATS)
+HOOKS = (RUNTIMES, LABEL_FORMATS, LEARNERS, THRESHOLD_STRATEGIES, OUTPUT_FORMATS)

@@ -1,6 +1,8 @@
 """Fixtures that every room's tests share: a seeded generator, synthetic scores, a plug-in."""
 
+import re
 import sys
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +51,22 @@ def install_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
         monkeypatch.delitem(sys.modules, name, raising=False)
         monkeypatch.syspath_prepend(str(folder))
         return folder
+
+    return install
+
+
+@pytest.fixture
+def from_docs(install_package: Callable[..., Path]) -> Callable[[str], None]:
+    """Return a function that installs the package shown in a section of docs/plug-ins.md."""
+    page = (Path(__file__).parents[1] / "docs" / "plug-ins.md").read_text("utf-8")
+
+    def install(heading: str) -> None:
+        section = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+        project, source = re.findall(r"```(?:toml|python)\n(.*?)```", section, re.DOTALL)
+        (entries,) = tomllib.loads(project)["project"]["entry-points"].items()
+        ((name, target),) = entries[1].items()
+        module, _, attribute = target.partition(":")
+        install_package(module, source, {entries[0]: {name: attribute}})
 
     return install
 

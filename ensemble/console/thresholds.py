@@ -28,6 +28,7 @@ from tagstack.ensemble.console.options import (
 
 if TYPE_CHECKING:  # printing must not wait for what these need
     from tagstack.ensemble.tasks.calibrate import Calibration
+    from tagstack.ensemble.tasks.strategies import StrategyRow
     from tagstack.ensemble.tasks.threshold_versions import (
         ThresholdChange,
         ThresholdRow,
@@ -88,6 +89,20 @@ def print_versions(versions: Sequence["VersionSummary"], *, as_json: bool) -> No
         )
     out.print(table)
     out.print("* in use.")
+
+
+def print_strategies(strategies: Sequence["StrategyRow"], *, as_json: bool) -> None:
+    """Print each strategy with what it is best at and the settings it reads."""
+    if as_json:
+        print_json([asdict(strategy) for strategy in strategies])
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("strategy", "best at", "settings", "package"):
+        table.add_column(column, no_wrap=column == "strategy", overflow="fold")
+    for row in strategies:
+        cells = (row.name, row.optimises, ", ".join(row.reads) or "none", row.package)
+        table.add_row(*map(plain, cells))
+    out.print(table)
 
 
 def print_version(name: str, rows: Sequence["ThresholdRow"], *, as_json: bool) -> None:
@@ -236,6 +251,17 @@ def list_thresholds(bundle: BundleDir, as_json: Json = False) -> None:
     from tagstack.ensemble.tasks.threshold_versions import list_versions
 
     print_versions(list_versions(bundle), as_json=as_json)
+
+
+@thresholds.command(
+    "strategies",
+    epilog="tagstack thresholds strategies\n\ntagstack thresholds strategies --json",
+)
+def list_strategies(as_json: Json = False) -> None:
+    """List what thresholds.strategy can be, those of installed packages included."""
+    from tagstack.ensemble.tasks.strategies import describe_strategies
+
+    print_strategies(describe_strategies(), as_json=as_json)
 
 
 @thresholds.command(

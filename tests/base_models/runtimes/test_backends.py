@@ -225,3 +225,19 @@ class TestOpenvino:
             TagstackError, match=r"computes in \['FP32', 'INT8'\], which has no BF16"
         ):
             _load(make_tagger_folder(), "openvino", "bf16")
+
+
+def test_a_packages_runtime_is_used_like_ours(
+    make_tagger_folder: Folder, from_docs: Callable[[str], None], rng: np.random.Generator
+) -> None:
+    folder = make_tagger_folder()
+    with pytest.raises(TagstackError, match=r"Unknown runtime 'reference' in score\.backend"):
+        _load(folder, "reference")
+    from_docs("A runtime")
+    found, ours = _load(folder, "reference"), _load(folder, "ort")
+    pixels = rng.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    np.testing.assert_allclose(found.logits(pixels), ours.logits(pixels), atol=1e-4)
+    assert found.session.info.backend == "reference"
+    assert found.fingerprint != ours.fingerprint
+    with pytest.raises(TagstackError, match=r"'bf16' is none of \['fp32'\], which reference comp"):
+        _load(folder, "reference", "bf16")

@@ -140,7 +140,7 @@ def score(
     """Run taggers over images and keep every score; run again to resume."""
     from tagstack.ensemble.console.console import stages
     from tagstack.ensemble.console.models import print_score_summary
-    from tagstack.ensemble.tasks.tag import score_folder
+    from tagstack.ensemble.tasks.scoring import score_folder
 
     taggers = listed(models, "--models")
     with stages() as progress:

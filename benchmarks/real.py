@@ -29,7 +29,7 @@ from tagstack.ensemble.console.console import stages
 from tagstack.ensemble.console.ladder import print_fit
 from tagstack.ensemble.tasks.compare import CompareRequest, compare_bundle
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
-from tagstack.ensemble.tasks.tag import score_folder
+from tagstack.ensemble.tasks.scoring import score_folder
 
 GROUPS = {"fashion": "title", "emoji": "concept"}
 TAG_FILES = {

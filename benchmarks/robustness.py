@@ -36,7 +36,7 @@ from tagstack.ensemble.bundle.dataset import DatasetSource, load_dataset
 from tagstack.ensemble.comparison.evaluator import Evaluator, Scope
 from tagstack.ensemble.console.console import stages
 from tagstack.ensemble.rules.sources import load_rules
-from tagstack.ensemble.tasks.tag import score_folder
+from tagstack.ensemble.tasks.scoring import score_folder
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import known_labels, without_unknown
 from tagstack.meta.metrics.bootstrap import Difference, Weightings, difference

@@ -247,13 +247,19 @@ OUTPUT_FORMATS = Hook(
     kind="output format",
     setting="--format",
     built_in={
-        "txt": "tagstack.ensemble.outputs.outputs:caption_files",
-        "json": "tagstack.ensemble.outputs.outputs:json_files",
-        "jsonl": "tagstack.ensemble.outputs.outputs:json_lines",
-        "csv": "tagstack.ensemble.outputs.outputs:score_table",
+        "txt": "tagstack.ensemble.outputs.txt:Caption",
+        "json": "tagstack.ensemble.outputs.json_sidecar:JsonSidecar",
+        "jsonl": "tagstack.ensemble.outputs.jsonl:JsonLines",
+        "csv": "tagstack.ensemble.outputs.csv_table:ScoreTable",
+        "parquet": "tagstack.ensemble.outputs.parquet:ParquetTable",
+        "kohya": "tagstack.ensemble.outputs.kohya:KohyaMetadata",
+        "kohya-jsonl": "tagstack.ensemble.outputs.kohya:KohyaLines",
+        "hydrus": "tagstack.ensemble.outputs.hydrus:Hydrus",
+        "xmp": "tagstack.ensemble.outputs.xmp:Xmp",
+        "danbooru": "tagstack.ensemble.outputs.danbooru:DanbooruPosts",
     },
 )
-"""How tags are written; see `tagstack.ensemble.outputs.outputs`."""
+"""How tags are written; see `tagstack.ensemble.outputs.format`."""
 
 RUNTIMES = Hook(
     group="tagstack.runtimes",

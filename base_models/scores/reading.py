@@ -146,6 +146,10 @@ class ScoreReader(ABC):
         for start in range(0, len(names), n_images):
             yield self._joined(names[start : start + n_images], chosen, joint)
 
+    def scored(self, images: Sequence[str], members: Sequence[str] | None = None) -> list[str]:
+        """Return those images that all the members have scored, in the order given."""
+        return self._scored(images, self._chosen(members))
+
     def picture_hashes(self, images: Sequence[str]) -> PictureHashes:
         """Return what images look like; unknown for those scored before hashes were kept.
 

@@ -37,7 +37,7 @@ from tagstack.ensemble.thresholds.versions import FOLDER as VERSIONS
 from tagstack.meta.stack.stacker import Stacker
 
 FORMAT = 1
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 # A hundred thousand tags take 5 MB in the manifest; a stack of them some 500 MB.
 _MANIFEST_BYTES, _FILE_BYTES = 256 * MIB, 16_384 * MIB
 _KINDS = {
@@ -260,9 +260,9 @@ def refuse_other_content(directory: Path) -> None:
     except OSError as error:
         msg = f"{directory} is no folder that can be read: {error.strerror}. Choose another."
         raise TagstackError(msg) from error
-    if not ours and not (directory / _MANIFEST).is_file():
+    if not ours and not (directory / MANIFEST).is_file():
         msg = (
-            f"{directory} holds files but no {_MANIFEST}, so it is no bundle, and replacing it "
+            f"{directory} holds files but no {MANIFEST}, so it is no bundle, and replacing it "
             "would delete them. Choose another folder."
         )
         raise TagstackError(msg)
@@ -292,7 +292,7 @@ def _write_manifest(bundle: Bundle, folder: Path) -> None:
         "categories": bundle.vocabulary.categories,
         "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in files},
     }
-    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
 def _replace_folder(staging: Path, directory: Path) -> None:
@@ -307,7 +307,7 @@ def _replace_folder(staging: Path, directory: Path) -> None:
 
 
 def _read_manifest(directory: Path) -> dict[str, Any]:
-    path = directory / _MANIFEST
+    path = directory / MANIFEST
     try:
         manifest = read_json(path, limit=_MANIFEST_BYTES)
     except TagstackError as error:
@@ -322,7 +322,7 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
     if not wrong and not all(set(member) == wanted for member in manifest["members"]):
         wrong = ["members"]
     if wrong:
-        msg = f"{directory / _MANIFEST} is damaged: {', '.join(wrong)}. Copy or fit it again."
+        msg = f"{directory / MANIFEST} is damaged: {', '.join(wrong)}. Copy or fit it again."
         raise TagstackError(msg)
     return dict(manifest)
 
@@ -342,16 +342,16 @@ def _settings(directory: Path, manifest: Mapping[str, Any]) -> Settings:
 def _check_files(directory: Path, files: Mapping[str, str]) -> None:
     present = {
         path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()
-    } - {_MANIFEST}
+    } - {MANIFEST}
     # Versions of the thresholds come later, and carry hashes of their own.
     present = {name for name in present if not name.startswith(f"{VERSIONS}/")}
     for name in sorted(present ^ set(files)):
-        own_path(directory, name, said_by=directory / _MANIFEST)
+        own_path(directory, name, said_by=directory / MANIFEST)
         state = "is missing" if name in files else "is not in the manifest"
         msg = f"Bundle {directory}: {name} {state}. Copy the bundle again or fit it again."
         raise TagstackError(msg)
     for name, expected in files.items():
-        path = own_file(directory, name, max_bytes=_FILE_BYTES, said_by=directory / _MANIFEST)
+        path = own_file(directory, name, max_bytes=_FILE_BYTES, said_by=directory / MANIFEST)
         if file_sha256(path) != expected:
             msg = f"Bundle {directory}: {name} was changed or truncated. Copy or fit it again."
             raise TagstackError(msg)

@@ -1,5 +1,6 @@
 """What `tag` and `explain` print."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.table import Table
@@ -8,37 +9,48 @@ from tagstack.ensemble.console.console import err, out, plain, print_failures, p
 from tagstack.ensemble.tasks.explain import Explanation
 from tagstack.ensemble.tasks.tag import TagSummary
 
+_PATHS = ("kept", "moved", "stale")
 _NAMED = 5  # how many names a summary shows
 
 
 def print_tag_summary(summary: TagSummary, *, as_json: bool) -> None:
     """Print what tagging wrote."""
     if as_json:
-        content = {**asdict(summary), "kept": [str(path) for path in summary.kept]}
-        print_json(content)
+        paths = {key: [str(path) for path in getattr(summary, key)] for key in _PATHS}
+        print_json({**asdict(summary), **paths})
         return
     mean = summary.n_tags / summary.n_images if summary.n_images else 0.0
+    skipped = f"{summary.n_skipped} skipped, " if summary.n_skipped else ""
     out.print(
-        f"Tagged {summary.n_images} images, {mean:.1f} tags each; {summary.n_failed} failed. "
-        f"Thresholds: {summary.thresholds}."
+        f"Tagged {summary.n_images} images, {mean:.1f} tags each; {summary.n_current} were up to "
+        f"date, {skipped}{summary.n_failed} failed. Thresholds: {summary.thresholds}."
     )
     print_failures([(item.name, item.reason) for item in summary.failures])
-    if summary.kept:
-        names = ", ".join(str(path) for path in summary.kept[:_NAMED])
-        err.print(
-            f"{len(summary.kept)} files exist with other content and were kept: {names}. "
-            "Pass --overwrite to replace them.",
-            markup=False,
-            soft_wrap=True,
-        )
-    if summary.collisions:
-        names = ", ".join(summary.collisions[:_NAMED])
-        err.print(
-            f"{len(summary.collisions)} images share their name with another but for the suffix; "
-            f"their sidecars keep the suffix: {names}",
-            markup=False,
-            soft_wrap=True,
-        )
+    _print_names(
+        summary.kept,
+        "files exist with other content and were kept: {}. Pass --overwrite to replace them.",
+    )
+    _print_names(
+        summary.collisions,
+        "images share their name with another but for the suffix; their sidecars keep the suffix: "
+        "{}",
+    )
+    _print_names(
+        summary.moved, "own files were removed, as their pictures' files have other names now: {}"
+    )
+    _print_names(
+        summary.stale,
+        "files are of pictures that are no longer there: {}. Pass --prune to delete those that "
+        "nobody changed.",
+    )
+    if summary.pruned:
+        err.print(f"{summary.pruned} files of pictures that are no longer there were deleted.")
+
+
+def _print_names(names: Sequence[object], text: str) -> None:
+    if names:
+        shown = ", ".join(str(name) for name in names[:_NAMED])
+        err.print(f"{len(names)} {text.format(shown)}", markup=False, soft_wrap=True)
 
 
 def print_explanation(explanation: Explanation, *, as_json: bool) -> None:

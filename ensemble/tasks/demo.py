@@ -17,7 +17,8 @@ from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.report.writing import PAGE, ReportPaths
 from tagstack.ensemble.tasks.compare import CompareRequest, compare_bundle
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
-from tagstack.ensemble.tasks.tag import TagRequest, TagSummary, score_folder, tag_images
+from tagstack.ensemble.tasks.scoring import score_folder
+from tagstack.ensemble.tasks.tag import TagRequest, TagSummary, tag_images
 
 TAGGERS = ("doll_resnet", "doll_convnext", "doll_vit")
 N_NEW = 24  # pictures without labels, to be tagged

@@ -31,7 +31,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import EngineSettings
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.tag import loaded_taggers
+from tagstack.ensemble.tasks.scoring import loaded_taggers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from tagstack.ensemble.bundle.bundle import Bundle, load_bundle
 from tagstack.ensemble.bundle.decisions import Judge, TagEntry
 from tagstack.ensemble.contradictions.explanations import Change
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.tasks.tag import loaded_taggers, score_sources
+from tagstack.ensemble.tasks.scoring import loaded_taggers, score_sources
 
 
 @dataclass(frozen=True, kw_only=True)

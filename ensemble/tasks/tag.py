@@ -1,76 +1,45 @@
 """From images and a bundle to tags: score, stack, decode, write, in bounded memory.
 
 Scores go to a store inside the output folder, so that an interrupted run goes on where it was, and
-a run for another format scores nothing again.
+a run for another format scores nothing again. What a folder has is brought up to date: pictures
+and files that have not changed since are not read.
 """
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from tagstack.base_models.atomic import remove_leftovers, write_text
-from tagstack.base_models.parity.first_use import (
-    has_lost_its_source,
-    needs_report,
-    verify_first_use,
-)
-from tagstack.base_models.runtimes.selection import RuntimeChoice, choose
-from tagstack.base_models.scores.members import Members
-from tagstack.base_models.scores.sink import ScoreSink
+import numpy as np
+
+from tagstack.base_models.atomic import file_sha256, remove_leftovers
+from tagstack.base_models.atomic_batch import remove_leftovers_in
+from tagstack.base_models.locks import ProcessLock
 from tagstack.base_models.scores.store import ScoreStore
-from tagstack.base_models.scores.store_writer import ScoreWriter
-from tagstack.base_models.scoring.pipeline import ScoreSummary, score_images
-from tagstack.base_models.scoring.sources import (
-    ImageFailure,
-    ImageSources,
-    PictureSource,
-    find_images,
-)
-from tagstack.base_models.taggers.registry import load_taggers
-from tagstack.base_models.taggers.tagger import Tagger
-from tagstack.base_models.threads import thread_count
+from tagstack.base_models.scoring.sources import ImageFailure, ImageSources, find_images
+from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.bundle.bundle import Bundle, load_bundle
-from tagstack.ensemble.bundle.decisions import Judge
-from tagstack.ensemble.outputs.outputs import OutputFolder, writer
+from tagstack.ensemble.bundle.bundle import MANIFEST, Bundle, load_bundle
+from tagstack.ensemble.bundle.decisions import Judge, TaggedImage
+from tagstack.ensemble.outputs.captions import TaggedFile
+from tagstack.ensemble.outputs.folder import OutputFolder, failures_of
+from tagstack.ensemble.outputs.opening import output_folder
+from tagstack.ensemble.outputs.stale import settle_stale, stale_rows
+from tagstack.ensemble.outputs.written import FOLDER, WrittenRecord
 from tagstack.ensemble.progress import Progress
-
-
-def check_runtimes(
-    sources: PictureSource, taggers: Sequence[Tagger], settings: Settings, progress: Progress
-) -> None:
-    """Say what ``auto`` took, compare taggers that have no report yet, and refuse bad ones.
-
-    Raises
-    ------
-    TagstackError
-        If a tagger's scores are too far from those of ONNX Runtime in fp32.
-    """
-    if settings.score.backend == "auto":
-        chosen = choose(RuntimeChoice.of_settings(settings.score))
-        progress.notice(f"score.backend = auto takes {chosen.backend} ({chosen.reason}).")
-    for tagger in taggers:
-        if has_lost_its_source(tagger):
-            progress.notice(
-                f"{tagger.name} is quantised and the float32 tagger that it was made from is gone: "
-                f"how far it is from that cannot be told."
-            )
-    if not any(needs_report(tagger) for tagger in taggers):
-        return
-    progress.stage("comparing with ONNX Runtime")
-    threads = thread_count(settings.threads)
-    for report in verify_first_use(sources, taggers, settings.score, threads=threads):
-        progress.notice(
-            f"{report.tagger} runs in {report.runtime}, {report.precision}: of its tags on "
-            f"{report.n_images} images, {report.flip_share:.1%} differ from {report.reference}."
-        )
-
+from tagstack.ensemble.tasks.scoring import (
+    FAILURES,
+    loaded_taggers,
+    score_to_store,
+    write_failures,
+)
+from tagstack.ensemble.tasks.tag_plan import Pictures, look_at
 
 SCORES = ".scores"
-_CHUNK = 1000  # images stacked together: bounds memory, changes no result
+_CHUNK = 1000  # images stacked and written together: bounds memory, changes no result
+_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,21 +50,30 @@ class TagRequest:
     ----------
     images : tuple of Path
         Files or folders.
-    bundle, out : Path
+    bundle : Path
+    out : Path, optional
+        Where everything goes but sidecars beside the pictures; the pictures' own folder by
+        default.
     formats : tuple of str
         Of `hooks.OUTPUT_FORMATS`.
     models : tuple of str, optional
         Where the bundle's taggers are now; where they were at fit time by default.
     overwrite : bool
         Whether existing files with other content are replaced.
+    rehash : bool
+        Whether pictures are read again whose size, time of change and inode are as they were.
+    prune : bool
+        Whether own files of pictures that are gone are deleted.
     """
 
     images: tuple[Path, ...]
     bundle: Path
-    out: Path
+    out: Path | None
     formats: tuple[str, ...] = ("txt",)
     models: tuple[str, ...] | None = None
     overwrite: bool = False
+    rehash: bool = False
+    prune: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,21 +83,36 @@ class TagSummary:
     Parameters
     ----------
     n_images, n_tags : int
-        Images tagged, and tags over all of them.
+        Images that have their tags now, and tags over all of them.
+    n_current : int
+        Those of them whose files were up to date already.
+    n_skipped : int
+        Images passed over because they had a caption (``output.existing = "skip"``).
     thresholds : str
         Version of the bundle's thresholds that decided.
     failures : tuple of ImageFailure
     kept : tuple of Path
         Files that were there with other content and stay as they are.
+    moved : tuple of Path
+        Own files that went away because the picture's files have other names now.
+    stale : tuple of Path
+        Files of pictures that are gone.
+    pruned : int
+        Files of such pictures that were deleted.
     collisions : tuple of str
         Images that share their stem with another and keep their suffix in sidecar names.
     """
 
     n_images: int
     n_tags: int
+    n_current: int
+    n_skipped: int
     thresholds: str
     failures: tuple[ImageFailure, ...]
     kept: tuple[Path, ...]
+    moved: tuple[Path, ...]
+    stale: tuple[Path, ...]
+    pruned: int
     collisions: tuple[str, ...]
 
     @property
@@ -129,152 +122,243 @@ class TagSummary:
 
 
 def tag_images(request: TagRequest, settings: Settings, progress: Progress) -> TagSummary:
-    """Tag images and write the files; run again to go on after an interruption.
+    """Tag images and write the files; run again to go on, or to bring the files up to date.
 
     Raises
     ------
     TagstackError
-        If the bundle, its taggers or the output folder cannot be used, or there is no image.
+        If the bundle, its taggers or the output folder cannot be used, there is no image, or not
+        every image can be accounted for.
     """
+    if request.overwrite:
+        replacing = settings.output.model_copy(update={"existing": "replace"})
+        settings = settings.model_copy(update={"output": replacing})
     bundle = load_bundle(request.bundle)
     sources = find_images(request.images, extensions=settings.score.extensions)
-    failures = _score(request, bundle, sources, settings, progress)
-    progress.stage("tagging")
-    remove_leftovers(request.out, below=True)
-    folder = OutputFolder(request.out, sources.names, overwrite=request.overwrite)
-    n_images, n_tags = _write(request, bundle, sources, settings, folder)
-    failures = tuple(sorted((*failures, *folder.failures), key=lambda item: item.name))
-    write_failures(request.out / FAILURES, failures)
-    return TagSummary(
-        n_images=n_images,
-        n_tags=n_tags,
-        thresholds=bundle.threshold_version,
-        failures=failures,
-        kept=tuple(folder.kept),
-        collisions=folder.collisions,
-    )
-
-
-def _score(
-    request: TagRequest,
-    bundle: Bundle,
-    sources: ImageSources,
-    settings: Settings,
-    progress: Progress,
-) -> tuple[ImageFailure, ...]:
-    models = bundle.tagger_sources(request.models)
-    # What counts as "too small to store" is part of the scores that the stack was fitted on.
-    floor = {"floor": bundle.settings.score.floor}
-    settings = settings.model_copy(update={"score": settings.score.model_copy(update=floor)})
-    with loaded_taggers(models, settings) as taggers:
-        bundle.check_members(taggers)
-        store = request.out / SCORES
-        return _to_store(sources, taggers, store, settings, progress).failures
-
-
-def _write(
-    request: TagRequest,
-    bundle: Bundle,
-    sources: ImageSources,
-    settings: Settings,
-    folder: OutputFolder,
-) -> tuple[int, int]:
-    judge = Judge(bundle, settings.output.score_floor, implied=settings.output.implied)
-    store = ScoreStore(request.out / SCORES)
-    members = [member.name for member in bundle.members]
-    n_images = n_tags = 0
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(writer(name, folder, settings.output)) for name in request.formats
-        ]
-        for chunk in store.iter_chunks(_CHUNK, sources.names, members):
-            for tagged in judge.judge(chunk):
-                n_images += 1
-                n_tags += len(tagged.tags)
-                for write in writers:
-                    write(tagged)
-    return n_images, n_tags
-
-
-FAILURES = "failures.csv"
-
-
-def score_folder(
-    images: Sequence[Path],
-    models: Sequence[str],
-    store: Path,
-    settings: Settings,
-    progress: Progress,
-) -> ScoreSummary:
-    """Score images with taggers; name every image that failed in the store's failures.csv.
-
-    Parameters
-    ----------
-    images : sequence of Path
-        Files or folders.
-    models : sequence of str
-        Registry names or tagger folders.
-    store : Path
-        Folder of the score store; what it has already is not computed again.
-
-    Raises
-    ------
-    TagstackError
-        If a tagger or the store cannot be used, or there is no image.
-    """
-    sources = find_images(images, extensions=settings.score.extensions)
-    with loaded_taggers(models, settings) as taggers:
-        return _to_store(sources, taggers, store, settings, progress)
-
-
-def _to_store(
-    sources: ImageSources,
-    taggers: Sequence[Tagger],
-    store: Path,
-    settings: Settings,
-    progress: Progress,
-) -> ScoreSummary:
-    """Score found images with loaded taggers; see `score_folder`."""
-    with ScoreWriter(store, Members.of(taggers)) as sink:
-        summary = score_sources(sources, taggers, sink, settings, progress)
-    write_failures(store / FAILURES, summary.failures)
-    return summary
-
-
-def score_sources(
-    sources: PictureSource,
-    taggers: Sequence[Tagger],
-    sink: ScoreSink,
-    settings: Settings,
-    progress: Progress,
-) -> ScoreSummary:
-    """Score images with loaded taggers into an open sink, after a look at the runtimes."""
-    check_runtimes(sources, taggers, settings, progress)
-    progress.stage("scoring")
-    return score_images(
-        sources, taggers, sink, settings.score, threads=settings.threads, progress=progress.scored
-    )
+    out = request.out if request.out is not None else sources.root
+    with _held(out), WrittenRecord(out) as record:
+        folder = output_folder(
+            request.formats,
+            sources.names,
+            settings,
+            root=sources.root,
+            out=out,
+            record=record,
+            decided_by=decision_key(request.bundle, bundle),
+        )
+        return _Run(request, settings, progress, bundle, sources, out, record, folder).done()
 
 
 @contextmanager
-def loaded_taggers(models: Sequence[str], settings: Settings) -> Iterator[tuple[Tagger, ...]]:
-    """Load taggers by registry name or folder, and free them at the end."""
-    taggers = load_taggers(tuple(models), settings.score, threads=thread_count(settings.threads))
+def _held(out: Path) -> Iterator[None]:
+    """Hold the lock of an output folder."""
+    folder = out / FOLDER
     try:
-        yield taggers
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = ProcessLock(folder / "lock")
+        taken = lock.take()
+    except OSError as error:
+        msg = f"Cannot write to {out}: {error.strerror or error}."
+        raise TagstackError(msg) from error
+    if not taken:
+        msg = (
+            f"Process {lock.owner()} is writing tags to {out}. Wait for it to end, or use another "
+            "folder."
+        )
+        raise TagstackError(msg)
+    try:
+        yield
     finally:
-        for tagger in taggers:
-            tagger.close()
+        lock.release()
 
 
-def write_failures(target: Path, failures: Iterable[ImageFailure]) -> None:
-    """Write ``image,reason`` for each failed image; remove the file when there is none."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("image", "reason"))
-    rows = [(failure.name, failure.reason) for failure in failures]
-    table.writerows(rows)
-    if rows:
-        write_text(target, text.getvalue())
-    else:
-        target.unlink(missing_ok=True)
+@dataclass(frozen=True)
+class _Run:
+    """One call of `tag_images`."""
+
+    request: TagRequest
+    settings: Settings
+    progress: Progress
+    bundle: Bundle
+    sources: ImageSources
+    out: Path
+    record: WrittenRecord
+    folder: OutputFolder
+
+    def done(self) -> TagSummary:
+        """Do what is due and return what was done."""
+        self.progress.stage("looking for changes")
+        pictures = look_at(self.sources, self.folder, self.record, rehash=self.request.rehash)
+        failures = self._score(pictures)
+        contents = self._contents(pictures, failures)
+        due = [n for n, sha256 in contents.items() if not self.folder.is_current(n, sha256)]
+        self._write(pictures, contents, due)
+        current = contents.keys() - set(due)
+        self._note_seen(pictures, contents, current)
+        self.folder.note_kept(sorted(current))
+        failures = (*failures, *failures_of(self.folder.outcome))
+        self._account(contents, pictures, failures)
+        return self._summary(pictures, contents, current, failures)
+
+    def _score(self, pictures: Pictures) -> tuple[ImageFailure, ...]:
+        """Score what has no scores yet; without loading a tagger where that is nothing."""
+        names = set(pictures.unknown)
+        needed = pictures.known
+        if not names and not pictures.due_tables(self.folder, needed):
+            is_current = self.folder.is_current
+            needed = {n: sha256 for n, sha256 in needed.items() if not is_current(n, sha256)}
+        names |= needed.keys() - self._scored(needed)
+        if not names:
+            return self.sources.failures
+        models = self.bundle.tagger_sources(self.request.models)
+        # What counts as "too small to store" is part of the scores the stack was fitted on.
+        floor = {"floor": self.bundle.settings.score.floor}
+        score = self.settings.score.model_copy(update=floor)
+        settings = self.settings.model_copy(update={"score": score})
+        sources = replace(self.sources, names=tuple(sorted(names)))
+        with loaded_taggers(models, settings) as taggers:
+            self.bundle.check_members(taggers)
+            store = self.out / SCORES
+            return score_to_store(sources, taggers, store, settings, self.progress).failures
+
+    def _scored(self, contents: Mapping[str, str]) -> set[str]:
+        """Return those pictures whose contents have scores of the bundle's taggers."""
+        if not contents:
+            return set()
+        store = ScoreStore(self.out / SCORES)
+        try:
+            self.bundle.check_members(store.members())
+        except TagstackError:  # no store, a damaged one, or scores of other taggers
+            return set()
+        records, members = store.image_records(), [member.name for member in self.bundle.members]
+        same = [n for n, sha256 in contents.items() if n in records and records[n].sha256 == sha256]
+        return set(store.scored(same, members))
+
+    def _contents(self, pictures: Pictures, failures: Sequence[ImageFailure]) -> dict[str, str]:
+        """Return the SHA-256 of every picture that has scores now."""
+        contents = dict(pictures.known)
+        if pictures.unknown:
+            failed = {failure.name for failure in failures}
+            read = ScoreStore(self.out / SCORES).image_records()
+            for name in pictures.unknown:
+                if name in read and name not in failed and name in pictures.seen:
+                    contents[name] = read[name].sha256
+        return dict(sorted(contents.items()))
+
+    def _write(self, pictures: Pictures, contents: Mapping[str, str], due: Sequence[str]) -> None:
+        tables = pictures.due_tables(self.folder, contents)
+        wanted = {**pictures.others, **contents} if tables else {n: contents[n] for n in due}
+        if not wanted and not tables:
+            return
+        self.progress.stage("tagging")
+        remove_leftovers(self.out)
+        remove_leftovers_in(self.folder.folders_of(due))
+        with self.folder.tables_opened(tables, pictures.table_content(contents)) as add:
+            for done, files in self._tagged(wanted):
+                self.progress.stage("tagging", done, len(wanted))
+                for file in files:
+                    add(file)
+                chosen = [file for file in files if file.tagged.image in set(due)]
+                self.folder.write(chosen, pictures.seen, str(self.sources.root))
+
+    def _tagged(self, wanted: Mapping[str, str]) -> Iterator[tuple[int, list[TaggedFile]]]:
+        """Yield pictures with their tags, a chunk at a time, with how many are done."""
+        if not wanted:
+            return
+        output = self.settings.output
+        judge = Judge(self.bundle, output.score_floor, implied=output.implied)
+        members = [member.name for member in self.bundle.members]
+        store, done = ScoreStore(self.out / SCORES), 0
+        for chunk in store.iter_chunks(_CHUNK, sorted(wanted), members):
+            tagged = list(judge.judge(chunk))
+            done += len(tagged)
+            yield done, [self._file(image, wanted[image.image]) for image in tagged]
+        if done < len(wanted) and set(wanted) - set(self.sources.names):
+            self.progress.notice(
+                f"{len(wanted) - done} pictures of earlier runs have no scores any more; the "
+                "tables are without them."
+            )
+
+    def _file(self, tagged: TaggedImage, sha256: str) -> TaggedFile:
+        row = self.record.images.get(tagged.image)
+        here = row is None or tagged.image in self._names
+        root = self.sources.root if here or row is None else Path(row.root)
+        return TaggedFile(tagged=tagged, path=root / tagged.image, sha256=sha256)
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.sources.names)
+
+    def _note_seen(
+        self, pictures: Pictures, contents: Mapping[str, str], current: Set[str]
+    ) -> None:
+        """Record pictures that look otherwise but hold what they held."""
+        touched = [name for name in pictures.unknown if name in current]
+        rows = [
+            replace(
+                self.record.images[name],
+                seen=pictures.seen[name],
+                root=str(self.sources.root),
+                sha256=contents[name],
+            )
+            for name in touched
+            if name in self.record.images
+        ]
+        if rows:
+            self.record.save(images=rows)
+
+    def _account(
+        self,
+        contents: Mapping[str, str],
+        pictures: Pictures,
+        failures: Sequence[ImageFailure],
+    ) -> None:
+        """Raise unless tagged, failed and skipped pictures are those that were found."""
+        tagged = {name for name in contents if name in self.record.images}
+        through = tagged | pictures.skipped | {failure.name for failure in failures}
+        left = [name for name in self.sources.names if name not in through]
+        if left:
+            names = ", ".join(left[:_NAMED])
+            msg = (
+                f"{len(self.sources.names)} pictures were found, but {len(left)} were neither "
+                f"tagged nor failed nor skipped: {names}. This is a fault of tagstack; the others "
+                "are done. Please report it."
+            )
+            raise TagstackError(msg)
+
+    def _summary(
+        self,
+        pictures: Pictures,
+        contents: Mapping[str, str],
+        current: Set[str],
+        failures: Sequence[ImageFailure],
+    ) -> TagSummary:
+        failures = tuple(sorted(failures, key=lambda item: item.name))
+        write_failures(self.out / FAILURES, failures)
+        rows = stale_rows(self.record, self.sources.root, self.sources.names)
+        stale, pruned = settle_stale(self.record, rows, prune=self.request.prune)
+        failed = {failure.name for failure in failures}
+        tagged = [name for name in contents if name not in failed]
+        return TagSummary(
+            n_images=len(tagged),
+            n_tags=sum(self.record.images[name].n_tags for name in tagged),
+            n_current=len(current),
+            n_skipped=len(pictures.skipped),
+            thresholds=self.bundle.threshold_version,
+            failures=failures,
+            kept=tuple(self.folder.outcome.kept),
+            moved=tuple(self.folder.outcome.moved),
+            stale=tuple(stale),
+            pruned=pruned,
+            collisions=self.folder.names.collisions,
+        )
+
+
+def decision_key(directory: Path, bundle: Bundle) -> str:
+    """Return a hash of everything in a bundle that decides an image's tags."""
+    cutting = bundle.thresholds.cutting
+    facts = hashlib.sha256(file_sha256(directory / MANIFEST).encode())
+    facts.update(f"{bundle.threshold_version}\0{cutting.image_cut}\0".encode())
+    for values in (cutting.value, cutting.worth):
+        facts.update(b"" if values is None else np.ascontiguousarray(values, np.float32).tobytes())
+    return facts.hexdigest()

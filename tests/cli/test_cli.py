@@ -79,7 +79,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".scores" not in path.parts
+        if path.is_file() and not {".scores", ".tagstack"} & set(path.parts)
     }
 
 

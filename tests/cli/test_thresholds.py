@@ -31,7 +31,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tagstack.ensemble.bundle.dataset import DatasetSource
     from tagstack.ensemble.progress import Silent
     from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
-    from tagstack.ensemble.tasks.tag import score_folder
+    from tagstack.ensemble.tasks.scoring import score_folder
 
     root = tmp_path_factory.mktemp("fitted")
     labels = draw_gallery(root / "images", n_images=150, seed=5)

@@ -15,7 +15,7 @@ from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.bundle.fitted_images import FittedImages
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.tasks.tag import score_folder
+from tagstack.ensemble.tasks.scoring import score_folder
 from tagstack.meta.labels.folds import stratified_group_folds
 
 N_PICTURES = 24

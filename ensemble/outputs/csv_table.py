@@ -1,0 +1,38 @@
+"""``tags.csv``: ``filename,tag,score`` of the final tags, as Danbooru's autotagger writes it."""
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+from tagstack.ensemble.outputs.captions import TaggedFile
+from tagstack.ensemble.outputs.format import Add, Table, printable
+
+
+class ScoreTable(Table):
+    """One row for each tag of each image; the score is the stack's probability."""
+
+    file_name = "tags.csv"
+
+    @contextmanager
+    def opened(self, path: Path) -> Iterator[Add]:
+        """Write the rows of each image."""
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            table = csv.writer(stream)
+            table.writerow(("filename", "tag", "score"))
+
+            def add(file: TaggedFile) -> None:
+                name = printable(file.tagged.image)
+                rows = ((name, entry.tag, f"{entry.proba:.4f}") for entry in file.tagged.tags)
+                table.writerows(rows)
+
+            yield add
+
+    def read(self, path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield each image's name and tags; an image without tags has no row."""
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = ((row["filename"], row["tag"]) for row in csv.DictReader(stream))
+            for name, own in groupby(rows, itemgetter(0)):
+                yield name, tuple(tag for _, tag in own)

@@ -1,0 +1,382 @@
+"""The files of a run: what is out of date is written, what others made is protected.
+
+A file whose content is what was last written is our own and brought up to date. Any other is
+somebody's work, and ``output.existing`` says what becomes of it.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tagstack.base_models.atomic import file_sha256, written_whole
+from tagstack.base_models.atomic_batch import AtomicBatch
+from tagstack.base_models.scoring.sources import ImageFailure
+from tagstack.configs.output import OutputSettings
+from tagstack.ensemble.outputs.captions import Captions, CaptionTag, TaggedFile
+from tagstack.ensemble.outputs.format import Add, Sidecar, Table
+from tagstack.ensemble.outputs.names import SidecarNames
+from tagstack.ensemble.outputs.written import FileRow, ImageRow, Seen, WrittenRecord, digest
+
+_MAX_BYTES = 16_777_216  # of a file to merge into; what is larger is no caption and no XMP
+
+
+@dataclass
+class Outcome:
+    """What became of a run's files.
+
+    Parameters
+    ----------
+    kept : list of Path
+        Files with somebody else's content, which stay as they are.
+    moved : list of Path
+        Own files that went away because their picture's files have other names now.
+    failures : dict of image name to reason
+    """
+
+    kept: list[Path] = field(default_factory=list)
+    moved: list[Path] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a sidecar shall hold; None leaves the file that is there."""
+
+    text: str | None
+    whole: bool = False
+    added: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+
+class OutputFolder:
+    """Writes the files of a run.
+
+    Parameters
+    ----------
+    names : SidecarNames
+    sidecars : mapping of format name to Sidecar
+    tables : mapping of format name to Table
+    out : Path
+        Where tables go.
+    captions : Captions
+    record : WrittenRecord
+        Open.
+    key : callable
+        Gives the hash of everything but the picture that decides a format's content.
+    """
+
+    def __init__(
+        self,
+        names: SidecarNames,
+        sidecars: Mapping[str, Sidecar],
+        tables: Mapping[str, Table],
+        out: Path,
+        captions: Captions,
+        record: WrittenRecord,
+        key: Callable[[str], str],
+    ) -> None:
+        self.names = names
+        self.sidecars = sidecars
+        self.tables = tables
+        self.outcome = Outcome()
+        self._out = out
+        self._captions = captions
+        self._record = record
+        self._keys = {name: key(name) for name in (*sidecars, *tables)}
+
+    @property
+    def settings(self) -> OutputSettings:
+        """Settings of the run."""
+        return self._captions.settings
+
+    def folders_of(self, images: Iterable[str]) -> set[Path]:
+        """Return every folder that sidecars of images go to."""
+        return {path.parent for image in images for _, path in self._paths(image)}
+
+    def is_current(self, image: str, sha256: str) -> bool:
+        """Return whether every sidecar of a picture is what it should be, without reading it."""
+        known = self._record.images.get(image)
+        return (
+            known is not None
+            and known.sha256 == sha256
+            and all(
+                self._is_current(self._record.files.get((image, name)), name, path, sha256)
+                for name, path in self._paths(image)
+            )
+        )
+
+    def is_taken(self, image: str) -> bool:
+        """Return whether all sidecars of a picture are there and none of them was ever written."""
+        return bool(self.sidecars) and all(
+            Seen.of(path) is not None
+            and not getattr(self._record.files.get((image, name)), "sha256", "")
+            for name, path in self._paths(image)
+        )
+
+    def table_is_current(self, name: str, content: str) -> bool:
+        """Return whether a table holds these pictures; see `content_of`."""
+        path = self._out / self.tables[name].file_name
+        return self._is_current(self._record.files.get(("", name)), name, path, content)
+
+    def note_kept(self, images: Iterable[str]) -> None:
+        """Name the kept files of pictures that are current, and kept tables."""
+        keys = [(image, name) for image in images for name in self.sidecars]
+        keys += [("", name) for name in self.tables]
+        rows = (self._record.files.get(key) for key in keys)
+        paths = [Path(row.path) for row in rows if row is not None and row.kept]
+        self.outcome.kept = list(dict.fromkeys((*self.outcome.kept, *paths)))
+
+    def write(self, files: Sequence[TaggedFile], seen: Mapping[str, Seen], root: str) -> None:
+        """Write the sidecars of some pictures, and record them.
+
+        Parameters
+        ----------
+        files : sequence of TaggedFile
+        seen : mapping of image name to Seen
+            What each picture looked like before it was read.
+        root : str
+            What the pictures' names are relative to.
+        """
+        rows: list[FileRow] = []
+        images: list[ImageRow] = []
+        with AtomicBatch() as batch:
+            for file in files:
+                name = file.tagged.image
+                for form, path in self._paths(name):
+                    if reason := self.names.fault(path):
+                        self.outcome.failures[name] = reason
+                        continue
+                    rows.append(self._written(batch, form, path, file))
+                image = ImageRow(
+                    name=name,
+                    root=root,
+                    seen=seen[name],
+                    sha256=file.sha256,
+                    n_tags=len(file.tagged.tags),
+                )
+                images.append(image)
+            moved = self._moved(rows)
+            if len(batch):
+                batch.flush()
+            self._record.save(images, rows)
+            batch.publish()
+        for path in moved:
+            path.unlink(missing_ok=True)
+        self.outcome.moved += moved
+
+    @contextmanager
+    def tables_opened(self, names: Sequence[str], content: str) -> Iterator[Add]:
+        """Yield what adds a picture to some tables, which appear when all are added.
+
+        A table that somebody else made or changed stays, unless existing files are replaced.
+        """
+        with ExitStack() as stack:
+            adds = []
+            for name in names:
+                path = self._out / self.tables[name].file_name
+                if self._is_theirs(name, path):
+                    self.outcome.kept.append(path)
+                    self._note_table(name, path, path, content, kept=True)
+                    continue
+                temporary = stack.enter_context(written_whole(path))
+                stack.enter_context(self._noted(name, temporary, path, content))
+                adds.append(stack.enter_context(self.tables[name].opened(temporary)))
+
+            def add(file: TaggedFile) -> None:
+                for each in adds:
+                    each(file)
+
+            yield add
+
+    @contextmanager
+    def _noted(self, name: str, temporary: Path, path: Path, content: str) -> Iterator[None]:
+        """Record a complete table before it is in place: a crash may come between."""
+        yield
+        self._note_table(name, temporary, path, content, kept=False)
+
+    def _paths(self, image: str) -> Iterator[tuple[str, Path]]:
+        for name, form in self.sidecars.items():
+            yield name, self.names.path(image, form)
+
+    def _is_current(self, row: FileRow | None, form: str, path: Path, content: str) -> bool:
+        return (
+            row is not None
+            and row.key == self._keys[form]
+            and row.content == content
+            and row.path == str(path)
+            and row.seen == Seen.of(path)
+        )
+
+    def _written(self, batch: AtomicBatch, form: str, path: Path, file: TaggedFile) -> FileRow:
+        """Write a sidecar into the batch if it must change; return what to record of it."""
+        sidecar = self.sidecars[form]
+        row = self._record.files.get((file.tagged.image, form))
+        exists, there = _there(path)
+        content = self._content(sidecar, row, file, exists, there)
+        new = FileRow(
+            image=file.tagged.image,
+            format=form,
+            path=str(path),
+            key=self._keys[form],
+            content=file.sha256,
+            sha256=row.sha256 if row else "",
+            before=row.before if row else "",
+            seen=Seen.of(path) or Seen(0, 0, -1),
+            whole=content.whole,
+            added=content.added,
+            refused=content.refused,
+        )
+        if content.text is None:
+            self.outcome.kept.append(path)
+            return replace(new, kept=True)
+        data = content.text.encode("utf-8", "backslashreplace")
+        if there == data:
+            return replace(new, sha256=digest(data), before="")
+        seen = Seen.from_stat(batch.write(path, data))
+        return replace(new, sha256=digest(data), before=new.sha256, seen=seen)
+
+    def _content(
+        self,
+        sidecar: Sidecar,
+        row: FileRow | None,
+        file: TaggedFile,
+        exists: bool,
+        there: bytes | None,
+    ) -> _Content:
+        existing = self.settings.existing
+        merging = sidecar.merges == "always" or (
+            sidecar.merges == "asked" and existing in ("append", "merge")
+        )
+        if merging and there is not None:
+            return self._merged(sidecar, row, file, there)
+        text = sidecar.render(file)
+        own = row is not None and there is not None and row.owns(there)
+        same = there == text.encode("utf-8", "backslashreplace")
+        if exists and not (own or same or existing == "replace"):
+            return _kept(row)
+        if not merging:
+            return _Content(text, whole=True)
+        return _Content(text, added=tuple(sidecar.key(tag.name) for tag in sidecar.tags(file)))
+
+    def _merged(
+        self, sidecar: Sidecar, row: FileRow | None, file: TaggedFile, there: bytes
+    ) -> _Content:
+        """Return a file with our tags beside somebody's; what they took out stays out."""
+        try:
+            text = there.decode("utf-8-sig")
+            present = {sidecar.key(tag): tag for tag in sidecar.parse(text)}
+            own = row is not None and row.owns(there)
+            earlier = set(present if own and row and row.whole else row.added if row else ())
+            refused = set(row.refused if row else ()) | (set() if own else earlier - set(present))
+            ours = {sidecar.key(tag.name): tag for tag in sidecar.tags(file)}
+            ours = {key: tag for key, tag in ours.items() if key not in refused}
+            theirs = self._theirs(sidecar, present, earlier, file)
+            tags = self._joined(theirs | {k: t for k, t in ours.items() if k not in theirs}, file)
+            dropped = frozenset(present) - theirs.keys() - ours.keys()
+            new = sidecar.merged(text, tags, dropped)
+        except ValueError:  # not UTF-8, or no file of this format: nothing to merge into
+            return _kept(row)
+        return _Content(new, added=_sorted(ours.keys() - theirs), refused=_sorted(refused))
+
+    def _theirs(
+        self, sidecar: Sidecar, present: Mapping[str, str], earlier: Set[str], file: TaggedFile
+    ) -> dict[str, CaptionTag]:
+        """Return the tags of a file that no earlier run put there, by key, as they are spelled."""
+        if self.settings.existing == "replace":
+            return {}
+        category = {sidecar.key(entry.tag): entry.category for entry in file.tagged.entries}
+        return {
+            key: CaptionTag(tag, category.get(key, "general"))
+            for key, tag in present.items()
+            if key not in earlier
+        }
+
+    def _joined(self, tags: Mapping[str, CaptionTag], file: TaggedFile) -> tuple[CaptionTag, ...]:
+        every = tuple(tags.values())
+        merge = self.settings.existing == "merge"
+        return self._captions.ordered(every, file.sha256) if merge else every
+
+    def _moved(self, rows: Sequence[FileRow]) -> list[Path]:
+        """Return own files under the name that a sidecar had while it had no twin, or had one."""
+        written = {row.path for row in rows}
+        moved = []
+        for row in rows:
+            old = self._record.files.get((row.image, row.format))
+            other = self.names.other_path(row.image, self.sidecars[row.format])
+            if old is None or old.path == row.path or old.path != str(other):
+                continue
+            _, there = _there(other)
+            if there is None or old.path in written:
+                continue
+            if old.owns(there) and not old.kept:
+                moved.append(other)
+            else:
+                self.outcome.kept.append(other)
+        return moved
+
+    def _is_theirs(self, name: str, path: Path) -> bool:
+        if self.settings.existing == "replace" or not os.path.lexists(path):
+            return False
+        row = self._record.files.get(("", name))
+        if row is None or not row.sha256:
+            return True
+        return row.seen != Seen.of(path) and _file_digest(path) not in (row.sha256, row.before)
+
+    def _note_table(
+        self, name: str, written: Path, path: Path, content: str, *, kept: bool
+    ) -> None:
+        old = self._record.files.get(("", name))
+        before = old.sha256 if old else ""
+        row = FileRow(
+            image="",
+            format=name,
+            path=str(path),
+            key=self._keys[name],
+            content=content,
+            sha256=before if kept else _file_digest(written),
+            before=before,
+            seen=Seen.of(written) or Seen(0, 0, -1),
+            kept=kept,
+        )
+        self._record.save(files=[row])
+
+
+def _kept(row: FileRow | None) -> _Content:
+    if row is None:
+        return _Content(None)
+    return _Content(None, whole=row.whole, added=row.added, refused=row.refused)
+
+
+def _sorted(keys: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(keys))
+
+
+def failures_of(outcome: Outcome) -> tuple[ImageFailure, ...]:
+    """Return the images whose sidecar could not be written, and why."""
+    return tuple(ImageFailure(name, reason) for name, reason in outcome.failures.items())
+
+
+def content_of(images: Mapping[str, str]) -> str:
+    """Return the hash that stands for the pictures of a table, names and contents."""
+    lines = (f"{name}\0{sha256}\n" for name, sha256 in sorted(images.items()))
+    return digest("".join(lines).encode("utf-8", "surrogateescape"))
+
+
+def _there(path: Path) -> tuple[bool, bytes | None]:
+    """Return whether a path is taken, and its bytes if it is a file that can be read."""
+    seen = Seen.of(path)
+    if seen is None or seen.size > _MAX_BYTES:
+        return os.path.lexists(path), None
+    try:
+        return True, path.read_bytes()
+    except OSError:
+        return True, None
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return file_sha256(path) if Seen.of(path) is not None else ""
+    except OSError:
+        return ""

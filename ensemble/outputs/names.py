@@ -1,0 +1,109 @@
+"""What the sidecars of a run are called, and which names would not go."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.output import OutputSettings
+from tagstack.ensemble.outputs.format import Sidecar
+
+_MAX_NAME_BYTES = 255  # of one name, on every file system in common use
+
+
+@dataclass(frozen=True)
+class SidecarNames:
+    """Names the sidecars of every image of a run.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they go: the pictures' own root, or the output folder.
+    images : tuple of str
+        Every image of the run: two images of one stem (``1.png``, ``1.jpg``) must not share a
+        sidecar, so both then keep their suffix (``1.png.txt``, ``1.jpg.txt``).
+    settings : OutputSettings
+    """
+
+    folder: Path
+    images: tuple[str, ...]
+    settings: OutputSettings
+    collisions: tuple[str, ...] = ()
+    _full: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(
+        cls,
+        folder: Path,
+        images: Sequence[str],
+        settings: OutputSettings,
+        formats: Mapping[str, Sidecar],
+    ) -> "SidecarNames":
+        """Return the names of a run's sidecars.
+
+        Raises
+        ------
+        TagstackError
+            If two formats would write one file, or a sidecar would be a picture.
+        """
+        stems = Counter(_stem(image) for image in images)
+        # 1.png.png must not take the name that 1.png may need.
+        stems.update(image for image in images if _stem(image) != image)
+        collisions = tuple(image for image in images if stems[_stem(image)] > 1)
+        names = cls(folder, tuple(images), settings, collisions, frozenset(collisions))
+        names._check(formats)
+        return names
+
+    def path(self, image: str, format: Sidecar) -> Path:
+        """Return the path of an image's sidecar."""
+        full = image in self._full or self._style(format) == "full"
+        return self.folder / f"{image if full else _stem(image)}{format.ending}"
+
+    def other_path(self, image: str, format: Sidecar) -> Path:
+        """Return the path that the sidecar would have if the other names were in use."""
+        full = image in self._full or self._style(format) == "full"
+        return self.folder / f"{_stem(image) if full else image}{format.ending}"
+
+    def fault(self, path: Path) -> str:
+        """Return why a sidecar of this name cannot be; empty if it can."""
+        size = len(os.fsencode(path.name))
+        if size <= _MAX_NAME_BYTES:
+            return ""
+        return (
+            f"its sidecar would have a name of {size} bytes, over the limit of "
+            f"{_MAX_NAME_BYTES}; shorten the image's name, or use --format jsonl"
+        )
+
+    def _style(self, format: Sidecar) -> str:
+        style = self.settings.sidecar_name
+        return format.name if style == "format" else style
+
+    def _check(self, formats: Mapping[str, Sidecar]) -> None:
+        taken: dict[str, str] = {}
+        for name, form in formats.items():
+            others = [other for other in formats.values() if other.ending == form.ending]
+            if len(others) < 2 and not self.settings.beside:
+                continue
+            for image in self.images:
+                path = str(self.path(image, form))
+                if path in taken:
+                    msg = (
+                        f"The formats {taken[path]} and {name} would both write {path}. Run `tag` "
+                        "once for each with an --out of its own, or give captions another "
+                        "--extension."
+                    )
+                    raise TagstackError(msg)
+                taken[path] = name
+        if self.settings.beside:
+            for image in self.images:
+                if str(self.folder / image) in taken:
+                    msg = (
+                        f"A sidecar would replace the picture {image}. Choose another --extension."
+                    )
+                    raise TagstackError(msg)
+
+
+def _stem(image: str) -> str:
+    return PurePosixPath(image).with_suffix("").as_posix()

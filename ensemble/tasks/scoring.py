@@ -1,0 +1,143 @@
+"""Scoring as commands do it: taggers loaded, runtimes checked, failures named in a file."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tagstack.base_models.atomic import write_text
+from tagstack.base_models.parity.first_use import (
+    has_lost_its_source,
+    needs_report,
+    verify_first_use,
+)
+from tagstack.base_models.runtimes.selection import RuntimeChoice, choose
+from tagstack.base_models.scores.members import Members
+from tagstack.base_models.scores.sink import ScoreSink
+from tagstack.base_models.scores.store_writer import ScoreWriter
+from tagstack.base_models.scoring.pipeline import ScoreSummary, score_images
+from tagstack.base_models.scoring.sources import (
+    ImageFailure,
+    ImageSources,
+    PictureSource,
+    find_images,
+)
+from tagstack.base_models.taggers.registry import load_taggers
+from tagstack.base_models.taggers.tagger import Tagger
+from tagstack.base_models.threads import thread_count
+from tagstack.configs.settings import Settings
+from tagstack.ensemble.progress import Progress
+
+FAILURES = "failures.csv"
+
+
+def score_folder(
+    images: Sequence[Path],
+    models: Sequence[str],
+    store: Path,
+    settings: Settings,
+    progress: Progress,
+) -> ScoreSummary:
+    """Score images with taggers; name every image that failed in the store's failures.csv.
+
+    Parameters
+    ----------
+    images : sequence of Path
+        Files or folders.
+    models : sequence of str
+        Registry names or tagger folders.
+    store : Path
+        Folder of the score store; what it has already is not computed again.
+
+    Raises
+    ------
+    TagstackError
+        If a tagger or the store cannot be used, or there is no image.
+    """
+    sources = find_images(images, extensions=settings.score.extensions)
+    with loaded_taggers(models, settings) as taggers:
+        return score_to_store(sources, taggers, store, settings, progress)
+
+
+def score_to_store(
+    sources: ImageSources,
+    taggers: Sequence[Tagger],
+    store: Path,
+    settings: Settings,
+    progress: Progress,
+) -> ScoreSummary:
+    """Score found images with loaded taggers; see `score_folder`."""
+    with ScoreWriter(store, Members.of(taggers)) as sink:
+        summary = score_sources(sources, taggers, sink, settings, progress)
+    write_failures(store / FAILURES, summary.failures)
+    return summary
+
+
+def score_sources(
+    sources: PictureSource,
+    taggers: Sequence[Tagger],
+    sink: ScoreSink,
+    settings: Settings,
+    progress: Progress,
+) -> ScoreSummary:
+    """Score images with loaded taggers into an open sink, after a look at the runtimes."""
+    check_runtimes(sources, taggers, settings, progress)
+    progress.stage("scoring")
+    return score_images(
+        sources, taggers, sink, settings.score, threads=settings.threads, progress=progress.scored
+    )
+
+
+def check_runtimes(
+    sources: PictureSource, taggers: Sequence[Tagger], settings: Settings, progress: Progress
+) -> None:
+    """Say what ``auto`` took, compare taggers that have no report yet, and refuse bad ones.
+
+    Raises
+    ------
+    TagstackError
+        If a tagger's scores are too far from those of ONNX Runtime in fp32.
+    """
+    if settings.score.backend == "auto":
+        chosen = choose(RuntimeChoice.of_settings(settings.score))
+        progress.notice(f"score.backend = auto takes {chosen.backend} ({chosen.reason}).")
+    for tagger in taggers:
+        if has_lost_its_source(tagger):
+            progress.notice(
+                f"{tagger.name} is quantised and the float32 tagger that it was made from is gone: "
+                f"how far it is from that cannot be told."
+            )
+    if not any(needs_report(tagger) for tagger in taggers):
+        return
+    progress.stage("comparing with ONNX Runtime")
+    threads = thread_count(settings.threads)
+    for report in verify_first_use(sources, taggers, settings.score, threads=threads):
+        progress.notice(
+            f"{report.tagger} runs in {report.runtime}, {report.precision}: of its tags on "
+            f"{report.n_images} images, {report.flip_share:.1%} differ from {report.reference}."
+        )
+
+
+@contextmanager
+def loaded_taggers(models: Sequence[str], settings: Settings) -> Iterator[tuple[Tagger, ...]]:
+    """Load taggers by registry name or folder, and free them at the end."""
+    taggers = load_taggers(tuple(models), settings.score, threads=thread_count(settings.threads))
+    try:
+        yield taggers
+    finally:
+        for tagger in taggers:
+            tagger.close()
+
+
+def write_failures(target: Path, failures: Iterable[ImageFailure]) -> None:
+    """Write ``image,reason`` for each failed image; remove the file when there is none."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("image", "reason"))
+    rows = [(failure.name, failure.reason) for failure in failures]
+    table.writerows(rows)
+    if rows:
+        write_text(target, text.getvalue())
+    else:
+        target.unlink(missing_ok=True)

@@ -1,0 +1,92 @@
+"""What a run of `tag` has to do: which pictures are known unread, and whose files are current."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagstack.base_models.scoring.sources import ImageSources
+from tagstack.ensemble.outputs.folder import OutputFolder, content_of
+from tagstack.ensemble.outputs.written import Seen, WrittenRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """The pictures of a run before any of them is read.
+
+    Parameters
+    ----------
+    seen : mapping of name to Seen
+        What each looks like now; without those that are no files.
+    known : mapping of name to str
+        SHA-256 of those that look as they did when they were last read.
+    skipped : frozenset of str
+        Those that have a caption and are to be skipped for that.
+    unknown : tuple of str
+        Those that must be read.
+    others : mapping of name to str
+        SHA-256 of pictures that earlier runs tagged, that are still there, and that this run is
+        not about; the tables hold them too.
+    """
+
+    seen: Mapping[str, Seen]
+    known: Mapping[str, str]
+    skipped: frozenset[str]
+    unknown: tuple[str, ...]
+    others: Mapping[str, str]
+
+    def due_tables(self, folder: OutputFolder, contents: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the tables that do not hold these contents and the others yet."""
+        if not folder.tables:
+            return ()
+        content = self.table_content(contents)
+        return tuple(name for name in folder.tables if not folder.table_is_current(name, content))
+
+    def table_content(self, contents: Mapping[str, str]) -> str:
+        """Return the hash of what a table of these contents and the others holds."""
+        return content_of({**self.others, **contents})
+
+
+def look_at(
+    sources: ImageSources, folder: OutputFolder, record: WrittenRecord, *, rehash: bool
+) -> Pictures:
+    """Return what is known of a run's pictures without reading one.
+
+    Parameters
+    ----------
+    sources : ImageSources
+    folder : OutputFolder
+    record : WrittenRecord
+        Of earlier runs.
+    rehash : bool
+        Whether to read every picture, whatever it looks like.
+    """
+    root = str(sources.root)
+    skip = folder.settings.existing == "skip"
+    skipped = frozenset(name for name in sources.names if skip and folder.is_taken(name))
+    seen: dict[str, Seen] = {}
+    known: dict[str, str] = {}
+    for name in sources.names:
+        now = Seen.of(f"{root}/{name}")
+        if now is None or name in skipped:
+            continue
+        seen[name] = now.settled
+        row = record.images.get(name)
+        if row is not None and not rehash and (row.root, row.seen) == (root, now):
+            known[name] = row.sha256
+    unknown = tuple(n for n in sources.names if n not in known and n not in skipped)
+    return Pictures(
+        seen=seen,
+        known=known,
+        skipped=skipped,
+        unknown=unknown,
+        others=_others(sources, record),
+    )
+
+
+def _others(sources: ImageSources, record: WrittenRecord) -> dict[str, str]:
+    here = set(sources.names)
+    return {
+        name: row.sha256
+        for name, row in record.images.items()
+        if name not in here and Path(row.root, name).is_file()
+    }

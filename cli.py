@@ -248,7 +248,7 @@ def tag(
     images: Images,
     bundle: BundleDir,
     out: Out,
-    formats: Annotated[str, typer.Option("--format", help="Of txt,json,jsonl,csv.")] = "txt",
+    formats: Annotated[str, typer.Option("--format", help="Of txt, json, csv, ...: docs/output.md.")] = "txt",
     models: TaggersNow = None,
     config: Config = None,
     overwrite: Overwrite = False,

@@ -26,7 +26,7 @@ from tagstack.meta.labels.label_noise import label_suspects
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import positives_per_tag
 from tagstack.meta.metrics.calibration_error import blocks_of, probability_scores
-from tagstack.meta.metrics.metrics import decision_scores
+from tagstack.meta.metrics.decision_scores import decision_scores
 from tagstack.meta.metrics.ranking import average_precision, micro_average_precision
 from tagstack.meta.stack.stacker import Stacker
 

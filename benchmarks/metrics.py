@@ -24,8 +24,8 @@ from tagstack.ensemble.comparison.comparing import Rung, compare
 from tagstack.ensemble.thresholds.deciding import decided_by
 from tagstack.meta.labels.truth import positives_per_tag
 from tagstack.meta.metrics.calibration_error import blocks_of, probability_scores
+from tagstack.meta.metrics.decision_scores import decision_scores
 from tagstack.meta.metrics.label_ranking import label_ranking
-from tagstack.meta.metrics.metrics import decision_scores
 from tagstack.meta.metrics.ranking import average_precision, micro_average_precision
 from tagstack.meta.stack.rung_spec import RungSpec
 

@@ -40,7 +40,7 @@ from stack_scores import N_TAGS, LabelledScores, ScoreDrawer, vocabulary_and_sha
 
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.meta.labels.folds import stratified_group_folds
-from tagstack.meta.metrics.ranking import area_of_steps
+from tagstack.meta.metrics.ranking import Rankings, area_of
 from tagstack.meta.stack.stacker import Stacker
 
 N_TEST = 2_000
@@ -118,8 +118,8 @@ def quality(proba: np.ndarray[Any, Any], labels: sparse.csr_array) -> tuple[floa
     tag = np.broadcast_to(np.arange(proba.shape[1]), proba.shape).ravel()
     one, hit = np.ones(proba.size, np.int64), true.ravel().astype(np.int64)
     value = np.ascontiguousarray(proba.ravel(), np.float32)
-    macro = area_of_steps(tag, value, one, hit, proba.shape[1])
-    return float(np.nanmean(macro)), float(area_of_steps(0 * tag, value, one, hit, 1)[0])
+    macro = area_of(Rankings.of(tag, value, one, hit, proba.shape[1]))
+    return float(np.nanmean(macro)), float(area_of(Rankings.of(0 * tag, value, one, hit, 1))[0])
 
 
 def alone(options: Options, **changes: object) -> dict[str, Any]:

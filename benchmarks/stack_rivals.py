@@ -21,7 +21,7 @@ from tagstack.configs.settings import load_settings
 from tagstack.meta.labels.truth import pair_labels
 from tagstack.meta.learners.caruana import GreedySelection
 from tagstack.meta.learners.mean import mean_logit
-from tagstack.meta.metrics.ranking import area_of_steps
+from tagstack.meta.metrics.ranking import Rankings, area_of
 from tagstack.meta.stack.stacker import Stacker
 
 Floats = NDArray[np.float64]
@@ -75,8 +75,8 @@ def caruana(job: Job) -> Said:
 
     def metric(average: Floats) -> Floats:
         value = average.astype(np.float32)
-        macro = area_of_steps(tag, value, one, true, scores.pairs.n_tags)
-        micro = area_of_steps(np.zeros_like(tag), value, one, true, 1)
+        macro = area_of(Rankings.of(tag, value, one, true, scores.pairs.n_tags))
+        micro = area_of(Rankings.of(np.zeros_like(tag), value, one, true, 1))
         return np.array([(np.nanmean(macro) + micro[0]) / 2])
 
     filled = np.where(np.isnan(proba), np.nanmean(proba, axis=0), proba)

@@ -41,7 +41,7 @@ from tagstack.meta.metrics.bootstrap import (
     difference,
     interval,
 )
-from tagstack.meta.metrics.metrics import canonical
+from tagstack.meta.metrics.counts import canonical
 
 __all__ = ["Comparison", "Rung", "compare"]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
-from tagstack.meta.metrics.metrics import canonical, count_by_image, f_beta
+from tagstack.meta.metrics.counts import Counts, canonical, count_by_image, ratio
 from tagstack.meta.metrics.weighted_ranking import (
     RankedPositives,
     ranked_positives,
@@ -104,15 +104,19 @@ class Evaluator:
             (matrix @ weights).astype(np.float64)
             for matrix in (self._right, self._decided, self._true)
         )
-        tag_f = _f(right, decided, true, self._beta)
+        of_tag = Counts(hits=right, predicted=decided, positives=true)
+        tag_f = of_tag.f_beta(self._beta)
         tag_ap = self._ranks.average_precision(weights)
+        of_scope = Counts(
+            hits=self._members @ right,
+            predicted=self._members @ decided,
+            positives=self._members @ true,
+        )
         n_tags = self._members @ (true > 0).astype(float)
         columns = {
-            "micro_f": _f(
-                self._members @ right, self._members @ decided, self._members @ true, self._beta
-            ),
-            "macro_f": _divided(self._members @ np.nan_to_num(tag_f), n_tags),
-            "macro_ap": _divided(self._members @ np.nan_to_num(tag_ap), n_tags),
+            "micro_f": of_scope.f_beta(self._beta),
+            "macro_f": ratio(self._members @ np.nan_to_num(tag_f), n_tags),
+            "macro_ap": ratio(self._members @ np.nan_to_num(tag_ap), n_tags),
         }
         scores = {
             (scope.key, name): values[row]
@@ -142,15 +146,15 @@ class _Whole:
             decided, labels = decided[:, tags], labels[:, tags]
             proba = only_tags(proba, tags)
         counts = count_by_image(decided, labels)
-        self._labelled = (counts.true > 0).astype(np.float64)
-        self._f = np.where(counts.true > 0, np.nan_to_num(f_beta(counts, beta)), 0.0)
+        self._labelled = (counts.positives > 0).astype(np.float64)
+        self._f = np.nan_to_num(counts.f_beta(beta))
         self.ranks = ranked_positives(proba, labels, together=True)
 
     def sample_f(self, weights: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the mean F-beta of the images with a label."""
         rows = sparse.csr_array(np.stack([self._f, self._labelled]))
         total, n_images = rows @ weights.astype(np.float64)
-        return _divided(total, n_images)
+        return ratio(total, n_images)
 
 
 def only_tags(proba: PairProba, tags: NDArray[np.bool_]) -> PairProba:
@@ -164,20 +168,6 @@ def only_tags(proba: PairProba, tags: NDArray[np.bool_]) -> PairProba:
         n_tags=int(tags.sum()),
     )
     return PairProba(pairs=pairs, proba=proba.proba[kept], base=proba.base[tags])
-
-
-def _f(
-    right: NDArray[np.float64], decided: NDArray[np.float64], true: NDArray[np.float64], beta: float
-) -> NDArray[np.float64]:
-    """Return F-beta where something is true, NaN elsewhere."""
-    squared = beta * beta
-    score = _divided((1 + squared) * right, squared * true + decided)
-    return np.where(true > 0, score, np.nan)
-
-
-def _divided(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    result: NDArray[np.float64] = np.full(whole.shape, np.nan)
-    return np.divide(part, whole, out=result, where=whole > 0)
 
 
 def _by_tag(matrix: sparse.csr_array) -> sparse.csr_array:

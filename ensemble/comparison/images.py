@@ -15,7 +15,7 @@ from tagstack.ensemble.comparison.results import (
     TagProba,
     WorstImage,
 )
-from tagstack.meta.metrics.metrics import canonical, count_by_image, count_by_tag
+from tagstack.meta.metrics.counts import canonical, count_by_image, count_by_tag
 
 _MOST_CONFUSED = 14  # a larger matrix cannot be read
 _MOST_CHANGED = 20
@@ -103,8 +103,8 @@ def decision_changes(
     added = canonical(sparse.csr_array(later > earlier))
     removed = canonical(sparse.csr_array(earlier > later))
     plus, minus = count_by_tag(added, kept), count_by_tag(removed, kept)
-    columns = (plus.right, plus.decided - plus.right, minus.decided - minus.right, minus.right)
-    changed = plus.decided + minus.decided
+    columns = (plus.hits, plus.predicted - plus.hits, minus.predicted - minus.hits, minus.hits)
+    changed = plus.predicted + minus.predicted
     order = sorted(np.flatnonzero(changed), key=lambda tag: (-changed[tag], tag))
     totals = [int(column.sum()) for column in columns]
     return DecisionChanges(

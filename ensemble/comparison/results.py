@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from tagstack.ensemble.comparison.rule_effects import RuleEffect
 from tagstack.meta.metrics.bootstrap import Difference, Interval, Repeats
 from tagstack.meta.metrics.calibration_error import Bins, ProbabilityScores
+from tagstack.meta.metrics.decision_scores import DecisionScores, HierarchicalScores
 from tagstack.meta.metrics.label_ranking import LabelRanking
-from tagstack.meta.metrics.metrics import DecisionScores, HierarchicalScores
 from tagstack.meta.stack.rung_spec import RungSpec
 
 Scores = Mapping[str, Interval]

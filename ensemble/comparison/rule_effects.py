@@ -15,7 +15,8 @@ from scipy import sparse
 
 from tagstack.ensemble.rules.binding import BoundRules
 from tagstack.meta.labels.truth import known_labels
-from tagstack.meta.metrics.metrics import canonical, closed, count_by_tag
+from tagstack.meta.metrics.counts import canonical, count_by_tag
+from tagstack.meta.metrics.decision_scores import closed
 
 OTHER = "several rules together"
 
@@ -83,8 +84,8 @@ def rule_effects(
         minus, plus = (changes.of(at) for changes in booked)
         if not minus.n + plus.n:
             continue
-        right = int(counts.right) - plus.true + minus.true
-        decided = int(counts.decided) - plus.n + minus.n
+        right = int(counts.hits) - plus.true + minus.true
+        decided = int(counts.predicted) - plus.n + minus.n
         effects.append(
             RuleEffect(
                 rule=name,
@@ -95,8 +96,8 @@ def rule_effects(
                 added_right=plus.true,
                 added_wrong=plus.n - plus.true,
                 images=len(minus.images | plus.images),
-                precision=_share(int(counts.right), int(counts.decided)) - _share(right, decided),
-                recall=_share(int(counts.right) - right, int(counts.true)),
+                precision=_share(int(counts.hits), int(counts.predicted)) - _share(right, decided),
+                recall=_share(int(counts.hits) - right, int(counts.positives)),
             )
         )
     return tuple(sorted(effects, key=lambda e: (-_size(e), e.rule)))

@@ -21,8 +21,12 @@ from tagstack.meta.metrics.calibration_error import (
     probability_scores,
     reliability,
 )
+from tagstack.meta.metrics.decision_scores import (
+    HierarchicalScores,
+    decision_scores,
+    hierarchical_scores,
+)
 from tagstack.meta.metrics.label_ranking import label_ranking
-from tagstack.meta.metrics.metrics import HierarchicalScores, decision_scores, hierarchical_scores
 
 _Value = TypeVar("_Value")
 

@@ -11,8 +11,8 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.meta.labels.truth import known_labels
+from tagstack.meta.metrics.decision_scores import decision_scores
 from tagstack.meta.metrics.left_out import without
-from tagstack.meta.metrics.metrics import decision_scores
 from tagstack.meta.stack.rung_spec import RungSpec
 
 

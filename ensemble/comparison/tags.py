@@ -12,7 +12,8 @@ from tagstack.ensemble.comparison.results import Curves, TagTable
 from tagstack.ensemble.comparison.rungs import Rung
 from tagstack.meta.metrics.bootstrap import TagTests
 from tagstack.meta.metrics.calibration_error import blocks_of
-from tagstack.meta.metrics.metrics import count_by_tag, f_beta, precision, recall
+from tagstack.meta.metrics.counts import count_by_tag, f_beta, precision, recall
+from tagstack.meta.metrics.ranking import so_far
 
 
 def tag_table(
@@ -34,9 +35,9 @@ def tag_table(
     return TagTable(
         tag=vocabulary.tags,
         category=vocabulary.categories,
-        positives=counts.true,
-        decided=counts.decided,
-        right=counts.right,
+        positives=counts.positives,
+        decided=counts.predicted,
+        right=counts.hits,
         threshold=thresholds.astype(np.float64),
         precision=precision(counts),
         recall=recall(counts),
@@ -71,9 +72,7 @@ def curves_of(proba: PairProba, labels: sparse.csr_array, n_points: int) -> Curv
     blocks = blocks_of(proba, labels)
     order = np.lexsort((-blocks.proba, blocks.tag))
     tag, value = blocks.tag[order], blocks.proba[order]
-    begins = np.flatnonzero(np.diff(tag, prepend=-1))
-    found = _running(blocks.true[order], begins, len(tag))
-    met = _running(blocks.weight[order], begins, len(tag))
+    found, met = so_far(blocks.true[order], tag), so_far(blocks.weight[order], tag)
     positives = np.bincount(blocks.tag, blocks.true, minlength=proba.pairs.n_tags)
     steps = np.flatnonzero(blocks.true[order] > 0)
     doubled = np.diff(np.floor(np.log2(met)), prepend=-1) != 0
@@ -97,14 +96,6 @@ def _thinned(tag: NDArray[np.int64], n_points: int) -> NDArray[np.intp]:
     place = np.floor(number * (n_points - 1) / np.maximum(size - 1, 1)).astype(np.int64)
     before = np.floor((number - 1) * (n_points - 1) / np.maximum(size - 1, 1)).astype(np.int64)
     return np.flatnonzero((size <= n_points) | (number == 0) | (place != before))
-
-
-def _running(
-    values: NDArray[np.float64], begins: NDArray[np.intp], size: int
-) -> NDArray[np.float64]:
-    total = np.cumsum(values)
-    before = total[begins] - values[begins]
-    return np.asarray(total - np.repeat(before, np.diff(np.append(begins, size))))
 
 
 def _row_intervals(

@@ -18,7 +18,14 @@ from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.rules.binding import BoundRules, membership
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.meta.labels.truth import known_labels
-from tagstack.meta.metrics.metrics import Counts, count_by_tag
+from tagstack.meta.metrics.counts import (
+    Counts,
+    count_by_tag,
+    defined_mean,
+    f_beta,
+    precision,
+    recall,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +165,9 @@ class _Trial:
         images = images[differs]
         here, there = self._count(self.decided, images), self._count_of(without[differs], images)
         before = Counts(
-            right=self.counts.right - here.right + there.right,
-            decided=self.counts.decided - here.decided + there.decided,
-            true=self.counts.true,
+            hits=self.counts.hits - here.hits + there.hits,
+            predicted=self.counts.predicted - here.predicted + there.predicted,
+            positives=self.counts.positives,
         )
         after, old = _scores(self.counts), _scores(before)
         return Effect(
@@ -188,12 +195,6 @@ class _Trial:
 def _scores(counts: Counts) -> tuple[float, float, float, float]:
     """Return micro precision, recall and F1, and macro F1."""
     total = counts.total()
-    right, decided, true = int(total.right), int(total.decided), int(total.true)
-    each = 2 * counts.right / np.maximum(counts.decided + counts.true, 1)
-    positive = counts.true > 0
-    return (
-        right / decided if decided else np.nan,
-        right / true if true else np.nan,
-        2 * right / (decided + true) if decided + true else np.nan,
-        float(each[positive].mean()) if positive.any() else np.nan,
-    )
+    values = (precision(total), recall(total), f_beta(total, 1.0))
+    micro_precision, micro_recall, micro_f1 = map(float, values)
+    return micro_precision, micro_recall, micro_f1, defined_mean(counts.f_beta(1.0))

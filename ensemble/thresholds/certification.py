@@ -10,12 +10,13 @@ from scipy import sparse
 from scipy.special import expit
 
 from tagstack.ensemble.rules.binding import BoundRules
-from tagstack.ensemble.thresholds.curves import GRID, Bools, Counts, Curves, Floats, Ints
+from tagstack.ensemble.thresholds.curves import GRID, Bools, Curves, Floats, Ints
 from tagstack.ensemble.thresholds.cuts import logits_of
 from tagstack.ensemble.thresholds.deciding import Cutting
 from tagstack.ensemble.thresholds.plan import Assignment
 from tagstack.ensemble.thresholds.rounds import Rounds
 from tagstack.ensemble.thresholds.strategies.strategy import Guarantee
+from tagstack.meta.metrics.counts import Counts
 from tagstack.meta.metrics.intervals import least_trials, too_good_for
 
 Values = NDArray[np.float32]

@@ -13,6 +13,7 @@ from scipy.special import expit, logit
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.decisions import ThresholdSettings
+from tagstack.meta.metrics.counts import Counts
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -63,7 +64,7 @@ class Curves:
         """First position of each tag's pairs and the end of the last, shape (n_tags + 1,)."""
         return np.searchsorted(self.tag, np.arange(self.n_tags + 1))
 
-    def counts(self, thresholds: NDArray[np.float32]) -> "Counts":
+    def counts(self, thresholds: NDArray[np.float32]) -> Counts:
         """Return what one threshold per tag would do."""
         passed = self.proba >= thresholds[self.tag]
         return Counts(
@@ -72,7 +73,7 @@ class Curves:
             positives=self.n_positives,
         )
 
-    def grid_counts(self) -> "Counts":
+    def grid_counts(self) -> Counts:
         """Return what each threshold of ``GRID`` would do, arrays of shape (n_tags, n_grid)."""
         bucket = np.searchsorted(GRID, self.proba, side="right")
         shape = (self.n_tags, len(GRID) + 1)
@@ -88,7 +89,7 @@ class Curves:
             positives=self.n_positives[:, None],
         )
 
-    def cut_counts(self) -> "Counts":
+    def cut_counts(self) -> Counts:
         """Return what a threshold at each pair's probability would do, shape (n_pairs,)."""
         start = self.starts[self.tag]
         hits = np.cumsum(self.label)
@@ -111,43 +112,6 @@ class Curves:
     def is_cut(self) -> Bools:
         """Where a threshold can lie between a pair and the next: no tie, above the floor."""
         return self.proba > self.lower
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """Hits, predictions and positives; arrays of one shape or that broadcast to one."""
-
-    hits: Ints
-    predicted: Ints
-    positives: Ints
-
-    def f_beta(self, beta: float) -> Floats:
-        """Return F-beta; NaN where there is no positive."""
-        weighted = (1 + beta**2) * self.hits
-        total = self.predicted + beta**2 * self.positives
-        undefined = np.broadcast_to(self.positives == 0, np.shape(total))
-        return np.where(undefined, np.nan, weighted / np.maximum(total, 1e-9))
-
-    def total(self, axis: int = 0) -> "Counts":
-        """Return the sums over an axis."""
-        return Counts(
-            hits=self.hits.sum(axis=axis),
-            predicted=self.predicted.sum(axis=axis),
-            positives=self.positives.sum(axis=axis),
-        )
-
-    def take(self, tags: NDArray[np.generic]) -> "Counts":
-        """Return the rows of some tags, given as indices or as a mask."""
-        return Counts(
-            hits=self.hits[tags], predicted=self.predicted[tags], positives=self.positives[tags]
-        )
-
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
-            hits=self.hits + other.hits,
-            predicted=self.predicted + other.predicted,
-            positives=self.positives + other.positives,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

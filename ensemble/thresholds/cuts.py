@@ -12,12 +12,12 @@ from tagstack.configs.decisions import ThresholdSettings
 from tagstack.ensemble.thresholds.curves import (
     GRID,
     Bools,
-    Counts,
     Curves,
     Floats,
     average_goal,
     goal_of,
 )
+from tagstack.meta.metrics.counts import Counts
 
 
 @dataclass(frozen=True, kw_only=True)

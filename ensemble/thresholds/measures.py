@@ -4,7 +4,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from tagstack.configs.decisions import ThresholdSettings
-from tagstack.ensemble.thresholds.curves import Counts, Floats, Ints, gained
+from tagstack.ensemble.thresholds.curves import Floats, Ints, gained
+from tagstack.meta.metrics.counts import Counts
 from tagstack.meta.metrics.intervals import f_interval, share_interval
 
 Measured = tuple[Floats, Floats, Floats]

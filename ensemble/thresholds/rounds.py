@@ -18,13 +18,14 @@ from scipy.special import expit
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.ensemble.contradictions.decoder import Decoder
-from tagstack.ensemble.thresholds.curves import Bools, Counts, Curves, Sorted, average_goal
+from tagstack.ensemble.thresholds.curves import Bools, Curves, Sorted, average_goal
 from tagstack.ensemble.thresholds.cuts import Sample, capped, thresholds_from_logits
 from tagstack.ensemble.thresholds.deciding import Cutting
 from tagstack.ensemble.thresholds.measures import Measured
 from tagstack.ensemble.thresholds.plan import Assignment, limits
 from tagstack.ensemble.thresholds.strategies.strategy import proposed
 from tagstack.ensemble.thresholds.survival import Survival, survival
+from tagstack.meta.metrics.counts import Counts
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.configs.calibration import Pool
-from tagstack.meta.metrics.influence import sorted_by
+from tagstack.meta.metrics.ranking import sorted_by
 
 Floats = NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import sparse, stats
 
 from tagstack.configs.errors import TagstackError
-from tagstack.meta.metrics.metrics import canonical
+from tagstack.meta.metrics.counts import canonical
 
 _BLOCK = 64  # weightings at a time: their rows stay in the processor's cache
 

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.meta.labels.truth import pair_labels, unlisted_counts
-from tagstack.meta.metrics.metrics import defined_mean
+from tagstack.meta.metrics.counts import defined_mean
 
 _SMALLEST = 1e-7  # a probability of exactly 0 or 1 that is wrong would make the log loss infinite
 

@@ -17,14 +17,12 @@ from tagstack.meta.labels.drawn_images import drawn_images
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.truth import Evidence, PairTruth
 from tagstack.meta.metrics.influence import (
-    Rankings,
-    average_precision,
     average_precision_influence,
     expected_f1_cuts,
     f1,
     f1_influence,
-    falling_order,
 )
+from tagstack.meta.metrics.ranking import Rankings, area_of, falling_order
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -265,7 +263,7 @@ class FoldScorer:
         if part.startswith("micro"):
             rankings = self._by_fold(rankings)
         if part.endswith("ap"):
-            found = average_precision(rankings)
+            found = area_of(rankings)
         else:
             found = f1(rankings, self._tagged(rankings))
         return found if part.startswith("micro") else self._over_tags(found)[0]

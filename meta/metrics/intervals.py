@@ -4,7 +4,7 @@ Images are taken as independent; whoever has several of one source (a title, a s
 one of each, as :mod:`~tagstack.ensemble.thresholds.certification` does.
 """
 
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,28 +12,11 @@ from scipy.special import ndtri
 from scipy.stats import beta as beta_distribution
 from scipy.stats import binom
 
+from tagstack.meta.metrics.counts import Counts
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bound = Literal["none", "wilson", "clopper_pearson"]
-
-
-class Counts(Protocol):
-    """Hits, predictions and positives, as thresholds and metrics count them."""
-
-    @property
-    def hits(self) -> Ints:
-        """Images that have the tag and get it."""
-
-    @property
-    def predicted(self) -> Ints:
-        """Images that get the tag."""
-
-    @property
-    def positives(self) -> Ints:
-        """Images that have the tag."""
-
-    def f_beta(self, beta: float, /) -> Floats:
-        """Return F-beta; NaN where there is no positive."""
 
 
 def lower_bound(hits: Ints, trials: Ints, confidence: float, bound: Bound) -> Floats:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
+from tagstack.meta.metrics.counts import canonical, defined_mean
 from tagstack.meta.metrics.left_out import is_left_out
-from tagstack.meta.metrics.metrics import canonical, defined_mean
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba, Pairs
-from tagstack.meta.metrics.metrics import canonical
+from tagstack.meta.metrics.counts import canonical
 
 LEFT_OUT = np.float32(-1)
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
+from tagstack.meta.metrics.counts import canonical
 from tagstack.meta.metrics.left_out import is_left_out
-from tagstack.meta.metrics.metrics import canonical
+from tagstack.meta.metrics.ranking import running
 
 HAS_NUMBA = importlib.util.find_spec("numba") is not None
 
@@ -188,22 +189,13 @@ def _areas(
 ) -> NDArray[np.float64]:
     """Return each tag's average precision from positives and pairs met at each step."""
     hits = hit.astype(np.float64)
-    gained, passed = _running(hits, begins), _running(met.astype(np.float64), begins)
+    gained, passed = running(hits, begins), running(met.astype(np.float64), begins)
     gained *= hits
     # Weights are whole numbers: where less than 1 is met, nothing was hit either.
     gained /= np.maximum(passed, 1.0, out=passed)
     positives = np.add.reduceat(hits, begins)
     total = np.add.reduceat(gained, begins)
     return np.divide(total, positives, out=np.full_like(total, np.nan), where=positives > 0)
-
-
-def _running(values: NDArray[np.float64], begins: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return sums from each beginning on."""
-    total = np.cumsum(values)
-    if len(begins) > 1:
-        before = total[begins] - values[begins]
-        total -= np.repeat(before, np.diff(np.append(begins, len(values))))
-    return total
 
 
 def _matrix(

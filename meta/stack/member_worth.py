@@ -20,7 +20,8 @@ from tagstack.meta.calibrators.calibration import MemberLogits, category_numbers
 from tagstack.meta.labels.truth import PairTruth
 from tagstack.meta.learners.shrunken_logistic import fit_shrunken_logistic
 from tagstack.meta.metrics.fold_scores import DrawnScorer, Lead
-from tagstack.meta.metrics.influence import Rankings, expected_f1_cuts
+from tagstack.meta.metrics.influence import expected_f1_cuts
+from tagstack.meta.metrics.ranking import Rankings
 from tagstack.meta.progress import Progress
 from tagstack.meta.stack.choice import Choice
 from tagstack.meta.stack.foundation import Foundation, lay_foundation

@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 
 from tagstack.configs.decisions import ThresholdSettings
-from tagstack.ensemble.thresholds.curves import Bools, Counts, Floats
+from tagstack.ensemble.thresholds.curves import Bools, Floats
 from tagstack.ensemble.thresholds.cuts import (
     Proposal,
     Sample,
@@ -21,6 +21,7 @@ from tagstack.ensemble.thresholds.measures import Measured, f_measured
 from tagstack.ensemble.thresholds.objective_texts import f_text, goal_text
 from tagstack.ensemble.thresholds.strategies.shared import GOAL
 from tagstack.ensemble.thresholds.strategies.strategy import Strategy, without_own
+from tagstack.meta.metrics.counts import Counts, f_score
 
 
 class Scut(Strategy):
@@ -131,5 +132,5 @@ def _expected_f(sample: Sample, beta: float) -> Floats:
     unlisted = sample.n_images - np.diff(curves.starts) - curves.sure
     total = listed + unlisted * curves.floor + curves.sure_hits
     predicted = np.arange(1, len(hits) + 1) - start + curves.sure[curves.tag]
-    score = (1 + beta**2) * hits / (predicted + beta**2 * total[curves.tag])
+    score = f_score(hits, predicted, total[curves.tag], beta)
     return np.where(curves.is_cut, score, 0.0)

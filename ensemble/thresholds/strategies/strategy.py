@@ -18,10 +18,11 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.hooks import THRESHOLD_STRATEGIES
-from tagstack.ensemble.thresholds.curves import Bools, Counts, Ints
+from tagstack.ensemble.thresholds.curves import Bools, Ints
 from tagstack.ensemble.thresholds.cuts import Proposal, Sample
 from tagstack.ensemble.thresholds.deciding import Cutting, Values
 from tagstack.ensemble.thresholds.measures import Measured, goal_measured
+from tagstack.meta.metrics.counts import Counts
 
 logger = logging.getLogger(__name__)
 

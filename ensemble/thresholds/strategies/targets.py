@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import logit
 
 from tagstack.configs.decisions import ThresholdSettings
-from tagstack.ensemble.thresholds.curves import GRID, Bools, Counts, Ints
+from tagstack.ensemble.thresholds.curves import GRID, Bools, Ints
 from tagstack.ensemble.thresholds.cuts import (
     Proposal,
     Sample,
@@ -17,6 +17,7 @@ from tagstack.ensemble.thresholds.cuts import (
 from tagstack.ensemble.thresholds.measures import Measured, share_measured
 from tagstack.ensemble.thresholds.objective_texts import number_in
 from tagstack.ensemble.thresholds.strategies.strategy import Changes, Guarantee, Strategy
+from tagstack.meta.metrics.counts import Counts
 from tagstack.meta.metrics.intervals import Bound, lower_bound
 
 

@@ -13,9 +13,9 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.meta.labels.truth import known_labels
 from tagstack.meta.metrics.calibration_error import blocks_of, probability_scores
+from tagstack.meta.metrics.decision_scores import decision_scores
 from tagstack.meta.metrics.label_ranking import label_ranking
 from tagstack.meta.metrics.left_out import is_left_out, without
-from tagstack.meta.metrics.metrics import decision_scores
 from tagstack.meta.metrics.weighted_ranking import ranked_positives, without_abstentions
 
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
-from tagstack.ensemble.thresholds.curves import GRID, Counts, break_even
+from tagstack.ensemble.thresholds.curves import GRID, break_even
 from tagstack.ensemble.thresholds.cuts import thresholds_from_logits
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.ensemble.thresholds.strategies.strategy import strategy_of
+from tagstack.meta.metrics.counts import Counts
 from tagstack.meta.metrics.intervals import (
     f_interval,
     least_trials,

@@ -10,7 +10,8 @@ from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.stack import Objective
 from tagstack.meta.labels.truth import Evidence
 from tagstack.meta.metrics.fold_scores import FoldScorer, Lead
-from tagstack.meta.metrics.influence import Rankings, expected_f1_cuts
+from tagstack.meta.metrics.influence import expected_f1_cuts
+from tagstack.meta.metrics.ranking import Rankings
 from tagstack.meta.stack.rungs import RungLogits
 
 MakeLabelled = Callable[..., Any]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from tagstack.meta.metrics.metrics import closed, decision_scores, hierarchical_scores
+from tagstack.meta.metrics.decision_scores import closed, decision_scores, hierarchical_scores
 
 # 0 and 1 are roots; 2 and 3 lie under 0, 4 under 1, 5 and 6 under 2.
 PARENT = np.array([-1, -1, 0, 0, 1, 2, 2])

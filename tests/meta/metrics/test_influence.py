@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, f1_score
 
 from tagstack.meta.metrics import influence
-from tagstack.meta.metrics.influence import Rankings
+from tagstack.meta.metrics.ranking import Rankings, area_of
 
 Floats = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ def weighted_f1(rows: Rankings, key: int, weight: Floats, tagged: NDArray[np.boo
 @settings(max_examples=60, deadline=None)
 def test_scores_are_scikit_learn_s(rows: Rankings) -> None:
     tagged = rows.value > 0.4
-    area, f1 = influence.average_precision(rows), influence.f1(rows, tagged)
+    area, f1 = area_of(rows), influence.f1(rows, tagged)
     for key in range(4):
         own = rows.key == key
         if not rows.n_true[key]:

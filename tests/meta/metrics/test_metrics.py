@@ -12,16 +12,16 @@ from sklearn import metrics as reference
 
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.errors import TagstackError
-from tagstack.meta.metrics.metrics import (
+from tagstack.meta.metrics.counts import (
     Counts,
     count_by_image,
     count_by_tag,
-    decision_scores,
     f_beta,
     matthews,
     precision,
     recall,
 )
+from tagstack.meta.metrics.decision_scores import decision_scores
 from tagstack.meta.metrics.ranking import average_precision
 
 TABLE = st.tuples(st.integers(1, 12), st.integers(1, 6)).flatmap(
@@ -120,12 +120,12 @@ def test_stored_false_and_duplicate_entries_do_not_count() -> None:
     dirty = sparse.csr_array((np.array([True, False]), np.array([0, 1]), np.array([0, 2])), (1, 2))
     clean = sparse.csr_array(np.array([[True, False]]))
     counts = count_by_tag(dirty, clean)
-    assert counts.decided.tolist() == [1, 0]
+    assert counts.predicted.tolist() == [1, 0]
     assert count_by_image(dirty, clean).errors.tolist() == [0]
 
 
 def test_precision_recall_and_f_of_known_counts() -> None:
-    counts = Counts(right=np.array([3]), decided=np.array([4]), true=np.array([6]))
+    counts = Counts(hits=np.array([3]), predicted=np.array([4]), positives=np.array([6]))
     assert precision(counts)[0] == 0.75
     assert recall(counts)[0] == 0.5
     assert f_beta(counts, 1.0)[0] == pytest.approx(0.6)

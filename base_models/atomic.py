@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,9 +77,34 @@ def remove_leftovers(folder: Path, *, below: bool = False, label: str = "") -> N
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal."""
+    """Return the SHA-256 of a file's bytes in hexadecimal.
+
+    A file is read once in a process as long as the system says that nobody touched it.
+    """
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        state = _state(stream.fileno())
+        known = _SUMS.get(state)
+        if known is None:
+            known = hashlib.file_digest(stream, "sha256").hexdigest()
+            if state == _state(stream.fileno()) and _is_settled(state):
+                _SUMS[state] = known
+        return known
+
+
+# Where a file lies, its size and when it was changed: its content (mtime) or anything (ctime).
+_FileState = tuple[int, int, int, int, int]
+_SUMS: dict[_FileState, str] = {}
+# Two changes within one tick of the clock, 2 s on some disks, would look like one.
+_SETTLED_NS = 3_000_000_000
+
+
+def _state(handle: int) -> _FileState:
+    facts = os.fstat(handle)
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+def _is_settled(state: _FileState) -> bool:
+    return max(state[-2:]) < time.time_ns() - _SETTLED_NS
 
 
 def _reserve(target: Path, label: str) -> tuple[Path, int]:

@@ -21,9 +21,9 @@ from tagstack.base_models.pictures.images import ImageError, PixelBudget
 from tagstack.base_models.pictures.preprocess import Framing
 from tagstack.base_models.runtimes.selection import REFERENCE
 from tagstack.base_models.runtimes.stored_precision import quantised_as
-from tagstack.base_models.runtimes.tensorrt.engine_cache import cache_root
 from tagstack.base_models.scoring.sources import PictureSource
 from tagstack.base_models.taggers.tagger import Tagger, load_tagger
+from tagstack.base_models.user_cache import cache_root
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 

@@ -12,6 +12,7 @@ from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.runtimes.batch_sizes import BatchSizes
 from tagstack.base_models.runtimes.driver import Driver, examine_driver
 from tagstack.base_models.runtimes.stored_precision import quantised_as, shown_precision
+from tagstack.base_models.user_cache import cache_root
 from tagstack.configs.level1 import EngineSettings
 
 ENGINES = "engines"
@@ -30,7 +31,7 @@ def open_tensorrt(
         built cannot be run.
     """
     from tagstack.base_models.runtimes.cuda import Cuda
-    from tagstack.base_models.runtimes.tensorrt.engine_cache import EngineCache, cache_root
+    from tagstack.base_models.runtimes.tensorrt.engine_cache import EngineCache
     from tagstack.base_models.runtimes.tensorrt.provision import Workshop
     from tagstack.base_models.runtimes.tensorrt.session import TensorrtSession
     from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec
@@ -70,7 +71,6 @@ def open_ort_gpu(
         If the file cannot be loaded; `BackendError` if the provider does not run.
     """
     from tagstack.base_models.runtimes.ort_gpu import OrtGpuSession
-    from tagstack.base_models.runtimes.tensorrt.engine_cache import cache_root
 
     driver = examine_driver()
     model = path

@@ -26,6 +26,7 @@ from tagstack.base_models.pictures.preprocess import (
 )
 from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.runtimes.selection import REFERENCE, RuntimeChoice, open_session
+from tagstack.base_models.taggers.checked import CheckNote
 from tagstack.base_models.taggers.own_folder import TaggerFiles, tagger_files
 from tagstack.base_models.taggers.tag_files import (
     read_tag_file,
@@ -146,7 +147,10 @@ class Tagger:
         TagstackError
             If declared probabilities leave [0, 1], or the output is not as wide as the tag file.
         """
-        raw = self.raw(pixels)
+        return self.logits_from_raw(self.raw(pixels))
+
+    def logits_from_raw(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits that the model's outputs stand for; see `logits`."""
         broken = ~np.isfinite(raw).all(axis=1)
         if self.contract.output.kind == "probabilities":
             values = self._logit_of_probabilities(raw[~broken])
@@ -201,7 +205,8 @@ def load_tagger(
     source : str, optional
         Name it was asked for by, for messages; the folder by default.
     smoke : bool
-        Run two synthetic images and check the scale of the outputs.
+        Run two synthetic images and check the scale of the outputs, unless this tagger passed that
+        before under this runtime (see `checked`).
     runtime : RuntimeChoice
         Backend and precision; by default ONNX Runtime in fp32.
     scaled_decoding : bool
@@ -234,8 +239,15 @@ def load_tagger(
     if session.n_outputs not in (None, len(vocabulary)):
         raise TagstackError(_width_message(folder, contract, session.n_outputs, tagger))
     if smoke:
-        smoke_test(tagger)
+        _check_once(tagger)
     return tagger
+
+
+def _check_once(tagger: Tagger) -> None:
+    note = CheckNote(tagger.fingerprint, tagger.session.info)
+    if not note.exists():
+        smoke_test(tagger)
+        note.write()
 
 
 def smoke_test(tagger: Tagger) -> NDArray[np.float32]:
@@ -256,7 +268,7 @@ def smoke_test(tagger: Tagger) -> NDArray[np.float32]:
             f"finite (NaN or infinite) on a plain image. The model file is broken; fetch it again."
         )
         raise TagstackError(msg)
-    tagger.logits(pixels)
+    tagger.logits_from_raw(raw)
     _check_scale(tagger, raw)
     return raw
 

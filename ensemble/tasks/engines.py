@@ -17,7 +17,6 @@ from tagstack.base_models.runtimes.tensorrt.engine_cache import (
     QUARANTINE,
     EngineCache,
     EngineEntry,
-    cache_root,
 )
 from tagstack.base_models.runtimes.tensorrt.provision import Workshop
 from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec, key_of_machine
@@ -27,6 +26,7 @@ from tagstack.base_models.taggers.own_folder import tagger_files
 from tagstack.base_models.taggers.registry import resolve
 from tagstack.base_models.taggers.timm_contract import contract_of_folder
 from tagstack.base_models.threads import thread_count
+from tagstack.base_models.user_cache import cache_root
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import EngineSettings
 from tagstack.configs.settings import Settings

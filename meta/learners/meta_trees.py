@@ -17,6 +17,7 @@ from tagstack.meta.features.pair_features import PairTable
 from tagstack.meta.learners.counted_rows import counted_rows
 from tagstack.meta.learners.device import Device
 from tagstack.meta.learners.estimator import PairEstimator
+from tagstack.meta.learners.predicting import predicting
 
 _FILE = "xgboost.ubj"
 
@@ -105,9 +106,7 @@ class MetaTrees(PairEstimator):
 
     def restore(self, directory: Path) -> Self:
         """Read what `save` wrote."""
-        import xgboost
-
-        self.booster_ = xgboost.Booster({"nthread": self.threads})
+        self.booster_ = predicting("xgboost").Booster({"nthread": self.threads})
         self.booster_.load_model(os.fspath(directory / _FILE))
         return self
 

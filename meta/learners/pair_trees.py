@@ -16,6 +16,7 @@ from tagstack.configs.stack import LightgbmSettings, StackSettings
 from tagstack.meta.features.pair_features import PairTable
 from tagstack.meta.learners.counted_rows import CountedRows, counted_rows
 from tagstack.meta.learners.estimator import PairEstimator
+from tagstack.meta.learners.predicting import predicting
 
 _FILE = "lightgbm.txt"
 _DECIMALS = 6  # of a logit; a millionth changes no decision
@@ -74,12 +75,10 @@ class PairTrees(PairEstimator):
 
     def stopped_at(self, rounds: int) -> Self:
         """Return a copy with the first ``rounds`` trees alone."""
-        import lightgbm
-
         self.check_fitted()
         stopped = copy(self)
         text = self.booster_.model_to_string(num_iteration=rounds)
-        stopped.booster_ = lightgbm.Booster(model_str=text)
+        stopped.booster_ = type(self.booster_)(model_str=text)
         return stopped
 
     def save(self, directory: Path) -> None:
@@ -88,10 +87,8 @@ class PairTrees(PairEstimator):
 
     def restore(self, directory: Path) -> Self:
         """Read what `save` wrote."""
-        import lightgbm
-
         text = (directory / _FILE).read_text(encoding="utf-8")
-        self.booster_ = lightgbm.Booster(model_str=text)
+        self.booster_ = predicting("lightgbm").Booster(model_str=text)
         return self
 
     def _parameters(self, rows: CountedRows) -> dict[str, object]:

@@ -51,17 +51,6 @@ class EngineEntry:
     state: str
 
 
-def cache_root(folder: str) -> Path:
-    """Return the folder of engines, prepared models and parity reports."""
-    if folder:
-        return Path(folder)
-    home = os.environ.get("TAGSTACK_HOME")
-    if home:
-        return Path(home) / "cache"
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "tagstack"
-
-
 class EngineCache:
     """Engines under their keys.
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tagstack.base_models.runtimes.tensorrt.engine_cache import QUARANTINE, EngineCache, cache_root
+from tagstack.base_models.runtimes.tensorrt.engine_cache import QUARANTINE, EngineCache
 from tagstack.base_models.runtimes.tensorrt.engine_file import EngineHeader, StaleEngineError
+from tagstack.base_models.user_cache import cache_root
 from tagstack.configs.errors import TagstackError
 
 PLAN = b"a plan"

@@ -1,0 +1,81 @@
+"""LightGBM and XGBoost for models that are fitted already, without what only fitting needs.
+
+Both packages import scikit-learn, and with it pandas and half of scipy, for wrappers that nothing
+here uses; that is most of what tagging one picture costs. Where they are not there, both packages
+do without, which is what happens here: a package is imported once more under a name of ours, while
+this thread finds neither. Nobody else sees that copy. ``import lightgbm`` gives the whole package,
+before or after, scikit-learn and pandas import as ever, and fits use the whole package.
+"""
+
+import importlib.util
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, Literal
+
+# What the two packages do without: wrappers, tables, plots.
+_LEFT_OUT = frozenset({"cudf", "dask", "datatable", "graphviz", "matplotlib", "pandas", "sklearn"})
+_COPY = "_tagstack_predicting_{}"
+_LOCK = threading.RLock()
+
+
+def predicting(name: Literal["lightgbm", "xgboost"]) -> Any:
+    """Return a package good for loading a model and predicting with it.
+
+    It is the whole package where that is imported already.
+    """
+    if name in sys.modules:
+        return import_module(name)  # another thread may still be importing it
+    with _LOCK:
+        copy = _COPY.format(name)
+        return sys.modules.get(copy) or _imported(name, copy)
+
+
+def _imported(name: str, copy: str) -> ModuleType:
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin is None:
+        return import_module(name)  # says that it is not installed
+    spec = importlib.util.spec_from_file_location(
+        copy, found.origin, submodule_search_locations=found.submodule_search_locations
+    )
+    if spec is None or spec.loader is None:
+        return import_module(name)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[copy] = module
+    try:
+        with _left_out():
+            spec.loader.exec_module(module)
+    except BaseException:
+        for key in [key for key in sys.modules if key == copy or key.startswith(f"{copy}.")]:
+            del sys.modules[key]
+        raise
+    return module
+
+
+class _Absent:
+    """Says to one thread that packages are not installed."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Refuse what is left out; leave the rest to the finders that follow."""
+        if threading.get_ident() == self._thread and name.partition(".")[0] in _LEFT_OUT:
+            raise ModuleNotFoundError(f"{name} is left out", name=name)
+        return None
+
+
+@contextmanager
+def _left_out() -> Iterator[None]:
+    absent = _Absent()
+    sys.meta_path.insert(0, absent)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(absent)

@@ -6,6 +6,7 @@ Results go to standard output, everything else to standard error. Exit codes: 0 
 
 import errno
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import typer
 
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.shown import shown
 from tagstack.ensemble.console.engines import engines
 from tagstack.ensemble.console.labels import labels_app
 from tagstack.ensemble.console.models import models
@@ -67,6 +69,7 @@ app.command(
 
 def main() -> None:
     """Run the command line; only our own errors become a message."""
+    _speak_utf8()
     let_idle_threads_sleep()
     for stream in (sys.stdout, sys.stderr):
         # File names need not be UTF-8; printing one must not end a run.
@@ -81,20 +84,48 @@ def main() -> None:
     try:
         app()
     except TagstackError as error:
-        message = "\\n".join(str(error).splitlines())  # a file name may hold a line break
-        typer.echo(f"Error: {message}", err=True)
+        typer.echo(f"Error: {shown(str(error))}", err=True)
         sys.exit(1)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        typer.echo(f"Error: {error.strerror}. Free some and run the same command again.", err=True)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        sys.stdout = None  # type: ignore[assignment]  # nothing is left to flush into
+        sys.exit(0)
+    except (OSError, MemoryError) as error:
+        logging.getLogger("tagstack").debug("where it happened", exc_info=True)
+        typer.echo(f"Error: {system_fault(error)}", err=True)
         sys.exit(1)
-    except (KeyboardInterrupt, ImportError, SystemExit):
+    except (KeyboardInterrupt, ImportError, SystemExit) as error:
         # Typer turns an interruption into an exit; a native module, into a failed import.
         if not interrupted:
+            if isinstance(error, ImportError):
+                typer.echo(OUR_FAULT, err=True)
             raise
         typer.echo("Interrupted; run the same command again to go on.", err=True)
         sys.exit(130)
+    except Exception:
+        typer.echo(OUR_FAULT, err=True)
+        raise
+
+
+def _speak_utf8() -> None:
+    """Start anew where the locale would read file names in another encoding than UTF-8.
+
+    A name is the same text in every command, file and machine only if one codec reads it.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.name == "posix":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+OUR_FAULT = "This is a fault of tagstack itself, not of your files. Please report what follows:"
+
+
+def system_fault(error: OSError | MemoryError) -> str:
+    """Return in one line what the system refused, of which file, and what to do."""
+    if isinstance(error, MemoryError):
+        return "not enough memory. Close other programs, or give fewer images or tags at once."
+    what = error.strerror or str(error) or type(error).__name__
+    of = f": {os.fsdecode(error.filename)!r}" if error.filename else ""
+    todo = "Free some" if error.errno == errno.ENOSPC else "Mend that"
+    return shown(f"{what}{of}. {todo} and run the same command again.")
 
 
 @app.callback()
@@ -248,7 +279,9 @@ def tag(
     images: Images,
     bundle: BundleDir,
     out: Out,
-    formats: Annotated[str, typer.Option("--format", help="Of txt, json, csv, ...: docs/output.md.")] = "txt",
+    formats: Annotated[
+        str, typer.Option("--format", help="Of txt, json, csv, ...: docs/output.md.")
+    ] = "txt",
     models: TaggersNow = None,
     config: Config = None,
     overwrite: Overwrite = False,

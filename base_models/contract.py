@@ -15,8 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.own_files import PlainName
-from tagstack.configs.section import Section
-from tagstack.configs.settings import validation_summary
+from tagstack.configs.section import Section, validated, validation_summary
 from tagstack.configs.text_files import read_toml
 
 CONTRACT_FILE = "tagger.toml"
@@ -212,7 +211,7 @@ def contract_from_toml(values: dict[str, object], *, origin: str) -> Contract:
         If a key is unknown or missing, or a value is not allowed.
     """
     try:
-        return Contract.model_validate(values)
+        return validated(Contract, values)
     except ValidationError as error:
         msg = f"{origin}: {validation_summary(error)}. Correct the contract."
         raise TagstackError(msg) from error

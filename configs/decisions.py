@@ -36,9 +36,9 @@ class ThresholdSettings(Section):
     strategy: str = Field(min_length=1)  # one of hooks.THRESHOLD_STRATEGIES
     objective: Literal["f_beta", "utility"]
     average: Literal["macro", "micro"]
-    beta: float = Field(gt=0)
+    beta: float = Field(gt=0, le=100)
     macro_share: float = Field(ge=0, le=1)
-    joint_rounds: int = Field(ge=1)
+    joint_rounds: int = Field(ge=1, le=1000)
     utility: UtilitySettings
     value: Share
     precision: Share
@@ -56,7 +56,7 @@ class ThresholdSettings(Section):
     min_frequency: int = Field(ge=0)
     tag_floors: dict[str, Proba]
     category_floors: dict[str, Proba]
-    decoder_rounds: int = Field(ge=0)
+    decoder_rounds: int = Field(ge=0, le=1000)
     keep_out_of_fold: bool
 
 

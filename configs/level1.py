@@ -17,7 +17,7 @@ class EngineSettings(Section):
     optimization_level: int = Field(ge=0, le=5)
     workspace_mib: int = Field(ge=64)
     batch_invariant: bool
-    graphs: int = Field(ge=0)
+    graphs: int = Field(ge=0, le=1000)
     trial_seconds: float = Field(gt=0)
     on_failure: Literal["next", "error"]
 
@@ -66,8 +66,8 @@ class ScoreSettings(Section):
     """How images become level-1 scores; each default and its reason stand in default.toml."""
 
     floor: float = Field(gt=0, lt=0.5)
-    batch_images: int = Field(ge=1)
-    decode_threads: int = Field(ge=0)
+    batch_images: int = Field(ge=1, le=65_536)
+    decode_threads: int = Field(ge=0, le=4096)
     part_images: int = Field(ge=1)
     part_seconds: float = Field(gt=0)
     max_pixels: int = Field(ge=1)

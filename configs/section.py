@@ -1,9 +1,78 @@
-"""What every section of the settings has in common."""
+"""What every section of the settings has in common: how it is checked, and in which words."""
 
-from pydantic import BaseModel, ConfigDict
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+_BOUNDS = {
+    "greater_than": ("gt", "above {}"),
+    "greater_than_equal": ("ge", "at least {}"),
+    "less_than": ("lt", "below {}"),
+    "less_than_equal": ("le", "at most {}"),
+    "too_short": ("min_length", "at least {} entries"),
+    "too_long": ("max_length", "at most {} entries"),
+    "string_too_long": ("max_length", "at most {} characters"),
+    "string_pattern_mismatch": ("pattern", "text of the form {}"),
+    "literal_error": ("expected", "{}"),
+}
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text in quotes",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "a table",
+    "model": "a table",
+    "finite": "a finite number",
+}
 
 
 class Section(BaseModel):
     """A frozen group of settings; an unknown key is an error, and defaults live in default.toml."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Checked = TypeVar("Checked", bound=Section)
+
+
+def validated(section: type[Checked], values: Mapping[str, Any]) -> Checked:
+    """Return the settings in values as TOML gives them; nothing is turned into another kind.
+
+    ``true`` is no number here and ``"4"`` none either: what a person wrote is what counts.
+
+    Raises
+    ------
+    ValidationError
+        If a key is unknown or missing, or a value is not allowed.
+    """
+    # Lists are tuples in JSON's strict mode alone; dates become text, which no setting is.
+    text = json.dumps(values, default=str)
+    return section.model_validate_json(text, strict=True)
+
+
+def validation_summary(error: ValidationError) -> str:
+    """Return a validation error as one line: each key, the value, what was expected."""
+    return "; ".join(map(_fault, error.errors(include_url=False)))
+
+
+def _fault(item: Any) -> str:
+    key = ".".join(str(step) for step in item["loc"]) or "the file"
+    kind, value = item["type"], repr(item["input"])
+    shown = value if len(value) <= 60 else f"{value[:57]}..."
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind == "extra_forbidden":
+        return f"{key} is no known key"
+    if kind in {"value_error", "assertion_error"}:
+        return f"{key}: {item['ctx']['error']}"
+    if kind in _BOUNDS:
+        name, words = _BOUNDS[kind]
+        return f"{key} = {shown}: expected {words.format(item['ctx'].get(name))}"
+    expected = _KINDS.get(kind.partition("_")[0])
+    if expected is None:
+        return f"{key} = {shown}: {item['msg']}"
+    return f"{key} = {shown}: expected {expected}"

@@ -20,7 +20,7 @@ from tagstack.configs.labels import LabelSettings
 from tagstack.configs.level1 import ScoreSettings
 from tagstack.configs.output import OutputSettings
 from tagstack.configs.ruling import RuleSettings
-from tagstack.configs.section import Section
+from tagstack.configs.section import Section, validated, validation_summary
 from tagstack.configs.stack import StackSettings
 from tagstack.configs.text_files import read_toml
 
@@ -29,7 +29,7 @@ class Settings(Section):
     """Every setting of a run, validated."""
 
     seed: int = Field(ge=0, lt=2**31)
-    threads: int = Field(ge=0)
+    threads: int = Field(ge=0, le=4096)
     score: ScoreSettings
     labels: LabelSettings
     stack: StackSettings
@@ -62,7 +62,7 @@ def load_settings(
         values = _overlaid(values, read_toml(path))
     values = _overlaid(values, changes or {})
     try:
-        return Settings.model_validate(values)
+        return validated(Settings, values)
     except ValidationError as error:
         msg = f"{path or 'Settings'}: {validation_summary(error)}."
         raise TagstackError(msg) from error
@@ -83,15 +83,6 @@ def check_names(settings: Settings) -> None:
     THRESHOLD_STRATEGIES.offer(settings.thresholds.strategy)
     for learner in settings.stack.learners:
         LEARNERS.offer(learner)
-
-
-def validation_summary(error: ValidationError) -> str:
-    """Return a validation error as one line: each key, what is wrong with it, the value."""
-    parts = []
-    for item in error.errors():
-        key = ".".join(str(step) for step in item["loc"])
-        parts.append(f"{key}: {item['msg']}, got {item['input']!r}")
-    return "; ".join(parts)
 
 
 @cache

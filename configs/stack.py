@@ -29,9 +29,9 @@ class SvmSettings(Section):
 class LightgbmSettings(Section):
     """LightGBM on candidate pairs; each default and its reason stand in default.toml."""
 
-    rounds: int = Field(ge=1)
+    rounds: int = Field(ge=1, le=100_000)
     learning_rate: float = Field(gt=0, le=1)
-    leaves: int = Field(ge=2)
+    leaves: int = Field(ge=2, le=131_072)
     min_rows: int = Field(ge=1)
     l2: float = Field(ge=0)
     column_share: float = Field(gt=0, le=1)
@@ -43,27 +43,27 @@ class LightgbmSettings(Section):
 class XgboostSettings(Section):
     """The XGBoost meta-model; each default and its reason stand in default.toml."""
 
-    rounds: int = Field(ge=1)
+    rounds: int = Field(ge=1, le=100_000)
     learning_rate: float = Field(gt=0, le=1)
-    depth: int = Field(ge=1)
+    depth: int = Field(ge=1, le=64)
     min_weight: float = Field(ge=0)
     l2: float = Field(ge=0)
     column_share: float = Field(gt=0, le=1)
     row_share: float = Field(gt=0, le=1)
-    bins: int = Field(ge=2)
+    bins: int = Field(ge=2, le=65_535)
     max_rows: int = Field(ge=1000)
 
 
 class TuningSettings(Section):
     """The search for better XGBoost parameters; see default.toml."""
 
-    trials: int = Field(ge=0)
+    trials: int = Field(ge=0, le=1_000_000)
     seconds: float = Field(ge=0)
-    splits: int = Field(ge=1)
+    splits: int = Field(ge=1, le=1000)
     max_rows: int = Field(ge=1000)
     pruner: Literal["median", "hyperband", "none"]
     storage: Literal["sqlite", "journal"]
-    workers: int = Field(ge=1)
+    workers: int = Field(ge=1, le=4096)
     rounds: tuple[int, int]
     learning_rate: tuple[float, float]
     depth: tuple[int, int]
@@ -86,14 +86,14 @@ class TuningSettings(Section):
 class StackSettings(Section):
     """How the stack is fitted; each default and its reason stand in default.toml."""
 
-    folds: int = Field(ge=2)
+    folds: int = Field(ge=2, le=100)
     objective: Objective
     calibrator: CalibratorName
     calibration_pool: Pool
     calibration_strengths: tuple[float, ...] = Field(min_length=1)
     logistic_strengths: tuple[float, ...] = Field(min_length=1)
     strength_pairs: int = Field(ge=1000)
-    strength_splits: int = Field(ge=1)
+    strength_splits: int = Field(ge=1, le=1000)
     candidates_per_image: int = Field(ge=1)
     candidate_proba: float = Field(gt=0, lt=1)
     learners: tuple[str, ...]
@@ -105,7 +105,7 @@ class StackSettings(Section):
     rung_strength: float = Field(gt=0)
     rung_pairs: int = Field(ge=1000)
     stopping_points: int = Field(ge=1)
-    selection_rounds: int = Field(ge=1)
+    selection_rounds: int = Field(ge=1, le=10_000)
     selection_pairs: int = Field(ge=1000)
     blend_equal_share: float = Field(ge=0, le=1)
     gate_pairs: int = Field(ge=1000)

@@ -9,14 +9,16 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.text_files import read_text
 
 SEPARATORS = (",", ";", "\t", "|")
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _LONGEST_CELL = 100  # lines; a caption may hold line breaks, a table inside a cell is a lost quote
 
 
@@ -97,7 +99,8 @@ def parse_table(text: str, source: str, *, expected: Sequence[str] = ()) -> Tabl
                 f"into quotes."
             )
             raise TagstackError(msg)
-        rows.append(TableRow(dict(zip(columns, cells, strict=True)), line))
+        plain = map(unguarded, cells)
+        rows.append(TableRow(dict(zip(columns, plain, strict=True)), line))
     return Table(source=source, columns=columns, rows=tuple(rows))
 
 
@@ -110,6 +113,52 @@ def separator_of(header: str, expected: Sequence[str] = ()) -> str:
         return sum(cell.strip().casefold() in wanted for cell in cells), len(cells)
 
     return max(SEPARATORS, key=merit)
+
+
+class TableWriter:
+    r"""Writes rows of CSV of which no cell is taken for a formula.
+
+    Spreadsheets run a cell that begins with ``=``, ``+``, ``-`` or ``@``, and tags do (``=_=``,
+    ``@_@``). Such a cell gets an apostrophe in front, the sign for text; `read_table` takes it
+    off again, so that what is written is what is read. Numbers stay as they are.
+
+    Examples
+    --------
+    >>> stream = io.StringIO()
+    >>> TableWriter(stream).writerow(["=_=", "-0.5", "'=_="])
+    >>> stream.getvalue()
+    "'=_=,-0.5,''=_=\n"
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._writer = csv.writer(stream, lineterminator="\n")
+
+    def writerow(self, cells: Iterable[object]) -> None:
+        """Write one row."""
+        self._writer.writerow([guarded(c) if isinstance(c, str) else c for c in cells])
+
+    def writerows(self, rows: Iterable[Iterable[object]]) -> None:
+        """Write several rows."""
+        for row in rows:
+            self.writerow(row)
+
+
+def guarded(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula; `unguarded` is its inverse."""
+    return f"'{cell}" if _FORMULA.match(cell) and not _is_number(cell) else cell
+
+
+def unguarded(cell: str) -> str:
+    """Return what `guarded` was given."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def number_of(text: str, where: str) -> float:

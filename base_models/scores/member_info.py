@@ -17,7 +17,7 @@ from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.own_files import own_path
-from tagstack.configs.settings import validation_summary
+from tagstack.configs.section import validation_summary
 from tagstack.configs.text_files import read_json
 
 FORMAT = 1

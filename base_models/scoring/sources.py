@@ -6,8 +6,10 @@ given, or what all given paths have in common. Names that are no valid UTF-8 kee
 """
 
 import os
+import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +17,14 @@ from tagstack.base_models.pictures.given import Given, Picture, content_of, pict
 from tagstack.base_models.pictures.images import FileContent, file_content, read_content
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
+
+SYSTEM = "hidden or of a system"
+# What Synology, macOS, Windows and file managers leave among pictures.
+_SYSTEM_NAMES = frozenset(
+    ("@eadir", "#recycle", "__macosx", "$recycle.bin", "system volume information", "thumbs.db",
+     "desktop.ini", "thumbnails", "lost+found")
+)  # fmt: skip
+_NAMED = 6  # how many endings a message names
 
 
 @dataclass(frozen=True)
@@ -59,11 +69,20 @@ class ImageSources:
         Name of each image, unique and sorted.
     failures : tuple of ImageFailure
         Folders that could not be listed.
+    passed_over : mapping of str to int
+        How many files in the folders are not taken, by ending; those of systems and programs
+        (hidden ones, thumbnails) under `SYSTEM`.
     """
 
     root: Path
     names: tuple[str, ...]
     failures: tuple[ImageFailure, ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def n_found(self) -> int:
+        """Every file that was seen: to be scored, failed, or passed over."""
+        return len(self.names) + len(self.failures) + sum(self.passed_over.values())
 
     @property
     def origin(self) -> str:
@@ -81,6 +100,17 @@ class ImageSources:
     def picture(self, name: str, content: FileContent) -> Picture:
         """Return the bytes of a file that `identify` has seen."""
         return read_content(self.path(name), content)
+
+    def passed_over_text(self) -> str:
+        """Return what was passed over in words, such as ``7 files: 4 .txt, 3 .mp4``; or nothing."""
+        total = sum(self.passed_over.values())
+        if not total:
+            return ""
+        ordered = sorted(self.passed_over.items(), key=lambda item: (-item[1], item[0]))
+        shown = [f"{n} {ending}" for ending, n in ordered[:_NAMED]]
+        rest = sum(n for _, n in ordered[_NAMED:])
+        more = [f"{rest} others"] if rest else []
+        return f"{total} file{'s' * (total > 1)}: {', '.join(shown + more)}"
 
 
 class GivenPictures:
@@ -111,7 +141,8 @@ def find_images(paths: Sequence[Path], *, extensions: Sequence[str]) -> ImageSou
     """Return the images that files and folders hold, sorted by name.
 
     A file given by itself is taken whatever its extension is. Folders are searched through;
-    links to folders are followed, each folder once, so a loop of links ends.
+    links to folders are followed, each folder once, so a loop of links ends. Hidden files and the
+    folders of systems and programs (``@eaDir``, ``__MACOSX``, thumbnails) are passed over.
 
     Parameters
     ----------
@@ -132,24 +163,35 @@ def find_images(paths: Sequence[Path], *, extensions: Sequence[str]) -> ImageSou
             raise TagstackError(msg)
     if not given:
         raise TagstackError("No images given; expected image files or folders.")
+    if sys.getfilesystemencoding() != "utf-8" and os.name == "posix":
+        msg = (
+            f"Python reads file names as {sys.getfilesystemencoding()} here, so that the same name "
+            f"would be another text elsewhere. Set PYTHONUTF8=1."
+        )
+        raise TagstackError(msg)
     root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in given]))
     failures: list[ImageFailure] = []
+    passed: Counter[str] = Counter()
     found: set[Path] = set()
     for path in given:
-        found.update(_searched(path, tuple(extensions), failures) if path.is_dir() else [path])
+        found.update(
+            _searched(path, tuple(extensions), failures, passed) if path.is_dir() else [path]
+        )
     if not found:
+        seen = ImageSources(root, (), (), passed).passed_over_text()
         msg = (
             f"No images in {', '.join(map(_shown, given))}: no file ends in one of "
-            f"{' '.join(extensions)}. Give the files by name, or set score.extensions."
+            f"{' '.join(extensions)}{f' (passed over {seen})' if seen else ''}. Give the files by "
+            f"name, or set score.extensions."
         )
         raise TagstackError(msg)
     names = sorted(path.relative_to(root).as_posix() for path in found)
     unlisted = [ImageFailure(_below(Path(item.name), root), item.reason) for item in failures]
-    return ImageSources(root, tuple(names), tuple(unlisted))
+    return ImageSources(root, tuple(names), tuple(unlisted), dict(passed))
 
 
 def _searched(
-    folder: Path, extensions: tuple[str, ...], failures: list[ImageFailure]
+    folder: Path, extensions: tuple[str, ...], failures: list[ImageFailure], passed: Counter[str]
 ) -> Iterator[Path]:
     """Yield the images below a folder; real folders come first, so they give their names."""
     seen: set[tuple[int, int]] = set()
@@ -167,12 +209,20 @@ def _searched(
             failures.append(ImageFailure(str(current), reason))
             continue
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
+            if _is_of_system(entry.name):
+                passed[SYSTEM] += not entry.is_dir(follow_symlinks=False)
+            elif entry.is_dir(follow_symlinks=False):
                 real.append(current / entry.name)
             elif _links_to_folder(entry):
                 linked.append(current / entry.name)
             elif entry.name.lower().endswith(extensions):
                 yield current / entry.name
+            else:
+                passed[Path(entry.name).suffix.lower() or "without an ending"] += 1
+
+
+def _is_of_system(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in _SYSTEM_NAMES
 
 
 def _links_to_folder(entry: os.DirEntry[str]) -> bool:

@@ -7,10 +7,12 @@ those become usable once a folder with the weights has been added (admission.py)
 the hub (pulling.py). Nothing here downloads anything.
 """
 
+import logging
 import os
 import shutil
 import tempfile
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 
@@ -34,6 +36,8 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 from tagstack.configs.own_files import DESCRIPTION_BYTES
 from tagstack.configs.text_files import read_text
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +71,10 @@ class RegistryEntry:
 
 
 def list_taggers() -> tuple[RegistryEntry, ...]:
-    """Return every tagger with a name, sorted; the user's own hide others of that name."""
+    """Return every tagger with a name, sorted; the user's own hide others of that name.
+
+    One whose contract cannot be read costs itself alone: it is logged and left out.
+    """
     entries: dict[str, RegistryEntry] = {}
     for path in sorted(package_folder("tagstack.configs", "taggers").glob("*.toml")):
         entries[path.stem] = _entry(path.stem, "contract", path, None)
@@ -76,7 +83,10 @@ def list_taggers() -> tuple[RegistryEntry, ...]:
         ("user", registry_folder()),
     ):
         for path in sorted(folder.glob(f"*/{CONTRACT_FILE}")):
-            entries[path.parent.name] = _entry(path.parent.name, origin, path, path.parent)
+            try:
+                entries[path.parent.name] = _entry(path.parent.name, origin, path, path.parent)
+            except TagstackError as error:
+                logger.warning("Tagger %s is left out. %s", path.parent.name, error)
     return tuple(entries[name] for name in sorted(entries))
 
 
@@ -86,12 +96,17 @@ def show_tagger(name: str) -> RegistryEntry:
     Raises
     ------
     TagstackError
-        If no tagger has it; the message lists those that exist.
+        If no tagger has it, or its contract cannot be read. The message names similar ones.
     """
     entries = {entry.name: entry for entry in list_taggers()}
-    if name not in entries:
-        raise TagstackError(f"Unknown tagger {name!r}. Known taggers: {sorted(entries)}.")
-    return entries[name]
+    if name in entries:
+        return entries[name]
+    for own in registry_folder().glob(f"*/{CONTRACT_FILE}"):
+        if own.parent.name == name:
+            read_contract(own)  # says what is wrong with it
+    close = get_close_matches(name, entries, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(close)}? " if close else ""
+    raise TagstackError(f"Unknown tagger {name!r}. {hint}Known taggers: {sorted(entries)}.")
 
 
 def resolve(name_or_folder: str) -> Path:

@@ -5,12 +5,11 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console, RenderableType
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -26,15 +25,37 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.shown import shown
 
 if TYPE_CHECKING:
     from tagstack.base_models.scoring.pipeline import ScoreProgress
 
 _NAMED = 5  # how many failures a summary shows before it refers to the file
 
-# Without `emoji=False` a colon pair in a path or a tag would turn into a picture.
-out = Console(highlight=False, emoji=False)
-err = Console(stderr=True, highlight=False, emoji=False)
+
+class _Plain(Console):
+    """A console that shows text as it is: no markup, no pictures, no control characters."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, emoji=False, markup=False)
+
+    def render_str(self, text: str, *arguments: Any, **options: Any) -> Text:
+        """Return text for the terminal; every string and every table cell passes here."""
+        return super().render_str(shown(text, lines=True), *arguments, **options)
+
+
+out = _Plain()
+err = _Plain(stderr=True)
+
+
+def marked(mark: str, style: str, text: str = "") -> Text:
+    """Return a coloured mark with plain text after it."""
+    return Text.assemble((mark, style), f" {shown(text, lines=True)}" if text else "")
+
+
+def verdict(good: bool, text: str) -> Text:
+    """Return a line that begins with whether what it says is good."""
+    return marked("ok  ", "green", text) if good else marked("bad ", "bold red", text)
 
 
 class _Bars(Bars):
@@ -62,7 +83,7 @@ class _Stages:
         if text != self._stage:
             self._stage = text
             self._bars.detail = ""
-            self._bars.reset(self._task, total=None, description=text)
+            self._bars.reset(self._task, total=None, description=shown(text))
             if not err.is_terminal and not is_quiet():
                 err.print(text, markup=False)
         self._bars.update(self._task, completed=done, total=total or None)
@@ -78,7 +99,7 @@ class _Stages:
         description = f"scoring, {state.images_per_s:.0f} images/s"
         if state.n_failed:
             description += f", {state.n_failed} failed"
-        self._bars.detail = rates(state.stage_rates)
+        self._bars.detail = shown(rates(state.stage_rates))
         self._bars.update(
             self._task, description=description, completed=state.n_done, total=state.n_images
         )
@@ -115,11 +136,6 @@ def rates(stage_rates: Mapping[str, float]) -> str:
 def print_json(content: object) -> None:
     """Print JSON on standard output."""
     out.print_json(json.dumps(content, allow_nan=False))
-
-
-def plain(text: str) -> str:
-    """Return text that shows as it is, brackets included."""
-    return escape(text)
 
 
 def print_failures(failures: Sequence[tuple[str, str]]) -> None:

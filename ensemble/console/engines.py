@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from tagstack.ensemble.console.console import out, plain, print_json
+from tagstack.ensemble.console.console import out, print_json, verdict
 from tagstack.ensemble.console.options import Config, Images, Json, exit_unless, listed
 
 if TYPE_CHECKING:  # printing must not wait for what these need
@@ -43,7 +43,7 @@ def print_engines(folder: Path, entries: Sequence["EngineEntry"], *, as_json: bo
     for name in ("tagger", "precision", "batch", "built for", "MiB", "made", "key", "state"):
         table.add_column(name)
     for entry in entries:
-        table.add_row(*map(plain, _row(entry)))
+        table.add_row(*_row(entry))
     out.print(table)
     out.print(f"{len(entries)} in {folder}", markup=False, soft_wrap=True)
 
@@ -82,9 +82,8 @@ def print_cleaned(gone: Sequence[Path], *, as_json: bool) -> None:
 
 
 def _print_report(report: "ParityReport", fault: str | None) -> None:
-    mark = "[green]ok  [/]" if fault is None else "[bold red]bad [/]"
-    name = plain(f"{report.tagger} {report.precision} in {report.runtime}")
-    out.print(f"{mark}{name}", soft_wrap=True)
+    name = f"{report.tagger} {report.precision} in {report.runtime}"
+    out.print(verdict(fault is None, name), soft_wrap=True)
     batch = report.max_batch_difference
     alike = "bit for bit alike" if batch == 0 else f"up to {batch:.2g} apart"
     for line in (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.table import Table
 
-from tagstack.ensemble.console.console import out, plain, print_json
+from tagstack.ensemble.console.console import out, print_json
 from tagstack.ensemble.console.options import (
     BundleDir,
     Group,
@@ -60,7 +60,7 @@ def _table(title: str, suspects: "tuple[Suspect, ...]") -> Table:
     table.add_column("tag", overflow="fold")
     table.add_column("proba", justify="right", no_wrap=True)
     for one in suspects:
-        table.add_row(plain(one.image), plain(one.tag), f"{one.proba:.3f}")
+        table.add_row(one.image, one.tag, f"{one.proba:.3f}")
     return table
 
 

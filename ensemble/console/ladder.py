@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.comparison.comparing import Comparison
-from tagstack.ensemble.console.console import out, plain, print_json
+from tagstack.ensemble.console.console import out, print_json
 from tagstack.ensemble.report.fit_evidence import FitEvidence, fit_evidence
 from tagstack.ensemble.report.sections import worth_sentence
 from tagstack.ensemble.report.words import headline, seeds_text, sublines, verdict_sentence
@@ -61,7 +61,7 @@ def _ladder_table(comparison: Comparison) -> Table:
         scores = [f"{rung.scores['all'][name].value:.3f}" for name in _SCORES]
         broken = "-" if np.isnan(rung.contradictions) else f"{rung.contradictions:.2f}"
         table.add_row(
-            plain(rung.name),
+            rung.name,
             *scores,
             f"{rung.decisions.tags_per_image:.1f}",
             broken,
@@ -75,7 +75,7 @@ def _gains_table(comparison: Comparison) -> Table:
     for rung in comparison.rungs:
         if not rung.same_proba:
             found = rung.differences["all"]
-            table.add_row(plain(rung.name), _signed(found["macro_ap"]), _signed(found["micro_ap"]))
+            table.add_row(rung.name, _signed(found["macro_ap"]), _signed(found["micro_ap"]))
     return table
 
 
@@ -123,7 +123,7 @@ def _out_of_fold(ladder: Sequence[LadderRow], chosen: str) -> Table:
     for row in ladder:
         scores = (row.macro_ap, row.macro_error, row.micro_ap, row.micro_error)
         texts = [f"{score:.3f}" for score in scores]
-        table.add_row(plain(row.rung), *texts, style="bold" if row.rung == chosen else None)
+        table.add_row(row.rung, *texts, style="bold" if row.rung == chosen else None)
     return table
 
 
@@ -132,7 +132,7 @@ def _losses_table(fit: FitEvidence) -> Table:
     for loss in fit.losses:
         macro = _starred(loss.macro_ap, loss.macro_low, loss.macro_high)
         micro = _starred(loss.micro_ap, loss.micro_low, loss.micro_high)
-        table.add_row(plain(loss.member), macro, micro)
+        table.add_row(loss.member, macro, micro)
     return table
 
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from tagstack.ensemble.console.console import out, plain, print_failures, print_json, rates
+from tagstack.ensemble.console.console import (
+    marked,
+    out,
+    print_failures,
+    print_json,
+    rates,
+    verdict,
+)
 from tagstack.ensemble.console.options import Json, exit_unless, settings_of
 
 if TYPE_CHECKING:  # printing must not wait for what these need
@@ -45,7 +52,7 @@ def print_models(entries: Sequence["RegistryEntry"], *, as_json: bool) -> None:
     for entry in entries:
         weights = "missing" if entry.missing_files else "here"
         contract = entry.contract
-        table.add_row(entry.name, entry.origin, weights, contract.licence, plain(contract.title))
+        table.add_row(entry.name, entry.origin, weights, contract.licence, contract.title)
     out.print(table)
 
 
@@ -82,8 +89,8 @@ def print_check(report: "CheckReport", *, as_json: bool) -> None:
         print_json(content | {"findings": [asdict(finding) for finding in report.findings]})
         return
     for finding in report.findings:
-        mark = "[green]ok  [/]" if finding.passed else "[bold red]bad [/]"
-        out.print(f"{mark} {finding.check}: {plain(finding.detail)}", soft_wrap=True)
+        text = f"{finding.check}: {finding.detail}"
+        out.print(verdict(finding.passed, text), soft_wrap=True)
 
 
 def print_findings(findings: Sequence["Finding"], *, as_json: bool) -> None:
@@ -94,8 +101,8 @@ def print_findings(findings: Sequence["Finding"], *, as_json: bool) -> None:
     styles = {"ok": "green", "absent": "dim", "fault": "bold red"}
     table = Table("", "state", "what was found", box=None)
     for finding in findings:
-        state = f"[{styles[finding.state]}]{finding.state}[/]"
-        table.add_row(finding.subject, state, plain(finding.detail))
+        state = marked(finding.state, styles[finding.state])
+        table.add_row(finding.subject, state, finding.detail)
     out.print(table)
 
 

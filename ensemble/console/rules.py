@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from tagstack.ensemble.console.console import out, plain, print_json
+from tagstack.ensemble.console.console import marked, out, print_json
 from tagstack.ensemble.console.options import (
     Config,
     Group,
@@ -44,7 +44,7 @@ def print_rules(entries: "Sequence[RuleEntry]", *, as_json: bool) -> None:
     for name in ("rule", "strength", "says"):
         table.add_column(name, overflow="fold")
     for entry in entries:
-        table.add_row(plain(entry.id), entry.strength, plain(entry.says))
+        table.add_row(entry.id, entry.strength, entry.says)
     out.print(table)
 
 
@@ -73,8 +73,8 @@ def print_faults(rules: "Rules", faults: "Sequence[Fault]", *, as_json: bool) ->
         print_json(content | {"findings": [asdict(fault) for fault in faults]})
         return
     for fault in faults:
-        mark = "[bold red]fault [/]" if fault.severity == "fault" else "[yellow]notice[/]"
-        out.print(f"{mark} {plain(fault.message)}", soft_wrap=True)
+        mark = ("fault ", "bold red") if fault.severity == "fault" else ("notice", "yellow")
+        out.print(marked(*mark, fault.message), soft_wrap=True)
     out.print(
         f"{len(rules)} rules and {len(rules.aliases)} aliases: {n_faults} faults, "
         f"{len(faults) - n_faults} notices."
@@ -127,7 +127,7 @@ def _audit_cells(audit: "RuleAudit") -> tuple[str, ...]:
     hard = math.isinf(audit.penalty)
     advice = f"soft, {audit.soft_penalty:.1f}" if audit.advice == "soft" else audit.advice
     return (
-        plain(audit.rule),
+        audit.rule,
         "hard" if hard else f"{audit.penalty:g}",
         str(audit.broken),
         str(audit.applies),

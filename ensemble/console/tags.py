@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from rich.table import Table
 
-from tagstack.ensemble.console.console import err, out, plain, print_failures, print_json
+from tagstack.ensemble.console.console import err, marked, out, print_failures, print_json
 from tagstack.ensemble.tasks.explain import Explanation
 from tagstack.ensemble.tasks.tag import TagSummary
 
@@ -63,13 +63,13 @@ def print_explanation(explanation: Explanation, *, as_json: bool) -> None:
     for name in ("", "tag", *members, "stack", "threshold", "rule"):
         figure = name not in ("", "tag", "rule")
         table.add_column(
-            plain(name), justify="right" if figure else "left", no_wrap=figure, overflow="fold"
+            name, justify="right" if figure else "left", no_wrap=figure, overflow="fold"
         )
     for entry in explanation.entries:
         votes = ("-" if vote is None else f"{vote:.3f}" for vote in entry.votes.values())
-        mark = "[green]+[/]" if entry.tagged else " "
+        mark = marked("+", "green") if entry.tagged else " "
         numbers = (f"{entry.proba:.3f}", f"{entry.threshold:.3f}")
-        table.add_row(mark, plain(entry.tag), *votes, *numbers, plain(entry.rule))
+        table.add_row(mark, entry.tag, *votes, *numbers, entry.rule)
     out.print(table)
     out.print(
         "+ tagged; - the tagger does not know the tag. Votes are the taggers' own probabilities, "

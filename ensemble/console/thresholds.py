@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from tagstack.ensemble.console.console import err, out, plain, print_json
+from tagstack.ensemble.console.console import err, out, print_json
 from tagstack.ensemble.console.options import (
     BundleDir,
     Config,
@@ -84,9 +84,7 @@ def print_versions(versions: Sequence["VersionSummary"], *, as_json: bool) -> No
         images = "-" if version.n_images is None else str(version.n_images)
         states = (str(version.states.get(state, 0)) for state in _STATES)
         mark = "*" if version.in_use else ""
-        table.add_row(
-            mark, version.name, plain(version.objective), version.made_by, images, *states
-        )
+        table.add_row(mark, version.name, version.objective, version.made_by, images, *states)
     out.print(table)
     out.print("* in use.")
 
@@ -118,8 +116,8 @@ def print_version(name: str, rows: Sequence["ThresholdRow"], *, as_json: bool) -
         interval = "-" if row.low is None else f"{row.low:.3f}..{row.high or 0:.3f}"
         estimate = "-" if row.estimate is None else f"{row.estimate:.3f}"
         table.add_row(
-            plain(row.tag), _value(row.threshold), row.state, str(row.positives), estimate,
-            interval, plain(row.objective),
+            row.tag, _value(row.threshold), row.state, str(row.positives), estimate,
+            interval, row.objective,
         )  # fmt: skip
     out.print(table)
     out.print(f"Version {name}; estimates are from images that a threshold has not seen.")
@@ -138,8 +136,8 @@ def print_changes(changes: Sequence["ThresholdChange"], *, as_json: bool) -> Non
         table.add_column(column, justify="right" if column in ("before", "after") else "left")
     for change in changes:
         table.add_row(
-            plain(change.tag), _value(change.before), _value(change.after), change.state_before,
-            change.state_after, plain(change.objective_after),
+            change.tag, _value(change.before), _value(change.after), change.state_before,
+            change.state_after, change.objective_after,
         )  # fmt: skip
     out.print(table)
     out.print(f"{len(changes)} tags differ.")

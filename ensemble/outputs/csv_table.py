@@ -1,12 +1,12 @@
 """``tags.csv``: ``filename,tag,score`` of the final tags, as Danbooru's autotagger writes it."""
 
-import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
+from tagstack.configs.tables import TableWriter
 from tagstack.ensemble.outputs.captions import TaggedFile
 from tagstack.ensemble.outputs.format import Add, Table, printable
 
@@ -20,7 +20,7 @@ class ScoreTable(Table):
     def opened(self, path: Path) -> Iterator[Add]:
         """Write the rows of each image."""
         with path.open("w", encoding="utf-8", newline="") as stream:
-            table = csv.writer(stream)
+            table = TableWriter(stream)
             table.writerow(("filename", "tag", "score"))
 
             def add(file: TaggedFile) -> None:

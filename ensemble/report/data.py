@@ -1,7 +1,6 @@
 """The comparison as JSON: in full for metrics.json, compact inside the report."""
 
 import base64
-import csv
 import dataclasses
 import io
 import json
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack.configs.tables import TableWriter
 from tagstack.ensemble.comparison.results import Comparison, Curves, RungResult
 from tagstack.ensemble.comparison.rule_effects import RuleEffect
 from tagstack.ensemble.report.fit_evidence import FitEvidence
@@ -95,7 +95,7 @@ def _rung_row(rung: RungResult) -> dict[str, object]:
 
 def _csv(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
     target = io.StringIO()
-    writer = csv.writer(target, lineterminator="\n")
+    writer = TableWriter(target)
     writer.writerow(header)
     writer.writerows([_cell(value) for value in row] for row in rows)
     return target.getvalue()

@@ -6,7 +6,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.settings import validation_summary
+from tagstack.configs.section import validation_summary
 from tagstack.configs.text_files import parse_toml
 from tagstack.ensemble.rules.rule_set import HARD, Alias, Exclusive, Implication, Rules
 

@@ -1,6 +1,5 @@
 """Scoring as commands do it: taggers loaded, runtimes checked, failures named in a file."""
 
-import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,8 @@ from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.base_models.threads import thread_count
 from tagstack.configs.settings import Settings
+from tagstack.configs.shown import shown
+from tagstack.configs.tables import TableWriter
 from tagstack.ensemble.progress import Progress
 
 FAILURES = "failures.csv"
@@ -55,9 +56,17 @@ def score_folder(
     TagstackError
         If a tagger or the store cannot be used, or there is no image.
     """
-    sources = find_images(images, extensions=settings.score.extensions)
+    sources = found_images(images, settings, progress)
     with loaded_taggers(models, settings) as taggers:
         return score_to_store(sources, taggers, store, settings, progress)
+
+
+def found_images(images: Sequence[Path], settings: Settings, progress: Progress) -> ImageSources:
+    """Return the images that files and folders hold, and say what else is there."""
+    sources = find_images(images, extensions=settings.score.extensions)
+    if passed_over := sources.passed_over_text():
+        progress.notice(f"Passed over {passed_over}.")
+    return sources
 
 
 def score_to_store(
@@ -133,9 +142,9 @@ def loaded_taggers(models: Sequence[str], settings: Settings) -> Iterator[tuple[
 def write_failures(target: Path, failures: Iterable[ImageFailure]) -> None:
     """Write ``image,reason`` for each failed image; remove the file when there is none."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    table = TableWriter(text)
     table.writerow(("image", "reason"))
-    rows = [(failure.name, failure.reason) for failure in failures]
+    rows = [(shown(failure.name), shown(failure.reason)) for failure in failures]
     table.writerows(rows)
     if rows:
         write_text(target, text.getvalue())

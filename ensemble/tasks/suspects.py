@@ -1,6 +1,5 @@
 """Lists of probably missing and probably wrong labels, written for a person to go through."""
 
-import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import logit as logit_of
 
 from tagstack.base_models.atomic import write_text
+from tagstack.configs.tables import TableWriter
 from tagstack.ensemble.bundle.bundle import load_bundle, refuse_existing
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.progress import Progress
@@ -125,7 +125,7 @@ def _named(
 
 def _csv(suspects: tuple[Suspect, ...]) -> str:
     stream = io.StringIO()
-    table = csv.writer(stream, lineterminator="\n")
+    table = TableWriter(stream)
     table.writerow(_COLUMNS)
     for one in suspects:
         figures = (f"{one.proba:.4f}", f"{one.usual:.4f}", f"{one.threshold:.4f}")

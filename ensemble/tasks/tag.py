@@ -18,7 +18,7 @@ from tagstack.base_models.atomic import file_sha256, remove_leftovers
 from tagstack.base_models.atomic_batch import remove_leftovers_in
 from tagstack.base_models.locks import ProcessLock
 from tagstack.base_models.scores.store import ScoreStore
-from tagstack.base_models.scoring.sources import ImageFailure, ImageSources, find_images
+from tagstack.base_models.scoring.sources import ImageFailure, ImageSources
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import MANIFEST, Bundle, load_bundle
@@ -31,6 +31,7 @@ from tagstack.ensemble.outputs.written import FOLDER, WrittenRecord
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.tasks.scoring import (
     FAILURES,
+    found_images,
     loaded_taggers,
     score_to_store,
     write_failures,
@@ -134,7 +135,7 @@ def tag_images(request: TagRequest, settings: Settings, progress: Progress) -> T
         replacing = settings.output.model_copy(update={"existing": "replace"})
         settings = settings.model_copy(update={"output": replacing})
     bundle = load_bundle(request.bundle)
-    sources = find_images(request.images, extensions=settings.score.extensions)
+    sources = found_images(request.images, settings, progress)
     out = request.out if request.out is not None else sources.root
     with _held(out), WrittenRecord(out) as record:
         folder = output_folder(

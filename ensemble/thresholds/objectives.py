@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.settings import validation_summary
+from tagstack.configs.section import validation_summary
 from tagstack.ensemble.thresholds.strategies.strategy import (
     Changes,
     built_in,

@@ -1,6 +1,5 @@
 """One threshold per tag, with what it promises and on how much evidence."""
 
-import csv
 import io
 import math
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from tagstack.base_models.atomic import write_text
 from tagstack.base_models.tag_names import TagNames
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.tables import number_of, read_table
+from tagstack.configs.tables import TableWriter, number_of, read_table
 from tagstack.ensemble.thresholds.deciding import Cutting
 
 NEVER = "never"
@@ -148,7 +147,7 @@ class Thresholds:
     def csv_text(self) -> str:
         """Return the table as CSV, one row per tag."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = TableWriter(text)
         writer.writerow(_COLUMNS)
         for place, (tag, category) in enumerate(
             zip(self.vocabulary.tags, self.vocabulary.categories, strict=True)

@@ -54,9 +54,20 @@ def test_changes_win_over_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sed = 1", r"mine\.toml: sed: Extra inputs are not permitted, got 1"),
-        ("[stack]\nfold = 3", r"stack\.fold: Extra inputs are not permitted"),
-        ("[stack]\nfolds = 1", r"stack\.folds: .* greater than or equal to 2, got 1"),
+        ("sed = 1", r"mine\.toml: sed is no known key"),
+        ("[stack]\nfold = 3", r"stack\.fold is no known key"),
+        ("[stack]\nfolds = 1", r"stack\.folds = 1: expected at least 2"),
+        ("threads = true", r"threads = True: expected a whole number"),
+        ('threads = "4"', r"threads = '4': expected a whole number"),
+        ("[compare]\nbeta = inf", r"compare\.beta = inf: expected a finite number"),
+        ("[compare]\nbeta = nan", r"compare\.beta = nan: expected a finite number"),
+        ("[compare]\nresamples = 1e18", r"compare\.resamples = 1e\+18: expected a whole number"),
+        ("[compare]\nresamples = 1000000000000000000", r"expected at most 1000000"),
+        ("[stack]\nfolds = 2024-01-01", r"stack\.folds = '2024-01-01': expected a whole number"),
+        ("[thresholds]\nvalue = 50", r"thresholds\.value = 50: expected below 1"),
+        ("[stack]\ndevice = ['cpu']", r"stack\.device = \['cpu'\]: expected 'cpu' or 'cuda'"),
+        ("a = " + "[" * 5000, "nested too deep"),
+        ("seed = " + "9" * 5000, "Exceeds the limit"),
         ("seed = ", "Cannot read .*mine.toml"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tagstack.base_models.scoring.sources import ImageSources, find_images
+from tagstack.base_models.scoring.sources import SYSTEM, ImageSources, find_images
 from tagstack.configs.errors import TagstackError
 
 
@@ -118,3 +118,37 @@ def test_nothing_to_do_is_an_error(tmp_path: Path) -> None:
         _find(tmp_path / "missing")
     with pytest.raises(TagstackError, match="No images given"):
         _find()
+
+
+def test_what_a_folder_holds_besides_is_counted(tmp_path: Path) -> None:
+    _touch(
+        tmp_path,
+        ["1.png", "._1.png", "__MACOSX/._1.png", "@eaDir/1.png/t.jpg", ".thumbnails/x.png",
+         "Thumbs.db", "1.txt", "2.txt", "a.mp4", "noending"],
+    )  # fmt: skip
+    found = _find(tmp_path)
+    assert found.names == ("1.png",)
+    assert found.passed_over == {SYSTEM: 2, ".txt": 2, ".mp4": 1, "without an ending": 1}
+    text = "6 files: 2 .txt, 2 hidden or of a system, 1 .mp4, 1 without an ending"
+    assert found.passed_over_text() == text
+    assert found.n_found == 7
+
+
+def test_a_hidden_file_given_by_itself_is_taken(tmp_path: Path) -> None:
+    _touch(tmp_path, [".cover.png"])
+    assert _find(tmp_path / ".cover.png").names == (".cover.png",)
+
+
+def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
+    _touch(tmp_path, ["a.mp4", "b.MP4"])
+    with pytest.raises(TagstackError, match=r"passed over 2 files: 2 \.mp4"):
+        _find(tmp_path)
+
+
+def test_names_in_another_encoding_than_utf8_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _touch(tmp_path, ["a.png"])
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    with pytest.raises(TagstackError, match=r"file names as ascii here.*PYTHONUTF8=1"):
+        _find(tmp_path)

@@ -88,7 +88,9 @@ def test_a_published_contract_can_describe_a_folder(
 
 
 def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(TagstackError, match=r"Unknown tagger 'wd-vitt'\. Known .*wd-vit-tagger-v3"):
+    with pytest.raises(
+        TagstackError, match=r"Unknown tagger 'wd-vitt'\. Did you mean wd-vit-tag.*Known"
+    ):
         resolve("wd-vitt")
     with pytest.raises(TagstackError, match="There is no folder"):
         resolve(str(tmp_path / "nowhere"))

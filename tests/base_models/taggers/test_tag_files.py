@@ -131,7 +131,7 @@ def test_json_records_map_category_names(tmp_path: Path) -> None:
         (WD, "", r"columns \['category', 'name'\] are missing"),
         (WD, "name,category\n", "no tags found"),
         (WD, "name,category\na,5\n", r"category '5' is not in .* \['0', '4', '9'\]"),
-        (WD, "name,category\na\n", "a tag has no category"),
+        (WD, "name,category\na\n", "line 2: 1 cells, expected 2"),
         (WD, "name,category\na,0\n,0\n", "tag 1 is empty"),
         (Tags(format="tags_txt"), "a\n\nb\n", "tag 1 is empty"),
         (Tags(format="json_list"), '{"a": 0}', "expected a JSON list"),

@@ -87,7 +87,7 @@ def main() -> None:
         typer.echo(f"Error: {shown(str(error))}", err=True)
         sys.exit(1)
     except BrokenPipeError:  # whoever read our output has seen enough
-        sys.stdout = None  # type: ignore[assignment]  # nothing is left to flush into
+        sys.stdout = None  # nothing is left to flush into
         sys.exit(0)
     except (OSError, MemoryError) as error:
         logging.getLogger("tagstack").debug("where it happened", exc_info=True)

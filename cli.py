@@ -280,7 +280,7 @@ def tag(
     bundle: BundleDir,
     out: Out,
     formats: Annotated[
-        str, typer.Option("--format", help="Of txt, json, csv, ...: docs/output.md.")
+        str, typer.Option("--format", help="Such as txt,json: docs/output.md.")
     ] = "txt",
     models: TaggersNow = None,
     config: Config = None,

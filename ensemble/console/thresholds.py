@@ -99,7 +99,7 @@ def print_strategies(strategies: Sequence["StrategyRow"], *, as_json: bool) -> N
         table.add_column(column, no_wrap=column == "strategy", overflow="fold")
     for row in strategies:
         cells = (row.name, row.optimises, ", ".join(row.reads) or "none", row.package)
-        table.add_row(*map(plain, cells))
+        table.add_row(*cells)
     out.print(table)
 
 

@@ -1,4 +1,7 @@
-"""``tags.csv``: ``filename,tag,score`` of the final tags, as Danbooru's autotagger writes it."""
+"""``tags.csv``: ``filename,tag,score`` of the final tags, as Danbooru's autotagger writes it.
+
+Cells that a spreadsheet would run as a formula have an apostrophe in front; see `TableWriter`.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +9,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from tagstack.configs.tables import TableWriter
+from tagstack.configs.tables import TableWriter, read_table
 from tagstack.ensemble.outputs.captions import TaggedFile
 from tagstack.ensemble.outputs.format import Add, Table, printable
 
@@ -32,7 +35,7 @@ class ScoreTable(Table):
 
     def read(self, path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield each image's name and tags; an image without tags has no row."""
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = ((row["filename"], row["tag"]) for row in csv.DictReader(stream))
-            for name, own in groupby(rows, itemgetter(0)):
-                yield name, tuple(tag for _, tag in own)
+        cells = (row.cells for row in read_table(path, what="tags").rows)
+        rows = ((row["filename"], row["tag"]) for row in cells)
+        for name, own in groupby(rows, itemgetter(0)):
+            yield name, tuple(tag for _, tag in own)

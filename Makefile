@@ -12,7 +12,7 @@ lint:  ## ruff: style, imports, docstrings, formatting
 
 typecheck:  ## mypy --strict over the package and its tests
 	mkdir -p .typing/tagstack
-	ln -sfn ../../__init__.py ../../__main__.py ../../cli.py ../../py.typed ../../base_models ../../configs ../../ensemble ../../meta .typing/tagstack/
+	ln -sfn ../../__init__.py ../../__main__.py ../../api.py ../../cli.py ../../py.typed ../../base_models ../../configs ../../ensemble ../../meta .typing/tagstack/
 	ln -sfn ../tests .typing/tests
 	$(PYTHON) -m mypy
 

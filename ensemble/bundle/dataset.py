@@ -11,6 +11,7 @@ from scipy import sparse
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.pictures.picture_hash import PictureHashes
 from tagstack.base_models.scores.member_info import MemberInfo
+from tagstack.base_models.scores.reading import ScoreReader
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.labels import LabelSettings
@@ -81,10 +82,10 @@ class DatasetSource:
 
     Parameters
     ----------
-    scores : Path
-        Folder of a score store.
-    labels : Path
-        CSV, JSONL or a folder of sidecars.
+    scores : Path or ScoreReader
+        Folder of a score store, or what reads scores elsewhere, such as from memory.
+    labels : Path or LabelTable
+        CSV, JSONL or a folder of sidecars, or their rows.
     where : str, optional
         ``COLUMN=VALUE``: only these rows of the labels.
     group : str, optional
@@ -97,17 +98,23 @@ class DatasetSource:
         given.
     """
 
-    scores: Path
-    labels: Path
+    scores: Path | ScoreReader
+    labels: Path | LabelTable
     where: str | None = None
     group: str | None = None
     unknown_if_absent: tuple[str, ...] | None = None
     sidecars: tuple[str, ...] | None = None
 
+    def reader(self) -> ScoreReader:
+        """Return what reads the scores."""
+        return ScoreStore(self.scores) if isinstance(self.scores, Path) else self.scores
+
     def read(self, settings: LabelSettings) -> LabelTable:
         """Return the label rows that are meant."""
-        sidecars = self.sidecars or settings.sidecar_extensions
-        return read_labels(self.labels, sidecars=sidecars).where(self.where)
+        table = self.labels
+        if isinstance(table, Path):
+            table = read_labels(table, sidecars=self.sidecars or settings.sidecar_extensions)
+        return table.where(self.where)
 
 
 def load_dataset(
@@ -140,7 +147,7 @@ def load_dataset(
     TagstackError
         If scores or labels cannot be read, or no scored image is labelled.
     """
-    store = ScoreStore(source.scores)
+    store = source.reader()
     by_name = {member.name: member for member in store.members()}
     chosen = members or tuple(by_name)
     scores = store.load(members=chosen)
@@ -163,7 +170,7 @@ def load_dataset(
     if not aligned.matrix.nnz:
         found = sorted({tag for row in table.rows for tag in row.tags})[:5]
         msg = (
-            f"{source.labels} names no tag that a tagger knows on any scored image; its tags are "
+            f"{table.source} names no tag that a tagger knows on any scored image; its tags are "
             f"{found or 'none at all'}. Expected tags as the taggers write them, such as "
             f"{list(scores.vocabulary.tags[:3])}."
         )
@@ -171,7 +178,7 @@ def load_dataset(
     taken = scores.take(aligned.rows)
     content = {record.path: record.sha256 for record in records}
     contents = tuple(content[image] for image in taken.images)
-    titles = _titles(source, aligned)
+    titles = _titles(source.group, table.source, aligned)
     hashes = store.picture_hashes(taken.images)
     alike, said = _alike(hashes, near_duplicates)
     return Dataset(
@@ -212,13 +219,13 @@ def _alike(
     return first, tuple(notices)
 
 
-def _titles(source: DatasetSource, aligned: AlignedLabels) -> tuple[str, ...]:
-    if source.group is None:
+def _titles(group: str | None, labels: str, aligned: AlignedLabels) -> tuple[str, ...]:
+    if group is None:
         return ("",) * len(aligned.rows)
-    if source.group not in aligned.columns:
+    if group not in aligned.columns:
         msg = (
-            f"{source.labels} has no column {source.group!r} to group by. "
+            f"{labels} has no column {group!r} to group by. "
             f"Columns there: {sorted(aligned.columns)}."
         )
         raise TagstackError(msg)
-    return aligned.columns[source.group]
+    return aligned.columns[group]

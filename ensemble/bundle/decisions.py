@@ -57,15 +57,23 @@ class TaggedImage:
         Path relative to the tagged folder.
     entries : tuple of TagEntry
         Every tag in the final set and every other candidate above the score floor.
+    failure : str
+        Why the image has no tags at all; empty for one that was tagged.
     """
 
     image: str
     entries: tuple[TagEntry, ...]
+    failure: str = ""
 
     @property
     def tags(self) -> tuple[TagEntry, ...]:
         """The final set."""
         return tuple(entry for entry in self.entries if entry.tagged)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the final set, most probable first."""
+        return tuple(entry.tag for entry in self.tags)
 
 
 class Judge:

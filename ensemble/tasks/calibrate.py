@@ -5,8 +5,8 @@ keeps; where it keeps none they are left out, since predictions for them are too
 """
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,40 +100,126 @@ def calibrate_bundle(
     TagstackError
         If bundle, scores, labels or an objective cannot be used, or no image is left.
     """
-    plain, by_tag = _objectives(request, settings.thresholds)
     overrides = {} if request.overrides is None else read_overrides(request.overrides)
+    goal = Goal.of(request.objective, request.by_tag, settings.thresholds)
     bundle = load_bundle(request.bundle)
-    assignments(bundle.vocabulary, plain, by_tag)  # a typo is found before the work
-    ground = ground_of(request.bundle, request.source, bundle, progress)
+    goal.check(bundle)  # a typo is found before the work
+    kept = out_of_fold_of(request.bundle)
+    found = calibrated(bundle, kept, request.source, goal, settings, progress, overrides=overrides)
+    about = _about(request, bundle, goal.plain, found.ground, settings)
+    version = ThresholdVersions(request.bundle).add(found.thresholds, about, found.rungs)
+    ground, before = found.ground, bundle.thresholds
+    return Calibration(
+        version=version,
+        thresholds=found.thresholds,
+        n_images=ground.dataset.scores.n_images,
+        n_out_of_fold=ground.n_out_of_fold,
+        states=dict(Counter(found.thresholds.state)),
+        tags_per_image=_tags_per_image(ground.proba, _decoder(bundle), (before, found.thresholds)),
+        ignored=TagNames(bundle.vocabulary).unknown(overrides),
+        notices=ground.notices,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What thresholds are fitted for: one objective, and others for the tags of patterns."""
+
+    plain: ThresholdSettings
+    by_tag: tuple[tuple[str, ThresholdSettings], ...]
+
+    @classmethod
+    def of(
+        cls, objective: str | None, by_tag: Sequence[str], settings: ThresholdSettings
+    ) -> "Goal":
+        """Return the goal that texts name; that of the settings for None."""
+        named = (parse_tag_objective(text) for text in by_tag)
+        return cls(
+            plain=settings if objective is None else parse_objective(objective, settings),
+            by_tag=tuple((pattern, parse_objective(text, settings)) for pattern, text in named),
+        )
+
+    def check(self, bundle: Bundle) -> None:
+        """Raise a `TagstackError` if a pattern means no tag of the bundle."""
+        assignments(bundle.vocabulary, self.plain, self.by_tag)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """New thresholds in memory, and the images that they were fitted on.
+
+    Parameters
+    ----------
+    thresholds : Thresholds
+    rungs : mapping of rung name to array of shape (n_tags,), float32, or None
+        New thresholds of every rung, where no image was one that the stack was fitted on.
+    ground : Ground
+    """
+
+    thresholds: Thresholds
+    rungs: Mapping[str, NDArray[np.float32]] | None
+    ground: "Ground"
+
+    def used(self, bundle: Bundle, version: str) -> Bundle:
+        """Return a bundle with these thresholds in use."""
+        own = replace(bundle, thresholds=self.thresholds, threshold_version=version)
+        if self.rungs is None:
+            return own
+        return replace(own, rung_thresholds=self.rungs, rung_image_cut=self.thresholds.image_cut)
+
+
+def calibrated(
+    bundle: Bundle,
+    kept: OutOfFold | None,
+    source: DatasetSource,
+    goal: Goal,
+    settings: Settings,
+    progress: Progress,
+    *,
+    overrides: Mapping[str, float] | None = None,
+) -> Calibrated:
+    """Return thresholds fitted for a goal; nothing is written.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    kept : OutOfFold or None
+        Probabilities of the images that it was fitted on.
+    source : DatasetSource
+    goal : Goal
+    settings : Settings
+    progress : Progress
+    overrides : mapping of tag to threshold, optional
+        They win over all.
+
+    Raises
+    ------
+    TagstackError
+        If scores or labels cannot be used, or no image is left.
+    """
+    goal.check(bundle)
+    ground = honest_ground(bundle, kept, source, progress)
     progress.stage("thresholds")
     dataset, labels = ground.dataset, ground.dataset.labels
     folds = stratified_group_folds(labels, dataset.groups, settings.stack.folds, settings.seed)
-    decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
 
     def fitted(proba: PairProba, decoder: Decoder | None) -> Thresholds:
         known = without_unknown(proba, dataset.unknown)
         return fit_thresholds(
-            known, labels, bundle.vocabulary, folds, plain, decoder,
-            by_tag=by_tag, groups=dataset.groups,
+            known, labels, bundle.vocabulary, folds, goal.plain, decoder,
+            by_tag=goal.by_tag, groups=dataset.groups,
         )  # fmt: skip
 
-    thresholds = fitted(ground.proba, decoder).overridden(overrides)
+    thresholds = fitted(ground.proba, _decoder(bundle)).overridden(overrides or {})
     rungs = None
     if not ground.n_out_of_fold:
         probas = bundle.stacker.predict_rungs(dataset.scores, bundle.stacker.rungs_)
         rungs = {rung: fitted(proba, None).value for rung, proba in probas.items()}
-    about = _about(request, bundle, plain, ground, settings)
-    version = ThresholdVersions(request.bundle).add(thresholds, about, rungs)
-    return Calibration(
-        version=version,
-        thresholds=thresholds,
-        n_images=dataset.scores.n_images,
-        n_out_of_fold=ground.n_out_of_fold,
-        states=dict(Counter(thresholds.state)),
-        tags_per_image=_tags_per_image(ground.proba, decoder, (bundle.thresholds, thresholds)),
-        ignored=TagNames(bundle.vocabulary).unknown(overrides),
-        notices=ground.notices,
-    )
+    return Calibrated(thresholds=thresholds, rungs=rungs, ground=ground)
+
+
+def _decoder(bundle: Bundle) -> Decoder:
+    return Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,16 +230,6 @@ class Ground:
     proba: PairProba
     n_out_of_fold: int
     notices: tuple[str, ...]
-
-
-def _objectives(
-    request: CalibrateRequest, settings: ThresholdSettings
-) -> tuple[ThresholdSettings, tuple[tuple[str, ThresholdSettings], ...]]:
-    plain = settings
-    if request.objective is not None:
-        plain = parse_objective(request.objective, settings)
-    named = (parse_tag_objective(text) for text in request.by_tag)
-    return plain, tuple((pattern, parse_objective(text, settings)) for pattern, text in named)
 
 
 def ground_of(directory: Path, source: DatasetSource, bundle: Bundle, progress: Progress) -> Ground:
@@ -172,6 +248,13 @@ def ground_of(directory: Path, source: DatasetSource, bundle: Bundle, progress: 
     TagstackError
         If scores or labels cannot be used, or no image is left.
     """
+    return honest_ground(bundle, out_of_fold_of(directory), source, progress)
+
+
+def honest_ground(
+    bundle: Bundle, kept: OutOfFold | None, source: DatasetSource, progress: Progress
+) -> Ground:
+    """Return what `ground_of` does, with the out-of-fold probabilities given."""
     dataset = load_dataset(
         source,
         aliases=canonical_names(bundle.rules.aliases),
@@ -181,7 +264,6 @@ def ground_of(directory: Path, source: DatasetSource, bundle: Bundle, progress: 
         near_duplicates=bundle.settings.score.near_duplicates,
     )
     bundle.check_members(dataset.members)
-    kept = out_of_fold_of(directory)
     rows = _rows(kept, dataset)
     fitted = bundle.fitted_images.holds(dataset)
     known = rows >= 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tagstack import __version__
-from tagstack.base_models.scores.store import ScoreStore
+from tagstack.base_models.scores.reading import ScoreReader
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import Bundle, load_bundle, refuse_existing
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
@@ -58,25 +58,69 @@ def compare_bundle(
     """
     # The page is written last: without it, the folder is what an interrupted run left.
     refuse_existing(request.out / PAGE, overwrite=request.overwrite)
-    bundle = load_bundle(request.bundle)
-    dataset, leaks = bundle.fitted_images.without(_dataset(bundle, request.source))
-    others = other_rungs(
-        request.others, bundle, dataset, _fitted(bundle, request.source), settings.seed
+    found = compared(
+        load_bundle(request.bundle), request.source, settings, progress, others=request.others
     )
+    progress.stage("writing the report")
+    return found.comparison, found.write(request.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """A comparison in memory, with what its report says besides.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    notices : tuple of str
+        What of the images or labels could not be used, a line each.
+    extra : ReportExtra
+    pictures : callable
+        The file of an image by name; None for one that is not there.
+    """
+
+    comparison: Comparison
+    notices: tuple[str, ...]
+    extra: ReportExtra
+    pictures: Callable[[str], Path | None]
+
+    def write(self, out: Path) -> ReportPaths:
+        """Write the report and its tables into a folder."""
+        return write_report(self.comparison, out, pictures=self.pictures, extra=self.extra)
+
+
+def compared(
+    bundle: Bundle,
+    source: DatasetSource,
+    settings: Settings,
+    progress: Progress,
+    *,
+    others: tuple[OtherTool, ...] = (),
+) -> Compared:
+    """Return the comparison of every rung of a bundle's ladder; nothing is written.
+
+    Raises
+    ------
+    TagstackError
+        If scores or labels cannot be used, or all images were fitted on.
+    """
+    dataset, leaks = bundle.fitted_images.without(_dataset(bundle, source))
+    own = other_rungs(others, bundle, dataset, _fitted(bundle, source), settings.seed)
     overlaps = (overlap.notice for overlap in overlaps_of(dataset, settings.seed))
-    notices = (*dataset.notices, *leaks, *overlaps, *others.notices)
+    notices = (*dataset.notices, *leaks, *overlaps, *own.notices)
     for notice in notices:
         progress.notice(notice)
     progress.stage("climbing the ladder")
-    comparison = compare_ladder(bundle, dataset, settings, progress, others.rungs)
-    progress.stage("writing the report")
-    extra = ReportExtra(
-        provenance=_provenance(bundle, request),
+    return Compared(
+        comparison=compare_ladder(bundle, dataset, settings, progress, own.rungs),
         notices=notices,
-        fit=fit_evidence(bundle.evidence),
+        extra=ReportExtra(
+            provenance=_provenance(bundle, source),
+            notices=notices,
+            fit=fit_evidence(bundle.evidence),
+        ),
+        pictures=_pictures(source.reader()),
     )
-    pictures = _pictures(request.source.scores)
-    return comparison, write_report(comparison, request.out, pictures=pictures, extra=extra)
 
 
 def _dataset(bundle: Bundle, source: DatasetSource) -> Dataset:
@@ -128,7 +172,7 @@ def compare_ladder(
     )
 
 
-def _provenance(bundle: Bundle, request: CompareRequest) -> dict[str, str]:
+def _provenance(bundle: Bundle, source: DatasetSource) -> dict[str, str]:
     """Return what the report says about where its figures come from."""
     evidence = bundle.evidence
     taggers = (f"{member.name} {member.fingerprint[:12]}" for member in bundle.members)
@@ -140,8 +184,8 @@ def _provenance(bundle: Bundle, request: CompareRequest) -> dict[str, str]:
         "fit seed": str(evidence["seed"]),
         "rung chosen at fit time": evidence["chosen"],
         "thresholds": bundle.threshold_version,
-        "compared where": request.source.where or "all labelled images",
-        "grouped by": request.source.group or "equal files alone",
+        "compared where": source.where or "all labelled images",
+        "grouped by": source.group or "equal files alone",
     }
 
 
@@ -154,12 +198,13 @@ def _slices(dataset: Dataset) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _pictures(scores: Path) -> Callable[[str], Path | None]:
+def _pictures(scores: ScoreReader) -> Callable[[str], Path | None]:
     """Return a finder of image files by name; None for a file that is no longer there."""
-    roots = {record.path: record.root for record in ScoreStore(scores).records()}
+    roots = {record.path: record.root for record in scores.records()}
 
     def find(image: str) -> Path | None:
         path = Path(roots[image]) / image
-        return path if path.is_file() else None
+        given_in_memory = not roots[image]  # its name is no path
+        return path if not given_in_memory and path.is_file() else None
 
     return find

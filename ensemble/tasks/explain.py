@@ -53,10 +53,19 @@ def explain_image(
         If image, bundle or taggers cannot be used, or no tagger knows the tag.
     """
     bundle = load_bundle(bundle_dir)
+    check_tag(bundle, tag)
+    return explained(bundle, _scored(image, bundle, models), tag)
+
+
+def check_tag(bundle: Bundle, tag: str | None) -> None:
+    """Raise a `TagstackError` if no tagger of a bundle knows a tag; None is fine."""
     if tag is not None and tag not in bundle.vocabulary.index:
-        msg = f"No tagger of {bundle_dir} knows the tag {tag!r}. {_similar(tag, bundle)}"
+        msg = f"No tagger of the bundle knows the tag {tag!r}. {_similar(tag, bundle)}"
         raise TagstackError(msg)
-    scores = _scored(image, bundle, models)
+
+
+def explained(bundle: Bundle, scores: Level1Scores, tag: str | None) -> Explanation:
+    """Return what led to the tags of the one image in ``scores``, or to one tag."""
     judge = Judge(bundle, bundle.settings.output.score_floor, always=() if tag is None else (tag,))
     (tagged,) = judge.judge(scores)
     proba = bundle.stacker.predict_proba(scores)

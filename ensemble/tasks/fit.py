@@ -68,15 +68,7 @@ def fit_bundle(request: FitRequest, settings: Settings, progress: Progress) -> B
     refuse_existing(request.bundle, overwrite=request.overwrite)
     refuse_other_content(request.bundle)
     rules = Rules.none() if request.rules is None else load_rules(request.rules)
-    dataset = load_dataset(
-        request.source,
-        aliases=canonical_names(rules.aliases),
-        groups=rules.groups,
-        labels=settings.labels,
-        near_duplicates=settings.score.near_duplicates,
-    )
-    for notice in dataset.notices:
-        progress.notice(notice)
+    dataset = fit_images(request.source, rules, settings, progress)
     workspace = _workspace(request.bundle, _digest(dataset, rules, settings))
     bundle = fit_dataset(dataset, rules, settings, workspace, progress)
     save_bundle(bundle, request.bundle, overwrite=request.overwrite)
@@ -84,10 +76,36 @@ def fit_bundle(request: FitRequest, settings: Settings, progress: Progress) -> B
     return bundle
 
 
+def fit_images(
+    source: DatasetSource, rules: Rules, settings: Settings, progress: Progress
+) -> Dataset:
+    """Return the labelled images to fit on, after saying what of them could not be used."""
+    dataset = load_dataset(
+        source,
+        aliases=canonical_names(rules.aliases),
+        groups=rules.groups,
+        labels=settings.labels,
+        near_duplicates=settings.score.near_duplicates,
+    )
+    for notice in dataset.notices:
+        progress.notice(notice)
+    return dataset
+
+
 def fit_dataset(
-    dataset: Dataset, rules: Rules, settings: Settings, workspace: Path, progress: Progress
+    dataset: Dataset, rules: Rules, settings: Settings, workspace: Path | None, progress: Progress
 ) -> Bundle:
-    """Return a bundle fitted on a dataset; ``workspace`` keeps what a resumed fit can reuse."""
+    """Return a bundle fitted on a dataset, in memory.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    rules : Rules
+    settings : Settings
+    workspace : Path or None
+        Folder that keeps what a resumed fit can reuse; nothing is written without it.
+    progress : Progress
+    """
     overlaps = overlaps_of(dataset, settings.seed)
     for overlap in overlaps:
         progress.notice(overlap.notice)

@@ -28,6 +28,7 @@ from tagstack.base_models.threads import thread_count
 from tagstack.configs.settings import Settings
 from tagstack.configs.shown import shown
 from tagstack.configs.tables import TableWriter
+from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.progress import Progress
 
 FAILURES = "failures.csv"
@@ -67,6 +68,12 @@ def found_images(images: Sequence[Path], settings: Settings, progress: Progress)
     if passed_over := sources.passed_over_text():
         progress.notice(f"Passed over {passed_over}.")
     return sources
+
+
+def scoring_settings(bundle: Bundle, settings: Settings) -> Settings:
+    """Return settings with the bundle's floor: what is stored is part of what was fitted on."""
+    floor = {"floor": bundle.settings.score.floor}
+    return settings.model_copy(update={"score": settings.score.model_copy(update=floor)})
 
 
 def score_to_store(

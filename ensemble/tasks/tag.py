@@ -34,6 +34,7 @@ from tagstack.ensemble.tasks.scoring import (
     found_images,
     loaded_taggers,
     score_to_store,
+    scoring_settings,
     write_failures,
 )
 from tagstack.ensemble.tasks.tag_plan import Pictures, look_at
@@ -212,10 +213,7 @@ class _Run:
         if not names:
             return self.sources.failures
         models = self.bundle.tagger_sources(self.request.models)
-        # What counts as "too small to store" is part of the scores the stack was fitted on.
-        floor = {"floor": self.bundle.settings.score.floor}
-        score = self.settings.score.model_copy(update=floor)
-        settings = self.settings.model_copy(update={"score": score})
+        settings = scoring_settings(self.bundle, self.settings)
         sources = replace(self.sources, names=tuple(sorted(names)))
         with loaded_taggers(models, settings) as taggers:
             self.bundle.check_members(taggers)

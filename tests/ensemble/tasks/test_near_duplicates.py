@@ -135,6 +135,7 @@ def test_scores_from_before_hashes_say_what_is_missing(
     planted: DatasetSource, settings: Settings, tmp_path: Path
 ) -> None:
 
+    assert isinstance(planted.scores, Path)
     shutil.copytree(planted.scores, tmp_path / "scores")
     shutil.rmtree(tmp_path / "scores" / "hashes")
     old = DatasetSource(scores=tmp_path / "scores", labels=planted.labels)

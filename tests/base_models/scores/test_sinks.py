@@ -379,9 +379,10 @@ def test_pixels_give_what_their_lossless_file_gives(
     turned = np.asfortranarray(pixels)
     expected = _given(path, taggers, settings).load()
     assert len(expected.pairs)
-    every: list[Given] = [str(path), path.read_bytes(), image, Image.open(path), pixels, turned]
-    for given in every:
-        same_scores(_given(given, taggers, settings).load(), expected)
+    with Image.open(path) as unread:
+        every: list[Given] = [str(path), path.read_bytes(), image, unread, pixels, turned]
+        for given in every:
+            same_scores(_given(given, taggers, settings).load(), expected)
 
 
 def test_the_same_pixels_are_one_content(

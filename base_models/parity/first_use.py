@@ -140,7 +140,10 @@ def reference_of(tagger: Tagger, *, threads: int) -> Tagger:
 def sample_pixels(
     sources: PictureSource, framing: Framing, settings: ScoreSettings, n_images: int
 ) -> NDArray[np.uint8]:
-    """Return framed pictures, evenly spaced among the sources; unreadable ones are passed over."""
+    """Return framed pictures, evenly spaced among the sources; unreadable ones are passed over.
+
+    Shape (n_read, height, width, 3), at most ``n_images`` of them.
+    """
     n_images = min(n_images, len(sources.names))
     picked = np.linspace(0, len(sources.names) - 1, n_images).round().astype(int)
     budget = PixelBudget(settings.max_pixels)

@@ -36,7 +36,7 @@ class CompiledResampler:
     def resized(
         self, canvas: Canvas, size: tuple[int, int], resample: Resampling
     ) -> NDArray[np.uint8]:
-        """Return the canvas resized; see `resampling.Resampler`."""
+        """Return the canvas resized; see `resampling.Resampler`. Shape (height, width, 3)."""
         if resample in SUPPORT and canvas.image.mode == "RGB" and _pays(canvas, size, resample):
             return compiled_pixels(canvas, size, resample)
         return canvas.resized(size, resample)

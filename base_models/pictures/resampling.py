@@ -45,7 +45,7 @@ class PillowResampler:
     def resized(
         self, canvas: Canvas, size: tuple[int, int], resample: Resampling
     ) -> NDArray[np.uint8]:
-        """Return the canvas resized."""
+        """Return the canvas resized. Shape (height, width, 3)."""
         return canvas.resized(size, resample)
 
 
@@ -60,7 +60,7 @@ class AutoResampler:
     def resized(
         self, canvas: Canvas, size: tuple[int, int], resample: Resampling
     ) -> NDArray[np.uint8]:
-        """Return the canvas resized."""
+        """Return the canvas resized. Shape (height, width, 3)."""
         self._pixels += canvas.image.width * canvas.image.height
         # One thread loads, once; the others stay with Pillow meanwhile. Pictures that two threads
         # count at the same time may count once: this need not be exact.

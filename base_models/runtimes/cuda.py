@@ -108,7 +108,7 @@ class Cuda:
 
 
 def host_array(address: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """Return memory on the host as an array that does not own it."""
+    """Return memory on the host as an array that does not own it. Its shape is ``shape``."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     buffer = (ctypes.c_uint8 * size).from_address(address)
     return np.ctypeslib.as_array(buffer).view(dtype).reshape(shape)

@@ -97,7 +97,7 @@ class OpenvinoSession:
         return self._width
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the raw outputs of a batch; see `Session.run`."""
+        """Return the raw outputs of a batch; see `Session.run`. Shape (n_images, n_outputs)."""
         check_batch(self._path, batch, self._shape, is_open=self._compiled is not None)
         if len(batch) == 0:
             return np.empty((0, self._width or 0), np.float32)

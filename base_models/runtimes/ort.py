@@ -106,7 +106,7 @@ class OrtCpuSession:
         return fixed(self._output.shape[-1]) if self._output.shape else None
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the raw outputs of a batch; see `Session.run`."""
+        """Return the raw outputs of a batch; see `Session.run`. Shape (n_images, n_outputs)."""
         check_batch(self._path, batch, self._shape, is_open=self._session is not None)
         if len(batch) == 0:
             return np.empty((0, self.n_outputs or 0), np.float32)

@@ -150,7 +150,10 @@ class Tagger:
         return self.logits_from_raw(self.raw(pixels))
 
     def logits_from_raw(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the logits that the model's outputs stand for; see `logits`."""
+        """Return the logits that the model's outputs stand for; see `logits`.
+
+        Of the shape of ``raw``.
+        """
         broken = ~np.isfinite(raw).all(axis=1)
         if self.contract.output.kind == "probabilities":
             values = self._logit_of_probabilities(raw[~broken])

@@ -88,7 +88,7 @@ class FittedImages:
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what a bundle keeps."""
+        """Return what a bundle keeps. One row for each image, shape (n_images, ...)."""
         return {
             "contents": self.contents,
             "titles": self.titles,

@@ -37,7 +37,10 @@ class OutOfFold:
         return cls(contents=_numbers(contents), proba=proba)
 
     def rows(self, contents: Sequence[str]) -> NDArray[np.int64]:
-        """Return the row of each file, -1 where it was not fitted on; equal files share one."""
+        """Return the row of each file, -1 where it was not fitted on; equal files share one.
+
+        Shape (n_files,).
+        """
         order = np.argsort(self.contents, kind="stable")
         place = np.searchsorted(self.contents[order], wanted := _numbers(contents))
         found = place < len(order)

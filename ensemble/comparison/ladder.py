@@ -34,7 +34,10 @@ def member_proba(scores: Level1Scores, member: int) -> PairProba:
 
 
 def published_thresholds(member: MemberInfo, vocabulary: Vocabulary) -> NDArray[np.float32]:
-    """Return a tagger's published thresholds over ``vocabulary``; infinite for unknown tags."""
+    """Return a tagger's published thresholds over ``vocabulary``; infinite for unknown tags.
+
+    Shape (n_tags,).
+    """
     thresholds = np.full(len(vocabulary), np.inf, np.float32)
     own = [vocabulary.index[tag] for tag in member.vocabulary.tags]
     thresholds[own] = member.published_thresholds

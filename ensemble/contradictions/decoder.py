@@ -185,7 +185,10 @@ class Decoder:
         return list(self._lists.member.values[start:end].tolist())
 
     def closed(self, keys: Ints) -> Ints:
-        """Return keys (``image * n_tags + tag``) with everything that they imply, ascending."""
+        """Return keys (``image * n_tags + tag``) with everything that they imply, ascending.
+
+        Shape (n_closed,).
+        """
         n_tags = self.rules.n_tags
         source, above = self._lists.ancestors.expand(keys % n_tags)
         return merged(keys, (keys // n_tags)[source] * n_tags + above)

@@ -33,7 +33,10 @@ class Lists:
         return cls(indptr=matrix.indptr.astype(np.int64), values=matrix.indices.astype(np.int64))
 
     def expand(self, items: Ints) -> tuple[Ints, Ints]:
-        """Return, for all entries of ``items``' lists: the position in ``items``, and the value."""
+        """Return, for all entries of ``items``' lists: the position in ``items``, and the value.
+
+        Two arrays of shape (n_entries,).
+        """
         starts = self.indptr[items]
         counts = self.indptr[items + 1] - starts
         source = np.repeat(np.arange(len(items)), counts)
@@ -127,7 +130,7 @@ class Evidence:
     offered: tuple[int, ...] = ()
 
     def proba_at(self, key: Ints) -> NDArray[np.float32]:
-        """Return the probability at each key, listed or not."""
+        """Return the probability at each key, listed or not. Of the shape of ``key``."""
         place = np.searchsorted(self.key, key)
         listed = place < len(self.key)
         listed[listed] = self.key[place[listed]] == key[listed]
@@ -136,11 +139,11 @@ class Evidence:
         return proba
 
     def tagged_at(self, key: Ints) -> Bools:
-        """Return whether the tag at each key reaches its threshold."""
+        """Return whether the tag at each key reaches its threshold. Of the shape of ``key``."""
         return np.asarray(self.proba_at(key) >= self.threshold[key % self.n_tags])
 
     def tagged(self) -> Ints:
-        """Return the keys of all tags that reach their thresholds, ascending."""
+        """Return the keys of all tags that reach their thresholds, ascending. Shape (n_tagged,)."""
         listed = self.key[self.proba >= self.threshold[self.key % self.n_tags]]
         flooded = np.flatnonzero(self.base >= self.threshold)
         if not len(flooded):
@@ -149,15 +152,24 @@ class Evidence:
         return merged(listed, everywhere[self.tagged_at(everywhere)])
 
     def weight_at(self, key: Ints) -> Floats:
-        """Return what keeping each tag gains, a multiple of 2**-30; 0 where nothing is known."""
+        """Return what keeping each tag gains, a multiple of 2**-30; 0 where nothing is known.
+
+        Of the shape of ``key``.
+        """
         return np.nan_to_num(self._weight(self.proba_at(key), key % self.n_tags), nan=0.0)
 
     def listed_weight(self) -> Floats:
-        """Return :meth:`weight_at` of the listed pairs, but NaN where nothing is known."""
+        """Return :meth:`weight_at` of the listed pairs, but NaN where nothing is known.
+
+        Shape (n_pairs,).
+        """
         return self._weight(self.proba, self.key % self.n_tags)
 
     def base_weight(self) -> Floats:
-        """Return :meth:`weight_at` of each tag where it is not listed, NaN as above."""
+        """Return :meth:`weight_at` of each tag where it is not listed, NaN as above.
+
+        Shape (n_tags,).
+        """
         return self._weight(self.base, np.arange(self.n_tags))
 
     def _weight(self, proba: NDArray[np.float32], tag: Ints) -> Floats:
@@ -184,7 +196,7 @@ class Evidence:
 
 
 def merged(keys: Ints, more: Ints) -> Ints:
-    """Return the keys of two arrays, each once, ascending.
+    """Return the keys of two arrays, each once, ascending. Shape (n_merged,).
 
     For nearly sorted keys a sort is several times faster than ``np.union1d``, which hashes.
     """

@@ -18,17 +18,17 @@ class Active:
 
     @property
     def unless(self) -> Bools:
-        """Which entries turn their exclusion off."""
+        """Which entries turn their exclusion off. Shape (n_entries,)."""
         return np.asarray(self.part == 2)
 
     def bound_nodes(self, n_nodes: int) -> Bools:
-        """Return the nodes that are members or conditions of an instance."""
+        """Return the nodes that are members or conditions of an instance. Shape (n_nodes,)."""
         found = np.zeros(n_nodes, bool)
         found[self.node[~self.unless]] = True
         return found
 
     def instance_any(self, entries: Bools) -> Bools:
-        """Return the instances with any of the marked entries."""
+        """Return the instances with any of the marked entries. Shape (n_instances,)."""
         found = np.zeros(len(self.rule), bool)
         found[self.instance[entries]] = True
         return found

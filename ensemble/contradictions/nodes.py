@@ -32,22 +32,22 @@ class Nodes:
 
     @property
     def tag(self) -> Ints:
-        """Tag of each node."""
+        """Tag of each node. Shape (n_nodes,)."""
         return self.key % self.n_tags
 
     @property
     def image(self) -> Ints:
-        """Image of each node."""
+        """Image of each node. Shape (n_nodes,)."""
         return self.key // self.n_tags
 
     def touching(self, bad: Bools) -> Bools:
-        """Return the nodes that are bad or imply a bad one."""
+        """Return the nodes that are bad or imply a bad one. Shape (n_nodes,)."""
         found = bad.copy()
         found[self.child[bad[self.parent]]] = True
         return found
 
     def implied_by(self, kept: Bools) -> Bools:
-        """Return the nodes that are kept or implied by a kept one."""
+        """Return the nodes that are kept or implied by a kept one. Shape (n_nodes,)."""
         found = kept.copy()
         found[self.parent[kept[self.child]]] = True
         return found

@@ -47,7 +47,10 @@ class Parts:
         self.wanted = np.ones(int(label.max(initial=-1)) + 1, bool)
 
     def plain_groups(self, rules: RuleLists) -> tuple[Ints, "Parts"]:
-        """Return the winners of components that are one unguarded hard group, and the rest."""
+        """Return the winners of components that are one unguarded hard group, and the rest.
+
+        Winners are keys, shape (n_won,).
+        """
         n_labels = len(self.wanted)
         plain = np.bincount(self.rule_label, minlength=n_labels) == 1
         for troubled in (
@@ -65,7 +68,7 @@ class Parts:
 
     @property
     def instance_guarded(self) -> Bools:
-        """Which instances have a guard among the unsafe nodes."""
+        """Which instances have a guard among the unsafe nodes. Shape (n_instances,)."""
         found = np.zeros(len(self.rule), bool)
         found[self.instance[self.part > 0]] = True
         return found

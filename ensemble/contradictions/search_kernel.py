@@ -277,6 +277,8 @@ def _solve(part: _Part, budget: int) -> tuple[int, bool]:
 def search_components(batch: Batch, budget: int) -> tuple[Ints, Bools]:
     """Return the tags kept of each component, as masks, and whether no better ones exist.
 
+    Two arrays of shape (n_components,).
+
     Parameters
     ----------
     batch : Batch

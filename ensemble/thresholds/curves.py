@@ -110,7 +110,10 @@ class Curves:
 
     @cached_property
     def is_cut(self) -> Bools:
-        """Where a threshold can lie between a pair and the next: no tie, above the floor."""
+        """Where a threshold can lie between a pair and the next: no tie, above the floor.
+
+        Shape (n_pairs,).
+        """
         return self.proba > self.lower
 
 
@@ -210,6 +213,8 @@ def _contains(keys: Ints, wanted: Ints) -> Bools:
 def goal_of(counts: Counts, settings: ThresholdSettings) -> Floats:
     """Return what each entry of ``counts`` is worth under the objective of ``settings``.
 
+    Of the counts' shape.
+
     F-beta in [0, 1], or the utility gained over tagging nothing, summed over images.
     """
     if settings.objective == "utility":
@@ -220,6 +225,8 @@ def goal_of(counts: Counts, settings: ThresholdSettings) -> Floats:
 def average_goal(counts: Counts, settings: ThresholdSettings, axis: int = 0) -> Floats:
     """Return the goal over the tags on ``axis``: macro or micro F-beta, or all utility gained.
 
+    Of the counts' shape without ``axis``.
+
     Tags without positives are left out of macro F-beta.
     """
     if settings.objective == "utility":
@@ -228,7 +235,10 @@ def average_goal(counts: Counts, settings: ThresholdSettings, axis: int = 0) -> 
 
 
 def average_f(counts: Counts, settings: ThresholdSettings, axis: int = 0) -> Floats:
-    """Return macro or micro F-beta over the tags on ``axis``, tags without positives left out."""
+    """Return macro or micro F-beta over the tags on ``axis``, tags without positives left out.
+
+    Of the counts' shape without ``axis``.
+    """
     if settings.average == "macro":
         scores = counts.f_beta(settings.beta)
         n_defined = np.maximum((~np.isnan(scores)).sum(axis=axis), 1)
@@ -237,7 +247,10 @@ def average_f(counts: Counts, settings: ThresholdSettings, axis: int = 0) -> Flo
 
 
 def gained(counts: Counts, settings: ThresholdSettings) -> Floats:
-    """Return the utility gained over tagging nothing: what hits bring less what errors cost."""
+    """Return the utility gained over tagging nothing: what hits bring less what errors cost.
+
+    Of the counts' shape.
+    """
     worth = settings.utility
     hits = counts.hits * (worth.tp - worth.fn)
     return np.asarray(hits + (counts.predicted - counts.hits) * (worth.fp - worth.tn), np.float64)

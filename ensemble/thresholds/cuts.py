@@ -42,7 +42,7 @@ class Proposal:
 
 
 def thresholds_from_logits(logits: Floats, floor: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return thresholds in (0, 1), each above its tag's floor."""
+    """Return thresholds in (0, 1), each above its tag's floor. Of the shape of ``logits``."""
     above = np.nextafter(floor, np.float32(2))
     return np.asarray(np.maximum(expit(logits).astype(np.float32), above))
 
@@ -78,14 +78,20 @@ class Sample:
 
 
 def best_cuts(curves: Curves, settings: ThresholdSettings) -> Floats:
-    """Return the logit of each tag's best cut, strictest on ties; NaN where none is any good."""
+    """Return the logit of each tag's best cut, strictest on ties; NaN where none is any good.
+
+    Shape (n_tags,).
+    """
     counts = curves.cut_counts()
     usable = curves.is_cut & (counts.hits > 0)
     return cut_at(curves, np.where(usable, goal_of(counts, settings), -1.0))
 
 
 def cut_at(curves: Curves, score: Floats) -> Floats:
-    """Return, per tag, the logit midway below the first pair of the highest score above 0."""
+    """Return, per tag, the logit midway below the first pair of the highest score above 0.
+
+    Shape (n_tags,).
+    """
     score = np.nan_to_num(score, nan=-1.0)
     place = first_best(score, curves)
     best = np.full(curves.n_tags, np.nan)
@@ -95,7 +101,10 @@ def cut_at(curves: Curves, score: Floats) -> Floats:
 
 
 def first_best(score: Floats, curves: Curves) -> NDArray[np.intp]:
-    """Return the first position of the highest score of each tag that has pairs."""
+    """Return the first position of the highest score of each tag that has pairs.
+
+    Shape (n_tags_with_pairs,).
+    """
     if not len(score):
         return np.zeros(0, np.intp)
     begin = curves.starts[:-1][np.diff(curves.starts) > 0]
@@ -107,7 +116,10 @@ def first_best(score: Floats, curves: Curves) -> NDArray[np.intp]:
 
 
 def edge(curves: Curves, allowed: Bools, which: Literal["strictest", "laxest"]) -> Floats:
-    """Return the logit of each tag's strictest or laxest allowed cut; NaN where there is none."""
+    """Return the logit of each tag's strictest or laxest allowed cut; NaN where there is none.
+
+    Shape (n_tags,).
+    """
     places = np.flatnonzero(allowed & curves.is_cut)
     if which == "laxest":
         places = places[::-1]
@@ -118,7 +130,10 @@ def edge(curves: Curves, allowed: Bools, which: Literal["strictest", "laxest"]) 
 
 
 def above_all(curves: Curves) -> Floats:
-    """Return the logit of each tag's highest score; of its floor where it has no pair."""
+    """Return the logit of each tag's highest score; of its floor where it has no pair.
+
+    Shape (n_tags,).
+    """
     top = curves.floor.copy()
     tags, first = np.unique(curves.tag, return_index=True)
     top[tags] = curves.proba[first]
@@ -147,7 +162,10 @@ def pooled(curves: Curves, group: NDArray[np.intp], choose: Choice, fallback: fl
 
 
 def best_shared(curves: Curves, group: NDArray[np.intp], settings: ThresholdSettings) -> Floats:
-    """Return the logit that is best for the goal of each group of tags; strictest on ties."""
+    """Return the logit that is best for the goal of each group of tags; strictest on ties.
+
+    Shape (n_tags,).
+    """
 
     def choose(counts: Counts) -> int | None:
         score = average_goal(counts, settings)
@@ -161,6 +179,8 @@ def best_shared(curves: Curves, group: NDArray[np.intp], settings: ThresholdSett
 def capped(logits: Floats, curves: Curves, settings: ThresholdSettings) -> Floats:
     """Return thresholds raised until no tag is predicted far more often than it is true.
 
+    Shape (n_tags,).
+
     F1 of a tag that the scores hardly know is best at "always", which no reader wants.
     """
     room = np.floor(settings.max_rate * curves.n_positives).astype(np.int64) + 1 - curves.sure
@@ -173,5 +193,5 @@ def capped(logits: Floats, curves: Curves, settings: ThresholdSettings) -> Float
 
 
 def logits_of(proba: NDArray[np.float32] | Floats) -> Floats:
-    """Return finite logits."""
+    """Return finite logits. Of the shape of ``proba``."""
     return np.asarray(logit(np.clip(proba.astype(np.float64), INSIDE, 1 - INSIDE)))

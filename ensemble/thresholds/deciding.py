@@ -75,7 +75,7 @@ class Cutting:
         return np.asarray(np.maximum(self.value, image_cuts(self.image_cut, one)[0]))
 
     def images(self, proba: PairProba) -> Iterator[Values]:
-        """Yield what each tag must reach, image by image."""
+        """Yield what each tag must reach, image by image. Each of shape (n_tags,)."""
         if not self.image_cut:
             for _ in range(proba.pairs.n_images):
                 yield self.value

@@ -37,7 +37,7 @@ def image_cuts(name: str, proba: PairProba) -> Cuts:
 
 
 def mcut(proba: PairProba) -> Cuts:
-    """Return the middle of the largest gap in each image's sorted probabilities.
+    """Return the middle of the largest gap in each image's sorted probabilities. Shape (n_images,).
 
     What is not listed counts as 0. Of equal gaps the one higher up is taken. The cut of an image
     without a listed pair is infinite.
@@ -62,6 +62,8 @@ def mcut(proba: PairProba) -> Cuts:
 
 def rcut(proba: PairProba, n_tags: int) -> Cuts:
     """Return the probability of each image's ``n_tags``-th most probable tag; ties all pass.
+
+    Shape (n_images,).
 
     The cut of an image with fewer listed pairs is its lowest probability; infinite without any.
 

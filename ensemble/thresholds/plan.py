@@ -119,11 +119,14 @@ class Limits:
     least: Values
 
     def applied(self, value: Values) -> Values:
-        """Return thresholds raised to the limits; the last axis is the tags."""
+        """Return thresholds raised to the limits; the last axis is the tags.
+
+        Of the shape of ``value``.
+        """
         return np.maximum(value, self.least)
 
     def binding(self, value: Values) -> Bools:
-        """Return where a limit, not the fit, decides."""
+        """Return where a limit, not the fit, decides. Of the shape of ``value``."""
         return np.asarray((self.least > 0) & (value <= self.least))
 
 

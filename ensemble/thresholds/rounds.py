@@ -116,7 +116,10 @@ class Rounds:
         )
 
     def decide(self, proba: PairProba, cutting: Cutting) -> sparse.csr_array:
-        """Return the tags after the rules, or before them where there are none."""
+        """Return the tags after the rules, or before them where there are none.
+
+        Shape (n_images, n_tags), bool.
+        """
         if self.decoder is None:
             return cutting.decided(proba)
         return cutting.decoded(proba, self.decoder)

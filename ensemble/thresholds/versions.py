@@ -122,7 +122,10 @@ class ThresholdVersions:
         return Thresholds.from_csv(self.folder / name / _TABLE)
 
     def rung_thresholds(self, name: str) -> RungThresholds | None:
-        """Return the thresholds of every rung that were fitted with a version, if they were."""
+        """Return the thresholds of every rung that were fitted with a version, if they were.
+
+        Shape (n_tags,) each.
+        """
         from safetensors.numpy import load_file
 
         if name == FIT or _RUNGS not in self._checked(name)["files"]:

@@ -51,7 +51,10 @@ class MemberCalibration:
 
 
 def category_numbers(vocabulary: Vocabulary) -> NDArray[np.int64]:
-    """Return the category of each tag as a number, in the order of the categories' names."""
+    """Return the category of each tag as a number, in the order of the categories' names.
+
+    Shape (n_tags,).
+    """
     _, numbers = np.unique(np.array(vocabulary.categories, dtype=str), return_inverse=True)
     return numbers.astype(np.int64)
 

@@ -17,9 +17,9 @@ class Identity:
     kind: str = "none"
 
     def apply(self, tag: Tags, logit: NDArray[np.floating]) -> Floats:
-        """Return the logits."""
+        """Return the logits. Of the shape of ``logit``."""
         return np.array(logit, np.float64)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """Return a mark that there is no calibration."""
+        """Return a mark that there is no calibration. Shape (1,)."""
         return {"mark": np.zeros(1)}

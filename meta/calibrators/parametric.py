@@ -60,7 +60,10 @@ class ParametricMaps:
     theta: Floats
 
     def apply(self, tag: Tags, logit: NDArray[np.floating]) -> Floats:
-        """Return the calibrated logits of (tag, logit) rows; NaN stays NaN."""
+        """Return the calibrated logits of (tag, logit) rows; NaN stays NaN.
+
+        Of the shape of ``logit``.
+        """
         result: Floats = self.theta[tag, 0].copy()
         columns = _FORMS[self.kind].columns(np.asarray(logit, np.float64))
         for i, column in enumerate(columns, 1):
@@ -68,7 +71,7 @@ class ParametricMaps:
         return result
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """Return the coefficients."""
+        """Return the coefficients. Of the shape of ``theta``."""
         return {"theta": self.theta}
 
 

@@ -47,11 +47,17 @@ class TagMaps(Protocol):
         ...
 
     def apply(self, tag: Tags, logit: NDArray[np.floating]) -> Floats:
-        """Return the calibrated logits of (tag, logit) rows; NaN stays NaN."""
+        """Return the calibrated logits of (tag, logit) rows; NaN stays NaN.
+
+        Of the shape of ``logit``.
+        """
         ...
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """Return what `registry.maps_from_arrays` restores them from."""
+        """Return what `registry.maps_from_arrays` restores them from.
+
+        Names and shapes are the calibrator's own.
+        """
         ...
 
 

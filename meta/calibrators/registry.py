@@ -29,7 +29,10 @@ def fit_maps(sample: Sample, how: How) -> TagMaps:
 
 
 def named_arrays(prefix: str, maps: TagMaps) -> dict[str, NDArray[Any]]:
-    """Return the arrays of fitted maps under names that `maps_from_arrays` understands."""
+    """Return the arrays of fitted maps under names that `maps_from_arrays` understands.
+
+    Shapes are the calibrator's own.
+    """
     return {f"{prefix}{maps.kind}.{name}": array for name, array in maps.arrays().items()}
 
 

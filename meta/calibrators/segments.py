@@ -48,7 +48,7 @@ class Segments:
 
     @property
     def mass(self) -> Floats:
-        """Total weight of each segment."""
+        """Total weight of each segment. Shape (n_segments,)."""
         total = np.bincount(self.of, weights=self.weight, minlength=len(self.names))
         return total.astype(np.float64)
 
@@ -101,7 +101,10 @@ def _fitted(fit: Fit, segments: Segments) -> StepMaps | None:
 
 
 def isotonic_blocks(target: Floats, weight: Floats, of: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return where the blocks of the isotonic regressions of all segments begin."""
+    """Return where the blocks of the isotonic regressions of all segments begin.
+
+    Shape (n_blocks,), ascending.
+    """
     from scipy.optimize import isotonic_regression
 
     found = isotonic_regression(target + _APART * of, weights=weight)
@@ -109,13 +112,16 @@ def isotonic_blocks(target: Floats, weight: Floats, of: NDArray[np.int64]) -> ND
 
 
 def block_means(target: Floats, weight: Floats, blocks: NDArray[np.int64]) -> Floats:
-    """Return the weighted mean target of each block."""
+    """Return the weighted mean target of each block. Shape (n_blocks,)."""
     means: Floats = np.add.reduceat(weight * target, blocks) / np.add.reduceat(weight, blocks)
     return means
 
 
 def bounded_logit(proba: Floats, mass: Floats) -> Floats:
-    """Return logits of probabilities no surer than ``mass`` rows can make anybody."""
+    """Return logits of probabilities no surer than ``mass`` rows can make anybody.
+
+    Of the shape of ``proba``.
+    """
     edge = 0.5 / (mass + 1.0)
     return np.asarray(logit_of(np.clip(proba, edge, 1.0 - edge)), np.float64)
 

@@ -40,12 +40,15 @@ class StepMaps:
     value: Floats
 
     def apply(self, tag: Tags, logit: NDArray[np.floating]) -> Floats:
-        """Return the calibrated logits of (tag, logit) rows; NaN stays NaN."""
+        """Return the calibrated logits of (tag, logit) rows; NaN stays NaN.
+
+        Of the shape of ``logit``.
+        """
         at = np.asarray(logit, np.float64)
         return self.look_up(self.map_of_tag[tag], at) + _SLOPE * at
 
     def look_up(self, number: NDArray[np.int64], logit: Floats) -> Floats:
-        """Return the maps' own values, without the added slope."""
+        """Return the maps' own values, without the added slope. Of the shape of ``logit``."""
         which = np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
         keys = which * _SPAN + np.clip(self.at, -_LIMIT, _LIMIT)
         wanted = number * _SPAN + np.clip(np.nan_to_num(logit), -_LIMIT, _LIMIT)
@@ -58,7 +61,7 @@ class StepMaps:
         return self.value[left] + share * (self.value[right] - self.value[left])
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """Return the points and who uses them."""
+        """Return the points and who uses them. Shapes are those of the class."""
         return {
             "map_of_tag": self.map_of_tag,
             "start": self.start,

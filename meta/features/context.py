@@ -139,7 +139,10 @@ def company(pairs: Pairs, logit: Floats, lift: sparse.csr_array) -> Floats:
 def positions(
     pairs: Pairs, image: NDArray[np.integer], tag: NDArray[np.integer]
 ) -> NDArray[np.int64]:
-    """Return where each (image, tag) is listed in ``pairs``, -1 where it is not."""
+    """Return where each (image, tag) is listed in ``pairs``, -1 where it is not.
+
+    Of the shape of ``image``.
+    """
     keys = pairs.image.astype(np.int64) * pairs.n_tags + pairs.tag
     wanted = image.astype(np.int64) * pairs.n_tags + tag
     position = np.searchsorted(keys, wanted)

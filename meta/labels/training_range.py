@@ -98,7 +98,10 @@ def image_ids(images: Sequence[str], column: Sequence[str] | None) -> NDArray[np
 
 
 def inside_range(training: Training | None, ids: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-    """Return which ids a tagger was trained on, or None where its contract gives no range."""
+    """Return which ids a tagger was trained on, or None where its contract gives no range.
+
+    Of the shape of ``ids``.
+    """
     if training is None or (training.last_id is None and training.remainders is None):
         return None
     inside = ids != NO_ID

@@ -114,7 +114,10 @@ class Evidence:
 
 
 def canonical_mask(mask: sparse.csr_array) -> sparse.csr_array:
-    """Return a boolean matrix with sorted indices and nothing stored that is False."""
+    """Return a boolean matrix with sorted indices and nothing stored that is False.
+
+    Of the shape of ``mask``.
+    """
     result = sparse.csr_array(mask.astype(bool))
     result.sum_duplicates()
     result.eliminate_zeros()

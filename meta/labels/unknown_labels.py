@@ -46,6 +46,8 @@ class TagFamilies:
     def tags(self, word: str) -> Tags:
         """Return the indices of a word's tags, ascending; empty where it stands for none.
 
+        Shape (n_found,).
+
         A tag's own name comes before a group's, that before a category's, that before a pattern.
         """
         if word not in self._found:
@@ -53,7 +55,7 @@ class TagFamilies:
         return self._found[word]
 
     def of_pattern(self, word: str) -> Tags:
-        """Return the tags of a word that a setting names.
+        """Return the tags of a word that a setting names. Shape (n_found,).
 
         Raises
         ------

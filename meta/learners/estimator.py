@@ -25,7 +25,7 @@ class PairEstimator(Parameters, ABC):
 
     @property
     def classes_(self) -> NDArray[np.bool_]:
-        """The two classes, in the order of `predict_proba`'s columns."""
+        """The two classes, in the order of `predict_proba`'s columns. Shape (2,)."""
         return np.array([False, True])
 
     @abstractmethod

@@ -1,4 +1,6 @@
-"""Parameters of an estimator the scikit-learn way, so that its `clone` and searches work.
+"""Parameters of an estimator the scikit-learn way, so that its `clone` and `get_tags` work.
+
+Its searches do not: they split rows of arrays, and a learner's rows belong to images.
 
 Written out instead of inherited: importing scikit-learn costs more than loading a bundle.
 """
@@ -16,6 +18,17 @@ class Parameters:
     @classmethod
     def _parameter_names(cls) -> tuple[str, ...]:
         return tuple(name for name in inspect.signature(cls.__init__).parameters if name != "self")
+
+    def __sklearn_tags__(self) -> Any:
+        """Return what scikit-learn asks of an estimator: it is fitted on labels, not on arrays."""
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier" if hasattr(self, "predict_proba") else None,
+            target_tags=TargetTags(required=True),
+            input_tags=InputTags(two_d_array=False),
+            no_validation=True,
+        )
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor's arguments; with ``deep``, the fields of its settings too.

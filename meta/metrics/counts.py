@@ -36,7 +36,10 @@ class Counts:
     positives: Ints
 
     def f_beta(self, beta: float) -> Floats:
-        """Return F-beta; NaN where there is no positive. See `f_score`."""
+        """Return F-beta; NaN where there is no positive. See `f_score`.
+
+        Of the counts' shape.
+        """
         found = f_score(self.hits, self.predicted, self.positives, beta)
         return np.where(np.broadcast_to(self.positives == 0, np.shape(found)), np.nan, found)
 
@@ -65,7 +68,7 @@ class Counts:
 
     @property
     def errors(self) -> Ints:
-        """Pairs that are wrongly decided or missed."""
+        """Pairs that are wrongly decided or missed. Of the counts' shape."""
         return self.predicted + self.positives - 2 * self.hits
 
 
@@ -89,22 +92,33 @@ def f_score(
 
 
 def precision(counts: Counts) -> Floats:
-    """Return the share of the decided pairs that is true; NaN where nothing was decided."""
+    """Return the share of the decided pairs that is true; NaN where nothing was decided.
+
+    One entry for each of ``counts``, of their shape.
+    """
     return ratio(counts.hits, counts.predicted)
 
 
 def recall(counts: Counts) -> Floats:
-    """Return the share of the true pairs that was decided; NaN where nothing is true."""
+    """Return the share of the true pairs that was decided; NaN where nothing is true.
+
+    One entry for each of ``counts``, of their shape.
+    """
     return ratio(counts.hits, counts.positives)
 
 
 def f_beta(counts: Counts, beta: float) -> Floats:
-    """Return `f_score` of counts: 0, not NaN, where something is decided and nothing true."""
+    """Return `f_score` of counts: 0, not NaN, where something is decided and nothing true.
+
+    One entry for each of ``counts``, of their shape.
+    """
     return f_score(counts.hits, counts.predicted, counts.positives, beta)
 
 
 def matthews(counts: Counts, n_rows: int | Ints) -> Floats:
     """Return Matthews' correlation of decisions and labels over ``n_rows`` images (or pairs).
+
+    One entry for each of ``counts``, of their shape.
 
     NaN where the labels are constant; 0 where only the decisions are, as for any guess.
     """
@@ -118,7 +132,10 @@ def matthews(counts: Counts, n_rows: int | Ints) -> Floats:
 
 
 def ratio(part: NDArray[np.number], whole: NDArray[np.number]) -> Floats:
-    """Return ``part / whole``, NaN where the whole is not above 0."""
+    """Return ``part / whole``, NaN where the whole is not above 0.
+
+    Of the shape that both broadcast to.
+    """
     part, whole = np.asarray(part, float), np.asarray(whole, float)
     part, whole = np.broadcast_arrays(part, whole)
     result: Floats = np.full(whole.shape, np.nan)

@@ -214,6 +214,8 @@ class FoldScorer:
     def values_at(self, rows: NDArray[np.int64], proba: Floats, objective: Objective) -> Floats:
         """Return the score in each fold when only the listed pairs at ``rows`` are ranked.
 
+        Shape (n_folds,).
+
         The true pairs elsewhere count as never found. This is what selections raise.
         """
         rows, proba = rows[self.truth.known[rows]], proba[self.truth.known[rows]]

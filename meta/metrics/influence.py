@@ -46,12 +46,18 @@ def average_precision_influence(rankings: Rankings) -> tuple[Floats, Floats]:
 
 
 def f1(rankings: Rankings, tagged: NDArray[np.bool_]) -> Floats:
-    """Return each ranking's F1 when the rows ``tagged`` are; NaN without true pairs."""
+    """Return each ranking's F1 when the rows ``tagged`` are; NaN without true pairs.
+
+    Shape (n_rankings,).
+    """
     return _counts(rankings, tagged).f_beta(1.0)
 
 
 def f1_influence(rankings: Rankings, tagged: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Return each ranking's F1 and its derivative by each row's weight; see above."""
+    """Return each ranking's F1 and its derivative by each row's weight; see above.
+
+    Shapes (n_rankings,) and (n_rows,).
+    """
     counts = _counts(rankings, tagged)
     score, asked = counts.f_beta(1.0), counts.predicted + counts.positives
     key, positive = rankings.key, rankings.true > 0

@@ -46,7 +46,10 @@ def lower_bound(hits: Ints, trials: Ints, confidence: float, bound: Bound) -> Fl
 
 
 def share_interval(hits: Ints, trials: Ints, confidence: float) -> tuple[Floats, Floats]:
-    """Return Wilson's two-sided interval of a share; NaN without trials."""
+    """Return Wilson's two-sided interval of a share; NaN without trials.
+
+    Low and high end, each of the shape of ``hits``.
+    """
     z = float(ndtri((1 + confidence) / 2))
     ends = [_wilson(hits, trials, z, side) for side in (-1, 1)]
     low, high = (np.where(trials > 0, end, np.nan) for end in ends)
@@ -55,6 +58,8 @@ def share_interval(hits: Ints, trials: Ints, confidence: float) -> tuple[Floats,
 
 def f_interval(counts: Counts, beta: float, confidence: float) -> tuple[Floats, Floats]:
     """Return an interval of F-beta; NaN where there is no positive.
+
+    Low and high end, each of the counts' shape.
 
     Of the images that have the tag or get it, the share of hits is a binomial share; F-beta grows
     with it, so the ends of its Wilson interval give those of F-beta. Where missed and wrong tags
@@ -82,6 +87,8 @@ def f_interval(counts: Counts, beta: float, confidence: float) -> tuple[Floats, 
 
 def too_good_for(hits: Ints, trials: Ints, target: float) -> Floats:
     """Return the p-value of "the true share is at most ``target``"; 1 without trials.
+
+    Of the shape of ``hits``.
 
     Exact: the chance of at least so many hits if the share were just ``target``.
     """

@@ -52,5 +52,8 @@ def without(proba: PairProba, unknown: sparse.csr_array) -> PairProba:
 
 
 def is_left_out(values: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which values mark a pair that is left out; NaN does not."""
+    """Return which values mark a pair that is left out; NaN does not.
+
+    Of the shape of ``values``.
+    """
     return np.asarray(values == LEFT_OUT)

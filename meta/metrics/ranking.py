@@ -60,13 +60,18 @@ def micro_average_precision(proba: PairProba, labels: sparse.csr_array) -> float
 
 
 def falling_order(value: NDArray[np.float32]) -> Ints:
-    """Return the order of non-negative values from the highest; equal ones in their own order."""
+    """Return the order of non-negative values from the highest; equal ones in their own order.
+
+    Shape (n_rows,).
+    """
     # The bits of a non-negative float order like the float; adding 0.0 turns -0.0 to 0.0.
     return sorted_by(np.arange(len(value)), ~(value + np.float32(0.0)).view(np.uint32))
 
 
 def sorted_by(order: Ints, number: NDArray[np.uint32]) -> Ints:
     """Return ``order`` sorted by the rows' numbers, equal ones left as they stand.
+
+    Of the shape of ``order``.
 
     Half a number at a time, from the lower half: numpy sorts 16 bits by counting, in a third of
     the time of comparisons.
@@ -118,7 +123,7 @@ class Rankings:
         return replace(self, key=np.zeros_like(self.key), n_true=self.n_true.sum(keepdims=True))
 
     def descending(self) -> Ints:
-        """Return the order by ranking, then by falling value."""
+        """Return the order by ranking, then by falling value. Shape (n_rows,)."""
         order = falling_order(self.value) if self.falling is None else self.falling
         return sorted_by(order, self.key.astype(np.uint32))
 
@@ -194,12 +199,15 @@ def curve_of(rankings: Rankings) -> Curve:
 
 
 def summed(values: Ints, starts: Ints) -> Ints:
-    """Return the sum of the rows from each start to the next."""
+    """Return the sum of the rows from each start to the next. Of the shape of ``starts``."""
     return np.add.reduceat(values, starts) if len(starts) else values
 
 
 def running(values: NDArray[Number], begins: NDArray[np.intp]) -> NDArray[Number]:
-    """Return the running sum that starts anew at each beginning; the first begins at 0."""
+    """Return the running sum that starts anew at each beginning; the first begins at 0.
+
+    Of the shape of ``values``.
+    """
     total = np.cumsum(values)
     if len(begins) > 1:
         before = total[begins] - values[begins]
@@ -208,10 +216,13 @@ def running(values: NDArray[Number], begins: NDArray[np.intp]) -> NDArray[Number
 
 
 def so_far(values: NDArray[Number], key: Ints) -> NDArray[Number]:
-    """Return the running sum that starts anew with each ranking; ``key`` is sorted."""
+    """Return the running sum that starts anew with each ranking; ``key`` is sorted.
+
+    Of the shape of ``values``.
+    """
     return running(values, np.flatnonzero(np.r_[True, key[1:] != key[:-1]][: len(key)]))
 
 
 def from_here(values: Floats, key: Ints) -> Floats:
-    """Return the sum from each step to the end of its ranking."""
+    """Return the sum from each step to the end of its ranking. Of the shape of ``values``."""
     return so_far(values[::-1], key[::-1])[::-1]

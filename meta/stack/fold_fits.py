@@ -70,11 +70,17 @@ class FoldFits:
         return cls(table=table, held=tuple(held), learners=tuple(learners))
 
     def logit(self) -> Floats:
-        """Return each pair's logit from the learner that did not see its image."""
+        """Return each pair's logit from the learner that did not see its image.
+
+        Shape (n_pairs,).
+        """
         return self.logit_of(np.arange(self.table.pairs.n_images))
 
     def logit_of(self, images: NDArray[np.int64]) -> Floats:
-        """Return the logits of these images' pairs; the images are ascending."""
+        """Return the logits of these images' pairs; the images are ascending.
+
+        Shape (n_pairs_of_images,).
+        """
         place = np.full(self.table.pairs.n_images, -1)
         place[images] = np.arange(len(images))
         chosen = self.table.pairs.take(images)

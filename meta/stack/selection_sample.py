@@ -38,7 +38,10 @@ class SelectionSample:
         self.table_rows = ground.table.pairs.rows(self.images)
 
     def values(self, proba: Floats) -> Floats:
-        """Return the objective in each fold, by probabilities of the sample's candidates."""
+        """Return the objective in each fold, by probabilities of the sample's candidates.
+
+        Shape (n_folds,).
+        """
         return self.scorer.values_at(self.rows, proba, self.settings.objective)
 
     def weights(self, values: Floats, *, of_proba: bool) -> tuple[Floats, Floats]:

@@ -13,7 +13,10 @@ from tagstack.configs.errors import TagstackError
 
 
 def noise_batch(contract: Contract, n_images: int) -> NDArray[np.float32]:
-    """Return a tagger's input for pictures of noise, soft and hard ones in turn."""
+    """Return a tagger's input for pictures of noise, soft and hard ones in turn.
+
+    Shape (n_images, 3, height, width), or the channels last as the contract's layout says.
+    """
     height, width = contract.input.height_width
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (n_images, height, width, 3), dtype=np.uint8)
@@ -23,7 +26,7 @@ def noise_batch(contract: Contract, n_images: int) -> NDArray[np.float32]:
 
 
 def run_onnx(path: Path, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
-    """Return all outputs of a model for a batch.
+    """Return all outputs of a model for a batch. Shapes are the model's, images first.
 
     Raises
     ------

@@ -181,7 +181,7 @@ class TensorrtSession:
         return side if isinstance(side, int) else None
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the raw outputs of a batch; see `Session.run`."""
+        """Return the raw outputs of a batch; see `Session.run`. Shape (n_images, n_outputs)."""
         check_batch(self._path, batch, self._shape, is_open=self._is_open)
         found = np.empty((len(batch), self.n_outputs or 0), np.float32)
         start = 0

@@ -100,7 +100,10 @@ class PluginF(Strategy):
         return Proposal.of(capped(logits, curves, settings), own=enough)
 
     def measured(self, counts: Counts, n_images: int, settings: ThresholdSettings) -> Measured:
-        """Return F-beta, which it raises whatever ``settings.objective`` says."""
+        """Return F-beta, which it raises whatever ``settings.objective`` says.
+
+        Three arrays of shape (n_tags,).
+        """
         return f_measured(counts, settings)
 
     def written(self, settings: ThresholdSettings) -> str:

@@ -59,7 +59,7 @@ class PrecisionAtLeast(Strategy):
         return Proposal.of(np.where(np.isnan(own), shared, own), own=~np.isnan(own))
 
     def measured(self, counts: Counts, n_images: int, settings: ThresholdSettings) -> Measured:
-        """Return precision."""
+        """Return precision. Three arrays of shape (n_tags,)."""
         return share_measured(counts.hits, counts.predicted, settings.confidence)
 
     def written(self, settings: ThresholdSettings) -> str:
@@ -97,7 +97,7 @@ class RecallAtLeast(Strategy):
         return Proposal.of(np.where(np.isnan(own), shared, own), own=~np.isnan(own))
 
     def measured(self, counts: Counts, n_images: int, settings: ThresholdSettings) -> Measured:
-        """Return recall."""
+        """Return recall. Three arrays of shape (n_tags,)."""
         return share_measured(counts.hits, counts.positives, settings.confidence)
 
     def written(self, settings: ThresholdSettings) -> str:

@@ -312,3 +312,16 @@ def test_names_that_cannot_be_rungs_are_refused(name: str) -> None:
 def test_a_learner_twice_is_refused() -> None:
     with pytest.raises(TagstackError, match="expected each learner once"):
         load_settings(changes={"stack": {"learners": ["svm", "svm"]}})
+
+
+@pytest.mark.parametrize("name", ["svm", "lightgbm", "xgboost"])
+def test_scikit_learn_reads_parameters_and_tags(stack_settings: Make, name: str) -> None:
+    from sklearn.base import clone
+    from sklearn.utils import get_tags
+
+    learner = make_learner(name, stack_settings(), seed=3, threads=1)
+    assert clone(learner).get_params() == learner.get_params()
+    tags = get_tags(learner)
+    assert tags.estimator_type == "classifier"
+    assert tags.target_tags.required
+    assert not tags.input_tags.two_d_array

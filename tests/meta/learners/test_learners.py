@@ -3,7 +3,7 @@
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import pytest
@@ -319,7 +319,7 @@ def test_scikit_learn_reads_parameters_and_tags(stack_settings: Make, name: str)
     from sklearn.base import clone
     from sklearn.utils import get_tags
 
-    learner = make_learner(name, stack_settings(), seed=3, threads=1)
+    learner: Any = make_learner(name, stack_settings(), seed=3, threads=1)
     assert clone(learner).get_params() == learner.get_params()
     tags = get_tags(learner)
     assert tags.estimator_type == "classifier"

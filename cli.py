@@ -174,8 +174,9 @@ def score(
     from tagstack.ensemble.tasks.scoring import score_folder
 
     taggers = listed(models, "--models")
+    settings = settings_of(config, uses=("threads", "score"))
     with stages() as progress:
-        summary = score_folder(images, taggers, scores, settings_of(config), progress)
+        summary = score_folder(images, taggers, scores, settings, progress)
     print_score_summary(summary, as_json=as_json)
     exit_with_failures(summary.n_failed)
 
@@ -266,8 +267,9 @@ def compare(
         overwrite=overwrite,
         others=tuple(OtherTool(name=name, path=path) for name, path in named(other, "--other")),
     )
+    settings = settings_of(config, uses=("seed", "compare"))
     with stages() as progress:
-        comparison, paths = compare_bundle(request, settings_of(config), progress)
+        comparison, paths = compare_bundle(request, settings, progress)
     print_comparison(comparison, paths, as_json=as_json)
 
 
@@ -300,8 +302,9 @@ def tag(
         models=None if models is None else listed(models, "--models"),
         overwrite=overwrite,
     )
+    settings = settings_of(config, uses=("threads", "score", "output"))
     with stages() as progress:
-        summary = tag_images(request, settings_of(config), progress)
+        summary = tag_images(request, settings, progress)
     print_tag_summary(summary, as_json=as_json)
     exit_with_failures(summary.n_failed)
 

@@ -1,9 +1,12 @@
 """Options that several commands share, and what becomes of their values."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from tagstack.configs.shown import shown
 
 if TYPE_CHECKING:  # commands start fast: everything heavier is imported where it is used
     from tagstack.configs.settings import Settings
@@ -35,9 +38,17 @@ Seed = Annotated[
 
 
 def settings_of(
-    config: Path | None, *, seed: int | None = None, trials: int | None = None
+    config: Path | None,
+    *,
+    seed: int | None = None,
+    trials: int | None = None,
+    uses: Sequence[str] | None = None,
 ) -> "Settings":
-    """Return the defaults with the file and the options laid over them."""
+    """Return the defaults with the file and the options laid over them.
+
+    ``uses`` names the sections that the command heeds, all by default; others in the file are
+    named in a notice, since what is set in vain was meant.
+    """
     from tagstack.configs.settings import check_names, load_settings
 
     changes: dict[str, object] = {}
@@ -47,7 +58,21 @@ def settings_of(
         changes["stack"] = {"tuning": {"trials": trials}}
     settings = load_settings(config, changes)
     check_names(settings)
+    if config is not None and uses is not None:
+        _name_unused(config, uses)
     return settings
+
+
+def _name_unused(config: Path, uses: Sequence[str]) -> None:
+    from tagstack.configs.text_files import read_toml
+
+    unused = ", ".join(f"[{key}]" for key in read_toml(config) if key not in uses)
+    if unused:
+        typer.echo(
+            f"Note: {shown(config.name)}: {shown(unused)} is not used by this command, which uses "
+            f"{', '.join(uses)}. The rest comes from the bundle, as fit or calibrate left it.",
+            err=True,
+        )
 
 
 def formats_of(text: str) -> tuple[str, ...]:

@@ -234,8 +234,9 @@ def calibrate(
         by_tag=tuple(tag or ()),
         overrides=overrides,
     )
+    settings = settings_of(config, seed=seed, uses=("seed", "thresholds", "stack"))
     with stages() as progress:
-        result = calibrate_bundle(request, settings_of(config, seed=seed), progress)
+        result = calibrate_bundle(request, settings, progress)
     print_calibration(result, as_json=as_json)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -73,7 +74,10 @@ def remove_leftovers(folder: Path, *, below: bool = False, label: str = "") -> N
     """
     pattern = f"{TEMPORARY}{label}*"
     for path in folder.rglob(pattern) if below else folder.glob(pattern):
-        path.unlink(missing_ok=True)
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+        elif not (path / "lock").exists():  # a staging folder is left to `staging.recover`
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def file_sha256(path: Path) -> str:

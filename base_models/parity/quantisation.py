@@ -14,7 +14,6 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quan
 import io
 import logging
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from tagstack.base_models.pictures.preprocess import input_tensor
 from tagstack.base_models.runtimes.faults import one_line
 from tagstack.base_models.runtimes.stored_precision import quantised_as
 from tagstack.base_models.runtimes.tensorrt.onnx_file import check_ports, fixed_batch, read_onnx
+from tagstack.base_models.staging import staged_folder
 from tagstack.base_models.taggers.own_folder import tagger_files
 from tagstack.base_models.taggers.timm_contract import contract_of_folder
 from tagstack.configs.errors import TagstackError
@@ -164,19 +164,17 @@ def quantise_tagger(
     contract = contract_of_folder(request.source)
     model = tagger_files(request.source, contract).model
     _check(request, model)
-    request.target_folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=request.target_folder.parent, prefix=".") as staging:
-        staged = Path(staging) / "tagger"
-        staged.mkdir()
+    with staged_folder(request.target_folder) as staged:
+        scratch = staged.parent / "scratch"
+        scratch.mkdir()
         target = staged / contract.files.model
         target.parent.mkdir(parents=True, exist_ok=True)
         pictures = _Pictures(contract, pixels)
         pictures.read_from(check_ports(model, contract).name, fixed_batch(model) or 1)
-        _quantise(model, target, Path(staging), pictures, request, settings)
+        _quantise(model, target, scratch, pictures, request, settings)
         if request.precision == "fp8":
             write_float8(target, target)
         _describe(request, contract, staged, len(pixels), settings)
-        staged.rename(request.target_folder)
     return request.target_folder
 
 
@@ -224,7 +222,7 @@ class _Pictures:
 def _quantise(
     model: Path,
     target: Path,
-    staging: Path,
+    scratch: Path,
     pictures: _Pictures,
     request: QuantiseRequest,
     settings: QuantizeSettings,
@@ -237,7 +235,7 @@ def _quantise(
         quantize_static,
     )
 
-    prepared = staging / "prepared.onnx"
+    prepared = scratch / "prepared.onnx"
     with _quiet():
         quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
         on_cpu = request.target == "cpu"

@@ -10,7 +10,6 @@ the hub (pulling.py). Nothing here downloads anything.
 import logging
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import resources
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from tagstack.base_models.contract import CONTRACT_FILE, Contract, contract_toml, read_contract
 from tagstack.base_models.runtimes.selection import RuntimeChoice
+from tagstack.base_models.staging import staged_folder
 from tagstack.base_models.taggers.check import CheckReport, check_tagger
 from tagstack.base_models.taggers.own_folder import (
     TaggerFiles,
@@ -242,14 +242,14 @@ def add_tagger(
     # What the publisher says about preprocessing stays beside the contract to compare with.
     names = (*_names(folder, files), *described_files(folder, PUBLISHER_FILES))
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as staging:
-            staged = Path(staging) / facts.name
+        with staged_folder(target) as staged:
             _fill(staged, folder, text, names, copy=copy)
             runtime = RuntimeChoice.of_settings(settings)
             report = check_tagger(staged, floor=settings.floor, threads=threads, runtime=runtime)
-            if report.passed:
-                staged.rename(target)
+            if not report.passed:
+                raise _RefusedError(report)
+    except _RefusedError as refused:
+        return refused.report
     except OSError as error:
         msg = f"Cannot write {target}: {error.strerror or error}. Set TAGSTACK_HOME elsewhere."
         raise TagstackError(msg) from error
@@ -278,9 +278,16 @@ def _names(folder: Path, files: TaggerFiles) -> tuple[str, ...]:
     return tuple(path.relative_to(folder).as_posix() for path in paths)
 
 
+class _RefusedError(Exception):
+    """A tagger that failed its check, so that nothing of it is entered."""
+
+    def __init__(self, report: CheckReport) -> None:
+        super().__init__()
+        self.report = report
+
+
 def _fill(staged: Path, folder: Path, text: str, names: tuple[str, ...], *, copy: bool) -> None:
     """Copy or link files that were looked at into a new folder."""
-    staged.mkdir()
     (staged / CONTRACT_FILE).write_text(text, encoding="utf-8")
     for name in sorted(set(names) - {CONTRACT_FILE}):
         place = staged / name

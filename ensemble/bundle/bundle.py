@@ -9,8 +9,6 @@ preprocessing, precision, runtime) are in the manifest.
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack import __version__
-from tagstack.base_models.atomic import TEMPORARY, file_sha256
+from tagstack.base_models.atomic import file_sha256
+from tagstack.base_models.staging import recover, staged_folder
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.own_files import MIB, own_file, own_path
@@ -182,14 +181,9 @@ def save_bundle(bundle: Bundle, directory: Path, *, overwrite: bool = False) -> 
     """
     refuse_existing(directory, overwrite=overwrite)
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f"{TEMPORARY}bundle-"))
-        try:
-            _write_files(bundle, staging)
-            _write_manifest(bundle, staging)
-            _replace_folder(staging, directory)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        with staged_folder(directory) as folder:
+            _write_files(bundle, folder)
+            _write_manifest(bundle, folder)
     except OSError as error:
         msg = f"Cannot write the bundle {directory}: {error.strerror}. Nothing of it was kept."
         raise TagstackError(msg) from error
@@ -203,6 +197,8 @@ def load_bundle(directory: Path) -> Bundle:
     TagstackError
         If it is no bundle, of another format, incomplete or changed.
     """
+    if not os.path.lexists(directory):
+        recover(directory)  # a killed run may have moved it aside
     manifest = _read_manifest(directory)
     _check_files(directory, manifest["files"])
     vocabulary = Vocabulary(tuple(manifest["tags"]), tuple(manifest["categories"]))
@@ -293,17 +289,6 @@ def _write_manifest(bundle: Bundle, folder: Path) -> None:
         "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in files},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-
-
-def _replace_folder(staging: Path, directory: Path) -> None:
-    staging.chmod(0o755)
-    if directory.exists():
-        retired = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f"{TEMPORARY}old-")) / "bundle"
-        directory.rename(retired)
-        staging.rename(directory)
-        shutil.rmtree(retired.parent)
-    else:
-        staging.rename(directory)
 
 
 def _read_manifest(directory: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ replaced whole: a reader sees the old state or the new one.
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.base_models.atomic import TEMPORARY, file_sha256, write_text
+from tagstack.base_models.atomic import TEMPORARY, file_sha256, remove_leftovers, write_text
 from tagstack.base_models.locks import ProcessLock
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.own_files import own_path
@@ -146,11 +145,12 @@ class ThresholdVersions:
             If the system refuses to write; then the version in use stays.
         """
         with self._locked(), self._written():
-            staging = Path(tempfile.mkdtemp(dir=self.folder, prefix=TEMPORARY))
+            remove_leftovers(self.folder)  # what a killed run left; the lock is ours
+            staging = self.folder / f"{TEMPORARY}version"
+            staging.mkdir()
             try:
                 _write(staging, thresholds, about, rungs)
                 name = f"{self._next():04d}-{file_sha256(staging / _ABOUT)[:12]}"
-                staging.chmod(0o755)
                 staging.rename(self.folder / name)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)

@@ -1,23 +1,37 @@
-# The same jobs as CI runs, one target each.
+# The same jobs as CI runs, one target each. `make test` sets up what it needs by itself.
 PYTHON ?= .venv/bin/python
+LOCK ?= requirements/cpu.lock
+WORKERS ?= auto
+# One thread a process: as many processes as cores would otherwise fight over them.
+ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+READY = .venv/.dev-of-this-lock
 
-.PHONY: help lint typecheck test build
+.PHONY: help dev lint typecheck test build docs
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
-lint:  ## ruff: style, imports, docstrings, formatting
+dev: $(if $(filter .venv/bin/python,$(PYTHON)),$(READY))  ## what development needs, into .venv
+
+$(READY): pyproject.toml $(LOCK)
+	$(PYTHON) -m pip install -c $(LOCK) -e '.[dev]'
+	touch $@
+
+lint: dev  ## ruff: style, imports, docstrings, formatting
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 
-typecheck:  ## mypy --strict over the package and its tests
+typecheck: dev  ## mypy --strict over the package and its tests
 	mkdir -p .typing/tagstack
-	ln -sfn ../../__init__.py ../../__main__.py ../../api.py ../../cli.py ../../py.typed ../../base_models ../../configs ../../ensemble ../../meta .typing/tagstack/
+	ln -sfn $(addprefix ../../,$(wildcard *.py) py.typed base_models configs ensemble meta) .typing/tagstack/
 	ln -sfn ../tests .typing/tests
 	$(PYTHON) -m mypy
 
-test:  ## the README's test command
-	$(PYTHON) -m pytest
+test: dev  ## the tests, on all cores
+	$(ONE_THREAD) $(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
 
-build:  ## wheel and source archive under dist/
+docs: dev  ## the documentation as pages, under site/
+	$(PYTHON) -m mkdocs build --strict
+
+build: dev  ## wheel and source archive under dist/
 	$(PYTHON) -m build

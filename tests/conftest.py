@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests share: a seeded generator, synthetic scores, a plug-in."""
+"""Fixtures that every room's tests share: a generator, scores, a plug-in, shared folders."""
 
 import re
 import sys
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -32,6 +33,32 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def once(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Return a maker of folders that all processes of a test run share: made once, then read only.
+
+    A test that writes copies what it writes to.
+    """
+    base = tmp_path_factory.getbasetemp()
+    # Workers of pytest-xdist have a folder each below that of the run.
+    shared = base.parent if hasattr(request.config, "workerinput") else base
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder = shared / "once" / name
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            made_already = folder.with_name(f"{name}.made")  # a bundle names where it was made
+            if not made_already.exists():
+                folder.mkdir()
+                make(folder)
+                made_already.touch()
+        return folder
+
+    return made
 
 
 @pytest.fixture

@@ -11,18 +11,7 @@ from typer.testing import CliRunner, Result
 
 from tagstack.cli import app
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.settings import load_settings
 from tagstack.ensemble.rules.rule_set import Rules
-
-QUICK = """
-threads = 1
-[stack]
-learners = []
-outer_fold = false
-member_worth = "none"
-[stack.tuning]
-trials = 0
-"""
 
 
 def invoke(*arguments: object) -> Result:
@@ -142,49 +131,27 @@ def test_the_whole_way_from_mining_to_use(labels: Path, tmp_path: Path) -> None:
     assert all(row["broken"] == 0 and row["applies"] > 0 for row in found["rules"])
 
 
-@pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with 90 pictures, their scores, labels and a bundle."""
-    from tagstack.base_models.zoo.gallery import draw_gallery
-    from tagstack.ensemble.bundle.dataset import DatasetSource
-    from tagstack.ensemble.progress import Silent
-    from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
-    from tagstack.ensemble.tasks.scoring import score_folder
-
-    root = tmp_path_factory.mktemp("fitted")
-    labels = draw_gallery(root / "images", n_images=90, seed=3)
-    (root / "quick.toml").write_text(QUICK)
-    settings = load_settings(root / "quick.toml")
-    score_folder([root / "images"], ["doll_vit"], root / "scores", settings, Silent())
-    source = DatasetSource(scores=root / "scores", labels=labels, group="series")
-    fit_bundle(
-        FitRequest(source=source, bundle=root / "bundle", rules="danbooru"), settings, Silent()
-    )
-    labels.rename(root / "labels.csv")
-    return root
-
-
-def test_audit_with_scores_says_what_each_rule_changes(fitted: Path) -> None:
-    source = ["--bundle", fitted / "bundle", "--scores", fitted / "scores"]
-    found = content("audit", *source, "--labels", fitted / "labels.csv")
-    assert found["decoded"] == found["images"] == 90
+def test_audit_with_scores_says_what_each_rule_changes(small: Path) -> None:
+    source = ["--bundle", small / "bundle", "--scores", small / "scores"]
+    found = content("audit", *source, "--labels", small / "labels.csv")
+    assert found["decoded"] == found["images"] == 150
     effects = {row["rule"]: row["effect"] for row in found["rules"] if row["effect"]}
     assert effects
     assert any(effect["images"] > 0 for effect in effects.values())
     scores = {"images", "precision", "recall", "f1", "macro_f1"}
     assert all(set(effect) == scores for effect in effects.values())
-    text = run("audit", *source, "--labels", fitted / "labels.csv")
-    assert "Changes are images among 90" in text
+    text = run("audit", *source, "--labels", small / "labels.csv")
+    assert "Changes are images among 150" in text
 
 
-def test_show_takes_a_bundle_as_vocabulary(fitted: Path) -> None:
-    found = content("show", "rating", "--vocabulary", fitted / "bundle")
+def test_show_takes_a_bundle_as_vocabulary(small: Path) -> None:
+    found = content("show", "rating", "--vocabulary", small / "bundle")
     assert found["binding"]["says"]
 
 
-def test_rules_of_several_sources_reach_the_bundle(fitted: Path) -> None:
+def test_rules_of_several_sources_reach_the_bundle(small: Path) -> None:
     from tagstack.ensemble.bundle.bundle import load_bundle
 
-    rules = load_bundle(fitted / "bundle").rules
+    rules = load_bundle(small / "bundle").rules
     assert 0 < len(rules) < 100  # what the drawn pictures' tags have nothing to do with stays out
     assert "rating" in rules.ids

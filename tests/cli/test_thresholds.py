@@ -11,58 +11,16 @@ from typer.testing import CliRunner
 
 from tagstack.cli import app
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.bundle import load_bundle, out_of_fold_of
 from tagstack.ensemble.thresholds.table import Thresholds
 
-QUICK = """
-threads = 1
-[stack]
-learners = ["svm"]
-[stack.tuning]
-trials = 0
-"""
-
-
-@pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with 150 pictures, their scores, labels and a bundle fitted on two thirds."""
-    from tagstack.base_models.zoo.gallery import draw_gallery
-    from tagstack.ensemble.bundle.dataset import DatasetSource
-    from tagstack.ensemble.progress import Silent
-    from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
-    from tagstack.ensemble.tasks.scoring import score_folder
-
-    root = tmp_path_factory.mktemp("fitted")
-    labels = draw_gallery(root / "images", n_images=150, seed=5)
-    with labels.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    series = sorted({row["series"] for row in rows})
-    with (root / "labels.csv").open("w", newline="") as stream:
-        table = csv.DictWriter(stream, ["image", "tags", "series", "part"], extrasaction="ignore")
-        table.writeheader()
-        for row in rows:
-            part = "test" if series.index(row["series"]) % 3 == 0 else "fit"
-            table.writerow({**row, "part": part})
-    (root / "quick.toml").write_text(QUICK)
-    settings = load_settings(root / "quick.toml")
-    score_folder(
-        [root / "images"], ["doll_resnet", "doll_vit"], root / "scores", settings, Silent()
-    )
-    source = DatasetSource(
-        scores=root / "scores", labels=root / "labels.csv", where="part=fit", group="series"
-    )
-    request = FitRequest(source=source, bundle=root / "bundle", rules="danbooru")
-    fit_bundle(request, settings, Silent())
-    return root
-
 
 @pytest.fixture
-def root(fitted: Path, tmp_path: Path) -> Path:
+def root(small: Path, tmp_path: Path) -> Path:
     """Return the folder with a bundle of its own for each test."""
-    for name in ("scores", "labels.csv", "quick.toml", "images"):
-        (tmp_path / name).symlink_to(fitted / name)
-    shutil.copytree(fitted / "bundle", tmp_path / "bundle")
+    for name in ("scores", "labels.csv", "config.toml", "images"):
+        (tmp_path / name).symlink_to(small / name)
+    shutil.copytree(small / "bundle", tmp_path / "bundle")
     return tmp_path
 
 
@@ -121,7 +79,7 @@ def test_fitted_images_count_with_their_out_of_fold_probabilities(root: Path) ->
     assert kept is not None
     n_fit = count(root, "fit")
     assert len(kept.contents) == n_fit
-    result = calibrate(root, "--config", root / "quick.toml", part="fit")
+    result = calibrate(root, "--config", root / "config.toml", part="fit")
     assert (result["n_images"], result["n_out_of_fold"]) == (n_fit, n_fit)
     bundle = load_bundle(root / "bundle")
     at_fit = Thresholds.from_csv(root / "bundle" / "thresholds.csv")
@@ -147,7 +105,7 @@ def test_fitted_and_new_images_can_be_used_together(root: Path) -> None:
     assert table.positives[table.vocabulary.index["solo"]] == n_solo
 
 
-def test_without_kept_probabilities_fitted_images_are_refused(root: Path, fitted: Path) -> None:
+def test_without_kept_probabilities_fitted_images_are_refused(root: Path, small: Path) -> None:
     manifest = root / "bundle" / "manifest.json"
     content = json.loads(manifest.read_text())
     del content["files"]["out_of_fold.safetensors"]  # as a bundle of an earlier version

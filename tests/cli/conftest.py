@@ -1,0 +1,192 @@
+"""The command line in process, and two drawn boorus that every test reads and none writes to."""
+
+import csv
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+Command = Callable[..., "Finished"]
+
+TAGSTACK = Path(sys.executable).with_name("tagstack")
+WHOLE = """
+threads = 1
+[score]
+part_images = 60
+[stack.lightgbm]
+rounds = 40
+[stack.xgboost]
+rounds = 40
+[stack.tuning]
+trials = 2
+rounds = [20, 60]
+[compare]
+resamples = 100
+"""
+QUICK = """
+threads = 1
+[stack]
+learners = ["svm"]
+[stack.tuning]
+trials = 0
+[compare]
+resamples = 100
+"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left: its exit code and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run_in_process(*arguments: object) -> Finished:
+    """Run the installed command's entry point here, with streams and arguments of its own."""
+    from tagstack.cli import main
+
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    before, code = signal.getsignal(signal.SIGINT), 0
+    argv = [str(TAGSTACK), *(os.fsdecode(a if isinstance(a, bytes) else str(a)) for a in arguments)]
+    with patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            signal.signal(signal.SIGINT, before)
+    said = []
+    for stream in (out, err):
+        stream.flush()
+        said.append(stream.buffer.getvalue().decode("utf-8"))  # type: ignore[attr-defined]
+    return Finished(code, *said)
+
+
+@pytest.fixture(scope="session")
+def tagstack() -> Command:
+    """Return the command line: arguments in, exit code and both outputs out."""
+    return run_in_process
+
+
+@pytest.fixture(scope="session")
+def done() -> Callable[..., str]:
+    """Return the command line of which success is expected: its standard output."""
+
+    def run(*arguments: object) -> str:
+        result = run_in_process(*arguments)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def in_a_process() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return the installed command in a process of its own, where that is what is tested."""
+
+    def run(
+        *arguments: object, before: Callable[[], None] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [TAGSTACK, *map(str, arguments)],
+            capture_output=True, text=True, check=False, preexec_fn=before,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def killed() -> Callable[..., int]:
+    """Return a killer of commands: at a moment, which must come while the command still runs."""
+
+    def kill(
+        arguments: list[object], moment: Callable[[], bool], how: signal.Signals = signal.SIGKILL
+    ) -> int:
+        command = [str(TAGSTACK), *map(str, arguments)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not moment():
+            assert process.poll() is None, "it ended before the moment came"
+            time.sleep(0.01)
+        process.send_signal(how)
+        return process.wait()
+
+    return kill
+
+
+def draw(root: Path, n_images: int, seed: int) -> None:
+    """Draw pictures and write labels of which whole series are ``part=test``, one in three."""
+    from tagstack.base_models.zoo.gallery import draw_gallery
+
+    labels = draw_gallery(root / "images", n_images=n_images, seed=seed)
+    with labels.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    labels.unlink()
+    series = sorted({row["series"] for row in rows})
+    with (root / "labels.csv").open("w", newline="") as stream:
+        table = csv.DictWriter(stream, ["image", "tags", "series", "part"], extrasaction="ignore")
+        table.writeheader()
+        for row in rows:
+            part = "test" if series.index(row["series"]) % 3 == 0 else "fit"
+            table.writerow({**row, "part": part})
+
+
+def fit_arguments(root: Path, bundle: Path) -> list[object]:
+    """Return the command that fits a drawn booru's bundle."""
+    return [
+        "fit", "--scores", root / "scores", "--labels", root / "labels.csv", "--bundle", bundle,
+        "--rules", "danbooru", "--group", "series", "--where", "part=fit",
+        "--config", root / "config.toml", "--json",
+    ]  # fmt: skip
+
+
+def make_booru(root: Path, taggers: str, config: str) -> None:
+    """Score drawn pictures and fit a bundle on two thirds of them."""
+    (root / "config.toml").write_text(config)
+    for arguments in (
+        ["score", root / "images", "--models", taggers, "--scores", root / "scores",
+         "--config", root / "config.toml"],
+        fit_arguments(root, root / "bundle"),
+    ):  # fmt: skip
+        result = run_in_process(*arguments)
+        assert result.returncode == 0, result.stderr
+    (root / "fit.json").write_text(result.stdout)
+
+
+@pytest.fixture(scope="session")
+def booru(once: Callable[..., Path]) -> Path:
+    """Return 240 drawn pictures, their scores by three taggers and a bundle of the whole ladder."""
+
+    def make(root: Path) -> None:
+        draw(root, 240, seed=77)
+        make_booru(root, "doll_resnet,doll_convnext,doll_vit", WHOLE)
+
+    return once("booru", make)
+
+
+@pytest.fixture(scope="session")
+def small(once: Callable[..., Path]) -> Path:
+    """Return 150 drawn pictures, their scores by two taggers and a bundle fitted in a moment.
+
+    One tagger is in a folder of its own, ``doll_vit``, as a user has one.
+    """
+
+    def make(root: Path) -> None:
+        from tagstack.base_models.taggers.registry import resolve
+
+        draw(root, 150, seed=5)
+        shutil.copytree(resolve("doll_vit"), root / "doll_vit")
+        make_booru(root, f"{root / 'doll_vit'},doll_resnet", QUICK)
+
+    return once("small", make)

@@ -1,7 +1,5 @@
 """Fixtures of this room: sparse probabilities with ties and unlisted positives, a small ladder."""
 
-import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -103,31 +101,3 @@ def make_comparison() -> Callable[..., Comparison]:
         return compare(ladder, sparse.csr_array(labels), vocabulary, groups, **options)
 
     return make
-
-
-@pytest.fixture
-def open_in_browser(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """Return an opener of pages: the DOM after the script ran, console messages are errors."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("needs Chromium to open the report in")
-
-    def opened(target: str) -> str:
-        profile = tmp_path_factory.mktemp("profile")
-        flags = (
-            "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-            "--disable-background-networking --disable-component-update --disable-sync "
-            "--enable-logging=stderr --virtual-time-budget=3000 --window-size=1280,1200"
-        )
-        done = subprocess.run(
-            [chromium, *flags.split(), f"--user-data-dir={profile}", "--dump-dom", target],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-        assert console == []
-        return done.stdout
-
-    return opened

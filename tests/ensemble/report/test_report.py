@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.report.figures import axis_over
 from tagstack.ensemble.report.fit_evidence import FitEvidence, Trial
@@ -195,49 +194,6 @@ def test_axes_cover_their_values_with_round_ticks() -> None:
     assert 3 <= len(axis.ticks) <= 8
     assert all(tick == pytest.approx(round(tick, 2)) for tick in axis.ticks)
     assert axis_over([]).percent(0.5) == pytest.approx(50, abs=0.1)
-
-
-def test_a_browser_shows_searches_and_sorts_the_table(
-    make_comparison: Callable[..., Comparison], tmp_path: Path, open_in_browser: Callable[..., str]
-) -> None:
-    html = write(make_comparison(), tmp_path / "out").html
-    shown = open_in_browser(f"{html.as_uri()}")
-    assert 'data-ready="true"' in shown
-    assert "data-error=" not in shown
-    assert "12 of 12 tags" in shown
-    assert len(re.findall(r'aria-rowindex="\d+" aria-selected="', shown)) == 12
-    searched = open_in_browser(f"{html.as_uri()}#q=TAG_00+3&theme=dark&metric=micro_ap")
-    assert "1 of 12 tags" in searched
-    assert re.search(r'role="row"[^>]*aria-selected[^>]*>.*?tag_003', searched, re.DOTALL)
-    assert 'data-theme="dark"' in searched
-    assert re.search(r'data-metric="micro_ap" aria-pressed="true"', searched)
-    ordered = open_in_browser(f"{html.as_uri()}#sort=f&dir=asc")
-    f = [
-        float(v)
-        for v in re.findall(
-            r'aria-rowindex.*?(?:<div role="cell"[^>]*>[^<]*</div>){6}'
-            r'<div role="cell">([\d.]+)</div>',
-            ordered,
-        )
-    ]
-    assert len(f) == 12
-    assert f == sorted(f)
-
-
-def test_ten_thousand_tags_make_few_rows_and_hostile_tags_stay_text(
-    make_comparison: Callable[..., Comparison], tmp_path: Path, open_in_browser: Callable[..., str]
-) -> None:
-    tags = (*HOSTILE, *(f"tag_{j:05d}" for j in range(9993)))
-    images = tuple(f"{i}.png" for i in range(30))
-    settings = load_settings().compare.model_copy(update={"resamples": 100})
-    comparison = make_comparison(tags=tags, images=images, settings=settings, slices={}, rules=None)
-    html = write(comparison, tmp_path / "out").html
-    assert html.stat().st_size < 8_000_000
-    shown = open_in_browser(f"{html.as_uri()}#sort=tag&dir=asc")
-    assert "10,000 of 10,000 tags" in shown
-    assert 10 < len(re.findall(r'aria-rowindex="\d+" aria-selected="', shown)) < 60
-    assert "&lt;o&gt;_&lt;o&gt;" in shown
-    assert "data-error=" not in shown
 
 
 def test_undefined_values_do_not_break_the_page(

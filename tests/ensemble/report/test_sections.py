@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tagstack.configs.settings import load_settings
@@ -189,24 +188,3 @@ def test_hostile_names_of_members_and_rules_stay_text(
     text = paths.html.read_text("utf-8")
     assert "<img src=x" not in text
     assert text.count("&lt;/script&gt;") >= 4
-
-
-def test_every_difference_in_the_matrix_is_one_of_the_pairs(
-    make_comparison: Callable[..., Comparison], tmp_path: Path, open_in_browser: Any
-) -> None:
-    comparison = make_comparison()
-    paths = write_report(comparison, tmp_path, pictures=lambda _: None)
-    shown = open_in_browser(f"{paths.html.as_uri()}#pairs=micro_ap")
-    table = shown[shown.index('class="matrix pairs"') :]
-    table = table[: table.index("</table>")]
-    titles = re.findall(r'<td class="(\w+)" title="([^"]*)">', table)
-    assert len(titles) == 20
-    pair = comparison.pairs[1]
-    value = pair.differences["micro_ap"].value
-    one, two = (comparison.rung(name).title for name in (pair.first, pair.second))
-    wanted = f"{one} minus {two}: {'+' if value > 0 else chr(0x2212)}{abs(value):.3f}"
-    assert any(title.startswith(wanted) for _, title in titles)
-    verdicts = [p.differences["micro_ap"].verdict for p in comparison.pairs]
-    decided = sum(verdict in ("better", "worse") for verdict in verdicts)
-    assert sum(style in ("better", "worse") for style, _ in titles) == 2 * decided
-    assert np.mean([style == "better" for style, _ in titles]) == decided / 20

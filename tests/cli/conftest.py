@@ -22,7 +22,9 @@ TAGSTACK = Path(sys.executable).with_name("tagstack")
 WHOLE = """
 threads = 1
 [score]
-part_images = 60
+part_images = 40
+[stack]
+folds = 3
 [stack.lightgbm]
 rounds = 40
 [stack.xgboost]
@@ -36,6 +38,7 @@ resamples = 100
 QUICK = """
 threads = 1
 [stack]
+folds = 3
 learners = ["svm"]
 [stack.tuning]
 trials = 0
@@ -70,7 +73,7 @@ def run_in_process(*arguments: object) -> Finished:
     said = []
     for stream in (out, err):
         stream.flush()
-        said.append(stream.buffer.getvalue().decode("utf-8"))  # type: ignore[attr-defined]
+        said.append(stream.buffer.getvalue().decode("utf-8"))
     return Finished(code, *said)
 
 
@@ -166,10 +169,10 @@ def make_booru(root: Path, taggers: str, config: str) -> None:
 
 @pytest.fixture(scope="session")
 def booru(once: Callable[..., Path]) -> Path:
-    """Return 240 drawn pictures, their scores by three taggers and a bundle of the whole ladder."""
+    """Return 160 drawn pictures, their scores by three taggers and a bundle of the whole ladder."""
 
     def make(root: Path) -> None:
-        draw(root, 240, seed=77)
+        draw(root, 160, seed=77)
         make_booru(root, "doll_resnet,doll_convnext,doll_vit", WHOLE)
 
     return once("booru", make)

@@ -8,11 +8,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+
+from tagstack.base_models.scores.store import ScoreStore
+from tagstack.base_models.taggers.registry import resolve
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import load_settings
+from tagstack.ensemble.console.ladder import print_demo
+from tagstack.ensemble.progress import Silent
+from tagstack.ensemble.rules.sources import load_rules
+from tagstack.ensemble.tasks.demo import run_demo
 
 Command = Callable[..., Any]  # the fixtures of conftest.py
 Done = Callable[..., str]
@@ -163,7 +174,7 @@ def test_compare_leaves_out_fitted_images_and_says_so(
         booru / "labels.csv", "--out", tmp_path / "report", "--config", booru / "config.toml",
     )  # fmt: skip
     assert result.returncode == 0
-    assert "of 240 images were used to fit this bundle" in result.stderr
+    assert "of 160 images were used to fit this bundle" in result.stderr
     assert "are left out" in (tmp_path / "report/report.html").read_text()
 
 
@@ -213,8 +224,6 @@ def test_explain_names_votes_threshold_and_rule(booru: Path, tagstack: Command, 
 
 
 def test_a_bundle_refuses_other_taggers(booru: Path, tmp_path: Path, tagstack: Command) -> None:
-    from tagstack.base_models.taggers.registry import resolve
-
     changed = tmp_path / "doll_vit"
     shutil.copytree(resolve("doll_vit"), changed)
     contract = (changed / "tagger.toml").read_text()
@@ -267,8 +276,6 @@ def test_score_killed_and_run_again_equals_one_run(
 
 
 def loaded(store: Path) -> tuple[tuple[str, ...], bytes, bytes]:
-    from tagstack.base_models.scores.store import ScoreStore
-
     scores = ScoreStore(store).load()
     return scores.images, scores.pairs.tag.tobytes(), scores.logit.tobytes()
 
@@ -288,7 +295,8 @@ def test_fit_killed_and_run_again_equals_one_run(
 def test_tag_killed_and_run_again_equals_one_run(
     booru: Path, tmp_path: Path, done: Done, killed: Callable[..., int]
 ) -> None:
-    arguments = ["tag", booru / "images", "--bundle", booru / "bundle", "--format", "txt,jsonl"]
+    images = some_of(booru, 100, tmp_path / "images")
+    arguments = ["tag", images, "--bundle", booru / "bundle", "--format", "txt,jsonl"]
     done(*arguments, "--out", tmp_path / "whole")
     parts = [*arguments, "--out", tmp_path / "parts"]
     killed(parts, lambda: len(list((tmp_path / "parts").glob("*.txt"))) >= 10)
@@ -357,28 +365,54 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
     assert loaded(tmp_path / "scores") == loaded(booru / "scores")
 
 
+_DEMO = """
+from pathlib import Path
+from tagstack.configs.settings import load_settings
+from tagstack.ensemble.progress import Silent
+from tagstack.ensemble.tasks.demo import run_demo
+
+settings = load_settings(Path(CONFIG))
+run_demo(Path(OUT), n_images=60, overwrite=False, settings=settings, progress=Silent())
+"""
+
+
 def test_a_demonstration_that_was_killed_goes_on(
-    tmp_path: Path, tagstack: Command, done: Done, killed: Callable[..., int]
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["demo", "--out", tmp_path / "demo", "--images", 300]
-    killed(arguments, lambda: (tmp_path / "demo/scores/fit").is_dir())
-    said = done(*arguments)
-    assert "stack + decoder" in said
-    assert (tmp_path / "demo/report/report.html").exists()
-    assert len(list((tmp_path / "demo/tags").glob("*.txt"))) == 24
-    again = tagstack(*arguments)
-    assert again.returncode == 1
-    assert "--overwrite" in again.stderr
+    """A small one with quick fits; .ci/run runs the README's as it stands."""
+    out, config = tmp_path / "demo", small / "config.toml"
+    script = _DEMO.replace("CONFIG", repr(str(config))).replace("OUT", repr(str(out)))
+    with subprocess.Popen([sys.executable, "-c", script]) as process:
+        while not (out / "scores/fit").is_dir():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    again = partial(
+        run_demo, out, n_images=60, overwrite=False, settings=load_settings(config),
+        progress=Silent(),
+    )  # fmt: skip
+    print_demo(again())
+    assert "stack + decoder" in capsys.readouterr().out
+    assert (out / "report/report.html").exists()
+    assert len(list((out / "tags").glob("*.txt"))) == 24
+    with pytest.raises(TagstackError, match="--overwrite"):
+        again()
+
+
+def some_of(booru: Path, n_images: int, folder: Path) -> Path:
+    """Return a folder with the first pictures of a booru."""
+    folder.mkdir()
+    for path in sorted((booru / "images").glob("*.png"))[:n_images]:
+        shutil.copy(path, folder)
+    return folder
 
 
 def test_captions_can_leave_out_what_other_tags_imply(
     booru: Path, tmp_path: Path, done: Done
 ) -> None:
-    from tagstack.base_models.vocabulary import Vocabulary
-    from tagstack.ensemble.rules.sources import load_rules
-
     (tmp_path / "drop.toml").write_text('[output]\nimplied = "drop"\n')
-    arguments = ["tag", booru / "images", "--bundle", booru / "bundle", "--format", "txt,json"]
+    images = some_of(booru, 24, tmp_path / "images")
+    arguments = ["tag", images, "--bundle", booru / "bundle", "--format", "txt,json"]
     done(*arguments, "--out", tmp_path / "keep")
     done(*arguments, "--out", tmp_path / "drop", "--config", tmp_path / "drop.toml")
     dropped = 0

@@ -1,6 +1,7 @@
 """The documentation is true: settings complete, messages real, commands that run, pages linked."""
 
 import ast
+import importlib.util
 import re
 import shlex
 import shutil
@@ -24,12 +25,13 @@ MESSAGE = re.compile(r"^\| `{1,2} ?(.+?) ?`{1,2} \|", re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def settings_page() -> Any:
-    sys.path.insert(0, str(DOCS / "hooks"))
-    try:
-        import pages
-    finally:
-        sys.path.pop(0)
-    return pages
+    spec = importlib.util.spec_from_file_location("tagstack_pages", DOCS / "hooks/pages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module
 
 
 def leaves(table: dict[str, Any], section: str = "") -> Iterator[tuple[str, str, Any]]:

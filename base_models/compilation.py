@@ -1,11 +1,18 @@
 """Compiling functions with numba, an extra; nothing else imports it.
 
+Whatever has compiled code asks `can_compile` first, once loading it pays: a numba that is not
+installed, or is installed and does not import (another numpy, a missing library), then costs time
+and no result. A setting that asks for compiled code goes through `require_numba` and gets an error.
+
 Compiled code is kept on disk beside the module, or in the user's cache folder where that cannot be
 written, so that only the first run on a machine waits for the compiler. Numba keeps a function's
 code until *its* file changes: a kernel must not call a kernel of another file.
 """
 
+import logging
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import ParamSpec, TypeVar
 
@@ -14,10 +21,37 @@ from tagstack.configs.errors import TagstackError
 P = ParamSpec("P")
 R = TypeVar("R")
 
+logger = logging.getLogger(__name__)
+
 
 def can_compile() -> bool:
-    """Return whether numba is installed."""
-    return find_spec("numba") is not None
+    """Return whether numba works; this imports it, which takes a good half second."""
+    return numba_fault() is None
+
+
+def numba_fault() -> str | None:
+    """Return why numba cannot be used, None if it can."""
+    if find_spec("numba") is None:
+        return "is not installed. Install tagstack[fast]"
+    why = _import_fault()
+    if why is None:
+        return None
+    return f"is installed but does not import ({why}). Install tagstack[fast] anew"
+
+
+@cache
+def _import_fault() -> str | None:
+    try:
+        import_module("numba")
+    except Exception as error:  # a broken package raises whatever it likes
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        logger.warning(
+            "numba is installed but does not import (%s): slower code does its work, with the same "
+            "results. Install tagstack[fast] anew, or uninstall numba.",
+            reason,
+        )
+        return reason
+    return None
 
 
 def require_numba(setting: str, value: str, *, instead: str, same: str) -> None:
@@ -35,12 +69,13 @@ def require_numba(setting: str, value: str, *, instead: str, same: str) -> None:
     Raises
     ------
     TagstackError
-        If it is not installed.
+        If it is not installed or does not import.
     """
-    if not can_compile():
+    fault = numba_fault()
+    if fault is not None:
         msg = (
-            f"{setting} is '{value}', but numba is not installed. Install tagstack[fast], or "
-            f"set {setting} to {instead}: the {same} are the same."
+            f"{setting} is '{value}', but numba {fault}, or set {setting} to {instead}: the {same} "
+            "are the same."
         )
         raise TagstackError(msg)
 

@@ -65,9 +65,9 @@ class AutoResampler:
         # One thread loads, once; the others stay with Pillow meanwhile. Pictures that two threads
         # count at the same time may count once: this need not be exact.
         if self._pixels >= _WORTH_COMPILING and self._loading.acquire(blocking=False):
-            compiled = _compiled()
-            pixels = compiled.resized(canvas, size, resample)
-            self._current = compiled
+            faster = _compiled() if can_compile() else PILLOW
+            pixels = faster.resized(canvas, size, resample)
+            self._current = faster
             return pixels
         return self._current.resized(canvas, size, resample)
 
@@ -81,12 +81,12 @@ def chosen_resampler(setting: Literal["auto", "pillow", "compiled"]) -> Resample
     Raises
     ------
     TagstackError
-        If it asks for compiled code and numba is not installed.
+        If it asks for compiled code and numba is not installed or does not import.
     """
     if setting == "compiled":
         require_numba("score.resampling", setting, instead="'auto' or 'pillow'", same="pixels")
         return _compiled()
-    return AutoResampler() if setting == "auto" and can_compile() else PILLOW
+    return AutoResampler() if setting == "auto" else PILLOW
 
 
 def _compiled() -> Resampler:

@@ -104,10 +104,17 @@ class Judge:
         self.always = np.array([bundle.vocabulary.index[tag] for tag in always], np.int32)
         self.decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
 
-    def judge(self, scores: Level1Scores) -> Iterator[TaggedImage]:
-        """Yield what is tagged in each image, in the order of the scores."""
+    def judge(self, scores: Level1Scores, proba: PairProba | None = None) -> Iterator[TaggedImage]:
+        """Yield what is tagged in each image, in the order of the scores.
+
+        Parameters
+        ----------
+        scores : Level1Scores
+        proba : PairProba, optional
+            What the stack says of them, where that is known already.
+        """
         cutting = self.bundle.thresholds.cutting
-        proba = self.bundle.stacker.predict_proba(scores)
+        proba = self.bundle.stacker.predict_proba(scores) if proba is None else proba
         proposed = cutting.decided(proba)
         final = cutting.decoded(proba, self.decoder)
         styled = implied_tags(final, self.decoder.rules, self.implied)

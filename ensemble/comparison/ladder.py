@@ -4,7 +4,7 @@ Every rung from "tuned" on has thresholds of one strategy, fitted on the same ou
 only the published rungs show what a user gets today.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,9 @@ def climb(bundle: Bundle, dataset: Dataset) -> tuple[Rung, ...]:
         Images that the bundle was not fitted on, scored by the bundle's members.
     """
     bundle.check_members(dataset.members)
-    return (*_published(dataset), *_tuned(bundle, dataset), *_stacked(bundle, dataset))
+    probas = bundle.stacker.predict_rungs(dataset.scores, bundle.stacker.rungs_)
+    chosen = probas[bundle.stacker.chosen_]
+    return (*_published(dataset), *_tuned(bundle, probas), *_stacked(bundle, chosen))
 
 
 def _published(dataset: Dataset) -> Iterator[Rung]:
@@ -81,8 +83,7 @@ def published_spec(member: str) -> RungSpec:
     )
 
 
-def _tuned(bundle: Bundle, dataset: Dataset) -> Iterator[Rung]:
-    probas = bundle.stacker.predict_rungs(dataset.scores, bundle.stacker.rungs_)
+def _tuned(bundle: Bundle, probas: Mapping[str, PairProba]) -> Iterator[Rung]:
     for spec in bundle.stacker.specs_:
         proba, cutting = probas[spec.name], bundle.rung_cutting(spec.name)
         yield Rung(
@@ -94,10 +95,9 @@ def _tuned(bundle: Bundle, dataset: Dataset) -> Iterator[Rung]:
         )
 
 
-def _stacked(bundle: Bundle, dataset: Dataset) -> Iterator[Rung]:
+def _stacked(bundle: Bundle, proba: PairProba) -> Iterator[Rung]:
     stacker = bundle.stacker
     chosen = next(spec for spec in stacker.specs_ if spec.name == stacker.chosen_)
-    proba = stacker.predict_proba(dataset.scores)
     plain = bundle.rung_cutting(chosen.name)
     yield Rung(
         spec=RungSpec(name=STACK, title="Stack", kind="stack"),

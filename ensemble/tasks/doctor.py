@@ -1,14 +1,15 @@
 """What this machine can do: versions, cores, memory, runtimes, and what to install for more."""
 
-import importlib.util
 import os
 import platform
 import shutil
 import sys
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
+from tagstack.base_models.compilation import numba_fault
 from tagstack.base_models.runtimes.driver import examine_driver
 from tagstack.base_models.runtimes.probing import BACKENDS, Probe, probe
 from tagstack.base_models.runtimes.selection import RuntimeChoice, choose
@@ -54,6 +55,7 @@ def examine(directory: Path) -> tuple[Finding, ...]:
         _gpu(),
         *_backends(),
         *(_optional(module, advice) for module, advice in _OPTIONAL.items()),
+        _numba(),
         *(_plug_in(offer) for hook in HOOKS for offer in hook.plug_ins()),
     )
 
@@ -127,9 +129,19 @@ def _backend(found: Probe) -> Finding:
 
 
 def _optional(module: str, advice: str) -> Finding:
-    if importlib.util.find_spec(module) is None:
+    if find_spec(module) is None:
         return Finding(subject=module, state="absent", detail=advice)
     return Finding(subject=module, state="ok", detail="installed")
+
+
+def _numba() -> Finding:
+    """Say whether compiled code runs; one that is installed and does not import must be mended."""
+    fault = numba_fault()
+    if fault is None:
+        detail = "installed; resizing, decoding and comparing run compiled code where it pays"
+        return Finding(subject="numba", state="ok", detail=detail)
+    state = "absent" if find_spec("numba") is None else "fault"
+    return Finding(subject="numba", state=state, detail=f"{fault}, for the same results sooner")
 
 
 def _plug_in(offer: Offer) -> Finding:

@@ -67,8 +67,8 @@ def check_tag(bundle: Bundle, tag: str | None) -> None:
 def explained(bundle: Bundle, scores: Level1Scores, tag: str | None) -> Explanation:
     """Return what led to the tags of the one image in ``scores``, or to one tag."""
     judge = Judge(bundle, bundle.settings.output.score_floor, always=() if tag is None else (tag,))
-    (tagged,) = judge.judge(scores)
     proba = bundle.stacker.predict_proba(scores)
+    (tagged,) = judge.judge(scores, proba)
     changes = bundle.thresholds.cutting.explained(proba, judge.decoder)
     return Explanation(
         image=tagged.image,

@@ -4,10 +4,11 @@ It does what `weighted_ranking` does with sparse products, about ten times as fa
 a few rows of the weights, which stay in the processor's cache, and nothing in between is stored.
 """
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+
+from tagstack.base_models.compilation import compiled
 
 
 def areas(
@@ -46,7 +47,7 @@ def areas(
     return result
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _fill(  # type: ignore[no-untyped-def]  # numba infers the types, and mypy knows none of numba
     of, passed_from, passed_at, sign, hits_from, hits_at, many, weights, result
 ):

@@ -8,19 +8,17 @@ the average precision does not move. Where numba is installed, compiled code doe
 Pairs that are left out of the judgement (see `left_out`) count neither as met nor as unlisted.
 """
 
-import importlib.util
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from tagstack.base_models.compilation import can_compile
 from tagstack.base_models.pairs import PairProba
 from tagstack.meta.metrics.counts import canonical
 from tagstack.meta.metrics.left_out import is_left_out
 from tagstack.meta.metrics.ranking import running
-
-HAS_NUMBA = importlib.util.find_spec("numba") is not None
 
 _BLOCK = 16  # weightings at a time without numba: enough for the sparse products, little memory
 
@@ -47,7 +45,7 @@ class RankedPositives:
     n_tags: int
 
     def average_precision(
-        self, weights: NDArray[np.float32], *, compiled: bool = HAS_NUMBA
+        self, weights: NDArray[np.float32], *, compiled: bool | None = None
     ) -> NDArray[np.float64]:
         """Return the average precision of each tag under each weighting.
 
@@ -55,8 +53,9 @@ class RankedPositives:
         ----------
         weights : array of shape (n_images, n_weightings), float32, whole numbers
             How often each image counts.
-        compiled : bool
-            Whether compiled code does it (ten times as fast, needs numba; equal to 12 digits).
+        compiled : bool, optional
+            Whether compiled code does it (ten times as fast, needs numba; equal to 12 digits); by
+            default wherever numba works.
 
         Returns
         -------
@@ -66,7 +65,7 @@ class RankedPositives:
         if not len(self.of):
             return np.full((self.n_tags, weights.shape[1]), np.nan)
         everything = np.vstack([weights, weights.sum(0, keepdims=True, dtype=np.float32)])
-        if compiled:
+        if can_compile() if compiled is None else compiled:
             from tagstack.meta.metrics.compiled_areas import areas
 
             return areas(self.of, self.passed, self.hits, everything, self.n_tags)

@@ -251,7 +251,12 @@ def test_without_numba_auto_is_pillow_and_compiled_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("tagstack.base_models.compilation.find_spec", lambda _: None)
-    assert chosen_resampler("auto") is PILLOW
+    auto = chosen_resampler("auto")
+    monkeypatch.setattr(resampling, "_WORTH_COMPILING", 1)
+    for _ in range(2):
+        pixels = auto.resized(alone(noise(10, 20)), (5, 5), Resampling.BOX)
+        expected = PILLOW.resized(alone(noise(10, 20)), (5, 5), Resampling.BOX)
+        np.testing.assert_array_equal(pixels, expected)
     match = r"score\.resampling is 'compiled', but numba is not installed\. Install tagstack\[fast"
     with pytest.raises(TagstackError, match=match):
         chosen_resampler("compiled")

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tagstack.configs.section import Section
 
@@ -24,6 +24,15 @@ class CompareSettings(Section):
     curve_points: int = Field(ge=8, le=255)
     worst_images: int = Field(ge=0, le=200)
     thumbnail_px: int = Field(ge=32, le=512)
+    metrics: tuple[str, ...]
+
+    @field_validator("metrics")
+    @classmethod
+    def _each_once(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(metrics)) < len(metrics):
+            msg = f"expected each metric once, got {list(metrics)}"
+            raise ValueError(msg)
+        return metrics
 
     @model_validator(mode="after")
     def _bands_ascend(self) -> Self:

@@ -242,6 +242,14 @@ THRESHOLD_STRATEGIES = Hook(
 )
 """How thresholds are chosen; see `tagstack.ensemble.thresholds.strategies.strategy`."""
 
+METRICS = Hook(
+    group="tagstack.metrics",
+    kind="metric",
+    setting="compare.metrics",
+    needs=("title", "function", "needs", "larger_is_better"),
+)
+"""Scores of a comparison beside the built-in ones; see `tagstack.meta.metrics.scores`."""
+
 OUTPUT_FORMATS = Hook(
     group="tagstack.output_formats",
     kind="output format",
@@ -276,4 +284,4 @@ RUNTIMES = Hook(
 )
 """What runs a tagger's network; see `tagstack.base_models.runtimes.base`."""
 
-HOOKS = (RUNTIMES, LABEL_FORMATS, LEARNERS, THRESHOLD_STRATEGIES, OUTPUT_FORMATS)
+HOOKS = (RUNTIMES, LABEL_FORMATS, LEARNERS, THRESHOLD_STRATEGIES, METRICS, OUTPUT_FORMATS)

@@ -42,6 +42,7 @@ from tagstack.meta.metrics.bootstrap import (
     interval,
 )
 from tagstack.meta.metrics.counts import canonical
+from tagstack.meta.metrics.scores import of_packages
 
 __all__ = ["Comparison", "Rung", "compare"]
 
@@ -95,7 +96,8 @@ def compare(
     if unknown is not None:
         rungs = [rung.without(unknown) for rung in rungs]
         labels = known_labels(labels, unknown)
-    case = Case(labels=labels, unknown=unknown, rules=rules, settings=settings)
+    personal = of_packages(settings.metrics)
+    case = Case(labels=labels, unknown=unknown, rules=rules, settings=settings, personal=personal)
     ours = next(rung for rung in rungs if rung.name == reference)
     scopes = tag_scopes(rungs, labels, vocabulary, settings)
     rival = rival_of(rungs, ours, labels, settings.beta)
@@ -162,6 +164,7 @@ def compare(
             ours.proba, ours.decided, labels, vocabulary, images, settings.worst_images
         ),
         thumbnail_px=settings.thumbnail_px,
+        personal=personal,
     )
 
 

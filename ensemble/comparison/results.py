@@ -11,6 +11,7 @@ from tagstack.meta.metrics.bootstrap import Difference, Interval, Repeats
 from tagstack.meta.metrics.calibration_error import Bins, ProbabilityScores
 from tagstack.meta.metrics.decision_scores import DecisionScores, HierarchicalScores
 from tagstack.meta.metrics.label_ranking import LabelRanking
+from tagstack.meta.metrics.scores import Score
 from tagstack.meta.stack.rung_spec import RungSpec
 
 Scores = Mapping[str, Interval]
@@ -47,6 +48,8 @@ class RungResult:
         Mean contradictions per image; NaN without rules.
     contradicting_images : float, in [0, 1]
         Share of images with a contradiction; NaN without rules.
+    values : mapping of score name to float
+        Every score that is not resampled, those of packages included.
     """
 
     spec: RungSpec
@@ -63,6 +66,7 @@ class RungResult:
     reliability: Bins
     contradictions: float
     contradicting_images: float
+    values: Mapping[str, float]
 
     @property
     def name(self) -> str:
@@ -265,6 +269,8 @@ class Comparison:
         Most errors first.
     thumbnail_px : int
         Longer side of their pictures in the report.
+    personal : tuple of Score
+        Those of packages, which the settings ask for.
     """
 
     n_images: int
@@ -299,6 +305,7 @@ class Comparison:
     rules: tuple[RuleEffect, ...]
     worst: tuple[WorstImage, ...]
     thumbnail_px: int
+    personal: tuple[Score, ...] = ()
 
     def rung(self, name: str) -> RungResult:
         """Return the result of the rung with this name."""

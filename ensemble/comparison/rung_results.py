@@ -14,19 +14,10 @@ from tagstack.ensemble.comparison.resamples import ALL, Resamples
 from tagstack.ensemble.comparison.results import RungPair, RungResult
 from tagstack.ensemble.comparison.rungs import Rung, same_proba
 from tagstack.ensemble.rules.binding import BoundRules
-from tagstack.meta.labels.truth import positives_per_tag
 from tagstack.meta.metrics.bootstrap import difference, interval, repeats
-from tagstack.meta.metrics.calibration_error import (
-    blocks_of,
-    probability_scores,
-    reliability,
-)
-from tagstack.meta.metrics.decision_scores import (
-    HierarchicalScores,
-    decision_scores,
-    hierarchical_scores,
-)
-from tagstack.meta.metrics.label_ranking import label_ranking
+from tagstack.meta.metrics.calibration_error import reliability
+from tagstack.meta.metrics.decision_scores import HierarchicalScores, hierarchical_scores
+from tagstack.meta.metrics.scores import Judged, Score, of_decisions, of_probabilities
 
 _Value = TypeVar("_Value")
 
@@ -41,12 +32,15 @@ class Case:
     unknown : csr_array of shape (n_images, n_tags), bool, optional
     rules : BoundRules, optional
     settings : CompareSettings
+    personal : tuple of Score
+        Of packages.
     """
 
     labels: sparse.csr_array
     unknown: sparse.csr_array | None
     rules: BoundRules | None
     settings: CompareSettings
+    personal: tuple[Score, ...] = ()
 
 
 def rung_result(
@@ -65,7 +59,17 @@ def rung_result(
     theirs, best = found.scores[rung.name], found.scores[ours.name]
     settings, labels = case.settings, case.labels
     level, bins, floor = settings.confidence, settings.calibration_bins, settings.calibration_floor
-    blocks = blocks_of(rung.proba, labels)
+    judged = Judged(
+        proba=rung.proba,
+        decided=rung.decided,
+        labels=labels,
+        beta=settings.beta,
+        unknown=case.unknown,
+        bins=bins,
+        floor=floor,
+        min_positives=settings.min_positives,
+    )
+    once = (*of_decisions(settings.beta), *of_probabilities(), *case.personal)
     return RungResult(
         spec=rung.spec,
         note=rung.note,
@@ -80,19 +84,14 @@ def rung_result(
             for (scope, name), values in best.items()
             if scope == ALL
         },
-        decisions=decision_scores(rung.decided, labels, beta=settings.beta, unknown=case.unknown),
+        decisions=judged.decisions,
         hierarchical=_hierarchical(rung, case),
-        probabilities=probability_scores(
-            blocks,
-            positives_per_tag(labels),
-            n_bins=bins,
-            floor=floor,
-            min_positives=settings.min_positives,
-        ),
-        ranking=label_ranking(rung.proba, labels),
-        reliability=reliability(blocks, n_bins=bins, floor=floor),
+        probabilities=judged.probabilities,
+        ranking=judged.ranking,
+        reliability=reliability(judged.blocks, n_bins=bins, floor=floor),
         contradictions=float(violations.mean()),
         contradicting_images=float(np.where(np.isnan(violations), np.nan, violations > 0).mean()),
+        values={score.name: score.function(judged) for score in once},
     )
 
 

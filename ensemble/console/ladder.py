@@ -15,14 +15,10 @@ from tagstack.ensemble.report.words import headline, seeds_text, sublines, verdi
 from tagstack.ensemble.report.writing import ReportPaths
 from tagstack.ensemble.tasks.demo import DemoResult
 from tagstack.meta.metrics.bootstrap import Difference
+from tagstack.meta.metrics.scores import compared
 from tagstack.meta.stack.selection import Band, LadderRow
 
-_SCORES = {
-    "macro_ap": "macro-AP",
-    "micro_ap": "micro-AP",
-    "macro_f": "macro-F1",
-    "micro_f": "micro-F1",
-}
+_LADDER = ("macro_ap", "micro_ap", "macro_f", "micro_f")
 
 
 def print_comparison(comparison: Comparison, paths: ReportPaths, *, as_json: bool) -> None:
@@ -56,18 +52,28 @@ def _table(first: str, others: Iterable[str]) -> Table:
 
 
 def _ladder_table(comparison: Comparison) -> Table:
-    table = _table("rung", (*_SCORES.values(), "tags", "broken"))
+    titles = _titles(comparison)
+    own = [score.title for score in comparison.personal]
+    table = _table("rung", (*titles.values(), "tags", "broken", *map(plain, own)))
     for rung in comparison.rungs:
-        scores = [f"{rung.scores['all'][name].value:.3f}" for name in _SCORES]
+        scores = [f"{rung.scores['all'][name].value:.3f}" for name in titles]
+        own = [f"{rung.values[s.name]:.{s.digits}f}" for s in comparison.personal]
         broken = "-" if np.isnan(rung.contradictions) else f"{rung.contradictions:.2f}"
         table.add_row(
             rung.name,
             *scores,
             f"{rung.decisions.tags_per_image:.1f}",
             broken,
+            *own,
             style="bold" if rung.name == comparison.reference else None,
         )
     return table
+
+
+def _titles(comparison: Comparison) -> dict[str, str]:
+    """Return the scores that fit on a line of the terminal, and what they are called."""
+    titles = {score.name: score.title for score in compared(comparison.beta)}
+    return {name: titles[name] for name in _LADDER}
 
 
 def _gains_table(comparison: Comparison) -> Table:
@@ -91,7 +97,8 @@ def _starred(value: float, low: float, high: float) -> str:
 def _shared(comparison: Comparison) -> str:
     """Return the same lead over the tags that every rung knows."""
     ours = comparison.rung(comparison.reference).scores["shared"]
-    values = ", ".join(f"{title} {ours[name].value:.3f}" for name, title in _SCORES.items())
+    titles = _titles(comparison)
+    values = ", ".join(f"{title} {ours[name].value:.3f}" for name, title in titles.items())
     return (
         f"Above: the union of all vocabularies. {comparison.reference} over the "
         f"{comparison.n_shared_tags} tags that every rung knows: {values}."

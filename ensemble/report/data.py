@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +17,7 @@ from tagstack.ensemble.comparison.results import Comparison, Curves, RungResult
 from tagstack.ensemble.comparison.rule_effects import RuleEffect
 from tagstack.ensemble.report.fit_evidence import FitEvidence
 from tagstack.ensemble.report.words import printable
+from tagstack.meta.metrics.scores import compared, f_name, of_decisions, of_probabilities
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -47,12 +49,13 @@ _TAG_COLUMNS = (
 def tags_csv(comparison: Comparison) -> str:
     """Return one row for each tag: the reference, its rival and what separates them."""
     columns = [getattr(comparison.tags, name) for name in _TAG_COLUMNS]
-    return _csv(_TAG_COLUMNS, zip(*columns, strict=True))
+    header = [_column(name, comparison.beta) for name in _TAG_COLUMNS]
+    return _csv(header, zip(*columns, strict=True))
 
 
 def rungs_csv(comparison: Comparison) -> str:
     """Return one row for each rung with every score, intervals as ``_low`` and ``_high``."""
-    rows = [_rung_row(rung) for rung in comparison.rungs]
+    rows = [_rung_row(rung, comparison) for rung in comparison.rungs]
     return _csv(list(rows[0]), (row.values() for row in rows))
 
 
@@ -64,7 +67,9 @@ def pairs_csv(comparison: Comparison) -> str:
         (
             (pair.first, pair.second, name, found.value, found.low, found.high, found.verdict)
             for pair in comparison.pairs
-            for name, found in pair.differences.items()
+            for name, found in (
+                (_column(key, comparison.beta), own) for key, own in pair.differences.items()
+            )
         ),
     )
 
@@ -76,20 +81,28 @@ def rules_csv(comparison: Comparison) -> str:
     return _csv(header, rows)
 
 
-def _rung_row(rung: RungResult) -> dict[str, object]:
+def _column(name: str, beta: float) -> str:
+    """Return a score's column: F-beta says its beta, unless that is the usual 1."""
+    return name if beta == 1 else re.sub(r"(?<![a-z])f$", f_name(beta).lower(), name)
+
+
+def _rung_row(rung: RungResult, comparison: Comparison) -> dict[str, object]:
+    beta = comparison.beta
     row: dict[str, object] = {"rung": rung.name, "title": rung.title, "votes_on": rung.votes_on}
     for scope, scores in rung.scores.items():
         for name, found in scores.items():
-            key = name if scope == "all" else f"{scope}:{name}"
+            key = _column(name if scope == "all" else f"{scope}:{name}", beta)
             row |= {key: found.value, f"{key}_low": found.low, f"{key}_high": found.high}
     parts: list[tuple[str, object]] = [("", rung.decisions), ("", rung.probabilities)]
     parts += [("", rung.ranking), ("hierarchical_", rung.hierarchical)]
     for prefix, part in parts:
         if part is not None and dataclasses.is_dataclass(part):
             for field in dataclasses.fields(part):
-                row.setdefault(prefix + field.name, getattr(part, field.name))
+                key = _column(prefix + field.name, beta)
+                row.setdefault(key, getattr(part, field.name))
     row["contradictions"] = rung.contradictions
     row["contradicting_images"] = rung.contradicting_images
+    row |= {f"metric:{score.name}": rung.values[score.name] for score in comparison.personal}
     return row
 
 
@@ -119,8 +132,9 @@ def metrics_json(
     content = {
         field.name: plain(getattr(comparison, field.name))
         for field in dataclasses.fields(comparison)
-        if field.name not in ("curves", "rival_curves", "thumbnail_px")
+        if field.name not in ("curves", "rival_curves", "thumbnail_px", "personal")
     }
+    content["score_names"] = _score_names(comparison)
     content["rungs"] = [_rung_json(comparison, rung) for rung in comparison.rungs]
     content["fit"] = plain(fit)
     content["provenance"] = dict(provenance)
@@ -131,9 +145,25 @@ def _rung_json(comparison: Comparison, rung: RungResult) -> Json:
     """Return a rung with its spec beside its scores, and what readers of 0.1 look for."""
     raw = next((r.name for r in comparison.rungs if r.spec.raw_of == rung.name), "")
     spec, found = rung.spec, _fields(rung)
-    del found["spec"]
+    del found["spec"], found["values"]
+    found["metrics"] = {s.name: plain(rung.values[s.name]) for s in comparison.personal}
     kept: dict[str, Json] = {"raw": printable(raw), "single": spec.is_single}
     return _fields(spec) | kept | {"foreign": spec.is_foreign} | found
+
+
+def _score_names(comparison: Comparison) -> Json:
+    """Return what each score is called and which way is better."""
+    beta = comparison.beta
+    every = (*compared(beta), *of_decisions(beta), *of_probabilities(), *comparison.personal)
+    return {
+        score.name: {
+            "title": printable(score.title),
+            "meaning": printable(score.meaning),
+            "larger_is_better": score.larger_is_better,
+            "needs": score.needs,
+        }
+        for score in reversed(every)  # of one name twice, the first says what it means
+    }
 
 
 def page_data(comparison: Comparison) -> Json:

@@ -1,7 +1,7 @@
 """What the report's template shows: rows and columns of finished text, made from a comparison."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,20 @@ from tagstack.ensemble.report.figures import (
     ticks_of,
 )
 from tagstack.ensemble.report.pictures import thumbnail
-from tagstack.ensemble.report.words import ScoreText, f_name, number, printable, score_texts
+from tagstack.ensemble.report.words import number, printable
+from tagstack.meta.metrics.scores import (
+    Score,
+    compared,
+    f_name,
+    of_decisions,
+    of_probabilities,
+)
+
+_AVERAGES = tuple(
+    f"{average}_{field}"
+    for average in ("micro", "macro", "weighted", "sample")
+    for field in ("f", "precision", "recall")
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +86,11 @@ class WorstCard:
 
 def panels(comparison: Comparison) -> tuple[Panel, ...]:
     """Return the ladder by every score over every set of tags, the headline's score first."""
-    texts = score_texts(comparison.beta)
     return tuple(
-        _panel(comparison, text, scope, title)
+        _panel(comparison, score, scope, title)
         for scope, (title, _) in comparison.scopes.items()
-        for text in texts
-        if text.key in comparison.rungs[0].scores[scope]
+        for score in compared(comparison.beta)
+        if score.name in comparison.rungs[0].scores[scope]
     )
 
 
@@ -88,36 +100,36 @@ def score_rows(comparison: Comparison) -> tuple[ScoreRow, ...]:
     others = opponents(comparison)
     axis = axis_of(
         (
-            other.differences["all"][text.key]
+            other.differences["all"][score.name]
             for other in others
-            for text in score_texts(comparison.beta)
+            for score in compared(comparison.beta)
         ),
         with_zero=True,
     )
     return tuple(
         ScoreRow(
-            title=text.title,
-            meaning=text.meaning,
-            value=number(ours.scores["all"][text.key].value),
+            title=score.title,
+            meaning=score.meaning,
+            value=number(ours.scores["all"][score.name].value),
             against=tuple(
                 (
                     other.title,
-                    number(other.scores["all"][text.key].value),
-                    delta_on(other.differences["all"][text.key], axis),
+                    number(other.scores["all"][score.name].value),
+                    delta_on(other.differences["all"][score.name], axis),
                 )
                 for other in others
             ),
         )
-        for text in score_texts(comparison.beta)
+        for score in compared(comparison.beta)
     )
 
 
 def scorecard_zero(comparison: Comparison) -> float:
     """Return the place of 0 on the scorecard's axis, in percent."""
     differences = [
-        other.differences["all"][text.key]
+        other.differences["all"][score.name]
         for other in opponents(comparison)
-        for text in score_texts(comparison.beta)
+        for score in compared(comparison.beta)
     ]
     return axis_of(differences, with_zero=True).percent(0.0)
 
@@ -164,41 +176,31 @@ def full_table(comparison: Comparison) -> tuple[Mapping[str, str], ...]:
 
 
 def _full_row(comparison: Comparison, rung: RungResult) -> dict[str, str]:
-    d, p, r, f = rung.decisions, rung.probabilities, rung.ranking, f_name(comparison.beta)
-    supported = rung.scores["supported"]
+    beta, every = comparison.beta, rung.scores["all"]
+    supported = rung.scores["supported"]["macro_ap"].value
+    decided, ranked = of_decisions(beta), of_probabilities()
+    averages = [score for score in decided if score.name.startswith(_AVERAGES)]
+    others = [score for score in decided if score not in averages]
     return {
         "Rung": rung.title,
         "Votes on tags": f"{rung.votes_on:,}",
-        f"micro-{f}": number(d.micro_f),
-        "micro-P": number(d.micro_precision),
-        "micro-R": number(d.micro_recall),
-        f"macro-{f}": number(d.macro_f),
-        "macro-P": number(d.macro_precision),
-        "macro-R": number(d.macro_recall),
-        f"weighted-{f}": number(d.weighted_f),
-        "weighted-P": number(d.weighted_precision),
-        "weighted-R": number(d.weighted_recall),
-        f"sample-{f}": number(d.sample_f),
-        "sample-P": number(d.sample_precision),
-        "sample-R": number(d.sample_recall),
-        **_hierarchical(rung, f),
-        "micro-MCC": number(d.micro_mcc),
-        "macro-MCC": number(d.macro_mcc),
-        "Subset accuracy": number(d.subset_accuracy),
-        "Hamming loss": number(d.hamming_loss, 5),
-        "Tags per image": number(d.tags_per_image, 2),
-        "macro-AP": number(rung.scores["all"]["macro_ap"].value),
-        f"mAP, {comparison.min_positives}+ positives": number(supported["macro_ap"].value),
-        "micro-AP": number(rung.scores["all"]["micro_ap"].value),
+        **_values(rung, averages),
+        **_hierarchical(rung, f_name(beta)),
+        **_values(rung, others),
+        "Tags per image": number(rung.decisions.tags_per_image, 2),
+        "macro-AP": number(every["macro_ap"].value),
+        f"mAP, {comparison.min_positives}+ positives": number(supported),
+        "micro-AP": number(every["micro_ap"].value),
         **_shared(comparison, rung),
-        "LRAP": number(r.lrap),
-        "Coverage": number(r.coverage, 1),
-        "Brier": number(p.brier, 5),
-        "Log loss": number(p.log_loss, 5),
-        "Classwise ECE": number(p.classwise_ece, 4),
+        **_values(rung, ranked),
         "Contradictions per image": number(rung.contradictions, 3),
         "Images with a contradiction": _percent(rung.contradicting_images),
+        **_values(rung, comparison.personal),
     }
+
+
+def _values(rung: RungResult, scores: Iterable[Score]) -> dict[str, str]:
+    return {score.title: number(rung.values[score.name], score.digits) for score in scores}
 
 
 def _hierarchical(rung: RungResult, f: str) -> dict[str, str]:
@@ -218,8 +220,8 @@ def _shared(comparison: Comparison, rung: RungResult) -> dict[str, str]:
     if "shared" not in comparison.scopes:
         return {}
     return {
-        f"{text.title}, shared tags": number(rung.scores["shared"][text.key].value)
-        for text in score_texts(comparison.beta)
+        f"{score.title}, shared tags": number(rung.scores["shared"][score.name].value)
+        for score in compared(comparison.beta)
     }
 
 
@@ -227,9 +229,9 @@ def _percent(share: float) -> str:
     return number(share) if math.isnan(share) else f"{share:.1%}"
 
 
-def _panel(comparison: Comparison, text: ScoreText, scope: str, title: str) -> Panel:
-    scores = [rung.scores[scope][text.key] for rung in comparison.rungs]
-    leads = [rung.differences[scope][text.key] for rung in comparison.rungs]
+def _panel(comparison: Comparison, measure: Score, scope: str, title: str) -> Panel:
+    scores = [rung.scores[scope][measure.name] for rung in comparison.rungs]
+    leads = [rung.differences[scope][measure.name] for rung in comparison.rungs]
     axis, around_zero = axis_of(scores), axis_of(leads, with_zero=True)
     below = _below(comparison, [score.value for score in scores])
     rows = tuple(
@@ -246,9 +248,9 @@ def _panel(comparison: Comparison, text: ScoreText, scope: str, title: str) -> P
         for rung, score, lead, before in zip(comparison.rungs, scores, leads, below, strict=True)
     )
     return Panel(
-        key=text.key,
+        key=measure.name,
         scope=scope,
-        title=text.title,
+        title=measure.title,
         scope_title=title,
         ticks=ticks_of(axis),
         rows=rows,

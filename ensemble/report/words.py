@@ -1,51 +1,10 @@
-"""What the report says in words: names and definitions of the scores, numbers, the headline."""
+"""What the report says in words: numbers, differences, the headline."""
 
 import math
-from dataclasses import dataclass
 
-from tagstack.ensemble.comparison.results import Comparison, RungResult
+from tagstack.ensemble.comparison.results import Comparison
 from tagstack.meta.metrics.bootstrap import BETTER, UNDECIDED, UNDEFINED, WORSE, Difference
-
-
-@dataclass(frozen=True)
-class ScoreText:
-    """A score's name and what it means."""
-
-    key: str
-    title: str
-    meaning: str
-
-
-MACRO_F, MICRO_F, SAMPLE_F, MACRO_AP, MICRO_AP = (
-    "macro_f",
-    "micro_f",
-    "sample_f",
-    "macro_ap",
-    "micro_ap",
-)
-
-
-def score_texts(beta: float) -> tuple[ScoreText, ...]:
-    """Return the compared scores, the one that the headline names first."""
-    f = f_name(beta)
-    return (
-        ScoreText(MACRO_F, f"macro-{f}", f"mean of the tags' {f}: every tag counts the same"),
-        ScoreText(MICRO_F, f"micro-{f}", f"{f} of all (image, tag) pairs: common tags count most"),
-        ScoreText(SAMPLE_F, f"sample-{f}", f"mean of the images' {f}: every image counts the same"),
-        ScoreText(
-            MACRO_AP,
-            "macro-AP",
-            "mean of the tags' average precision: the ranking alone, before any threshold",
-        ),
-        ScoreText(
-            MICRO_AP, "micro-AP", "average precision of all (image, tag) pairs ranked together"
-        ),
-    )
-
-
-def f_name(beta: float) -> str:
-    """Return ``F1``, or ``F`` with another weight of recall."""
-    return f"F{beta:g}"
+from tagstack.meta.metrics.scores import compared
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -86,9 +45,9 @@ def headline(comparison: Comparison) -> str:
     other, role = _main_opponent(comparison)
     if not other:
         return f"{ours.title} stands alone: there is nothing to compare it with."
-    verdict = comparison.rung(other).differences["all"][MACRO_F].verdict
-    score = score_texts(comparison.beta)[0].title
-    return _OUTCOMES[verdict].format(ours=ours.title, role=role, score=score)
+    first = compared(comparison.beta)[0]
+    verdict = comparison.rung(other).differences["all"][first.name].verdict
+    return _OUTCOMES[verdict].format(ours=ours.title, role=role, score=first.title)
 
 
 def sublines(comparison: Comparison) -> tuple[str, ...]:
@@ -153,15 +112,14 @@ def _main_opponent(comparison: Comparison) -> tuple[str, str]:
 
 def _against(comparison: Comparison, other: str, role: str) -> str:
     theirs = comparison.rung(other)
-    difference = theirs.differences["all"][MACRO_F]
-    name = score_texts(comparison.beta)[0].title
-    ours = _value(comparison.rung(comparison.reference))
+    score = compared(comparison.beta)[0]
+    difference = theirs.differences["all"][score.name]
+    ours, their = (
+        number(rung.scores["all"][score.name].value)
+        for rung in (comparison.rung(comparison.reference), theirs)
+    )
     level = f"{comparison.confidence:.0%} interval {between(difference)}"
     return (
-        f"With {role}, {theirs.title}: {name} {ours} against "
-        f"{_value(theirs)}, difference {signed(difference.value)} ({level}): {difference.verdict}."
+        f"With {role}, {theirs.title}: {score.title} {ours} against {their}, difference "
+        f"{signed(difference.value)} ({level}): {difference.verdict}."
     )
-
-
-def _value(rung: RungResult) -> str:
-    return number(rung.scores["all"][MACRO_F].value)

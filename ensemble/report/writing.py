@@ -21,15 +21,14 @@ from tagstack.ensemble.report.data import metrics_json, page_data, script_safe
 from tagstack.ensemble.report.fit_evidence import FitEvidence
 from tagstack.ensemble.report.words import (
     between,
-    f_name,
     headline,
     measured_on,
     number,
-    score_texts,
     signed,
     sublines,
     verdict_sentence,
 )
+from tagstack.meta.metrics.scores import compared, f_name
 
 
 def markdown(comparison: Comparison, provenance: Mapping[str, str]) -> str:
@@ -52,12 +51,12 @@ def cell(text: str) -> str:
 
 def _ladder(comparison: Comparison) -> list[str]:
     f = f_name(comparison.beta)
-    texts = score_texts(comparison.beta)
-    names = [text.title for text in texts]
+    texts = compared(comparison.beta)
+    names = [score.title for score in texts]
     lead = f"{cell(comparison.rung(comparison.reference).title)} minus rung, macro-{f}"
     header = ["Rung", *names, "Contradictions per image", lead, "Verdict"]
     rule = ["---", *("---:" for _ in names), "---:", "---:", "---"]
-    rows = [_rung(comparison, rung, [text.key for text in texts]) for rung in comparison.rungs]
+    rows = [_rung(comparison, rung, [score.name for score in texts]) for rung in comparison.rungs]
     return [f"| {' | '.join(row)} |" for row in (header, rule, *rows)]
 
 
@@ -174,6 +173,8 @@ def page(
         view=view,
         sections=sections,
         words=words,
+        compared=compared,
+        f_name=f_name,
         cards=view.worst_cards(comparison, pictures),
         style=Markup(_template("report.css")),
         script=Markup(script),

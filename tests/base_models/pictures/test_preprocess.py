@@ -222,6 +222,16 @@ def test_fit_edge_repeats_the_border() -> None:
     assert (pixels[19:] == 100).all()
 
 
+def test_fit_edge_rounds_the_mean_of_two_pixels_half_up() -> None:
+    """Of an odd remainder each pixel lies between two of the picture's: 11.5 is 12, not 11."""
+    rows = np.repeat([[10], [13]], 32, axis=1).astype(np.uint8)
+    picture = np.tile(rows, (16, 1))[:31, :, None].repeat(3, axis=2)
+    contract = _input(geometry="fit_edge", resample="nearest", size=32)
+    pixels = framed(Image.fromarray(picture), framing_from_input(contract))
+    assert (pixels[1:-1] == 12).all()
+    assert (pixels[[0, -1]] == 10).all()
+
+
 @pytest.mark.parametrize(
     "geometry", ["pad_square", "pad_square_up", "squash", "fit_pad", "fit_edge"]
 )

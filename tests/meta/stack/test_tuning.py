@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,23 @@ def make_tuner(make_labelled: MakeLabelled, stack_settings: Make) -> MakeTuner:
         )
 
     return make
+
+
+@pytest.mark.parametrize("what", ["weight", "true", "folds", "objective", "table"])
+def test_a_study_of_other_data_is_never_resumed(make_tuner: MakeTuner, what: str) -> None:
+    """Weights of labels included: they change what a trial is worth as labels do."""
+    tuner = make_tuner(2)
+    data = tuner.data
+    changed: dict[str, Any] = {
+        "weight": data.weight * 0.5,
+        "true": ~data.true,
+        "folds": data.folds[::-1],
+        "objective": "macro_ap",
+        "table": replace(data.table, values=data.table.values + 1),
+    }
+    other = replace(tuner, data=replace(data, **{what: changed[what]}))
+    assert other.name != tuner.name
+    assert replace(tuner, data=replace(data)).name == tuner.name
 
 
 def test_first_trial_is_the_defaults_and_a_search_repeats_itself(

@@ -54,7 +54,7 @@ def _table(first: str, others: Iterable[str]) -> Table:
 def _ladder_table(comparison: Comparison) -> Table:
     titles = _titles(comparison)
     own = [score.title for score in comparison.personal]
-    table = _table("rung", (*titles.values(), "tags", "broken", *map(plain, own)))
+    table = _table("rung", (*titles.values(), "tags", "broken", *own))
     for rung in comparison.rungs:
         scores = [f"{rung.scores['all'][name].value:.3f}" for name in titles]
         own = [f"{rung.values[s.name]:.{s.digits}f}" for s in comparison.personal]

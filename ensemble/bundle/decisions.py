@@ -1,7 +1,8 @@
 """From level-1 scores to the final tags of each image, with what led to them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import isnan
 from typing import Literal
 
 import numpy as np
@@ -117,15 +118,15 @@ class Judge:
         proba = self.bundle.stacker.predict_proba(scores) if proba is None else proba
         proposed = cutting.decided(proba)
         final = cutting.decoded(proba, self.decoder)
-        styled = implied_tags(final, self.decoder.rules, self.implied)
+        styled = final  # decided sets are closed: there is nothing to add to them
+        if self.implied != "keep":
+            styled = implied_tags(final, self.decoder.rules, self.implied)
         for i, (image, least) in enumerate(zip(scores.images, cutting.images(proba), strict=True)):
             kept = _row(final, i)
             changed = np.setxor1d(kept, _row(proposed, i))
             rules = self._rules(proba, i) if len(changed) else {}
-            entries = self._entries(scores, proba, i, kept, least, rules)
-            shown = {self.bundle.vocabulary.tags[tag] for tag in _row(styled, i)}
-            styled_entries = (replace(e, in_caption=e.tag in shown) for e in entries)
-            yield TaggedImage(image=image, entries=tuple(styled_entries))
+            entries = self._entries(scores, proba, i, kept, _row(styled, i), least, rules)
+            yield TaggedImage(image=image, entries=entries)
 
     def _rules(self, proba: PairProba, image: int) -> dict[str, str]:
         """Return the id of the rule behind each changed tag of one image."""
@@ -139,46 +140,72 @@ class Judge:
         proba: PairProba,
         image: int,
         kept: NDArray[np.int32],
+        shown: NDArray[np.int32],
         least: NDArray[np.float32],
         rules: Mapping[str, str],
     ) -> tuple[TagEntry, ...]:
         """Return an image's tags and candidates, most probable first."""
-        rows = slice(scores.pairs.indptr[image], scores.pairs.indptr[image + 1])
-        position = {int(tag): rows.start + i for i, tag in enumerate(scores.pairs.tag[rows])}
-        above = scores.pairs.tag[rows][proba.proba[rows] >= self.floor]
+        first, last = scores.pairs.indptr[image : image + 2]
+        own = scores.pairs.tag[first:last]
+        above = own[proba.proba[first:last] >= self.floor]
+        tags = np.unique(np.concatenate([above, kept, self.always]))
+        values, logits = _of_tags(scores, proba, int(first), own, tags)
+        vocabulary = self.bundle.vocabulary
+        columns = zip(
+            tags.tolist(), values.tolist(), least[tags].tolist(), expit(logits).T.tolist(),
+            np.isin(tags, kept).tolist(), np.isin(tags, shown).tolist(), strict=True,
+        )  # fmt: skip
         entries = [
-            self._entry(
-                scores, proba, int(tag), position.get(int(tag)), tag in kept, least[tag], rules
+            TagEntry(
+                tag=vocabulary.tags[tag],
+                category=vocabulary.categories[tag],
+                proba=value,
+                threshold=threshold,
+                votes={
+                    member: None if isnan(vote) else vote
+                    for member, vote in zip(scores.members, votes, strict=True)
+                },
+                tagged=tagged,
+                rule=rules.get(vocabulary.tags[tag], ""),
+                in_caption=in_caption,
             )
-            for tag in np.unique(np.concatenate([above, kept, self.always]))
+            for tag, value, threshold, votes, tagged, in_caption in columns
         ]
         return tuple(sorted(entries, key=lambda entry: (-entry.proba, entry.tag)))
 
-    def _entry(
-        self,
-        scores: Level1Scores,
-        proba: PairProba,
-        tag: int,
-        pair: int | None,
-        tagged: bool,
-        threshold: np.float32,
-        rules: Mapping[str, str],
-    ) -> TagEntry:
-        logits = np.where(scores.knows[:, tag], scores.floor, np.nan)
-        logits = logits if pair is None else scores.logit[:, pair]
-        name = self.bundle.vocabulary.tags[tag]
-        return TagEntry(
-            tag=name,
-            category=self.bundle.vocabulary.categories[tag],
-            proba=float(proba.base[tag] if pair is None else proba.proba[pair]),
-            threshold=float(threshold),
-            votes={
-                member: None if np.isnan(logit) else float(expit(logit))
-                for member, logit in zip(scores.members, logits, strict=True)
-            },
-            tagged=tagged,
-            rule=rules.get(name, ""),
-        )
+
+def _of_tags(
+    scores: Level1Scores,
+    proba: PairProba,
+    first: int,
+    own: NDArray[np.int32],
+    tags: NDArray[np.int32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return an image's probability of some tags, and every member's logit.
+
+    Parameters
+    ----------
+    scores : Level1Scores
+    proba : PairProba
+    first : int
+        Position of the image's first pair.
+    own : array of shape (n_pairs,), int32, ascending
+        Tags of its pairs.
+    tags : array of shape (n_chosen,), int32
+
+    Returns
+    -------
+    proba : array of shape (n_chosen,), float32
+    logit : array of shape (n_members, n_chosen), float32
+        NaN where the member does not know the tag.
+    """
+    values = proba.base[tags]
+    logits = np.where(scores.knows[:, tags], scores.floor[:, None], np.float32(np.nan))
+    listed = np.flatnonzero(np.isin(tags, own))
+    pairs = first + np.searchsorted(own, tags[listed])
+    values[listed] = proba.proba[pairs]
+    logits[:, listed] = scores.logit[:, pairs]
+    return values, logits
 
 
 def _row(tags: sparse.csr_array, image: int) -> NDArray[np.int32]:

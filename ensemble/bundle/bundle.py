@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tagstack import __version__
 from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.staging import recover, staged_folder
+from tagstack.base_models.trials import Trial
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.own_files import MIB, own_file, own_path
@@ -33,11 +34,15 @@ from tagstack.ensemble.thresholds.deciding import Cutting
 from tagstack.ensemble.thresholds.table import Thresholds
 from tagstack.ensemble.thresholds.versions import FIT, ThresholdVersions
 from tagstack.ensemble.thresholds.versions import FOLDER as VERSIONS
+from tagstack.meta.checked_arrays import CheckedArrays
 from tagstack.meta.stack.stacker import Stacker
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+_RUNGS, _FITTED = "rung_thresholds.safetensors", "fitted_images.safetensors"
 # A hundred thousand tags take 5 MB in the manifest; a stack of them some 500 MB.
+# What reading a file that says anything at all may raise.
+_DAMAGED = (OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
 _MANIFEST_BYTES, _FILE_BYTES = 256 * MIB, 16_384 * MIB
 _KINDS = {
     "tagstack": str,
@@ -184,6 +189,7 @@ def save_bundle(bundle: Bundle, directory: Path, *, overwrite: bool = False) -> 
         with staged_folder(directory) as folder:
             _write_files(bundle, folder)
             _write_manifest(bundle, folder)
+            trial_of(folder).remember()  # what was fitted here needs no trial
     except OSError as error:
         msg = f"Cannot write the bundle {directory}: {error.strerror}. Nothing of it was kept."
         raise TagstackError(msg) from error
@@ -192,15 +198,48 @@ def save_bundle(bundle: Bundle, directory: Path, *, overwrite: bool = False) -> 
 def load_bundle(directory: Path) -> Bundle:
     """Return the bundle in ``directory``, after checking every file against the manifest.
 
+    A bundle that was not made on this machine may come from a stranger, who hashes what he likes.
+    Once, it is loaded and asked in a process of its own, which may crash or be ended.
+
     Raises
     ------
     TagstackError
-        If it is no bundle, of another format, incomplete or changed.
+        If it is no bundle, of another format, incomplete or changed, or holds numbers that a
+        stack cannot have.
     """
     if not os.path.lexists(directory):
         recover(directory)  # a killed run may have moved it aside
+    _check_files(directory, _read_manifest(directory)["files"])
+    trial_of(directory).once(load_settings().score.trial_seconds)
+    return loaded_bundle(directory)
+
+
+def trial_of(directory: Path) -> Trial:
+    """Return the trial of the bundle in a folder."""
+    return Trial(
+        facts=(file_sha256(directory / MANIFEST),),
+        packages=("lightgbm", "xgboost", "numpy", "scipy", "safetensors"),
+        module="tagstack.ensemble.bundle.trial",
+        arguments=(str(directory.absolute()),),
+        what=f"The bundle {directory}",
+    )
+
+
+def loaded_bundle(directory: Path) -> Bundle:
+    """Return the bundle in ``directory``, in this process whatever it is; see `load_bundle`."""
+    from safetensors import SafetensorError
+
     manifest = _read_manifest(directory)
     _check_files(directory, manifest["files"])
+    try:
+        return _loaded(directory, manifest)
+    except (*_DAMAGED, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        msg = f"Cannot read the bundle {directory}: {reason}. Copy it again or fit it again."
+        raise TagstackError(msg) from error
+
+
+def _loaded(directory: Path, manifest: Mapping[str, Any]) -> Bundle:
     vocabulary = Vocabulary(tuple(manifest["tags"]), tuple(manifest["categories"]))
     settings = _settings(directory, manifest)
     versions = ThresholdVersions(directory)
@@ -209,19 +248,24 @@ def load_bundle(directory: Path) -> Bundle:
     if thresholds.vocabulary.tags != vocabulary.tags:
         msg = f"Thresholds {version} of {directory} are for other tags. Use another version."
         raise TagstackError(msg)
+    stacker = Stacker.load(directory / "stack")
+    members = tuple(BundleMember(**member) for member in manifest["members"])
+    if stacker.stack_.vocabulary != vocabulary or stacker.stack_.members != _names(members):
+        msg = f"The stack in {directory} is of other tags or taggers than its manifest. Fit again."
+        raise TagstackError(msg)
     rungs = versions.rung_thresholds(version)
     at_fit = Thresholds.from_csv(directory / "thresholds.csv") if rungs is None else thresholds
     return Bundle(
-        members=tuple(BundleMember(**member) for member in manifest["members"]),
+        members=members,
         vocabulary=vocabulary,
-        stacker=Stacker.load(directory / "stack"),
+        stacker=stacker,
         rules=Rules.from_toml((directory / "rules.toml").read_text(encoding="utf-8")),
         thresholds=thresholds,
-        rung_thresholds=rungs or _load_arrays(directory / "rung_thresholds.safetensors"),
+        rung_thresholds=_rung_thresholds(directory, vocabulary) if rungs is None else rungs,
         rung_image_cut=at_fit.image_cut,
         threshold_version=version,
         fitted_images=FittedImages.from_arrays(
-            _load_arrays(directory / "fitted_images.safetensors"), settings.score.near_duplicates
+            _load_arrays(directory / _FITTED), settings.score.near_duplicates
         ),
         settings=settings,
         evidence=manifest["evidence"],
@@ -230,9 +274,17 @@ def load_bundle(directory: Path) -> Bundle:
 
 def out_of_fold_of(directory: Path) -> OutOfFold | None:
     """Return the out-of-fold probabilities that a bundle keeps; None if it keeps none."""
+    from safetensors import SafetensorError
+
     _check_files(directory, _read_manifest(directory)["files"])
     path = directory / OUT_OF_FOLD
-    return OutOfFold.load(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return OutOfFold.load(path)
+    except (*_DAMAGED, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise TagstackError(f"Cannot read {path}: {reason}. Fit the bundle again.") from error
 
 
 def refuse_existing(directory: Path, *, overwrite: bool) -> None:
@@ -270,8 +322,8 @@ def _write_files(bundle: Bundle, folder: Path) -> None:
     bundle.stacker.save(folder / "stack")
     (folder / "rules.toml").write_text(bundle.rules.to_toml(), encoding="utf-8")
     bundle.thresholds.to_csv(folder / "thresholds.csv")
-    save_file(dict(bundle.rung_thresholds), folder / "rung_thresholds.safetensors")
-    save_file(bundle.fitted_images.arrays(), folder / "fitted_images.safetensors")
+    save_file(dict(bundle.rung_thresholds), folder / _RUNGS)
+    save_file(bundle.fitted_images.arrays(), folder / _FITTED)
     if bundle.out_of_fold is not None:
         bundle.out_of_fold.save(folder / OUT_OF_FOLD)
 
@@ -340,6 +392,17 @@ def _check_files(directory: Path, files: Mapping[str, str]) -> None:
         if file_sha256(path) != expected:
             msg = f"Bundle {directory}: {name} was changed or truncated. Copy or fit it again."
             raise TagstackError(msg)
+
+
+def _names(members: Iterable[BundleMember]) -> tuple[str, ...]:
+    return tuple(member.name for member in members)
+
+
+def _rung_thresholds(directory: Path, vocabulary: Vocabulary) -> dict[str, NDArray[np.float32]]:
+    arrays = CheckedArrays(_load_arrays(directory / _RUNGS), _RUNGS)
+    shape = (len(vocabulary),)
+    # Infinite: never tagged for its own sake.
+    return {name: arrays.real(name, shape, low=0, high=np.inf) for name in arrays.arrays}
 
 
 def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -12,6 +12,7 @@ from tagstack.base_models.pictures.picture_hash import THUMBNAIL_BYTES, PictureH
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import NearDuplicateSettings
 from tagstack.ensemble.bundle.dataset import Dataset
+from tagstack.meta.checked_arrays import CheckedArrays
 from tagstack.meta.labels.near_duplicates import near_duplicate_groups
 from tagstack.meta.labels.training_range import NO_ID, TrainingOverlap, image_ids, training_overlaps
 from tagstack.meta.labels.truth import Evidence
@@ -77,13 +78,18 @@ class FittedImages:
         cls, arrays: Mapping[str, NDArray[Any]], near_duplicates: NearDuplicateSettings
     ) -> "FittedImages":
         """Return what `arrays` gave; without looks if the bundle is from before they were kept."""
-        bits = arrays.get("bits", np.empty(0, np.uint64))
-        thumbnails = arrays.get("thumbnails", np.empty((0, THUMBNAIL_BYTES), np.uint8))
-        looks = PictureHashes(known=np.ones(len(bits), bool), bits=bits, thumbnails=thumbnails)
+        looks: dict[str, NDArray[Any]] = {
+            "bits": np.empty(0, np.uint64),
+            "thumbnails": np.empty((0, THUMBNAIL_BYTES), np.uint8),
+        }
+        checked = CheckedArrays(looks | dict(arrays), "fitted_images.safetensors")
+        bits = checked.shaped("bits", (None,), "u")
+        thumbnails = checked.shaped("thumbnails", (len(bits), THUMBNAIL_BYTES), "u")
+        seen = PictureHashes(known=np.ones(len(bits), bool), bits=bits, thumbnails=thumbnails)
         return cls(
-            contents=arrays["contents"],
-            titles=arrays["titles"],
-            looks=looks,
+            contents=checked.shaped("contents", (None,), "u"),
+            titles=checked.shaped("titles", (None,), "u"),
+            looks=seen,
             near_duplicates=near_duplicates,
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import PairProba, Pairs
+from tagstack.meta.checked_arrays import CheckedArrays
 
 FILE = "out_of_fold.safetensors"
 
@@ -69,14 +70,14 @@ class OutOfFold:
         """Return what :meth:`save` wrote; the caller has checked the file's hash."""
         from safetensors.numpy import load_file
 
-        arrays = load_file(path)
-        pairs = Pairs(
-            indptr=arrays["indptr"],
-            tag=arrays["tag"].astype(np.int32),
-            n_tags=len(arrays["base"]),
-        )
-        proba = PairProba(pairs=pairs, proba=arrays["proba"], base=arrays["base"])
-        return cls(contents=arrays["contents"], proba=proba)
+        arrays = CheckedArrays(load_file(path), FILE)
+        base = arrays.real("base", (None,), low=0, high=1, gaps=True)
+        values = arrays.real("proba", (None,), low=0, high=1, gaps=True)
+        contents = arrays.shaped("contents", (None,), "u")
+        tag = arrays.whole("tag", values.shape, high=len(base)).astype(np.int32)
+        starts = arrays.starts("indptr", len(contents), len(tag))
+        pairs = Pairs(indptr=starts, tag=tag, n_tags=len(base))
+        return cls(contents=contents, proba=PairProba(pairs=pairs, proba=values, base=base))
 
 
 def joined(first: PairProba, second: PairProba) -> PairProba:

@@ -35,6 +35,14 @@ def number(row: Mapping[str, str], column: str, path: Path) -> float:
     return number_of(row[column], f"{path.name}, {column} of {next(iter(row.values()))!r}")
 
 
+def _count(row: Mapping[str, str], path: Path) -> int:
+    value = number(row, "positives", path)
+    if not 0 <= value < 2**53:
+        msg = f"{path.name}: positives of {row['tag']!r} are {value:g}; expected a count."
+        raise TagstackError(msg)
+    return int(value)
+
+
 State = Literal["certified", "tuned", "pooled", "fixed"]
 _COLUMNS = (
     "tag",
@@ -198,7 +206,7 @@ class Thresholds:
             ),
             value=np.array([_proper(row, path) for row in rows], np.float32),
             state=tuple(_state(row, path) for row in rows),
-            positives=np.array([number(row, "positives", path) for row in rows], np.int64),
+            positives=np.array([_count(row, path) for row in rows], np.int64),
             estimate=np.array(column("estimate"), np.float64),
             low=np.array(column("low"), np.float64),
             high=np.array(column("high"), np.float64),

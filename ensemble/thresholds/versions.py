@@ -24,6 +24,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.own_files import own_path
 from tagstack.configs.text_files import read_json
 from tagstack.ensemble.thresholds.table import Thresholds
+from tagstack.meta.checked_arrays import CheckedArrays
 
 FOLDER = "thresholds"
 FIT = "fit"
@@ -129,7 +130,9 @@ class ThresholdVersions:
 
         if name == FIT or _RUNGS not in self._checked(name)["files"]:
             return None
-        return dict(load_file(self.folder / name / _RUNGS))
+        arrays = CheckedArrays(load_file(self.folder / name / _RUNGS), f"{name}/{_RUNGS}")
+        shape = (len(self.thresholds(name).vocabulary),)
+        return {rung: arrays.real(rung, shape, low=0, high=np.inf) for rung in arrays.arrays}
 
     def add(
         self,

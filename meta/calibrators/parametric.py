@@ -70,6 +70,11 @@ class ParametricMaps:
             result += self.theta[tag, i] * column
         return result
 
+    @property
+    def n_coefficients(self) -> int:
+        """How many coefficients a tag has."""
+        return 1 + _FORMS[self.kind].n_columns
+
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Return the coefficients. Of the shape of ``theta``."""
         return {"theta": self.theta}

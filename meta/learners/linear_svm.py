@@ -15,6 +15,7 @@ from scipy.special import expit
 from tagstack.base_models.atomic import written_whole
 from tagstack.configs.stack import StackSettings, SvmSettings
 from tagstack.meta.calibrators.newton import fit_hierarchy, tag_rows
+from tagstack.meta.checked_arrays import CheckedArrays
 from tagstack.meta.features.pair_features import PairTable, informative_rows
 from tagstack.meta.learners.estimator import PairEstimator
 from tagstack.meta.learners.squared_hinge import HingeBatch, fit_squared_hinge
@@ -98,12 +99,24 @@ class LinearSvms(PairEstimator):
             )
 
     def restore(self, directory: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If an array has another shape than the others, or a number is not finite.
+        """
         from safetensors.numpy import load_file
 
-        arrays = load_file(directory / _FILE)
-        for name in _ARRAYS:
-            setattr(self, name, arrays[name])
+        arrays = CheckedArrays(load_file(directory / _FILE), _FILE)
+        (n_columns,) = arrays.real("centre_", (None,)).shape
+        self.centre_ = arrays.arrays["centre_"]
+        self.scale_ = arrays.real("scale_", (n_columns,), low=1e-12)
+        self.coefficients_ = arrays.real("coefficients_", (None, n_columns + 1))
+        n_tags = len(self.coefficients_)
+        self.basis_ = arrays.real("basis_", (n_tags, None))
+        self.fitted_ = arrays.flags("fitted_", (n_tags,))
+        self.margin_to_logit_ = arrays.real("margin_to_logit_", (n_tags, 2))
         return self
 
     def _fit_tags(

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import written_whole
 from tagstack.configs.stack import StackSettings, XgboostSettings
+from tagstack.configs.text_files import read_bytes
 from tagstack.meta.features.pair_features import PairTable
 from tagstack.meta.learners.counted_rows import counted_rows
 from tagstack.meta.learners.device import Device
 from tagstack.meta.learners.estimator import PairEstimator
 from tagstack.meta.learners.predicting import predicting
+from tagstack.meta.learners.xgboost_model import check_model
 
 _FILE = "xgboost.ubj"
 
@@ -105,9 +107,21 @@ class MetaTrees(PairEstimator):
             self.booster_.save_model(os.fspath(temporary))
 
     def restore(self, directory: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the library could not be trusted with it.
+        """
+        data = read_bytes(directory / _FILE)
         self.booster_ = predicting("xgboost").Booster({"nthread": self.threads})
-        self.booster_.load_model(os.fspath(directory / _FILE))
+        try:
+            check_model(data)
+            self.booster_.load_model(bytearray(data))
+        except ValueError as error:  # XGBoost's own is one, too
+            msg = f"{_FILE}: {' '.join(str(error).split())[:200]}"
+            raise ValueError(msg) from error
         return self
 
     def parameters(self, names: tuple[str, ...], rising: frozenset[str]) -> dict[str, object]:

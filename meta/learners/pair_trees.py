@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import write_text
 from tagstack.configs.stack import LightgbmSettings, StackSettings
+from tagstack.configs.text_files import read_text
 from tagstack.meta.features.pair_features import PairTable
 from tagstack.meta.learners.counted_rows import CountedRows, counted_rows
 from tagstack.meta.learners.estimator import PairEstimator
+from tagstack.meta.learners.lightgbm_text import checked_text
 from tagstack.meta.learners.predicting import predicting
 
 _FILE = "lightgbm.txt"
@@ -86,9 +88,20 @@ class PairTrees(PairEstimator):
         write_text(directory / _FILE, self.booster_.model_to_string())
 
     def restore(self, directory: Path) -> Self:
-        """Read what `save` wrote."""
-        text = (directory / _FILE).read_text(encoding="utf-8")
-        self.booster_ = predicting("lightgbm").Booster(model_str=text)
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the library could not be trusted with it.
+        """
+        library = predicting("lightgbm")
+        text = read_text(directory / _FILE)
+        try:
+            self.booster_ = library.Booster(model_str=checked_text(text))
+        except (ValueError, library.basic.LightGBMError) as error:
+            msg = f"{_FILE}: {error}"
+            raise ValueError(msg) from error
         return self
 
     def _parameters(self, rows: CountedRows) -> dict[str, object]:

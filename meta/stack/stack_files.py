@@ -5,24 +5,27 @@ Nothing here runs code of the file: no pickle. The bundle around it holds the ha
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
 from scipy import sparse
 
 from tagstack.base_models.atomic import write_text, written_whole
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.section import validation_summary
 from tagstack.configs.settings import load_settings
 from tagstack.configs.text_files import read_json
 from tagstack.meta.calibrators.calibration import MemberCalibration
 from tagstack.meta.calibrators.parametric import ParametricMaps
 from tagstack.meta.calibrators.protocol import TagMaps
 from tagstack.meta.calibrators.registry import maps_from_arrays, named_arrays
+from tagstack.meta.calibrators.step_maps import StepMaps
+from tagstack.meta.checked_arrays import CheckedArrays
 from tagstack.meta.features.tag_statistics import TagStatistics
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.learners.registry import check_packages, make_learner, packages
@@ -30,8 +33,6 @@ from tagstack.meta.learners.shrunken_logistic import ShrunkenLogistic
 from tagstack.meta.stack.fitted_stack import FittedStack
 from tagstack.meta.stack.groundwork import Groundwork
 from tagstack.meta.stack.selection import LadderRow
-
-Arrays = Mapping[str, NDArray[Any]]
 
 _VERSION = 1
 _RECORD, _ARRAYS = "stack.json", "stack.safetensors"
@@ -96,14 +97,20 @@ def load_stack(directory: Path, threads: int) -> LoadedStack:
     from safetensors import SafetensorError
 
     try:
-        record = read_json(directory / _RECORD)
-        if record["version"] != _VERSION:
+        content = read_json(directory / _RECORD)
+        if content["version"] != _VERSION:
             msg = (
-                f"The stack in {directory} has version {record['version']!r}, this is tagstack for "
-                f"version {_VERSION}. Fit again."
+                f"The stack in {directory} has version {content['version']!r:.40}, this is "
+                f"tagstack for version {_VERSION}. Fit again."
             )
             raise TagstackError(msg)
-        return _restored(directory, record, threads)
+        return _restored(directory, _Record.model_validate(content), threads)
+    except ValidationError as error:
+        msg = (
+            f"Cannot read the stack in {directory}: {_RECORD}: {validation_summary(error):.300}. "
+            f"The bundle is incomplete or damaged."
+        )
+        raise TagstackError(msg) from error
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         msg = f"Cannot read the stack in {directory}: {error}. The bundle is incomplete or damaged."
         raise TagstackError(msg) from error
@@ -127,69 +134,129 @@ def _arrays(stack: FittedStack) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _restored(directory: Path, record: dict[str, Any], threads: int) -> LoadedStack:
+def _restored(directory: Path, record: "_Record", threads: int) -> LoadedStack:
     from safetensors.numpy import load_file
 
-    arrays = load_file(directory / _ARRAYS)
-    settings = load_settings(changes={"stack": record["settings"]}).stack
-    check_packages(record.get("packages", {}))
-    n_tags = len(record["tags"])
+    arrays = CheckedArrays(load_file(directory / _ARRAYS), _ARRAYS)
+    settings = load_settings(changes={"stack": record.settings}).stack
+    check_packages(record.packages)
+    n_tags = len(record.tags)
     made = {
-        name: make_learner(name, settings, seed=record["seed"], threads=threads)
+        name: make_learner(name, settings, seed=record.seed, threads=threads)
         for name in settings.learners
     }
     stack = FittedStack(
         settings=settings,
-        vocabulary=Vocabulary(tuple(record["tags"]), tuple(record["categories"])),
-        members=tuple(record["members"]),
-        relations=TagRelations(
-            _sparse("parents", arrays, n_tags), tuple(tuple(g) for g in record["groups"])
-        ),
-        groundwork=_groundwork(arrays, n_tags),
-        member_weights=arrays["member_weights"],
+        vocabulary=Vocabulary(record.tags, record.categories),
+        members=record.members,
+        relations=TagRelations(arrays.square("parents", n_tags, kind="b"), record.groups),
+        groundwork=_groundwork(arrays, n_tags, len(record.members)),
+        member_weights=arrays.real("member_weights", (len(record.members),)),
         learners={name: learner.restore(directory) for name, learner in made.items()},
-        calibrations=_rung_maps(arrays),
-        blend_weights=record["blend_weights"],
-        tag_rungs=tuple(record.get("tag_rungs", ())),
+        calibrations=_rung_maps(arrays, n_tags),
+        blend_weights=record.blend_weights,
+        tag_rungs=record.tag_rungs,
     )
+    record.check_rungs(stack)
     return LoadedStack(
         stack=stack,
-        seed=record["seed"],
-        chosen=record["chosen"],
-        ladder=tuple(_ladder_row(row) for row in record["ladder"]),
-        candidate_recall=record["candidate_recall"],
+        seed=record.seed,
+        chosen=record.chosen,
+        ladder=tuple(LadderRow(**row.model_dump()) for row in record.ladder),
+        candidate_recall=record.candidate_recall,
     )
 
 
-def _groundwork(arrays: Arrays, n_tags: int) -> Groundwork:
+class _Row(BaseModel):
+    """A `LadderRow` as JSON has it."""
+
+    rung: str
+    macro_ap: float
+    macro_error: float
+    micro_ap: float
+    micro_error: float
+    fold_values: tuple[float, ...]
+    weights: tuple[tuple[str, float], ...]
+    why: str
+
+
+class _Record(BaseModel):
+    """What `stack.json` must hold; more may be there."""
+
+    seed: int = Field(ge=0, lt=2**31)
+    chosen: str
+    candidate_recall: float
+    members: tuple[str, ...] = Field(min_length=1)
+    tags: tuple[str, ...]
+    categories: tuple[str, ...]
+    groups: tuple[tuple[int, ...], ...]
+    blend_weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+    tag_rungs: tuple[str, ...] = ()
+    packages: dict[str, str] = Field(default_factory=dict)
+    settings: dict[str, Any]
+    ladder: tuple[_Row, ...]
+
+    def check_rungs(self, stack: FittedStack) -> None:
+        """Refuse rungs that are not there, or that would be made of themselves."""
+        kinds = {spec.name: spec.kind for spec in stack.specs}
+        banded = [rung for rung in self.tag_rungs if kinds.get(rung, "bands") == "bands"]
+        blended = [r for r in self.blend_weights if kinds.get(r, "blend") in ("blend", "bands")]
+        odd = len(self.tag_rungs) not in (0, len(self.tags))
+        if self.chosen not in kinds or banded or blended or odd:
+            msg = f"{_RECORD} names rungs that this stack cannot have"
+            raise ValueError(msg)
+
+
+def _groundwork(arrays: CheckedArrays, n_tags: int, n_members: int) -> Groundwork:
     return Groundwork(
-        calibration=MemberCalibration(maps=_member_maps(arrays)),
-        logistic=ShrunkenLogistic(theta=arrays["theta"]),
+        calibration=MemberCalibration(maps=_member_maps(arrays, n_tags, n_members)),
+        logistic=ShrunkenLogistic(theta=arrays.real("theta", (n_tags, 1 + n_members))),
         statistics=TagStatistics(
-            prior=arrays["prior"], skill=arrays["skill"], lift=_sparse("lift", arrays, n_tags)
+            prior=arrays.real("prior", (n_tags,)),
+            skill=arrays.real("skill", (n_members, n_tags), gaps=True),
+            lift=arrays.square("lift", n_tags, kind="f"),
         ),
     )
 
 
-def _member_maps(arrays: Arrays) -> tuple[TagMaps, ...]:
+def _member_maps(arrays: CheckedArrays, n_tags: int, n_members: int) -> tuple[TagMaps, ...]:
     """Return the members' maps; the first bundles held two arrays for all of them."""
-    if "intercept" in arrays:
-        rows = zip(arrays["intercept"], arrays["slope"], strict=True)
+    if "intercept" in arrays.arrays:
+        shape = (n_members, n_tags)
+        rows = zip(arrays.real("intercept", shape), arrays.real("slope", shape), strict=True)
         return tuple(ParametricMaps(kind="platt", theta=np.stack(row, axis=1)) for row in rows)
-    numbers = {name.split(":")[1] for name in arrays if name.startswith(_MEMBER)}
-    return tuple(maps_from_arrays(f"{_MEMBER}{n}:", arrays) for n in range(len(numbers)))
+    return tuple(_maps(f"{_MEMBER}{n}:", arrays, n_tags) for n in range(n_members))
 
 
-def _rung_maps(arrays: Arrays) -> dict[str, TagMaps]:
+def _rung_maps(arrays: CheckedArrays, n_tags: int) -> dict[str, TagMaps]:
     """Return the learned rungs' maps; the first bundles held an array for each."""
     found: dict[str, TagMaps] = {}
-    for name in (name for name in arrays if name.startswith(_RUNG)):
+    for name in (name for name in arrays.arrays if name.startswith(_RUNG)):
         rung, colon, _ = name.removeprefix(_RUNG).rpartition(":")
         if colon:
-            found[rung] = maps_from_arrays(f"{_RUNG}{rung}:", arrays)
+            found[rung] = _maps(f"{_RUNG}{rung}:", arrays, n_tags)
         else:
-            found[name.removeprefix(_RUNG)] = ParametricMaps(kind="platt", theta=arrays[name])
+            theta = arrays.real(name, (n_tags, 2))
+            found[name.removeprefix(_RUNG)] = ParametricMaps(kind="platt", theta=theta)
     return found
+
+
+def _maps(prefix: str, arrays: CheckedArrays, n_tags: int) -> TagMaps:
+    """Return the maps under a prefix, their arrays held to what `apply` takes for granted."""
+    maps = maps_from_arrays(prefix, arrays.arrays)
+    name = f"{prefix}{maps.kind}."
+    if isinstance(maps, ParametricMaps):
+        arrays.real(f"{name}theta", (n_tags, maps.n_coefficients))
+    elif isinstance(maps, StepMaps):
+        (n_points,) = arrays.real(f"{name}at", (None,)).shape
+        arrays.real(f"{name}value", (n_points,))
+        start = arrays.starts(f"{name}start", None, n_points).astype(np.int64)
+        arrays.whole(f"{name}map_of_tag", (n_tags,), high=len(start) - 1)
+        inside = np.isin(np.arange(1, n_points), start, invert=True)
+        if (np.diff(start) < 1).any() or (np.diff(maps.at)[inside] < 0).any():
+            msg = f"{_ARRAYS}: {name}at does not rise within its maps"
+            raise ValueError(msg)
+    return maps
 
 
 def _sparse_parts(name: str, matrix: sparse.csr_array) -> dict[str, NDArray[Any]]:
@@ -198,16 +265,3 @@ def _sparse_parts(name: str, matrix: sparse.csr_array) -> dict[str, NDArray[Any]
         f"{name}.indices": matrix.indices,
         f"{name}.indptr": matrix.indptr,
     }
-
-
-def _sparse(name: str, arrays: Arrays, n_tags: int) -> sparse.csr_array:
-    parts = (arrays[f"{name}.data"], arrays[f"{name}.indices"], arrays[f"{name}.indptr"])
-    return sparse.csr_array(parts, shape=(n_tags, n_tags))
-
-
-def _ladder_row(row: dict[str, Any]) -> LadderRow:
-    values = row | {
-        "fold_values": tuple(row["fold_values"]),
-        "weights": tuple((name, weight) for name, weight in row["weights"]),
-    }
-    return LadderRow(**values)

@@ -40,9 +40,9 @@ from tagstack.meta.stack.stacker import Stacker
 FORMAT = 1
 MANIFEST = "manifest.json"
 _RUNGS, _FITTED = "rung_thresholds.safetensors", "fitted_images.safetensors"
-# A hundred thousand tags take 5 MB in the manifest; a stack of them some 500 MB.
 # What reading a file that says anything at all may raise.
 _DAMAGED = (OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
+# A hundred thousand tags take 5 MB in the manifest; a stack of them some 500 MB.
 _MANIFEST_BYTES, _FILE_BYTES = 256 * MIB, 16_384 * MIB
 _KINDS = {
     "tagstack": str,

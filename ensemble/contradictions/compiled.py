@@ -7,7 +7,6 @@ for the search, are handed back to that.
 import numpy as np
 
 from tagstack.configs.decisions import DecoderSettings
-from tagstack.ensemble.contradictions.engines import Kept
 from tagstack.ensemble.contradictions.evidence import Evidence, Ints, RuleLists
 from tagstack.ensemble.contradictions.kernel_arrays import (
     Components,
@@ -16,6 +15,7 @@ from tagstack.ensemble.contradictions.kernel_arrays import (
     rule_arrays,
     workspace,
 )
+from tagstack.ensemble.contradictions.parts import Kept
 from tagstack.ensemble.contradictions.reduction_kernel import reduce_images
 from tagstack.ensemble.contradictions.search_kernel import Batch, search_components
 

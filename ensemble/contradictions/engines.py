@@ -3,40 +3,20 @@
 Every engine finds the same tags, whatever its speed; `compiled` holds the fast one.
 """
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from tagstack.base_models.compilation import can_compile, require_numba
 from tagstack.configs.decisions import DecoderSettings
-from tagstack.ensemble.contradictions.evidence import Evidence, Ints, RuleLists
-from tagstack.ensemble.contradictions.parts import kept_keys
+from tagstack.ensemble.contradictions.evidence import Evidence, RuleLists
+from tagstack.ensemble.contradictions.parts import Kept, kept_keys
 from tagstack.ensemble.contradictions.reduction import Reduction, reduce_images
 from tagstack.ensemble.contradictions.search import Component, Solution, branch_and_bound
 
 _WORTH_COMPILING = 20_000  # images: 3 s in Python, while compiling takes 20 s once per machine
 
 _NONE = np.zeros(0, np.int64)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kept:
-    """What an engine decided on some images.
-
-    Parameters
-    ----------
-    keys : array of int64
-        ``image * n_tags + tag`` of the tags kept; what they imply need not be among them.
-    inexact : array of int64
-        Images on which the search budget ran out.
-    large : array of int64
-        Images that the engine leaves to the Python engine.
-    """
-
-    keys: Ints
-    inexact: Ints
-    large: Ints
 
 
 class Engine(Protocol):

@@ -121,6 +121,25 @@ class Parts:
         return limits
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What an engine decided on some images.
+
+    Parameters
+    ----------
+    keys : array of int64
+        ``image * n_tags + tag`` of the tags kept; what they imply need not be among them.
+    inexact : array of int64
+        Images on which the search budget ran out.
+    large : array of int64
+        Images that the engine leaves to the Python engine.
+    """
+
+    keys: Ints
+    inexact: Ints
+    large: Ints
+
+
 def kept_keys(problem: Problem, solution: Solution) -> list[int]:
     """Return the keys of a problem's tags that a solution keeps."""
     return [key for i, key in enumerate(problem.key) if solution.kept >> i & 1]

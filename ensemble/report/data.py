@@ -1,4 +1,4 @@
-"""The comparison as JSON: in full for metrics.json, compact inside the report."""
+"""The comparison as data: JSON in full, compact inside the report, and tables as CSV."""
 
 import base64
 import dataclasses
@@ -21,6 +21,8 @@ from tagstack.meta.metrics.scores import compared, f_name, of_decisions, of_prob
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+_CURVE_STEPS = 65535  # curves are drawn from 16-bit numbers: far finer than a screen
 
 _TAG_COLUMNS = (
     "tag",
@@ -121,8 +123,6 @@ def _cell(value: object) -> object:
 
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-
-_CURVE_STEPS = 65535  # curves are drawn from 16-bit numbers: far finer than a screen
 
 
 def metrics_json(

@@ -1,4 +1,4 @@
-"""Pictures drawn on the server: reliability, F-beta against frequency, and places on an axis.
+"""Pictures drawn on the server, and marks on an axis: reliability, F-beta by frequency, trials.
 
 They are plain SVG with style classes, so that colours follow the reader's light or dark choice and
 nothing depends on a script.

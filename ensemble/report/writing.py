@@ -30,6 +30,8 @@ from tagstack.ensemble.report.words import (
 )
 from tagstack.meta.metrics.scores import compared, f_name
 
+PAGE = "report.html"
+
 
 def markdown(comparison: Comparison, provenance: Mapping[str, str]) -> str:
     """Return a summary for a pull request or a chat: the outcome and the ladder."""
@@ -71,9 +73,6 @@ def _rung(comparison: Comparison, rung: RungResult, keys: list[str]) -> list[str
         "" if is_reference else lead,
         "" if is_reference else difference.verdict,
     ]
-
-
-PAGE = "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Which images choose thresholds and which certify them; the tests are in `certificates`."""
+"""Which images choose thresholds, which certify them, and the tests that do."""
 
 import logging
 from collections.abc import Callable

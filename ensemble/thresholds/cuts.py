@@ -1,4 +1,4 @@
-"""Where to cut: the best cut of each tag, the best shared one of a group, and their limits."""
+"""Where to cut: proposals of thresholds, the best of each tag and of a group, and their limits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

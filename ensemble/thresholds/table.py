@@ -1,4 +1,4 @@
-"""One threshold per tag, with what it promises and on how much evidence."""
+"""One threshold per tag, with what it promises and on how much evidence, as a table and CSV."""
 
 import io
 import math

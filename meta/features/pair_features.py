@@ -1,4 +1,4 @@
-"""The table that tree learners see: one row per candidate pair.
+"""The table that tree learners see, one row per candidate pair; and which rows say something.
 
 A row describes what each member says, how far they agree, where the tag stands among the image's
 other tags, what rivals, relatives and company say, and what is known of the tag. Missing is NaN.

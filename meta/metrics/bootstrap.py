@@ -24,6 +24,7 @@ from scipy import sparse, stats
 from tagstack.configs.errors import TagstackError
 from tagstack.meta.metrics.counts import canonical
 
+_FEWEST_DISCORDANT = 6
 _BLOCK = 64  # weightings at a time: their rows stay in the processor's cache
 
 
@@ -189,7 +190,6 @@ def _percentiles(samples: NDArray[np.float64], confidence: float) -> tuple[float
 
 
 # Of five discordant images not even all five on one side give p < 0.05: 2 * 0.5**5 = 0.0625.
-_FEWEST_DISCORDANT = 6
 
 
 @dataclass(frozen=True, kw_only=True)

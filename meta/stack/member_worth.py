@@ -1,4 +1,4 @@
-"""What each member adds: the score that is lost without it.
+"""What each member adds: the score that is lost without it; and how far members err together.
 
 Leaving a member out is the one fair question, since a poor member may say what no other does and
 a good one may repeat the others. Two ways to ask it, by ``stack.member_worth``:

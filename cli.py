@@ -39,12 +39,13 @@ from tagstack.ensemble.console.options import (
     exit_unless,
     exit_with_failures,
     families_of,
-    formats_of,
     listed,
     named,
     settings_of,
 )
+from tagstack.ensemble.console.presets import presets
 from tagstack.ensemble.console.rules import rules_app
+from tagstack.ensemble.console.tagging import tag
 from tagstack.ensemble.console.thresholds import calibrate, thresholds
 
 app = typer.Typer(
@@ -58,6 +59,7 @@ app = typer.Typer(
 app.add_typer(engines, name="engines")
 app.add_typer(labels_app, name="labels")
 app.add_typer(models, name="models")
+app.add_typer(presets, name="presets")
 app.add_typer(rules_app, name="rules")
 app.add_typer(thresholds, name="thresholds")
 
@@ -273,40 +275,10 @@ def compare(
     print_comparison(comparison, paths, as_json=as_json)
 
 
-@app.command(
+app.command(
     epilog="tagstack tag images --bundle bundle --out tags\n\n"
-    "tagstack tag images --bundle bundle --out tags --format txt,csv --overwrite"
-)
-def tag(
-    images: Images,
-    bundle: BundleDir,
-    out: Out,
-    formats: Annotated[
-        str, typer.Option("--format", help="Such as txt,json: docs/output.md.")
-    ] = "txt",
-    models: TaggersNow = None,
-    config: Config = None,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-) -> None:
-    """Tag images with a fitted stack; run again to resume."""
-    from tagstack.ensemble.console.console import stages
-    from tagstack.ensemble.console.tags import print_tag_summary
-    from tagstack.ensemble.tasks.tag import TagRequest, tag_images
-
-    request = TagRequest(
-        images=tuple(images),
-        bundle=bundle,
-        out=out,
-        formats=formats_of(formats),
-        models=None if models is None else listed(models, "--models"),
-        overwrite=overwrite,
-    )
-    settings = settings_of(config, uses=("threads", "score", "output"))
-    with stages() as progress:
-        summary = tag_images(request, settings, progress)
-    print_tag_summary(summary, as_json=as_json)
-    exit_with_failures(summary.n_failed)
+    "tagstack tag images --bundle bundle --preset kohya"
+)(tag)
 
 
 @app.command(

@@ -41,7 +41,9 @@ class Settings(Section):
 
 
 def load_settings(
-    path: Path | None = None, changes: Mapping[str, object] | None = None
+    path: Path | None = None,
+    changes: Mapping[str, object] | None = None,
+    under: Mapping[str, object] | None = None,
 ) -> Settings:
     """Return the default settings, with a TOML file and then ``changes`` laid over them.
 
@@ -51,13 +53,15 @@ def load_settings(
         A file with any part of default.toml's keys.
     changes : mapping, optional
         The same keys, nested alike; such as the command line's options.
+    under : mapping, optional
+        The same, laid over the defaults before the file; such as a preset.
 
     Raises
     ------
     TagstackError
         If the file cannot be read, holds an unknown key or a value out of range.
     """
-    values = _defaults()
+    values = _overlaid(_defaults(), under or {})
     if path is not None:
         values = _overlaid(values, read_toml(path))
     values = _overlaid(values, changes or {})

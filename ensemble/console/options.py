@@ -1,6 +1,6 @@
 """Options that several commands share, and what becomes of their values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,11 +42,13 @@ def settings_of(
     *,
     seed: int | None = None,
     trials: int | None = None,
+    output: Mapping[str, object] | None = None,
+    preset: Mapping[str, object] | None = None,
     uses: Sequence[str] | None = None,
 ) -> "Settings":
     """Return the defaults with the file and the options laid over them.
 
-    ``uses`` names the sections that the command heeds, all by default; others in the file are
+    ``output`` are options of ``[output]``, and ``preset`` lies under the file. ``uses`` names the sections that the command heeds, all by default; others in the file are
     named in a notice, since what is set in vain was meant.
     """
     from tagstack.configs.settings import check_names, load_settings
@@ -56,7 +58,9 @@ def settings_of(
         changes["seed"] = seed
     if trials is not None:
         changes["stack"] = {"tuning": {"trials": trials}}
-    settings = load_settings(config, changes)
+    if output:
+        changes["output"] = output
+    settings = load_settings(config, changes, under={"output": preset or {}})
     check_names(settings)
     if config is not None and uses is not None:
         _name_unused(config, uses)

@@ -1,0 +1,186 @@
+"""The command ``tag``: the settings of ``[output]`` as options of the same words."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tagstack.ensemble.console.options import (
+    BundleDir,
+    Config,
+    Images,
+    Json,
+    Overwrite,
+    Seed,
+    TaggersNow,
+    exit_with_failures,
+    formats_of,
+    listed,
+    settings_of,
+)
+
+if TYPE_CHECKING:
+    from tagstack.configs.settings import Settings
+
+_CAPTIONS = "Captions"
+_FILES = "Files"
+
+
+def _text(help: str, panel: str = _CAPTIONS) -> Any:
+    return typer.Option(help=help, rich_help_panel=panel)
+
+
+First = Annotated[str | None, _text("Tags before all others, comma-separated: a trigger word.")]
+Exclude = Annotated[
+    str | None, _text("Leave out tags, wildcards and category:NAME, comma-separated.")
+]
+Categories = Annotated[
+    str | None, _text("Order of the categories; one that is missing is left out, * = all others.")
+]
+Replace = Annotated[list[str] | None, _text("OLD=NEW, repeatable; nothing after = leaves it out.")]
+Copyrights = Annotated[str | None, _text("Table of implications that gives characters theirs.")]
+Rating = Annotated[bool | None, _text("Whether captions show the rating.")]
+MaxTags = Annotated[
+    int | None, typer.Option(min=0, help="Only the most probable.", rich_help_panel=_CAPTIONS)
+]
+Order = Annotated[str | None, _text("category, proba, name or random.")]
+KeepFirst = Annotated[
+    int | None,
+    typer.Option(min=0, help="Tags a random order leaves in front.", rich_help_panel=_CAPTIONS),
+]
+Separator = Annotated[str | None, _text("Between tags.")]
+Spaces = Annotated[bool | None, _text("Spaces for underscores.")]
+Escape = Annotated[bool | None, _text("Backslashes before parentheses, as prompts need them.")]
+Implied = Annotated[str | None, _text("keep, add or drop tags that others imply.")]
+Existing = Annotated[
+    str | None, _text("Captions of others: keep, append, merge, replace or skip.", _FILES)
+]
+Extension = Annotated[str | None, _text("Suffix of captions, such as .caption.", _FILES)]
+SidecarName = Annotated[str | None, _text("stem, full, or format: what its readers want.", _FILES)]
+Beside = Annotated[bool | None, _text("Sidecars beside the pictures.", _FILES)]
+ParquetRows = Annotated[str | None, _text("A row each image, or each pair with a tag.", _FILES)]
+
+
+def tag(
+    images: Images,
+    bundle: BundleDir,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the results; with --beside the pictures' own by default."),
+    ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option("--format", help="txt, json, jsonl, csv, parquet, kohya, hydrus, xmp, ..."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="What another program wants; see `presets list`.")
+    ] = None,
+    first: First = None,
+    exclude: Exclude = None,
+    categories: Categories = None,
+    replace: Replace = None,
+    copyrights: Copyrights = None,
+    rating: Rating = None,
+    max_tags: MaxTags = None,
+    order: Order = None,
+    keep_first: KeepFirst = None,
+    separator: Separator = None,
+    spaces: Spaces = None,
+    escape_parentheses: Escape = None,
+    implied: Implied = None,
+    existing: Existing = None,
+    extension: Extension = None,
+    sidecar_name: SidecarName = None,
+    beside: Beside = None,
+    parquet_rows: ParquetRows = None,
+    models: TaggersNow = None,
+    config: Config = None,
+    seed: Seed = None,
+    rehash: Annotated[
+        bool, typer.Option("--rehash", help="Read pictures again that look unchanged.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Delete own files of pictures that are gone.")
+    ] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Tag images with a fitted stack; run again to resume, or to bring the files up to date."""
+    from tagstack.ensemble.console.console import stages
+    from tagstack.ensemble.console.tags import print_tag_summary
+    from tagstack.ensemble.tasks.tag import TagRequest, tag_images
+
+    output: dict[str, object] = {
+        "first": _several(first, "--first"),
+        "exclude": _several(exclude, "--exclude"),
+        "categories": _several(categories, "--categories"),
+        "replace": _replacements(replace),
+        "copyrights": copyrights,
+        "rating": rating,
+        "max_tags": max_tags,
+        "order": order,
+        "keep_first": keep_first,
+        "separator": separator,
+        "spaces": spaces,
+        "escape_parentheses": escape_parentheses,
+        "implied": implied,
+        "existing": existing,
+        "extension": extension,
+        "sidecar_name": sidecar_name,
+        "beside": beside,
+        "parquet_rows": parquet_rows,
+    }
+    given = {key: value for key, value in output.items() if value is not None}
+    settings, wanted = _settings(config, preset, given, seed)
+    if out is None and not settings.output.beside:
+        raise typer.BadParameter("say where the results go, or pass --beside.", param_hint="--out")
+    request = TagRequest(
+        images=tuple(images),
+        bundle=bundle,
+        out=out,
+        formats=formats_of(formats) if formats is not None else wanted,
+        models=None if models is None else listed(models, "--models"),
+        overwrite=overwrite,
+        rehash=rehash,
+        prune=prune,
+    )
+    with stages() as progress:
+        summary = tag_images(request, settings, progress)
+    print_tag_summary(summary, as_json=as_json)
+    exit_with_failures(summary.n_failed)
+
+
+def _settings(
+    config: Path | None, preset: str | None, given: dict[str, object], seed: int | None
+) -> "tuple[Settings, tuple[str, ...]]":
+    """Return the settings and the formats: defaults, the preset, the file, then the options."""
+    from tagstack.configs.presets import load_preset
+
+    chosen = None if preset is None else load_preset(preset)
+    settings = settings_of(
+        config,
+        seed=seed,
+        output=given,
+        preset=None if chosen is None else chosen.output,
+        uses=("seed", "threads", "score", "output"),
+    )
+    return settings, formats_of(",".join(chosen.formats)) if chosen else ("txt",)
+
+
+def _several(text: str | None, option: str) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    return listed(text, option) if text.strip() else ()
+
+
+def _replacements(texts: list[str] | None) -> dict[str, str] | None:
+    if texts is None:
+        return None
+    found = {}
+    for text in texts:
+        old, equals, new = text.partition("=")
+        if not (old.strip() and equals):
+            msg = f"{text!r} is not OLD=NEW, such as 1girl=woman."
+            raise typer.BadParameter(msg, param_hint="--replace")
+        found[old.strip()] = new.strip()
+    return found

@@ -48,8 +48,9 @@ def settings_of(
 ) -> "Settings":
     """Return the defaults with the file and the options laid over them.
 
-    ``output`` are options of ``[output]``, and ``preset`` lies under the file. ``uses`` names the sections that the command heeds, all by default; others in the file are
-    named in a notice, since what is set in vain was meant.
+    ``output`` are options of ``[output]``, and ``preset`` lies under the file. ``uses`` names the
+    sections that the command heeds, all by default; others in the file are named in a notice,
+    since what is set in vain was meant.
     """
     from tagstack.configs.settings import check_names, load_settings
 

@@ -33,7 +33,7 @@ from tagstack.base_models.zoo.gallery import draw_gallery
 from tagstack.configs.settings import load_settings
 
 EMBEDDED = ("doll_resnet", "doll_convnext", "doll_vit")
-N_FIT = 300
+N_FIT = 150
 LIMIT = 1 << 28
 SETTINGS: dict[str, Any] = {"stack": {"tuning": {"trials": 0}, "outer_fold": False}}
 

@@ -14,6 +14,7 @@ intervals of one run, which take split and fit as given, do not show.
 import argparse
 import csv
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,16 +63,16 @@ def contract(folder: Path) -> str:
 
 
 def taggers(zoo: Path, out: Path) -> list[str]:
-    """Make a tagger folder of links and a contract for each network; return the folders."""
+    """Make a tagger folder of copies and a contract for each network; return the folders."""
     folders = []
     for about in sorted(zoo.glob("*/about.json")):
         folder = out / about.parent.name
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "tagger.toml", contract(about.parent))
         for file in about.parent.iterdir():
-            link = folder / file.name
-            if not link.exists():
-                link.symlink_to(file.resolve())
+            copy = folder / file.name
+            if not copy.exists():  # no link: a tagger's files may not lead out of its folder
+                shutil.copyfile(file, copy)
         folders.append(str(folder))
     return folders
 

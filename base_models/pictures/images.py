@@ -18,6 +18,12 @@ from threading import Condition
 import numpy as np
 from PIL import Image
 
+from tagstack.base_models.pictures.formats import (
+    TURNED,
+    MissingDecoderError,
+    formats_of,
+    size_before_decoding,
+)
 from tagstack.configs.errors import TagstackError
 
 
@@ -49,12 +55,6 @@ class PixelBudget:
                 self._changed.notify_all()
 
 
-# Raster formats with a signature whose decoders execute nothing: EPS would start an external
-# interpreter on a stranger's file, and TGA has no signature, so that any bytes may pass for it.
-_SAFE = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
-Image.init()
-FORMATS = tuple(name for name in _SAFE if name in Image.OPEN)
-
 # What Pillow's decoders raise on damaged files (found by mutating files of every format).
 _DAMAGED = (
     OSError,
@@ -79,6 +79,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
+_XMP = frozenset({"xmp", "XML:com.adobe.xmp"})
 
 # The limit of `open_image` stands in its place: Pillow's own is global, warns once, and counts
 # twice as many pixels as it says.
@@ -158,7 +159,14 @@ def open_image(content: bytes, *, max_pixels: int, max_side: int | None = None) 
         or a side of over ``max_side``.
     """
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        known = size_before_decoding(content)
+        if known is not None:
+            check_size(*known, max_pixels, max_side)
+        image = Image.open(io.BytesIO(content), formats=formats_of(content))
+    except ImageError:
+        raise
+    except MissingDecoderError as error:
+        raise ImageError(str(error)) from error
     except _DAMAGED as error:
         raise ImageError(f"not an image that can be read: {_reason(error)}") from error
     check_pixels(image, max_pixels, max_side)
@@ -167,20 +175,21 @@ def open_image(content: bytes, *, max_pixels: int, max_side: int | None = None) 
 
 def check_pixels(image: Image.Image, max_pixels: int, max_side: int | None = None) -> None:
     """Raise an `ImageError` if a picture has no pixel, too many, or too long a side."""
-    n_pixels = image.width * image.height
+    check_size(image.width, image.height, max_pixels, max_side)
+
+
+def check_size(width: int, height: int, max_pixels: int, max_side: int | None = None) -> None:
+    """Raise an `ImageError` for sides in pixels that make no picture or too large a one."""
+    n_pixels = width * height
     if not n_pixels:
-        raise ImageError(f"{image.width} x {image.height} pixels are no picture")
+        raise ImageError(f"{width} x {height} pixels are no picture")
     if n_pixels > max_pixels:
         msg = (
-            f"{image.width} x {image.height} = {n_pixels} pixels are more than "
-            f"score.max_pixels = {max_pixels}"
+            f"{width} x {height} = {n_pixels} pixels are more than score.max_pixels = {max_pixels}"
         )
         raise ImageError(msg)
-    if max_side is not None and max(image.size) > max_side:
-        msg = (
-            f"{image.width} x {image.height} pixels: a side is longer than score.max_side = "
-            f"{max_side}"
-        )
+    if max_side is not None and max(width, height) > max_side:
+        msg = f"{width} x {height} pixels: a side is longer than score.max_side = {max_side}"
         raise ImageError(msg)
 
 
@@ -237,10 +246,19 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
     try:
-        turn = _UPRIGHT.get(source.getexif().get(_ORIENTATION, 1))
+        turn = _UPRIGHT.get(_orientation(source))
     except _DAMAGED:
         turn = None  # damaged metadata says nothing about the pixels
     return image if turn is None else image.transpose(turn)
+
+
+def _orientation(source: Image.Image) -> int:
+    """Return the EXIF orientation, the one that browsers and viewers heed."""
+    if source.format in TURNED:
+        return 1
+    # Pillow would fall back on XMP, by which browsers turn nothing.
+    source.info = {k: v for k, v in source.info.items() if k not in _XMP}
+    return int(source.getexif().get(_ORIENTATION, 1))
 
 
 def _reason(error: BaseException) -> str:

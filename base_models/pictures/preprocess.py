@@ -17,7 +17,7 @@ from tagstack.base_models.pictures.squares import alone, on_square, reached_on_s
 
 # Part of every member's fingerprint: raise it whenever a change here, in images.py, squares.py or
 # framed_pixels.py can alter a pixel, so that scores from before and after are never mixed.
-PREPROCESSING_VERSION = 3
+PREPROCESSING_VERSION = 4
 # The same for what alters pixels of scaled decoding alone.
 SCALED_VERSION = 2
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from tagstack.base_models.pictures.formats import readable
 from tagstack.base_models.pictures.given import Given, Picture, content_of, picture_of
 from tagstack.base_models.pictures.images import FileContent, file_content, read_content
 from tagstack.configs.errors import TagstackError
@@ -157,6 +158,7 @@ def find_images(paths: Sequence[Path], *, extensions: Sequence[str]) -> ImageSou
         If a path does not exist, or there is no image at all.
     """
     given = [Path(os.path.abspath(path)) for path in paths]
+    extensions = readable(extensions)
     for path in given:
         if not os.path.lexists(path):
             msg = f"No such file or folder: {_shown(path)}. Expected image files or folders."

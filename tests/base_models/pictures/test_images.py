@@ -17,8 +17,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tagstack.base_models.pictures.formats import FORMATS
 from tagstack.base_models.pictures.images import (
-    FORMATS,
     FileContent,
     ImageError,
     decode,

@@ -166,4 +166,4 @@ def _is_tga(content: bytes) -> bool:
 
 def _accepts(name: str, content: bytes) -> bool:
     accept = Image.OPEN[name][1]
-    return bool(accept and accept(content[:16]) is True)
+    return accept is not None and accept(content[:16]) is True

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def picture(width: int = 24, height: int = 16) -> Image.Image:
     return Image.fromarray(np.stack([ramp, ramp // 2, 255 - ramp], axis=-1))
 
 
-def encoded(kind: str, image: Image.Image | None = None, **options: object) -> bytes:
+def encoded(kind: str, image: Image.Image | None = None, **options: Any) -> bytes:
     if kind == "JXL":
         pytest.importorskip("pillow_jxl", reason="the extra `formats` is not installed")
     if kind == "HEIF":
@@ -40,7 +41,7 @@ def encoded(kind: str, image: Image.Image | None = None, **options: object) -> b
     [("JXL", {"lossless": True}), ("HEIF", {"quality": -1, "chroma": 444}), ("TGA", {}),
      ("TGA", {"compression": "tga_rle"}), ("ICO", {"sizes": [(24, 16)]})],
 )  # fmt: skip
-def test_a_picture_is_read_whatever_its_format(kind: str, options: dict[str, object]) -> None:
+def test_a_picture_is_read_whatever_its_format(kind: str, options: dict[str, Any]) -> None:
     image = open_image(encoded(kind, **options), max_pixels=10_000)
     found = np.asarray(decode(image).convert("RGB")).astype(int)
     assert found.shape == (16, 24, 3)
@@ -104,7 +105,7 @@ def test_bytes_of_any_kind_are_no_tga(content: bytes) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_orientation_in_xmp_alone_turns_nothing_as_in_browsers(kind: str) -> None:
-    options: dict[str, object] = {"xmp": XMP}
+    options: dict[str, Any] = {"xmp": XMP}
     if kind == "PNG":
         from PIL.PngImagePlugin import PngInfo
 

@@ -166,4 +166,5 @@ def _is_tga(content: bytes) -> bool:
 
 def _accepts(name: str, content: bytes) -> bool:
     accept = Image.OPEN[name][1]
-    return accept is not None and accept(content[:16]) is True
+    answer: bool | str = accept(content[:16]) if accept is not None else False
+    return answer is True  # a text says why the format is known but not read

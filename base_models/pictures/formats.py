@@ -161,7 +161,7 @@ def _is_tga(content: bytes) -> bool:
         return False
     rest = len(content) - 18 - id_length - map_length * ((map_bits + 7) // 8) * has_map
     least = width * height * ((depth + 7) // 8)
-    return rest >= (least if kind < 8 else least // 128)
+    return bool(rest >= (least if kind < 8 else least // 128))
 
 
 def _accepts(name: str, content: bytes) -> bool:

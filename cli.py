@@ -45,6 +45,7 @@ from tagstack.ensemble.console.options import (
 )
 from tagstack.ensemble.console.presets import presets
 from tagstack.ensemble.console.rules import rules_app
+from tagstack.ensemble.console.scores import scores_app
 from tagstack.ensemble.console.tagging import tag
 from tagstack.ensemble.console.thresholds import calibrate, thresholds
 
@@ -61,6 +62,7 @@ app.add_typer(labels_app, name="labels")
 app.add_typer(models, name="models")
 app.add_typer(presets, name="presets")
 app.add_typer(rules_app, name="rules")
+app.add_typer(scores_app, name="scores")
 app.add_typer(thresholds, name="thresholds")
 
 app.command(

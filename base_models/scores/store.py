@@ -4,10 +4,11 @@ Layout of the folder::
 
     store.json                         format and, for each member name, its current folder
     lock                               held by the one process that writes
-    images/part-00000000.parquet       path, root, sha256, size_bytes, status, reason
-    hashes/part-00000000.parquet       sha256, what the picture looks like; older stores lack it
+    images/part-00000000-SHA.parquet   path, root, sha256, size_bytes, status, reason
+    hashes/part-00000000-SHA.parquet   sha256, what the picture looks like; older stores lack it
     members/NAME-FINGERPRINT/member.json
-    members/NAME-FINGERPRINT/part-00000000.parquet    sha256, tag indices, float16 logits
+    members/NAME-FINGERPRINT/part-00000000-SHA.parquet   sha256, tag indices, float16 logits
+    damaged/                           parts that were set aside: their bytes had changed
     shards/00000                       stores of a run that was shared out, until they are merged
 
 Scores belong to contents, names to images: a picture under two names is scored once, and a file
@@ -31,6 +32,7 @@ from tagstack.base_models.scores.store_parts import (
     HASH_FOLDER,
     IMAGES,
     SCORES,
+    check_scores,
     part_paths,
     read_hashes,
     read_part,
@@ -91,17 +93,18 @@ class MemberScores:
 
     def _part(self, number: int) -> "_Part":
         if self._last is None or self._last[0] != number:
-            self._last = (number, _Part(self._paths[number]))
+            self._last = (number, _Part(self._paths[number], len(self.info.vocabulary)))
         return self._last[1]
 
 
 class _Part:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, n_tags: int) -> None:
         table = read_part(path, SCORES, ("tag", "logit"))
-        lists = table.column("tag").combine_chunks()
+        lists, logits = (table.column(name).combine_chunks() for name in ("tag", "logit"))
+        check_scores(path, lists, logits, n_tags)
         self._offsets = lists.offsets.to_numpy().astype(np.int64)
         self._tag: NDArray[np.int32] = lists.values.to_numpy()
-        self._logit: NDArray[np.float16] = table.column("logit").combine_chunks().values.to_numpy()
+        self._logit: NDArray[np.float16] = logits.values.to_numpy()
 
     def taken(self, image: NDArray[np.int64], row: NDArray[np.int32]) -> Rows:
         counts = np.diff(self._offsets)[row]

@@ -1,5 +1,6 @@
 """The Parquet parts of a score store: numbered files, each written whole, none ever changed."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +44,10 @@ HASHES = pa.schema(
 HASH_FOLDER = "hashes"
 PART_BYTES = 1024 * MIB  # a part of 2,048 images of five taggers has some 5 MB
 
-_PART = re.compile(r"part-(\d{8})\.parquet")
+# Number and checksum: the first half of the file's SHA-256. Older parts have none.
+_PART = re.compile(r"part-(\d{8})(?:-([0-9a-f]{32}))?\.parquet")
+DAMAGED = "damaged"
+_MOST_LOGIT = 100.0  # a logit that float16 holds and no tagger gives
 
 
 def part_paths(folder: Path) -> list[Path]:
@@ -63,30 +67,139 @@ def write_part(folder: Path, table: pa.Table) -> None:
     """
     last = part_paths(folder)[-1:]
     number = int(_PART.fullmatch(last[0].name)[1]) + 1 if last else 0  # type: ignore[index]
-    target = folder / f"part-{number:08d}.parquet"
-    with written_whole(target) as temporary:
-        parquet.write_table(table, temporary, compression="zstd", use_dictionary=["status"])
+    content = pa.BufferOutputStream()
+    parquet.write_table(table, content, compression="zstd", use_dictionary=["status"])
+    data = content.getvalue().to_pybytes()
+    with written_whole(folder / f"part-{number:08d}-{_checksum(data)}.parquet") as temporary:
+        temporary.write_bytes(data)
 
 
 def read_part(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> Any:
-    """Return a part as a table, or only some of its columns.
+    """Return a part as a table, or only some of its columns; the whole file is checked first.
 
     Raises
     ------
-    TagstackError
-        If the file is damaged or holds other columns.
+    DamagedPartError
+        If the file is not what was written, is damaged or holds other columns.
     """
     try:
         # From memory: the size is bounded, a pipe is never waited for, a link never followed.
-        data = pa.BufferReader(read_regular(path, max_bytes=PART_BYTES, follow=False))
-        table = parquet.ParquetFile(data).read(columns=list(columns or schema.names))
-        return table.cast(pa.schema([schema.field(name) for name in columns or schema.names]))
-    except (OSError, pa.ArrowException) as error:
-        msg = (
-            f"Cannot read the part {path}: {' '.join(str(error).split())[:200]}. Delete this file "
-            f"and score again: only its images will be scored anew."
+        data = read_regular(path, max_bytes=PART_BYTES, follow=False)
+        _check_sum(path, data)
+        names = list(columns or schema.names)
+        table = parquet.ParquetFile(pa.BufferReader(data)).read(columns=names)
+        return table.cast(pa.schema([schema.field(name) for name in names]))
+    except (OSError, ValueError, pa.ArrowException, TagstackError) as error:
+        raise DamagedPartError(path, error) from error
+
+
+class DamagedPartError(TagstackError):
+    """A part that cannot be used; the next run that scores sets it aside and scores again.
+
+    Parameters
+    ----------
+    path : Path
+    reason : object
+    """
+
+    def __init__(self, path: Path, reason: object) -> None:
+        self.path = path
+        self.reason = " ".join(str(reason).split())[:200].rstrip(".")
+        super().__init__(
+            f"Cannot read the part {path}: {self.reason}. Run the command that scored again: it "
+            f"sets the part aside and scores its images anew."
         )
-        raise TagstackError(msg) from error
+
+
+def is_sealed(path: Path) -> bool:
+    """Return whether a part has a checksum."""
+    found = _PART.fullmatch(path.name)
+    return found is not None and found[2] is not None
+
+
+def check_scores(path: Path, tag: Any, logit: Any, n_tags: int | None = None) -> None:
+    """Refuse rows whose tags or logits no tagger can have given.
+
+    Parameters
+    ----------
+    path : Path
+        Of the part, for messages.
+    tag, logit : pyarrow list arrays
+        As `SCORES` has them.
+    n_tags : int, optional
+        Of the member; not looked at by default.
+
+    Raises
+    ------
+    DamagedPartError
+    """
+    if tag.null_count or logit.null_count or not tag.offsets.equals(logit.offsets):
+        raise DamagedPartError(path, "its rows have another number of tags than of logits")
+    tags, logits = tag.flatten().to_numpy(), logit.flatten().to_numpy()
+    if n_tags is not None and len(tags) and not (tags.min() >= 0 and tags.max() < n_tags):
+        raise DamagedPartError(path, f"a tag index is not 0 to {n_tags - 1}")
+    if not (np.abs(logits.astype(np.float32)) <= _MOST_LOGIT).all():
+        raise DamagedPartError(path, "a logit is not finite or out of range")
+
+
+def set_damaged_aside(
+    folder: Path, aside: Path, schema: pa.Schema, n_tags: int | None = None
+) -> list[DamagedPartError]:
+    """Move the damaged parts of a folder elsewhere; the caller is its only writer.
+
+    Parameters
+    ----------
+    folder : Path
+    aside : Path
+        Folder of what was damaged; created where it is needed.
+    schema : pyarrow Schema
+    n_tags : int, optional
+        Of the member whose scores these are.
+
+    Returns
+    -------
+    list of DamagedPartError
+        What was wrong with each.
+    """
+    found = []
+    for path in part_paths(folder):
+        try:
+            verify_part(path, schema, n_tags)
+        except DamagedPartError as error:
+            aside.mkdir(parents=True, exist_ok=True)
+            path.replace(aside / f"{folder.name}-{path.name}")
+            found.append(error)
+    return found
+
+
+def verify_part(path: Path, schema: pa.Schema, n_tags: int | None = None) -> None:
+    """Refuse a part that is not what was written, or says what cannot be.
+
+    A part with a checksum is what was written, and what it says was checked by its writer: only
+    those from before there were checksums are looked into.
+
+    Raises
+    ------
+    DamagedPartError
+    """
+    table = read_part(path, schema, ("sha256",) if is_sealed(path) else None)
+    digests = table.column("sha256")
+    if schema is not IMAGES and (digests.null_count or len(digests.unique()) < len(digests)):
+        raise DamagedPartError(path, "a content is there twice, or nameless")
+    if schema is SCORES and not is_sealed(path):
+        tag, logit = (table.column(name).combine_chunks() for name in ("tag", "logit"))
+        check_scores(path, tag, logit, n_tags)
+
+
+def _check_sum(path: Path, data: bytes) -> None:
+    found = _PART.fullmatch(path.name)
+    if found is not None and found[2] not in (None, _checksum(data)):
+        msg = f"its checksum is {_checksum(data)}, not the one in its name"
+        raise TagstackError(msg)
+
+
+def _checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
 
 
 Digests: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.bytes_]]"

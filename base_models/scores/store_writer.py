@@ -4,6 +4,7 @@ Scores and picture hashes reach the disk before the images that refer to them. A
 two costs nothing: the next run finds them by content and only adds the images.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -28,16 +29,20 @@ from tagstack.base_models.scores.reading import ImageRecord
 from tagstack.base_models.scores.sink import ImageNotes, kept_scores
 from tagstack.base_models.scores.store import read_records
 from tagstack.base_models.scores.store_parts import (
+    DAMAGED,
     HASH_FOLDER,
     HASHES,
     IMAGES,
     SCORES,
     part_paths,
     read_part,
+    set_damaged_aside,
     write_part,
 )
 from tagstack.base_models.taggers.tagger import floor_logit
 from tagstack.configs.errors import TagstackError
+
+logger = logging.getLogger(__name__)
 
 
 class MemberWriter:
@@ -186,6 +191,7 @@ class ScoreWriter(ImageNotes):
                 raise TagstackError(msg)
             remove_leftovers(self._directory)
             remove_leftovers(self._directory / "images")
+            self._set_damaged_aside()
             self._register()
         except OSError as error:
             self._lock.release()
@@ -267,6 +273,22 @@ class ScoreWriter(ImageNotes):
             write_part(self._directory / "images", _images_table(fresh))
         self._keep(fresh)
         return len(fresh)
+
+    def _set_damaged_aside(self) -> None:
+        """Move what is damaged out of the way: to this run its images are new."""
+        aside = self._directory / DAMAGED
+        found = set_damaged_aside(self._directory / "images", aside, IMAGES)
+        found += set_damaged_aside(self._directory / HASH_FOLDER, aside, HASHES)
+        for own in self._members:
+            n_tags = len(own.member.vocabulary)
+            found += set_damaged_aside(own.folder, aside, SCORES, n_tags)
+        for error in found:
+            logger.warning(
+                "The part %s is damaged: %s. It was moved to %s; its images are scored again.",
+                error.path,
+                error.reason,
+                aside,
+            )
 
     def _register(self) -> None:
         folders = {}

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
+from pyarrow import parquet
 
 from tagstack.base_models.atomic import TEMPORARY
 from tagstack.base_models.pictures.picture_hash import PictureHash
@@ -18,6 +20,7 @@ from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scores.store_parts import part_paths
 from tagstack.base_models.scores.store_writer import ScoreWriter
+from tagstack.base_models.scores.verifying import verify_store
 from tagstack.base_models.taggers.tagger import Tagger, floor_logit, load_tagger
 from tagstack.configs.errors import TagstackError
 
@@ -304,19 +307,66 @@ def test_leftovers_of_a_killed_writer_are_removed(
     assert ScoreStore(tmp_path / "s").load().images == before.images
 
 
-def test_a_damaged_part_is_named(
-    tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
+def test_a_damaged_part_is_named_set_aside_and_scored_again(
+    tmp_path: Path,
+    taggers: tuple[Tagger, Tagger],
+    logits: list[NDArray[np.float32]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     _write(tmp_path / "s", taggers, logits, range(9), 3)
+    before = ScoreStore(tmp_path / "s").load()
     part = part_paths(next((tmp_path / "s" / "members").glob("first-*")))[1]
     whole = part.read_bytes()
     part.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
-        TagstackError, match=rf"Cannot read the part .*{part.name}.*Delete this file"
+        TagstackError, match=rf"Cannot read the part .*{part.name}.*its checksum.*scored again"
     ):
         ScoreStore(tmp_path / "s").load()
-    part.unlink()
-    assert ScoreStore(tmp_path / "s").load().n_images == 6
+    _write(tmp_path / "s", taggers, logits, range(9), 3)
+    assert part.name in caplog.text
+    aside = list((tmp_path / "s" / "damaged").iterdir())
+    assert [path.read_bytes() for path in aside] == [whole[: len(whole) // 2]]
+    after = ScoreStore(tmp_path / "s").load()
+    assert after.images == before.images
+    np.testing.assert_array_equal(after.logit, before.logit)
+
+
+@pytest.mark.parametrize("kind", ["members", "images"])
+def test_no_changed_byte_reads_as_other_scores(
+    tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]], kind: str
+) -> None:
+    _write(tmp_path / "s", taggers, logits, range(6), 3)
+    part = sorted((tmp_path / "s" / kind).rglob("part-*"), key=str)[0]
+    whole, rng = part.read_bytes(), np.random.default_rng(0)
+    for _ in range(60):
+        data = bytearray(whole)
+        data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        part.write_bytes(bytes(data))
+        found = verify_store(tmp_path / "s")
+        assert [error.path for error in found.damaged] == [part]
+    part.write_bytes(whole)
+    assert verify_store(tmp_path / "s").damaged == ()
+
+
+def test_parts_from_before_checksums_are_read_and_their_ranges_checked(
+    tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
+) -> None:
+    _write(tmp_path / "s", taggers, logits, range(6), 3)
+    before = ScoreStore(tmp_path / "s").load()
+    for path in list((tmp_path / "s").rglob("part-*.parquet")):
+        path.rename(path.with_name(f"{path.name[:13]}.parquet"))
+    np.testing.assert_array_equal(ScoreStore(tmp_path / "s").load().logit, before.logit)
+    found = verify_store(tmp_path / "s")
+    assert found.n_unsealed == found.n_parts > 0
+    part = part_paths(next((tmp_path / "s" / "members").glob("first-*")))[0]
+    table = parquet.read_table(part)
+    for column, value in (("tag", 99), ("tag", -1), ("logit", float("nan"))):
+        rows = table.to_pylist()
+        rows[0][column][0] = value
+        parquet.write_table(pa.Table.from_pylist(rows, schema=table.schema), part)
+        with pytest.raises(TagstackError, match=r"a tag index is not|a logit is not finite"):
+            ScoreStore(tmp_path / "s").load()
+        assert len(verify_store(tmp_path / "s").damaged) == 1
 
 
 def test_no_store(tmp_path: Path) -> None:

@@ -186,6 +186,46 @@ def score(
 
 
 @app.command(
+    epilog="tagstack start --models wd-vit-tagger-v3,./mine --bundle start --images images\n\n"
+    "tagstack start --scores scores --bundle start --rules danbooru"
+)
+def start(
+    bundle: BundleDir,
+    models: Annotated[
+        str | None, typer.Option(help="Taggers by name or folder, comma-separated.")
+    ] = None,
+    images: Annotated[
+        list[Path] | None, typer.Option(help="Unlabelled images to look at; repeatable.")
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="Score store to look at instead of images.")
+    ] = None,
+    rules: Annotated[str | None, typer.Option(help="Shipped rules by name, .toml or .csv.")] = None,
+    config: Config = None,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Make a bundle of taggers without a single label; `fit` makes a better one of labels."""
+    from tagstack.ensemble.console.console import stages
+    from tagstack.ensemble.console.start import print_start
+    from tagstack.ensemble.tasks.start import StartRequest
+    from tagstack.ensemble.tasks.start import start as make_start
+
+    request = StartRequest(
+        models=() if models is None else listed(models, "--models"),
+        bundle=bundle,
+        images=tuple(images or ()),
+        scores=scores,
+        rules=rules,
+        overwrite=overwrite,
+    )
+    with stages() as progress:
+        made = make_start(request, settings_of(config, seed=seed), progress)
+    print_start(made, bundle, as_json=as_json)
+
+
+@app.command(
     epilog="tagstack fit --scores scores --labels labels.csv --bundle bundle\n\n"
     "tagstack fit --scores s --labels l.csv --bundle b --where part=fit"
 )
@@ -279,7 +319,7 @@ def compare(
 
 app.command(
     epilog="tagstack tag images --bundle bundle --out tags\n\n"
-    "tagstack tag images --bundle bundle --preset kohya"
+    "tagstack tag images --models wd-vit-tagger-v3,./mine --out tags"
 )(tag)
 
 

@@ -22,6 +22,7 @@ from tagstack.configs.output import OutputSettings
 from tagstack.configs.ruling import RuleSettings
 from tagstack.configs.section import Section, validated, validation_summary
 from tagstack.configs.stack import StackSettings
+from tagstack.configs.start import StartSettings
 from tagstack.configs.text_files import read_toml
 
 
@@ -32,6 +33,7 @@ class Settings(Section):
     threads: int = Field(ge=0, le=4096)
     score: ScoreSettings
     labels: LabelSettings
+    start: StartSettings
     stack: StackSettings
     thresholds: ThresholdSettings
     decoder: DecoderSettings

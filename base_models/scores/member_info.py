@@ -1,6 +1,7 @@
 """What a score store keeps of each member, so that scores can be read without the tagger."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,6 +56,9 @@ class MemberInfo:
     floor : float
         Probability below which nothing was stored.
     published_thresholds : array of shape (n_tags,), float32, in [0, 1]
+    published_counts : array of shape (n_tags,), float32
+        Training images with each tag; NaN where the tag file does not tell, and in stores from
+        before this was kept.
     contract_digest : str
         SHA-256 of the contract's facts in hexadecimal.
     runtime : str
@@ -71,6 +75,7 @@ class MemberInfo:
     aliases: Mapping[str, str]
     floor: float
     published_thresholds: NDArray[np.float32]
+    published_counts: NDArray[np.float32]
     contract_digest: str
     runtime: str
     training: Training | None
@@ -88,6 +93,7 @@ def info_of_tagger(tagger: Tagger) -> MemberInfo:
         aliases=tagger.contract.aliases,
         floor=tagger.floor,
         published_thresholds=tagger.published_thresholds,
+        published_counts=tagger.published_counts,
         contract_digest=tagger.contract.digest(),
         runtime=f"{info.backend} {info.provider} {info.precision} {versions}",
         training=tagger.contract.training,
@@ -115,6 +121,9 @@ def write_member_info(folder: Path, member: MemberInfo) -> None:
         "tags": member.vocabulary.tags,
         "categories": member.vocabulary.categories,
         "published_thresholds": member.published_thresholds.tolist(),
+        "published_counts": [
+            None if math.isnan(count) else count for count in member.published_counts.tolist()
+        ],
     }
     write_text(folder / "member.json", json.dumps(content, indent=1))
 
@@ -140,10 +149,17 @@ def read_member_info(folder: Path) -> MemberInfo:
         aliases=content["aliases"],
         floor=content["floor"],
         published_thresholds=np.array(content["published_thresholds"], np.float32),
+        published_counts=_counts(content),
         contract_digest=content["contract_digest"],
         runtime=content["runtime"],
         training=_training(folder, content.get("training")),
     )
+
+
+def _counts(content: Mapping[str, Any]) -> NDArray[np.float32]:
+    n_tags = len(content["tags"])
+    counts = content.get("published_counts") or [None] * n_tags
+    return np.array([np.nan if count is None else count for count in counts], np.float32)
 
 
 def _training(folder: Path, content: object) -> Training | None:

@@ -25,11 +25,12 @@ MAX_TAG_FILE_BYTES = 2**26
 
 @dataclass(frozen=True)
 class TagRow:
-    """One line of a tag file: the tag, its category as a name, its published threshold."""
+    """A line of a tag file: the tag, its category as a name, its published threshold and count."""
 
     tag: str
     category: str
     best_threshold: float | None = None
+    count: float | None = None
 
 
 def read_tag_file(path: Path, tags: Tags) -> tuple[TagRow, ...]:
@@ -68,6 +69,7 @@ def _selected_tags_csv(path: Path, text: str, tags: Tags) -> list[TagRow]:
             row.cells["name"],
             _category(path, row.cells["category"], tags),
             _best_threshold(path, row.cells),
+            _count(row.cells),
         )
         for row in table.rows
     ]
@@ -85,6 +87,18 @@ def _best_threshold(path: Path, row: Mapping[str, str]) -> float | None:
         msg = f"{path}: best_threshold of {row['name']!r} is {text!r}; expected 0 to 1."
         raise TagstackError(msg)
     return value
+
+
+def _count(row: Mapping[str, str]) -> float | None:
+    """Return how many training images have the tag; None where the file does not say.
+
+    It is a hint and no fact that a score depends on: a cell that is no number says nothing.
+    """
+    try:
+        value = number_of(row.get("count", ""), "")
+    except TagstackError:
+        return None
+    return value if 0 < value < float("inf") else None
 
 
 def _tags_txt(path: Path, text: str, tags: Tags) -> list[TagRow]:
@@ -214,3 +228,8 @@ def thresholds_from_rows(rows: Sequence[TagRow], contract: Contract) -> NDArray[
     pairs = zip(rows, by_category, strict=True)
     values = [other if row.best_threshold is None else row.best_threshold for row, other in pairs]
     return np.array(values, np.float32)
+
+
+def counts_from_rows(rows: Sequence[TagRow]) -> NDArray[np.float32]:
+    """Return how many training images have each tag, shape (n_tags,), float32; NaN = not said."""
+    return np.array([np.nan if row.count is None else row.count for row in rows], np.float32)

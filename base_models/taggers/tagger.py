@@ -29,6 +29,7 @@ from tagstack.base_models.runtimes.selection import REFERENCE, RuntimeChoice, op
 from tagstack.base_models.taggers.checked import CheckNote
 from tagstack.base_models.taggers.own_folder import TaggerFiles, tagger_files
 from tagstack.base_models.taggers.tag_files import (
+    counts_from_rows,
     read_tag_file,
     thresholds_from_rows,
     vocabulary_from_rows,
@@ -103,6 +104,8 @@ class Tagger:
         Tags in output order, aliases applied, categories as names.
     published_thresholds : array of shape (n_tags,), float32, in [0, 1]
         Each tag's own published threshold, else its category's, else the contract's default.
+    published_counts : array of shape (n_tags,), float32
+        Training images with each tag as the tag file tells them; NaN where it does not.
     fingerprint : str
         SHA-256 in hexadecimal over everything that changes a score: model and tag file, contract,
         preprocessing, precision, runtime class and the store's floor.
@@ -119,6 +122,7 @@ class Tagger:
     contract: Contract
     vocabulary: Vocabulary
     published_thresholds: NDArray[np.float32]
+    published_counts: NDArray[np.float32]
     fingerprint: str
     floor: float
     session: Session
@@ -232,6 +236,7 @@ def load_tagger(
         contract=contract,
         vocabulary=vocabulary,
         published_thresholds=thresholds_from_rows(rows, contract),
+        published_counts=counts_from_rows(rows),
         fingerprint=member_fingerprint(
             files, contract, vocabulary, session, floor, scaled_decoding
         ),

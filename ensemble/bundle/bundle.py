@@ -36,6 +36,7 @@ from tagstack.ensemble.thresholds.versions import FIT, ThresholdVersions
 from tagstack.ensemble.thresholds.versions import FOLDER as VERSIONS
 from tagstack.meta.checked_arrays import CheckedArrays
 from tagstack.meta.stack.stacker import Stacker
+from tagstack.meta.stack.start_stack import StartStack, is_start
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -44,6 +45,10 @@ _RUNGS, _FITTED = "rung_thresholds.safetensors", "fitted_images.safetensors"
 _DAMAGED = (OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
 # A hundred thousand tags take 5 MB in the manifest; a stack of them some 500 MB.
 _MANIFEST_BYTES, _FILE_BYTES = 256 * MIB, 16_384 * MIB
+NOT_JUDGED = (
+    "a start bundle, made without labels: not judged on your images. `tagstack compare` judges it "
+    "on labelled ones, `tagstack fit` learns from them."
+)
 _KINDS = {
     "tagstack": str,
     "members": list,
@@ -69,7 +74,7 @@ class Fingerprinted(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class BundleMember:
-    """A tagger that the stack was fitted with.
+    """A tagger of a stack.
 
     Parameters
     ----------
@@ -87,14 +92,14 @@ class BundleMember:
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A fitted stack.
+    """A fitted stack, or what taggers give together before anyone labelled an image.
 
     Parameters
     ----------
     members : tuple of BundleMember
         In the order of the scores that the stack expects.
     vocabulary : Vocabulary
-    stacker : Stacker
+    stacker : Stacker or StartStack
     rules : Rules
     thresholds : Thresholds
         For the stack's probabilities, on what the rules leave.
@@ -116,7 +121,7 @@ class Bundle:
 
     members: tuple[BundleMember, ...]
     vocabulary: Vocabulary
-    stacker: Stacker
+    stacker: Stacker | StartStack
     rules: Rules
     thresholds: Thresholds
     rung_thresholds: Mapping[str, NDArray[np.float32]]
@@ -126,6 +131,12 @@ class Bundle:
     threshold_version: str = FIT
     rung_image_cut: str = ""
     out_of_fold: OutOfFold | None = None
+
+    @property
+    def caution(self) -> str:
+        """What whoever uses it should know; empty where labels had a say."""
+        unseen = isinstance(self.stacker, StartStack) and self.threshold_version == FIT
+        return NOT_JUDGED if unseen else ""
 
     def rung_cutting(self, rung: str) -> Cutting:
         """Return a rung's thresholds as they are applied, before any rules."""
@@ -248,9 +259,10 @@ def _loaded(directory: Path, manifest: Mapping[str, Any]) -> Bundle:
     if thresholds.vocabulary.tags != vocabulary.tags:
         msg = f"Thresholds {version} of {directory} are for other tags. Use another version."
         raise TagstackError(msg)
-    stacker = Stacker.load(directory / "stack")
+    stacker = _load_stack(directory / "stack")
     members = tuple(BundleMember(**member) for member in manifest["members"])
-    if stacker.stack_.vocabulary != vocabulary or stacker.stack_.members != _names(members):
+    own = stacker if isinstance(stacker, StartStack) else stacker.stack_
+    if own.vocabulary != vocabulary or own.members != _names(members):
         msg = f"The stack in {directory} is of other tags or taggers than its manifest. Fit again."
         raise TagstackError(msg)
     rungs = versions.rung_thresholds(version)
@@ -270,6 +282,10 @@ def _loaded(directory: Path, manifest: Mapping[str, Any]) -> Bundle:
         settings=settings,
         evidence=manifest["evidence"],
     )
+
+
+def _load_stack(folder: Path) -> Stacker | StartStack:
+    return StartStack.load(folder) if is_start(folder) else Stacker.load(folder)
 
 
 def out_of_fold_of(directory: Path) -> OutOfFold | None:

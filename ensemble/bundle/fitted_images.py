@@ -74,6 +74,12 @@ class FittedImages:
         )
 
     @classmethod
+    def none(cls, near_duplicates: NearDuplicateSettings) -> "FittedImages":
+        """Return what a bundle has that no image was fitted on."""
+        empty = np.empty(0, np.uint64)
+        return cls.from_arrays({"contents": empty, "titles": empty}, near_duplicates)
+
+    @classmethod
     def from_arrays(
         cls, arrays: Mapping[str, NDArray[Any]], near_duplicates: NearDuplicateSettings
     ) -> "FittedImages":

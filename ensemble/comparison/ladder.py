@@ -22,6 +22,9 @@ from tagstack.meta.stack.rung_spec import STACK, RungSpec, single_spec
 
 DECODED = "stack + decoder"
 
+_FITTED = "thresholds fitted like the stack's"
+_MADE = "made without labels; nothing fitted here"
+
 
 def member_proba(scores: Level1Scores, member: int) -> PairProba:
     """Return one member's own probabilities; NaN for tags that it does not know."""
@@ -91,7 +94,7 @@ def _tuned(bundle: Bundle, probas: Mapping[str, PairProba]) -> Iterator[Rung]:
             proba=proba,
             decided=cutting.decided(proba),
             thresholds=cutting.value,
-            note="thresholds fitted like the stack's",
+            note=_MADE if spec.kind == "start" and len(probas) == 1 else _FITTED,
         )
 
 
@@ -104,7 +107,7 @@ def _stacked(bundle: Bundle, proba: PairProba) -> Iterator[Rung]:
         proba=proba,
         decided=plain.decided(proba),
         thresholds=plain.value,
-        note=f"the rung chosen at fit time: {chosen.title}",
+        note=f"the rung chosen at fit time: {chosen.title}" if not bundle.caution else _MADE,
     )
     decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
     yield Rung(
@@ -112,6 +115,6 @@ def _stacked(bundle: Bundle, proba: PairProba) -> Iterator[Rung]:
         proba=proba,
         decided=bundle.thresholds.cutting.decoded(proba, decoder),
         thresholds=bundle.thresholds.value,
-        note="thresholds fitted for what the rules leave",
+        note="thresholds fitted for what the rules leave" if not bundle.caution else _MADE,
         before_rules=bundle.thresholds.cutting.decided(proba),
     )

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tagstack.ensemble.console.options import (
-    BundleDir,
     Config,
     Images,
     Json,
@@ -63,7 +62,9 @@ ParquetRows = Annotated[str | None, _text("A row each image, or each pair with a
 
 def tag(
     images: Images,
-    bundle: BundleDir,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Folder of the bundle; --models will do without one.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the results; with --beside the pictures' own by default."),
@@ -94,6 +95,9 @@ def tag(
     beside: Beside = None,
     parquet_rows: ParquetRows = None,
     models: TaggersNow = None,
+    rules: Annotated[
+        str | None, typer.Option(help="Without a bundle: shipped rules by name, .toml or .csv.")
+    ] = None,
     config: Config = None,
     seed: Seed = None,
     rehash: Annotated[
@@ -105,7 +109,7 @@ def tag(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Tag images with a fitted stack; run again to resume, or to bring the files up to date."""
+    """Tag images with a bundle or taggers alone; run again to resume or bring files up to date."""
     from tagstack.ensemble.console.console import stages
     from tagstack.ensemble.console.tags import print_tag_summary
     from tagstack.ensemble.tasks.tag import TagRequest, tag_images
@@ -140,6 +144,7 @@ def tag(
         out=out,
         formats=formats_of(formats) if formats is not None else wanted,
         models=None if models is None else listed(models, "--models"),
+        rules=rules,
         overwrite=overwrite,
         rehash=rehash,
         prune=prune,

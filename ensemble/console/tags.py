@@ -25,6 +25,8 @@ def print_tag_summary(summary: TagSummary, *, as_json: bool) -> None:
         f"Tagged {summary.n_images} images, {mean:.1f} tags each; {summary.n_current} were up to "
         f"date, {skipped}{summary.n_failed} failed. Thresholds: {summary.thresholds}."
     )
+    if summary.caution:
+        out.print(f"Tagged with {summary.caution}", markup=False, soft_wrap=True)
     print_failures([(item.name, item.reason) for item in summary.failures])
     _print_names(
         summary.kept,
@@ -78,3 +80,5 @@ def print_explanation(explanation: Explanation, *, as_json: bool) -> None:
     )
     for change in explanation.changes:
         out.print(f"  {change}", markup=False, soft_wrap=True)
+    if explanation.caution:
+        out.print(f"This is {explanation.caution}", markup=False, soft_wrap=True)

@@ -268,7 +268,8 @@ def honest_ground(
     fitted = bundle.fitted_images.holds(dataset)
     known = rows >= 0
     fresh = ~fitted & ~bundle.fitted_images.resembles(dataset)
-    notices = (*dataset.notices, *_notices(fitted, known, fresh, kept))
+    cautions = (f"This is {bundle.caution}",) if bundle.caution else ()
+    notices = (*cautions, *dataset.notices, *_notices(fitted, known, fresh, kept))
     for notice in notices:
         progress.notice(notice)
     progress.stage("predicting")

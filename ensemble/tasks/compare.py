@@ -107,7 +107,8 @@ def compared(
     dataset, leaks = bundle.fitted_images.without(_dataset(bundle, source))
     own = other_rungs(others, bundle, dataset, _fitted(bundle, source), settings.seed)
     overlaps = (overlap.notice for overlap in overlaps_of(dataset, settings.seed))
-    notices = (*dataset.notices, *leaks, *overlaps, *own.notices)
+    cautions = (f"This is {bundle.caution}",) if bundle.caution else ()
+    notices = (*cautions, *dataset.notices, *leaks, *overlaps, *own.notices)
     for notice in notices:
         progress.notice(notice)
     progress.stage("climbing the ladder")
@@ -179,7 +180,7 @@ def _provenance(bundle: Bundle, source: DatasetSource) -> dict[str, str]:
     return {
         "tagstack": __version__,
         "taggers": ", ".join(taggers),
-        "fitted on": f"{evidence['n_images']} images in {evidence['n_groups']} groups",
+        "fitted on": _fitted_on(bundle),
         "fit labels": evidence["labels_sha256"][:12],
         "fit seed": str(evidence["seed"]),
         "rung chosen at fit time": evidence["chosen"],
@@ -187,6 +188,13 @@ def _provenance(bundle: Bundle, source: DatasetSource) -> dict[str, str]:
         "compared where": source.where or "all labelled images",
         "grouped by": source.group or "equal files alone",
     }
+
+
+def _fitted_on(bundle: Bundle) -> str:
+    evidence = bundle.evidence
+    if bundle.caution:
+        return f"nothing; {evidence['start']['n_images']} unlabelled images were looked at"
+    return f"{evidence['n_images']} images in {evidence['n_groups']} groups"
 
 
 def _slices(dataset: Dataset) -> dict[str, tuple[str, ...]]:

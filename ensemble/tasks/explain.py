@@ -31,6 +31,8 @@ class Explanation:
         Rung of the ladder that gives the stack's probability.
     thresholds : str
         Version of the bundle's thresholds that decided.
+    caution : str
+        What whoever reads it should know of the bundle; mostly empty.
     """
 
     image: str
@@ -38,6 +40,7 @@ class Explanation:
     changes: tuple[Change, ...]
     chosen: str
     thresholds: str
+    caution: str = ""
 
 
 def explain_image(
@@ -76,6 +79,7 @@ def explained(bundle: Bundle, scores: Level1Scores, tag: str | None) -> Explanat
         changes=tuple(change for change in changes if tag in (None, change.tag)),
         chosen=bundle.stacker.chosen_,
         thresholds=bundle.threshold_version,
+        caution=bundle.caution,
     )
 
 

@@ -69,7 +69,7 @@ def fit_bundle(request: FitRequest, settings: Settings, progress: Progress) -> B
     refuse_other_content(request.bundle)
     rules = Rules.none() if request.rules is None else load_rules(request.rules)
     dataset = fit_images(request.source, rules, settings, progress)
-    workspace = _workspace(request.bundle, _digest(dataset, rules, settings))
+    workspace = workspace_of(request.bundle, _digest(dataset, rules, settings))
     bundle = fit_dataset(dataset, rules, settings, workspace, progress)
     save_bundle(bundle, request.bundle, overwrite=request.overwrite)
     shutil.rmtree(workspace.parent)
@@ -158,8 +158,14 @@ def fit_dataset(
     )
 
 
-def _workspace(bundle: Path, digest: str) -> Path:
-    """Return the folder for resumable work; work on other inputs is thrown away."""
+def workspace_of(bundle: Path, digest: str) -> Path:
+    """Return the folder for resumable work; work on other inputs is thrown away.
+
+    Raises
+    ------
+    TagstackError
+        If the system refuses to write beside the bundle.
+    """
     folder = bundle.parent / f".{bundle.name}.fitting"
     workspace = folder / digest
     try:

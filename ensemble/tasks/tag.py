@@ -23,6 +23,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import MANIFEST, Bundle, load_bundle
 from tagstack.ensemble.bundle.decisions import Judge, TaggedImage
+from tagstack.ensemble.bundle.start import start_facts
 from tagstack.ensemble.outputs.captions import TaggedFile
 from tagstack.ensemble.outputs.folder import OutputFolder, failures_of
 from tagstack.ensemble.outputs.opening import output_folder
@@ -37,6 +38,7 @@ from tagstack.ensemble.tasks.scoring import (
     scoring_settings,
     write_failures,
 )
+from tagstack.ensemble.tasks.start import bundle_of_taggers
 from tagstack.ensemble.tasks.tag_plan import Pictures, look_at
 
 SCORES = ".scores"
@@ -52,7 +54,8 @@ class TagRequest:
     ----------
     images : tuple of Path
         Files or folders.
-    bundle : Path
+    bundle : Path, optional
+        Without one, ``models`` tag as they were published, by a start bundle made on the spot.
     out : Path, optional
         Where everything goes but sidecars beside the pictures; the pictures' own folder by
         default.
@@ -60,6 +63,9 @@ class TagRequest:
         Of `hooks.OUTPUT_FORMATS`.
     models : tuple of str, optional
         Where the bundle's taggers are now; where they were at fit time by default.
+    rules : str, optional
+        Without a bundle, the rules that tags obey: a shipped file by name, a TOML file or a tags
+        table.
     overwrite : bool
         Whether existing files with other content are replaced.
     rehash : bool
@@ -69,10 +75,11 @@ class TagRequest:
     """
 
     images: tuple[Path, ...]
-    bundle: Path
+    bundle: Path | None
     out: Path | None
     formats: tuple[str, ...] = ("txt",)
     models: tuple[str, ...] | None = None
+    rules: str | None = None
     overwrite: bool = False
     rehash: bool = False
     prune: bool = False
@@ -103,6 +110,8 @@ class TagSummary:
         Files of such pictures that were deleted.
     collisions : tuple of str
         Images that share their stem with another and keep their suffix in sidecar names.
+    caution : str
+        What whoever uses the tags should know of the bundle; mostly empty.
     """
 
     n_images: int
@@ -116,6 +125,7 @@ class TagSummary:
     stale: tuple[Path, ...]
     pruned: int
     collisions: tuple[str, ...]
+    caution: str = ""
 
     @property
     def n_failed(self) -> int:
@@ -129,13 +139,13 @@ def tag_images(request: TagRequest, settings: Settings, progress: Progress) -> T
     Raises
     ------
     TagstackError
-        If the bundle, its taggers or the output folder cannot be used, there is no image, or not
-        every image can be accounted for.
+        If the bundle, its taggers or the output folder cannot be used, there is no image, neither
+        a bundle nor taggers are named, or not every image can be accounted for.
     """
     if request.overwrite:
         replacing = settings.output.model_copy(update={"existing": "replace"})
         settings = settings.model_copy(update={"output": replacing})
-    bundle = load_bundle(request.bundle)
+    bundle, key = _bundle(request, settings)
     sources = found_images(request.images, settings, progress)
     out = request.out if request.out is not None else sources.root
     with _held(out), WrittenRecord(out) as record:
@@ -146,9 +156,27 @@ def tag_images(request: TagRequest, settings: Settings, progress: Progress) -> T
             root=sources.root,
             out=out,
             record=record,
-            decided_by=decision_key(request.bundle, bundle),
+            decided_by=key,
         )
         return _Run(request, settings, progress, bundle, sources, out, record, folder).done()
+
+
+def _bundle(request: TagRequest, settings: Settings) -> tuple[Bundle, str]:
+    """Return the bundle, made of taggers where none is given, and a hash of what it decides by."""
+    if request.bundle is not None:
+        if request.rules is not None:
+            msg = "A bundle has rules of its own; leave out --rules, or make a bundle with others."
+            raise TagstackError(msg)
+        bundle = load_bundle(request.bundle)
+        return bundle, decision_key(file_sha256(request.bundle / MANIFEST), bundle)
+    if not request.models:
+        msg = (
+            "Neither a bundle nor taggers are named. Say --bundle FOLDER, or --models A,B,C to "
+            "tag without one."
+        )
+        raise TagstackError(msg)
+    bundle = bundle_of_taggers(request.models, request.rules, settings)
+    return bundle, decision_key(start_facts(bundle), bundle)
 
 
 @contextmanager
@@ -350,13 +378,22 @@ class _Run:
             stale=tuple(stale),
             pruned=pruned,
             collisions=self.folder.names.collisions,
+            caution=self.bundle.caution,
         )
 
 
-def decision_key(directory: Path, bundle: Bundle) -> str:
-    """Return a hash of everything in a bundle that decides an image's tags."""
+def decision_key(content: str, bundle: Bundle) -> str:
+    """Return a hash of everything in a bundle that decides an image's tags.
+
+    Parameters
+    ----------
+    content : str
+        Hash of what the bundle was written with.
+    bundle : Bundle
+        For its thresholds in use.
+    """
     cutting = bundle.thresholds.cutting
-    facts = hashlib.sha256(file_sha256(directory / MANIFEST).encode())
+    facts = hashlib.sha256(content.encode())
     facts.update(f"{bundle.threshold_version}\0{cutting.image_cut}\0".encode())
     for values in (cutting.value, cutting.worth):
         facts.update(b"" if values is None else np.ascontiguousarray(values, np.float32).tobytes())

@@ -74,23 +74,31 @@ class FittedStack:
             If the scores have other members or tags than the stack was fitted on, or there is no
             such rung.
         """
-        self._check(scores)
+        check_scores(scores, self.members, self.vocabulary)
         work = _Prediction(self, scores)
         return {rung: work.rung(rung).proba(scores.pairs) for rung in rungs}
 
-    def _check(self, scores: Level1Scores) -> None:
-        if scores.members != self.members:
-            msg = (
-                f"The scores come from {list(scores.members)}, but the stack was fitted on "
-                f"{list(self.members)}. Score the images with these, in this order."
-            )
-            raise TagstackError(msg)
-        if scores.vocabulary.tags != self.vocabulary.tags:
-            msg = (
-                f"The scores have {len(scores.vocabulary)} tags that are not the "
-                f"{len(self.vocabulary)} tags of the stack. Score with the same taggers."
-            )
-            raise TagstackError(msg)
+
+def check_scores(scores: Level1Scores, members: tuple[str, ...], vocabulary: Vocabulary) -> None:
+    """Refuse scores of other members or tags than a stack is for.
+
+    Raises
+    ------
+    TagstackError
+        If they differ.
+    """
+    if scores.members != members:
+        msg = (
+            f"The scores come from {list(scores.members)}, but the stack was fitted on "
+            f"{list(members)}. Score the images with these, in this order."
+        )
+        raise TagstackError(msg)
+    if scores.vocabulary.tags != vocabulary.tags:
+        msg = (
+            f"The scores have {len(scores.vocabulary)} tags that are not the "
+            f"{len(vocabulary)} tags of the stack. Score with the same taggers."
+        )
+        raise TagstackError(msg)
 
 
 class _Prediction:

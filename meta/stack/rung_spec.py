@@ -14,6 +14,7 @@ from tagstack.meta.learners.registry import META, about, level_two
 
 Kind = Literal[
     "member",  # a tagger alone
+    "start",  # made without labels
     "average",  # of taggers
     "logistic",  # the shrunken one, which learners start from
     "learner",  # of level 2
@@ -24,7 +25,7 @@ Kind = Literal[
     "tool",  # another tool's output
 ]
 
-BLEND, BY_BAND = "blend", "by_band"
+BLEND, BY_BAND, START = "blend", "by_band", "start"
 STACK = "stack"
 """The rung that a comparison has for what the gate chose; learners are parts of it."""
 
@@ -115,6 +116,11 @@ def rung_specs(
 def single_spec(member: str) -> RungSpec:
     """Return the spec of one tagger with calibrated probabilities."""
     return RungSpec(name=f"single:{member}", title=f"{member}, tuned", kind="member", member=member)
+
+
+def start_spec() -> RungSpec:
+    """Return the spec of the answer without labels."""
+    return RungSpec(name=START, title="Start, made without labels", kind="start")
 
 
 def _average(name: str) -> RungSpec:

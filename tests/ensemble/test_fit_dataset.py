@@ -18,6 +18,7 @@ from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.tasks.fit import fit_dataset
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
+from tagstack.meta.stack.stacker import Stacker
 
 QUICK = {
     "folds": 2, "outer_fold": False, "learners": ["line"], "calibration_strengths": [100.0],
@@ -38,6 +39,7 @@ def dataset_of(made: Any, unknown: Any = None) -> Dataset:
             name=name, fingerprint=name, source=name, aliases={}, floor=1e-4, contract_digest="",
             runtime="", training=None, vocabulary=tags,
             published_thresholds=np.full(len(tags), 0.4, np.float32),
+            published_counts=np.full(len(tags), np.nan, np.float32),
         )
         for name in made.scores.members
     )  # fmt: skip
@@ -95,6 +97,7 @@ def test_thresholds_are_those_of_the_known_pairs_alone(
     dataset = dataset_of(made, unknown)
     bundle = fitted(dataset, tmp_path, strategy="scut")
     stacker = bundle.stacker
+    assert isinstance(stacker, Stacker)
     chosen = stacker.out_of_fold(stacker.chosen_)
 
     def found(proba: Any) -> Any:

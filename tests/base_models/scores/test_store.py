@@ -174,6 +174,18 @@ def test_member_info_round_trip(
         assert (info.vocabulary, info.source) == (tagger.vocabulary, tagger.source)
         assert (info.floor, info.aliases) == (FLOOR, {})
         np.testing.assert_array_equal(info.published_thresholds, tagger.published_thresholds)
+        np.testing.assert_array_equal(info.published_counts, tagger.published_counts)
+
+
+def test_a_store_from_before_counts_were_kept_knows_none(
+    tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
+) -> None:
+    _write(tmp_path / "s", taggers, logits, range(4))
+    for path in (tmp_path / "s").glob("members/*/member.json"):
+        content = json.loads(path.read_text())
+        del content["published_counts"]
+        path.write_text(json.dumps(content))
+    assert all(np.isnan(m.published_counts).all() for m in ScoreStore(tmp_path / "s").members())
 
 
 def test_a_new_version_of_a_member_replaces_the_old_one(

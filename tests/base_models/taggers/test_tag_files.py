@@ -5,13 +5,14 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tagstack.base_models.contract import Tags
-from tagstack.base_models.taggers.tag_files import TagRow, read_tag_file
+from tagstack.base_models.taggers.tag_files import TagRow, counts_from_rows, read_tag_file
 from tagstack.configs.errors import TagstackError
 
 WD = Tags(format="selected_tags_csv", categories={"0": "general", "4": "character", "9": "rating"})
@@ -34,7 +35,13 @@ def test_category_comes_from_its_column_not_from_the_position(tmp_path: Path) ->
 def test_best_threshold_is_read_where_given(tmp_path: Path) -> None:
     text = "\ufefftag_id,name,category,count,best_threshold,ips\r\n1,a,0,9,0.35,[]\r\n2,b,4,8,,\r\n"
     rows = read_tag_file(_file(tmp_path, text), WD)
-    assert rows == (TagRow("a", "general", 0.35), TagRow("b", "character", None))
+    assert rows == (TagRow("a", "general", 0.35, 9), TagRow("b", "character", None, 8))
+
+
+@pytest.mark.parametrize("cell", ["", "many", "nan", "inf", "-3", "0"])
+def test_a_count_that_is_no_number_above_0_is_not_known(tmp_path: Path, cell: str) -> None:
+    rows = read_tag_file(_file(tmp_path, f"name,category,count\na,0,{cell}\nb,0,7\n"), WD)
+    np.testing.assert_array_equal(counts_from_rows(rows), [np.nan, 7])
 
 
 @pytest.mark.parametrize("value", ["nan", "1.5", "-0.1", "much"])

@@ -41,6 +41,7 @@ def test_published_thresholds_follow_the_tag_and_not_its_position() -> None:
         name="m", fingerprint="f", source="m", aliases={}, floor=1e-4, contract_digest="",
         runtime="", training=None, vocabulary=Vocabulary(("b", "a"), ("general",) * 2),
         published_thresholds=np.array([0.2, 0.7], np.float32),
+        published_counts=np.array([np.nan, 30], np.float32),
     )  # fmt: skip
     found = published_thresholds(member, Vocabulary(("a", "b", "c"), ("general",) * 3))
     assert found.tolist() == np.array([0.7, 0.2, np.inf], np.float32).tolist()

@@ -1,0 +1,161 @@
+"""A stack that no label has touched: one rung, and the reading side of a fitted stack."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.atomic import write_text, written_whole
+from tagstack.base_models.pairs import Level1Scores, PairProba
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.text_files import read_json
+from tagstack.meta.checked_arrays import CheckedArrays
+from tagstack.meta.stack.fitted_stack import check_scores
+from tagstack.meta.stack.rung_spec import START, RungSpec, start_spec
+from tagstack.meta.stack.rungs import RungLogits
+from tagstack.meta.stack.selection import Band, LadderRow
+from tagstack.meta.start.answer import StartAnswer
+
+_VERSION = 1
+_LEAST = 1e-9  # of a spread or a weight: both divide
+_RECORD, _ARRAYS = "start.json", "start.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartStack:
+    """Members, their joint vocabulary and the answer that their files give.
+
+    Parameters
+    ----------
+    members : tuple of str
+    vocabulary : Vocabulary
+    answer : StartAnswer
+    """
+
+    members: tuple[str, ...]
+    vocabulary: Vocabulary
+    answer: StartAnswer
+
+    chosen_ = START
+    ladder_: tuple[LadderRow, ...] = ()
+    bands_: tuple[Band, ...] = ()
+
+    @property
+    def specs_(self) -> tuple[RungSpec, ...]:
+        """The only rung."""
+        return (start_spec(),)
+
+    @property
+    def rungs_(self) -> tuple[str, ...]:
+        """Its name."""
+        return (START,)
+
+    def predict_proba(self, scores: Level1Scores, rung: str | None = None) -> PairProba:
+        """Return the scores of new images, on a scale where a half is the threshold.
+
+        They are no calibrated probabilities: nothing tells without labels how often a tag is right.
+
+        Raises
+        ------
+        TagstackError
+            If members, tags or rung are not the stack's.
+        """
+        name = START if rung is None else rung
+        return self.predict_rungs(scores, [name])[name]
+
+    def predict_rungs(self, scores: Level1Scores, rungs: Iterable[str]) -> dict[str, PairProba]:
+        """Return the same by rung; there is only one.
+
+        Raises
+        ------
+        TagstackError
+            If members, tags or a rung are not the stack's.
+        """
+        check_scores(scores, self.members, self.vocabulary)
+        names = list(rungs)
+        for name in names:
+            if name != START:
+                msg = f"Unknown rung {name!r}. A start bundle has {list(self.rungs_)}."
+                raise TagstackError(msg)
+        listed, base = self.answer.apply(scores)
+        proba = RungLogits(listed=listed, base=base).proba(scores.pairs)
+        return dict.fromkeys(names, proba)
+
+    def save(self, directory: Path) -> None:
+        """Write the stack into ``directory``: JSON and safetensors."""
+        from safetensors.numpy import save_file
+
+        directory.mkdir(parents=True, exist_ok=True)
+        with written_whole(directory / _ARRAYS) as temporary:
+            save_file(answer_arrays(self.answer), temporary)
+        record = {
+            "version": _VERSION,
+            "members": self.members,
+            "tags": self.vocabulary.tags,
+            "categories": self.vocabulary.categories,
+        }
+        write_text(directory / _RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, directory: Path) -> "StartStack":
+        """Return the stack that `save` wrote.
+
+        Raises
+        ------
+        TagstackError
+            If a file is missing, damaged or of another version.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            record = read_json(directory / _RECORD)
+            if record["version"] != _VERSION:
+                msg = (
+                    f"The start in {directory} has version {record['version']!r}, this is tagstack "
+                    f"for version {_VERSION}. Make it again with `tagstack start`."
+                )
+                raise TagstackError(msg)
+            members = tuple(map(str, record["members"]))
+            vocabulary = Vocabulary(tuple(record["tags"]), tuple(record["categories"]))
+            arrays = CheckedArrays(load_file(directory / _ARRAYS), _ARRAYS)
+            answer = answer_from_arrays(arrays, len(members), len(vocabulary))
+            return cls(members=members, vocabulary=vocabulary, answer=answer)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            msg = f"Cannot read the start in {directory}: {error}. Make it again."
+            raise TagstackError(msg) from error
+
+
+def is_start(directory: Path) -> bool:
+    """Return whether a folder holds what `StartStack.save` wrote."""
+    return (directory / _RECORD).is_file()
+
+
+def answer_arrays(answer: StartAnswer, prefix: str = "") -> dict[str, NDArray[Any]]:
+    """Return an answer's arrays under their names."""
+    names = ("zero", "spread", "weight", "cut")
+    return {prefix + name: np.ascontiguousarray(getattr(answer, name)) for name in names}
+
+
+def answer_from_arrays(
+    arrays: CheckedArrays, n_members: int, n_tags: int, prefix: str = ""
+) -> StartAnswer:
+    """Return the answer whose `answer_arrays` these are.
+
+    Raises
+    ------
+    ValueError
+        If an array is missing, has another shape, or holds what `StartAnswer.apply` cannot use.
+    """
+    shape = (n_members, n_tags)
+    return StartAnswer(
+        zero=arrays.real(f"{prefix}zero", shape, gaps=True),
+        spread=arrays.real(f"{prefix}spread", shape, low=_LEAST),
+        weight=arrays.real(f"{prefix}weight", (n_members,), low=_LEAST),
+        cut=arrays.real(f"{prefix}cut", (n_tags,)),
+    )

@@ -1,0 +1,1 @@
+"""Answers without labels: published thresholds, counts, and unlabelled images."""

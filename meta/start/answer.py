@@ -1,0 +1,104 @@
+"""An answer without labels: the taggers' own thresholds put on one scale, and their mean.
+
+A published threshold is mostly one number for all tags, and too high for rare ones: where a
+network is unsure, as it is of what it seldom saw, F1 is best at half of the F1 that can be had
+(Lipton, Elkan & Naryanaswamy 2014, "Optimal thresholding of classifiers to maximize F1 measure").
+So each threshold is lowered by the logarithm of how rare the tag is, times a constant. Thresholds
+that were published tag by tag know all this, and stay.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.pairs import Level1Scores
+from tagstack.configs.start import StartSettings
+from tagstack.meta.start.published import Published
+
+Floats = NDArray[np.float64]
+
+# A pair that no tagger scored is never tagged: its logit stays below that of a half.
+_BELOW = 1e-3
+# A lowered threshold stays this far above what stands for "too small to be stored".
+_ABOVE_FLOOR = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartAnswer:
+    """What is needed to tag an image without labels; a pure function of the image's scores.
+
+    A pair's logit is the weighted mean of ``(logit - zero) / spread`` over the members that know
+    the tag, less ``cut``; at 0 and above, the tag is given.
+
+    Parameters
+    ----------
+    zero : array of shape (n_members, n_tags), float64
+        Where a member is taken to say yes, in its own logits; NaN where it does not know the tag.
+    spread : array of shape (n_members, n_tags), float64, above 0
+        How far a member's logits spread, relative to the other members'.
+    weight : array of shape (n_members,), float64, above 0
+    cut : array of shape (n_tags,), float64
+    """
+
+    zero: Floats
+    spread: Floats
+    weight: Floats
+    cut: Floats
+
+    def apply(self, scores: Level1Scores) -> tuple[Floats, Floats]:
+        """Return the logits of every listed pair, and those of the unlisted ones by tag."""
+        tag = scores.pairs.tag
+        listed, base = self._mean(scores.logit, tag), self._mean_floor(scores.floor)
+        return listed - self.cut[tag], np.minimum(base - self.cut, -_BELOW)
+
+    def without_member(self, member: int) -> "StartAnswer":
+        """Return the same answer where the member at this position says nothing.
+
+        Tags that only this member knows are left to whoever stands in for it, and are hardly given.
+        """
+        kept = np.arange(len(self.weight)) != member
+        zero = self.zero[kept]
+        orphaned = np.isnan(zero).all(axis=0)
+        zero[:, orphaned] = 0.0
+        return StartAnswer(
+            zero=zero, spread=self.spread[kept], weight=self.weight[kept], cut=self.cut
+        )
+
+    def _mean(self, logit: NDArray[np.float32], tag: NDArray[np.int32]) -> Floats:
+        total, weight = np.zeros(len(tag)), np.zeros(len(tag))
+        for own, values in enumerate(logit):
+            moved = (values - self.zero[own, tag]) / self.spread[own, tag]
+            known = ~np.isnan(moved)
+            total += self.weight[own] * np.where(known, moved, 0.0)
+            weight += self.weight[own] * known
+        return total / weight
+
+    def _mean_floor(self, floor: NDArray[np.float32]) -> Floats:
+        tags = np.arange(len(self.cut), dtype=np.int32)
+        everywhere = np.repeat(floor[:, None], len(tags), axis=1)
+        return self._mean(everywhere, tags)
+
+
+def published_answer(
+    published: Published, floor: NDArray[np.float32], settings: StartSettings
+) -> StartAnswer:
+    """Return the answer that published thresholds and counts give, every member alike.
+
+    Parameters
+    ----------
+    published : Published
+    floor : array of shape (n_members,), float32
+        Logit of what a member scored below its store's floor.
+    settings : StartSettings
+    """
+    rarity = np.nan_to_num(published.rarity, nan=0.0)
+    lower = settings.rarity * rarity * ~published.by_tag[:, None]
+    least = np.minimum(published.threshold, floor[:, None].astype(np.float64) + _ABOVE_FLOOR)
+    zero = np.maximum(published.threshold - lower, least)
+    return StartAnswer(
+        zero=zero,
+        spread=np.ones(zero.shape),
+        weight=np.full(len(zero), 1 / len(zero)),
+        cut=np.zeros(zero.shape[1]),
+    )

@@ -65,8 +65,8 @@ class AtomicBatch:
             target.parent.mkdir(parents=True, exist_ok=True)
             name = f"{TEMPORARY}{LABEL}{secrets.token_hex(8)}{target.suffix}"
             temporary = target.parent / name
-            self._waiting.append((temporary, target))
             with temporary.open("xb") as stream:
+                self._waiting.append((temporary, target))
                 stream.write(content)
                 stream.flush()
                 return os.fstat(stream.fileno())

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tagstack.base_models.scoring.sources import ImageFailure
+from tagstack.configs.errors import TagstackError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,7 @@ class ScoreSummary:
 
 
 # Stages that several threads share; the others have the calling thread to themselves.
+_NAMED = 5  # how many images a message names
 SHARED = ("read", "decode", "frame")
 
 
@@ -94,6 +96,7 @@ class Tally:
         self._n_images = n_images
         self._threads = threads
         self._failures = list(failures)
+        self._n_known = len(self._failures)
         self._n_scored = 0
         self._n_skipped = 0
         # Contents on their way to the models -> the images that wait for them, the first one first.
@@ -149,7 +152,14 @@ class Tally:
         )
 
     def summary(self) -> ScoreSummary:
-        """Return what the run did."""
+        """Return what the run did.
+
+        Raises
+        ------
+        TagstackError
+            If scored, passed over and failed images are not all that were found.
+        """
+        self._account()
         return ScoreSummary(
             n_scored=self._n_scored,
             n_skipped=self._n_skipped,
@@ -159,6 +169,17 @@ class Tally:
             stage_seconds=dict(self._seconds),
             stage_rates=self._rates(),
         )
+
+    def _account(self) -> None:
+        through = self.n_done - self._n_known
+        if through != self._n_images or self._in_hand:
+            waiting = sorted(name for names in self._in_hand.values() for name in names)
+            named = f", left waiting {', '.join(waiting[:_NAMED])}" if waiting else ""
+            msg = (
+                f"{self._n_images} images were found, but {through} were scored, known or failed"
+                f"{named}. This is a fault of tagstack; what was scored is kept. Please report it."
+            )
+            raise TagstackError(msg)
 
     def _rates(self) -> Mapping[str, float]:
         return {

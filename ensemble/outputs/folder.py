@@ -93,7 +93,8 @@ class OutputFolder:
 
     def folders_of(self, images: Iterable[str]) -> set[Path]:
         """Return every folder that sidecars of images go to."""
-        return {path.parent for image in images for _, path in self._paths(image)}
+        paths = (path for image in images for _, path in self._paths(image))
+        return {Path(folder) for folder in set(map(os.path.dirname, paths))}
 
     def is_current(self, image: str, sha256: str) -> bool:
         """Return whether every sidecar of a picture is what it should be, without reading it."""
@@ -117,7 +118,7 @@ class OutputFolder:
 
     def table_is_current(self, name: str, content: str) -> bool:
         """Return whether a table holds these pictures; see `content_of`."""
-        path = self._out / self.tables[name].file_name
+        path = str(self._out / self.tables[name].file_name)
         return self._is_current(self._record.files.get(("", name)), name, path, content)
 
     def note_kept(self, images: Iterable[str]) -> None:
@@ -148,7 +149,7 @@ class OutputFolder:
                     if reason := self.names.fault(path):
                         self.outcome.failures[name] = reason
                         continue
-                    rows.append(self._written(batch, form, path, file))
+                    rows.append(self._written(batch, form, Path(path), file))
                 image = ImageRow(
                     name=name,
                     root=root,
@@ -162,8 +163,8 @@ class OutputFolder:
                 batch.flush()
             self._record.save(images, rows)
             batch.publish()
-        for path in moved:
-            path.unlink(missing_ok=True)
+        for gone in moved:
+            gone.unlink(missing_ok=True)
         self.outcome.moved += moved
 
     @contextmanager
@@ -196,16 +197,16 @@ class OutputFolder:
         yield
         self._note_table(name, temporary, path, content, kept=False)
 
-    def _paths(self, image: str) -> Iterator[tuple[str, Path]]:
+    def _paths(self, image: str) -> Iterator[tuple[str, str]]:
         for name, form in self.sidecars.items():
             yield name, self.names.path(image, form)
 
-    def _is_current(self, row: FileRow | None, form: str, path: Path, content: str) -> bool:
+    def _is_current(self, row: FileRow | None, form: str, path: str, content: str) -> bool:
         return (
             row is not None
             and row.key == self._keys[form]
             and row.content == content
-            and row.path == str(path)
+            and row.path == path
             and row.seen == Seen.of(path)
         )
 
@@ -305,15 +306,16 @@ class OutputFolder:
         for row in rows:
             old = self._record.files.get((row.image, row.format))
             other = self.names.other_path(row.image, self.sidecars[row.format])
-            if old is None or old.path == row.path or old.path != str(other):
+            if old is None or old.path == row.path or old.path != other:
                 continue
-            _, there = _there(other)
+            path = Path(other)
+            _, there = _there(path)
             if there is None or old.path in written:
                 continue
             if old.owns(there) and not old.kept:
-                moved.append(other)
+                moved.append(path)
             else:
-                self.outcome.kept.append(other)
+                self.outcome.kept.append(path)
         return moved
 
     def _is_theirs(self, name: str, path: Path) -> bool:

@@ -219,24 +219,27 @@ class _Run:
         """Do what is due and return what was done."""
         self.progress.stage("looking for changes")
         pictures = look_at(self.sources, self.folder, self.record, rehash=self.request.rehash)
-        failures = self._score(pictures)
+        current = self._current(pictures.known)
+        failures = self._score(pictures, current)
         contents = self._contents(pictures, failures)
-        due = [n for n, sha256 in contents.items() if not self.folder.is_current(n, sha256)]
-        self._write(pictures, contents, due)
-        current = contents.keys() - set(due)
+        current |= self._current({n: contents[n] for n in pictures.unknown if n in contents})
+        self._write(pictures, contents, [name for name in contents if name not in current])
         self._note_seen(pictures, contents, current)
         self.folder.note_kept(sorted(current))
         failures = (*failures, *failures_of(self.folder.outcome))
         self._account(contents, pictures, failures)
         return self._summary(pictures, contents, current, failures)
 
-    def _score(self, pictures: Pictures) -> tuple[ImageFailure, ...]:
+    def _current(self, contents: Mapping[str, str]) -> set[str]:
+        """Return those pictures whose sidecars are what they should be."""
+        return {name for name, sha256 in contents.items() if self.folder.is_current(name, sha256)}
+
+    def _score(self, pictures: Pictures, current: Set[str]) -> tuple[ImageFailure, ...]:
         """Score what has no scores yet; without loading a tagger where that is nothing."""
         names = set(pictures.unknown)
         needed = pictures.known
         if not names and not pictures.due_tables(self.folder, needed):
-            is_current = self.folder.is_current
-            needed = {n: sha256 for n, sha256 in needed.items() if not is_current(n, sha256)}
+            needed = {n: sha256 for n, sha256 in needed.items() if n not in current}
         names |= needed.keys() - self._scored(needed)
         if not names:
             return self.sources.failures

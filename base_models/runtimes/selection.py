@@ -137,11 +137,6 @@ def choose(choice: RuntimeChoice, examine: Callable[..., Probe] = probed) -> Cho
     return Chosen(backend, reason)
 
 
-def chosen_backend(choice: RuntimeChoice) -> str:
-    """Return the backend for a choice; see `choose`."""
-    return choose(choice).backend
-
-
 def _check_precision(choice: RuntimeChoice) -> None:
     known = runtime(choice.backend).precisions
     if choice.precision not in known:

@@ -29,7 +29,6 @@ _MEMBER_KEYS = {
     "fingerprint",
     "source",
     "floor",
-    "contract_digest",
     "runtime",
     "aliases",
     "tags",
@@ -59,8 +58,6 @@ class MemberInfo:
     published_counts : array of shape (n_tags,), float32
         Training images with each tag; NaN where the tag file does not tell, and in stores from
         before this was kept.
-    contract_digest : str
-        SHA-256 of the contract's facts in hexadecimal.
     runtime : str
         Backend, provider, precision and versions that it was first scored with.
     training : Training or None
@@ -76,7 +73,6 @@ class MemberInfo:
     floor: float
     published_thresholds: NDArray[np.float32]
     published_counts: NDArray[np.float32]
-    contract_digest: str
     runtime: str
     training: Training | None
 
@@ -94,7 +90,6 @@ def info_of_tagger(tagger: Tagger) -> MemberInfo:
         floor=tagger.floor,
         published_thresholds=tagger.published_thresholds,
         published_counts=tagger.published_counts,
-        contract_digest=tagger.contract.digest(),
         runtime=f"{info.backend} {info.provider} {info.precision} {versions}",
         training=tagger.contract.training,
     )
@@ -114,7 +109,6 @@ def write_member_info(folder: Path, member: MemberInfo) -> None:
         "fingerprint": member.fingerprint,
         "source": member.source,
         "floor": member.floor,
-        "contract_digest": member.contract_digest,
         "runtime": member.runtime,
         "training": None if training is None else training.model_dump(mode="json"),
         "aliases": dict(member.aliases),
@@ -150,7 +144,6 @@ def read_member_info(folder: Path) -> MemberInfo:
         floor=content["floor"],
         published_thresholds=np.array(content["published_thresholds"], np.float32),
         published_counts=_counts(content),
-        contract_digest=content["contract_digest"],
         runtime=content["runtime"],
         training=_training(folder, content.get("training")),
     )

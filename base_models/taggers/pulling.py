@@ -127,9 +127,7 @@ def plan_pull(name: str) -> PullPlan:
     return PullPlan(name=name, contract=contract, text=text, state=state, record=record)
 
 
-def pull(
-    plan: PullPlan, settings: ScoreSettings, report: Report, *, threads: int = 1
-) -> CheckReport:
+def pull(plan: PullPlan, settings: ScoreSettings, report: Report) -> CheckReport:
     """Download a tagger, check it, and enter it in the registry; run again to go on.
 
     Parameters
@@ -138,7 +136,6 @@ def pull(
     settings : ScoreSettings
     report : callable
         Called with a file's name, the bytes of it that are here and its size.
-    threads : int
 
     Returns
     -------
@@ -161,7 +158,7 @@ def pull(
         plan.record.check(sums)
         (plan.staging / CONTRACT_FILE).write_text(plan.text, encoding="utf-8")
         runtime = RuntimeChoice.of_settings(settings)
-        checked = check_tagger(plan.staging, floor=settings.floor, threads=threads, runtime=runtime)
+        checked = check_tagger(plan.staging, floor=settings.floor, threads=1, runtime=runtime)
         if checked.passed:
             replace(plan.record, files=sums).write()
             plan.staging.rename(plan.target)

@@ -205,7 +205,6 @@ def add_tagger(
     *,
     contract: str | None = None,
     copy: bool = False,
-    threads: int = 1,
 ) -> CheckReport:
     """Check a tagger's folder and enter it in the user's registry under its contract's name.
 
@@ -219,7 +218,6 @@ def add_tagger(
         Name of a contract in ``configs/taggers`` that describes the files.
     copy : bool
         Copy the files instead of linking to them.
-    threads : int
 
     Returns
     -------
@@ -245,7 +243,7 @@ def add_tagger(
         with staged_folder(target) as staged:
             _fill(staged, folder, text, names, copy=copy)
             runtime = RuntimeChoice.of_settings(settings)
-            report = check_tagger(staged, floor=settings.floor, threads=threads, runtime=runtime)
+            report = check_tagger(staged, floor=settings.floor, threads=1, runtime=runtime)
             if not report.passed:
                 raise _RefusedError(report)
     except _RefusedError as refused:

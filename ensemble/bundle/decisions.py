@@ -1,6 +1,6 @@
 """From level-1 scores to the final tags of each image, with what led to them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from typing import Literal
@@ -13,6 +13,7 @@ from scipy.special import expit
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.contradictions.decoder import Decoder, implied_tags
+from tagstack.ensemble.contradictions.explanations import Change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,12 @@ class Judge:
         self.always = np.array([bundle.vocabulary.index[tag] for tag in always], np.int32)
         self.decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
 
-    def judge(self, scores: Level1Scores, proba: PairProba | None = None) -> Iterator[TaggedImage]:
+    def judge(
+        self,
+        scores: Level1Scores,
+        proba: PairProba | None = None,
+        changes: Sequence[Change] | None = None,
+    ) -> Iterator[TaggedImage]:
         """Yield what is tagged in each image, in the order of the scores.
 
         Parameters
@@ -113,25 +119,43 @@ class Judge:
         scores : Level1Scores
         proba : PairProba, optional
             What the stack says of them, where that is known already.
+        changes : sequence of Change, optional
+            What the rules change on the one image, where that is known already.
         """
         cutting = self.bundle.thresholds.cutting
         proba = self.bundle.stacker.predict_proba(scores) if proba is None else proba
+        if scores.n_images == 1 and changes is None:  # naming the rules decides as well
+            changes = cutting.explained(proba, self.decoder, margins=False)
         proposed = cutting.decided(proba)
-        final = cutting.decoded(proba, self.decoder)
+        if changes is None:
+            final = cutting.decoded(proba, self.decoder)
+        else:
+            final = self._after(proposed, changes)
         styled = final  # decided sets are closed: there is nothing to add to them
         if self.implied != "keep":
             styled = implied_tags(final, self.decoder.rules, self.implied)
         for i, (image, least) in enumerate(zip(scores.images, cutting.images(proba), strict=True)):
             kept = _row(final, i)
             changed = np.setxor1d(kept, _row(proposed, i))
-            rules = self._rules(proba, i) if len(changed) else {}
+            rules = self._rules(proba, i, changes) if len(changed) else {}
             entries = self._entries(scores, proba, i, kept, _row(styled, i), least, rules)
             yield TaggedImage(image=image, entries=entries)
 
-    def _rules(self, proba: PairProba, image: int) -> dict[str, str]:
+    def _after(self, proposed: sparse.csr_array, changes: Sequence[Change]) -> sparse.csr_array:
+        """Return the tags of the one image after the rules."""
+        index = self.bundle.vocabulary.index
+        changed = np.array([index[change.tag] for change in changes], np.int32)
+        tags = np.setxor1d(_row(proposed, 0), changed).astype(np.int32)
+        row = (np.ones(len(tags), bool), tags, np.array([0, len(tags)]))
+        return sparse.csr_array(row, shape=proposed.shape)
+
+    def _rules(
+        self, proba: PairProba, image: int, changes: Sequence[Change] | None
+    ) -> dict[str, str]:
         """Return the id of the rule behind each changed tag of one image."""
-        one = proba.take(np.array([image]))
-        changes = self.bundle.thresholds.cutting.explained(one, self.decoder, margins=False)
+        if changes is None:
+            one = proba.take(np.array([image]))
+            changes = self.bundle.thresholds.cutting.explained(one, self.decoder, margins=False)
         return {change.tag: change.rule for change in changes}
 
     def _entries(

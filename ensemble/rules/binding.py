@@ -304,12 +304,6 @@ class Violations:
         """Violations of each image, shape (n_images,)."""
         return np.asarray(self.counts.sum(axis=1), np.int64)
 
-    @property
-    def per_rule(self) -> dict[str, int]:
-        """Violations of each rule over all images, rules without any included."""
-        totals = np.asarray(self.counts.sum(axis=0), np.int64)
-        return dict(zip(self.rules, totals.tolist(), strict=True))
-
 
 def count_violations(rules: BoundRules, decided: sparse.csr_array) -> Violations:
     """Return how often each image breaks each rule.

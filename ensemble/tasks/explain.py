@@ -71,8 +71,8 @@ def explained(bundle: Bundle, scores: Level1Scores, tag: str | None) -> Explanat
     """Return what led to the tags of the one image in ``scores``, or to one tag."""
     judge = Judge(bundle, bundle.settings.output.score_floor, always=() if tag is None else (tag,))
     proba = bundle.stacker.predict_proba(scores)
-    (tagged,) = judge.judge(scores, proba)
     changes = bundle.thresholds.cutting.explained(proba, judge.decoder)
+    (tagged,) = judge.judge(scores, proba, changes)
     return Explanation(
         image=tagged.image,
         entries=tuple(entry for entry in tagged.entries if tag in (None, entry.tag)),

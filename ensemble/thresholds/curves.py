@@ -222,16 +222,16 @@ def goal_of(counts: Counts, settings: ThresholdSettings) -> Floats:
     return counts.f_beta(settings.beta)
 
 
-def average_goal(counts: Counts, settings: ThresholdSettings, axis: int = 0) -> Floats:
-    """Return the goal over the tags on ``axis``: macro or micro F-beta, or all utility gained.
+def average_goal(counts: Counts, settings: ThresholdSettings) -> Floats:
+    """Return the goal over the tags on the first axis: macro or micro F-beta, or utility gained.
 
-    Of the counts' shape without ``axis``.
+    Of the counts' shape without that axis.
 
     Tags without positives are left out of macro F-beta.
     """
     if settings.objective == "utility":
-        return np.asarray(np.sum(gained(counts, settings), axis=axis))
-    return average_f(counts, settings, axis)
+        return np.asarray(np.sum(gained(counts, settings), axis=0))
+    return average_f(counts, settings)
 
 
 def average_f(counts: Counts, settings: ThresholdSettings, axis: int = 0) -> Floats:

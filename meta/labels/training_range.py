@@ -35,11 +35,6 @@ class Lead:
     low: float
     high: float
 
-    @property
-    def is_clear(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOverlap:

@@ -142,11 +142,6 @@ class MemberLoss:
     micro_low: float
     micro_high: float
 
-    @property
-    def may_go(self) -> bool:
-        """Whether nothing is significantly lost without the member."""
-        return not (self.macro_low > 0 or self.micro_low > 0)
-
 
 @dataclass(frozen=True, kw_only=True)
 class MembersWorth:

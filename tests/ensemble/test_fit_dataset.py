@@ -36,7 +36,7 @@ def dataset_of(made: Any, unknown: Any = None) -> Dataset:
     hidden = np.zeros((n, len(tags)), bool) if unknown is None else unknown
     members = tuple(
         MemberInfo(
-            name=name, fingerprint=name, source=name, aliases={}, floor=1e-4, contract_digest="",
+            name=name, fingerprint=name, source=name, aliases={}, floor=1e-4,
             runtime="", training=None, vocabulary=tags,
             published_thresholds=np.full(len(tags), 0.4, np.float32),
             published_counts=np.full(len(tags), np.nan, np.float32),

@@ -17,7 +17,6 @@ from tagstack.base_models.runtimes.selection import (
     Chosen,
     RuntimeChoice,
     choose,
-    chosen_backend,
 )
 from tagstack.base_models.taggers.registry import load_taggers, show_tagger
 from tagstack.base_models.taggers.tagger import Tagger, load_tagger
@@ -50,7 +49,7 @@ def test_auto_says_what_it_took(
 ) -> None:
     caplog.set_level(logging.INFO, logger="tagstack")
     _without(monkeypatch, "openvino")
-    assert chosen_backend(RuntimeChoice(backend="auto", precision="fp32")) == "ort"
+    assert choose(RuntimeChoice(backend="auto", precision="fp32")).backend == "ort"
     assert "score.backend = auto: ort" in caplog.text
 
 
@@ -178,7 +177,7 @@ class TestOpenvino:
         return pytest.importorskip("openvino", reason="the extra openvino is not installed")
 
     def test_auto_takes_it(self) -> None:
-        assert chosen_backend(RuntimeChoice(backend="auto", precision="fp32")) == "openvino"
+        assert choose(RuntimeChoice(backend="auto", precision="fp32")).backend == "openvino"
 
     @pytest.mark.parametrize("name", ["doll_convnext", "doll_resnet", "doll_vit"])
     def test_logits_of_real_networks(self, name: str, rng: np.random.Generator) -> None:

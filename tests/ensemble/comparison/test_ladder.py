@@ -38,7 +38,7 @@ def test_a_member_has_no_opinion_on_tags_it_lacks(make_labelled: Callable[..., o
 
 def test_published_thresholds_follow_the_tag_and_not_its_position() -> None:
     member = MemberInfo(
-        name="m", fingerprint="f", source="m", aliases={}, floor=1e-4, contract_digest="",
+        name="m", fingerprint="f", source="m", aliases={}, floor=1e-4,
         runtime="", training=None, vocabulary=Vocabulary(("b", "a"), ("general",) * 2),
         published_thresholds=np.array([0.2, 0.7], np.float32),
         published_counts=np.array([np.nan, 30], np.float32),

@@ -1,13 +1,12 @@
 """The command line: one short function a command, which parses, calls and prints.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 our error
-(one line), 2 usage, 3 done but some images failed, 130 interrupted.
+(one line), 2 usage, 3 done but some images failed, 130 interrupted, 143 ended.
 """
 
 import errno
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +17,7 @@ from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.shown import shown
 from tagstack.ensemble.console.engines import engines
+from tagstack.ensemble.console.interruption import MESSAGE, Interruption
 from tagstack.ensemble.console.labels import labels_app
 from tagstack.ensemble.console.models import models
 from tagstack.ensemble.console.options import (
@@ -78,13 +78,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # File names need not be UTF-8; printing one must not end a run.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
-    interrupted: list[int] = []
-
-    def interrupt(number: int, _: object) -> None:
-        interrupted.append(number)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
+    interruption = Interruption()
+    interruption.watch()
     try:
         app()
     except TagstackError as error:
@@ -99,12 +94,13 @@ def main() -> None:
         sys.exit(1)
     except (KeyboardInterrupt, ImportError, SystemExit) as error:
         # Typer turns an interruption into an exit; a native module, into a failed import.
-        if not interrupted:
+        code = interruption.exit_code
+        if code is None:
             if isinstance(error, ImportError):
                 typer.echo(OUR_FAULT, err=True)
             raise
-        typer.echo("Interrupted; run the same command again to go on.", err=True)
-        sys.exit(130)
+        typer.echo(MESSAGE, err=True)
+        sys.exit(code)
     except Exception:
         typer.echo(OUR_FAULT, err=True)
         raise

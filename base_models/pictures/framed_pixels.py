@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tagstack.base_models.pictures.decoding_process import DecodingProcesses, is_cheap
 from tagstack.base_models.pictures.given import Picture
 from tagstack.base_models.pictures.images import (
     PixelBudget,
@@ -60,6 +61,7 @@ def framed_picture(
     budget: PixelBudget,
     resampler: Resampler = PILLOW,
     hashed: bool = True,
+    processes: DecodingProcesses | None = None,
 ) -> FramedPicture:
     """Return the pixels of a picture in every framing; its hash alone for no framing.
 
@@ -78,6 +80,8 @@ def framed_picture(
         What resizes; it changes no pixel.
     hashed : bool
         Whether the hash is wanted.
+    processes : DecodingProcesses, optional
+        Where a file is decoded that may take long; here by default.
 
     Raises
     ------
@@ -92,11 +96,16 @@ def framed_picture(
     pixels: dict[Framing, NDArray[np.uint8]] = {}
     seconds = {"decode": 0.0, "frame": 0.0}
     hashes: list[PictureHash] = []
+    cheap = not isinstance(picture, bytes) or is_cheap(picture, header)
+    apart = None if cheap else processes
     with budget.taking(header.width * header.height):
         # The largest decoding gives the hash; that of a reduced one differs in a few bits at most.
         for factor, wanted in sorted(groups.items()) or [(1, [])]:
             began = time.monotonic()
-            image = decode(reduced(_opened(picture, max_pixels, max_side), factor))
+            if isinstance(picture, bytes) and apart is not None:
+                image = apart.decoded(picture, factor)
+            else:
+                image = decode(reduced(_opened(picture, max_pixels, max_side), factor))
             decoded = time.monotonic()
             for framing in wanted:
                 pixels[framing] = framed(image, framing, is_reduced=factor > 1, resampler=resampler)

@@ -24,6 +24,7 @@ from tagstack.base_models.pictures.formats import (
     formats_of,
     size_before_decoding,
 )
+from tagstack.base_models.pictures.png_chunks import without_large_texts
 from tagstack.configs.errors import TagstackError
 
 
@@ -79,6 +80,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
+_STRIP_PIXELS = 2_000_000
 _XMP = frozenset({"xmp", "XML:com.adobe.xmp"})
 
 # The limit of `open_image` stands in its place: Pillow's own is global, warns once, and counts
@@ -162,7 +164,7 @@ def open_image(content: bytes, *, max_pixels: int, max_side: int | None = None) 
         known = size_before_decoding(content)
         if known is not None:
             check_size(*known, max_pixels, max_side)
-        image = Image.open(io.BytesIO(content), formats=formats_of(content))
+        image = Image.open(io.BytesIO(without_large_texts(content)), formats=formats_of(content))
     except ImageError:
         raise
     except MissingDecoderError as error:
@@ -236,12 +238,21 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ImageError("floating-point pixels have no defined white; expected 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;"):
-        # Pillow's own conversion clips instead of scaling.
-        wide = np.asarray(image).astype(np.int64).clip(0, 65535)
-        return Image.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
+        return _scaled_down(image)
     wanted = "RGBA" if image.has_transparency_data else "RGB"
     # Pillow would copy what has the mode already: a tenth of the time of a half-size JPEG.
     return image if image.mode == wanted else image.convert(wanted)
+
+
+def _scaled_down(image: Image.Image) -> Image.Image:
+    """Return 16-bit pixels as 8-bit ones, some rows at a time: Pillow's own conversion clips."""
+    result = Image.new("L", image.size)
+    step = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, step):
+        strip = image.crop((0, top, image.width, min(top + step, image.height)))
+        wide = np.asarray(strip).astype(np.int64).clip(0, 65535)
+        result.paste(Image.fromarray(((wide + 128) // 257).astype(np.uint8)), (0, top))
+    return result.convert("RGB")
 
 
 def _upright(image: Image.Image, source: Image.Image) -> Image.Image:

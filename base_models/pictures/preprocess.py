@@ -21,6 +21,7 @@ PREPROCESSING_VERSION = 4
 # The same for what alters pixels of scaled decoding alone.
 SCALED_VERSION = 2
 
+_STRIP_PIXELS = 2_000_000
 _RESAMPLE = {
     "nearest": Image.Resampling.NEAREST,
     "area": Image.Resampling.BOX,
@@ -136,9 +137,15 @@ def _scaled(values: NDArray[np.float32], contract: Input) -> NDArray[np.float32]
 def _on_matte(image: Image.Image, matte: Colour) -> Image.Image:
     if image.mode != "RGBA":
         return image
-    canvas = Image.new("RGBA", image.size, (*matte, 255))
-    canvas.alpha_composite(image)
-    return canvas.convert("RGB")
+    # Some rows at a time: twice the picture in memory instead of three times.
+    flat = Image.new("RGB", image.size)
+    step = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, step):
+        strip = image.crop((0, top, image.width, min(top + step, image.height)))
+        canvas = Image.new("RGBA", strip.size, (*matte, 255))
+        canvas.alpha_composite(strip)
+        flat.paste(canvas.convert("RGB"), (0, top))
+    return flat
 
 
 def _on_canvas(image: Image.Image, framing: Framing, resampler: Resampler) -> Image.Image:

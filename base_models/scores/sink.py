@@ -42,6 +42,9 @@ class ScoreSink(Protocol):
     def fail(self, sha256: str, reason: str) -> None:
         """Note that a content cannot be decoded or scored."""
 
+    def failed_before(self, sha256: str, reason: str) -> bool:
+        """Return whether an earlier run gave up on a content for this very reason."""
+
     def failure(self, sha256: str) -> str | None:
         """Return why a content failed in this run, None if it did not."""
 
@@ -75,6 +78,7 @@ class ImageNotes(ABC):
         self._waiting: list[ImageRecord] = []
         self._failed: dict[str, str] = {}
         self._records: dict[str, ImageRecord] = {}
+        self._given_up: set[tuple[str, str]] | None = None
 
     @property
     @abstractmethod
@@ -118,6 +122,16 @@ class ImageNotes(ABC):
     def failure(self, sha256: str) -> str | None:
         """Return why a content failed in this run, None if it did not."""
         return self._failed.get(sha256)
+
+    def failed_before(self, sha256: str, reason: str) -> bool:
+        """Return whether an earlier run gave up on a content for this very reason."""
+        if self._given_up is None:
+            self._given_up = {
+                (record.sha256, record.reason)
+                for record in self._records.values()
+                if record.status == FAILED
+            }
+        return (sha256, reason) in self._given_up
 
     def _fresh(self) -> list[ImageRecord]:
         """Return the images that are through, as far as they are not described so already."""

@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack.base_models.pictures.decoding_process import DecodingProcesses
 from tagstack.base_models.pictures.framed_pixels import framed_picture
 from tagstack.base_models.pictures.images import FileContent, ImageError, PixelBudget
 from tagstack.base_models.pictures.picture_hash import PictureHash
@@ -119,6 +120,9 @@ class Intake:
         self._origin = sources.origin
         self._budget = PixelBudget(settings.max_pixels)
         self._resampler = chosen_resampler(settings.resampling)
+        self._processes = DecodingProcesses(
+            settings.decode_seconds, settings.max_pixels, settings.max_side
+        )
 
     def framed(self, pool: ThreadPoolExecutor) -> Iterator[FramedTask]:
         """Yield pictures as they become ready, at most two batches ahead of the reader."""
@@ -134,6 +138,10 @@ class Intake:
             if item.hash is not None:
                 self._sink.add_hash(item.task.content.sha256, item.hash)
             yield item
+
+    def close(self) -> None:
+        """End what decodes, also what is at it now."""
+        self._processes.close()
 
     def _identified(self, name: str) -> tuple[str, FileContent | ImageError, float]:
         began = time.monotonic()
@@ -161,6 +169,10 @@ class Intake:
             path=name, root=self._origin, sha256=content.sha256, size_bytes=content.size_bytes
         )
         reason = self._sink.failure(content.sha256)
+        # What took too long would again: only another limit lets it try.
+        if reason is None and self._sink.failed_before(content.sha256, self._processes.too_long):
+            reason = self._processes.too_long
+            self._sink.fail(content.sha256, reason)
         if reason is not None:
             self._tally.fail(name, reason)
             return None
@@ -184,6 +196,7 @@ class Intake:
                 budget=self._budget,
                 resampler=self._resampler,
                 hashed=task.hashed,
+                processes=self._processes,
             )
         except ImageError as error:
             return FramedTask(task, {}, None, str(error), {"decode": time.monotonic() - began})

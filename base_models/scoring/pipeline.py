@@ -25,6 +25,7 @@ from tagstack.base_models.threads import thread_count
 from tagstack.configs.level1 import ScoreSettings
 
 _REPORT_S = 0.2  # as often as an eye can follow
+_DRAIN_S, _DRAIN_IMAGES = 1.0, 4  # after an interruption: what is still done, so many at a time
 
 __all__ = ["ScoreProgress", "ScoreSummary", "score_images", "score_to_store"]
 
@@ -61,19 +62,22 @@ def score_images(
     TagstackError
         If the sink cannot be written, or a tagger's output contradicts its contract.
     KeyboardInterrupt
-        After the batch that the models were at is through and everything complete is written; a
-        second interruption gives that batch up.
+        After the images that the models were at, as far as a second goes, and when everything
+        complete is written; a second interruption gives those up.
     """
     threads = thread_count(settings.decode_threads or threads)
     tally = Tally(len(sources.names), sources.failures, threads)
     run = _Run(taggers, sink, settings, tally, progress)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    intake = Intake(sources, taggers, sink, settings, tally, run.tick)
     try:
-        run.score(Intake(sources, taggers, sink, settings, tally, run.tick), pool)
+        run.score(intake, pool)
     except KeyboardInterrupt:
+        intake.close()
         run.drain()
         raise
     finally:
+        intake.close()
         pool.shutdown(cancel_futures=True)
     return tally.summary()
 
@@ -128,9 +132,12 @@ class _Run:
         self._report()
 
     def drain(self) -> None:
-        """Finish what the models were at, and write everything that is complete."""
+        """Finish what the models were at as far as a second goes; write what is complete."""
+        enough = time.monotonic() + _DRAIN_S
         try:
-            self._run_models()
+            for start in range(0, len(self.batch), _DRAIN_IMAGES):
+                if time.monotonic() < enough:
+                    self._run_models(self.batch[start : start + _DRAIN_IMAGES])
         finally:
             self.sink.commit()
 
@@ -144,7 +151,7 @@ class _Run:
 
     def _infer(self, batch: list[FramedTask]) -> None:
         self.batch = batch
-        self._run_models()
+        self._run_models(batch)
         for item in batch:
             if self.sink.failure(item.task.content.sha256) is None:
                 self.tally.settle(item.task.content.sha256, scored=True)
@@ -152,13 +159,13 @@ class _Run:
         self.tick()
         self._report()
 
-    def _run_models(self) -> None:
-        """Run each tagger on those images of the batch that it has not scored yet."""
+    def _run_models(self, batch: Sequence[FramedTask]) -> None:
+        """Run each tagger on those images of a batch that it has not scored yet."""
         for number, tagger in enumerate(self.taggers):
             began = time.monotonic()
             own = [
                 item
-                for item in self.batch
+                for item in batch
                 if number in item.task.missing
                 and number in self.sink.missing(item.task.content.sha256)
             ]

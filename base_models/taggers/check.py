@@ -15,7 +15,9 @@ from tagstack.base_models.taggers.timm_contract import (
     contract_of_folder,
     timm_contract,
 )
+from tagstack.base_models.taggers.trial import try_tagger
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import load_settings
 
 _PIXEL_FACTS = {"geometry", "canvas", "matte", "resample", "rounding"}
 
@@ -80,6 +82,7 @@ def check_tagger(
         stage = "download"
         findings.extend(_pulled(folder))
         stage = "files"
+        try_tagger(folder, load_settings().score.trial_seconds)
         tagger = load_tagger(folder, floor=floor, threads=threads, smoke=False, runtime=runtime)
         try:
             findings.extend(_loaded(tagger))

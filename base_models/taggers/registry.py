@@ -32,6 +32,7 @@ from tagstack.base_models.taggers.timm_contract import (
     describes_itself,
     timm_contract,
 )
+from tagstack.base_models.taggers.trial import try_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 from tagstack.configs.own_files import DESCRIPTION_BYTES
@@ -148,6 +149,7 @@ def load_taggers(
     for name in names:
         folder = resolve(name)
         check_pulled(folder)
+        try_tagger(folder, settings.trial_seconds)
         tagger = load_tagger(
             folder,
             floor=settings.floor,

@@ -1,0 +1,54 @@
+"""Ctrl-C and SIGTERM: a run ends after the piece at hand, whatever it is deep in.
+
+Python runs a signal's handler only between two of its own steps. A library that fits for minutes
+in one call would keep it waiting, so a thread watches from the side and ends the process where
+the run has not ended by itself. Files are written whole or not at all: nothing is lost by that
+but the piece at hand.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from types import FrameType
+
+MESSAGE = "Interrupted; run the same command again to go on."
+_GRACE_S = 10.0  # for one call of a library; pieces of scoring take a second
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+    """Turns the first signal into `KeyboardInterrupt`, and the end into an exit code."""
+
+    def __init__(self, grace_s: float = _GRACE_S) -> None:
+        self._grace_s = grace_s
+        self._seen: list[int] = []
+
+    def watch(self) -> None:
+        """Take over the signals; only the main thread can."""
+        for number in _SIGNALS:
+            signal.signal(number, self._handle)
+        ours, pythons = socket.socketpair()
+        pythons.setblocking(False)
+        signal.set_wakeup_fd(pythons.fileno(), warn_on_full_buffer=False)
+        self._pair = (ours, pythons)
+        threading.Thread(target=self._wait, args=(ours,), daemon=True).start()
+
+    @property
+    def exit_code(self) -> int | None:
+        """128 and the signal's number, as shells count; None if there was none."""
+        return 128 + self._seen[0] if self._seen else None
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self._seen.append(number)
+        raise KeyboardInterrupt
+
+    def _wait(self, ours: socket.socket) -> None:
+        number = 0
+        while number not in _SIGNALS:
+            number = ours.recv(1)[0]
+        threading.Event().wait(self._grace_s)
+        sys.stderr.write(MESSAGE + "\n")
+        sys.stderr.flush()
+        os._exit(128 + number)

@@ -23,7 +23,7 @@ from tagstack.meta.labels.tag_texts import SPACE, split_tags, tag_separator
 _ERRORS = "surrogateescape"
 _IMAGE = ("image", "filename", "file_name", "file", "path")
 _TAGS = ("tags", "tag")
-_OWN_KEYS = {"image", "tags", "unknown"}
+_OWN_KEYS = {"image", "tags", "unknown", "known"}
 SIDECARS = (".txt",)
 
 
@@ -41,6 +41,8 @@ class LabelRow:
         Families of tags that nobody has looked at; see `unknown_labels`.
     unsure : tuple of str
         Texts of several words that are one tag or several; the vocabulary will tell.
+    known : tuple of str
+        Families of tags that somebody has looked at, whatever ``unknown`` says of them.
     """
 
     image: str
@@ -48,6 +50,7 @@ class LabelRow:
     columns: Mapping[str, str]
     unknown: tuple[str, ...] = ()
     unsure: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +117,8 @@ def read_labels(source: Path, *, sidecars: Sequence[str] = SIDECARS) -> LabelTab
     A table needs a column ``image`` and one of tags, ``tags`` or ``tag``; JSONL the same keys.
     What separates cells, and tags in a cell, is decided once for the whole file. Rows of one
     image are joined, so a row for each tag is as good as a row for each image. ``unknown`` may
-    name tags, patterns, exclusive groups or categories that are unknown for the image; others are
-    kept.
+    name tags, patterns, exclusive groups or categories that are unknown for the image, and
+    ``known`` those that are known all the same; other columns are kept.
 
     Parameters
     ----------
@@ -181,7 +184,9 @@ def _is_format(suffix: str) -> bool:
 
 def csv_rows(source: Path) -> list[LabelRow]:
     """Return the rows of a CSV with columns of images and tags and any further ones."""
-    table = read_table(source, what="labels", expected=(*_IMAGE, *_TAGS, "unknown"), errors=_ERRORS)
+    table = read_table(
+        source, what="labels", expected=(*_IMAGE, *_TAGS, "unknown", "known"), errors=_ERRORS
+    )
     # A column of that name holds one tag a row, so spaces are part of it.
     whole = "," if table.first_of(*_TAGS) == table.first_of("tag") else None
     return _rows(_with_own_names(table), whole)
@@ -216,7 +221,7 @@ def jsonl_rows(source: Path) -> list[LabelRow]:
         if not isinstance(record["image"], str):
             msg = f"{where}: 'image' is {record['image']!r:.60}. Expected the name of one image."
             raise TagstackError(msg)
-        for key in ("tags", "unknown"):
+        for key in ("tags", "unknown", "known"):
             _check_texts(record.get(key, ""), key, where)
         records.append(record)
     return _rows(records)
@@ -275,6 +280,7 @@ def _row(record: Mapping[str, Any], separator: str) -> LabelRow:
         columns={key: str(value) for key, value in record.items() if key not in _OWN_KEYS},
         unknown=_texts(record.get("unknown", ""), None),
         unsure=_unsure(tags) if isinstance(tags, str) else (),
+        known=_texts(record.get("known", ""), None),
     )
 
 
@@ -300,6 +306,7 @@ def _union(rows: Sequence[LabelRow]) -> LabelRow:
         tags=tuple(dict.fromkeys(tag for row in rows for tag in row.tags)),
         unknown=tuple(dict.fromkeys(word for row in rows for word in row.unknown)),
         unsure=tuple(dict.fromkeys(text for row in rows for text in row.unsure)),
+        known=tuple(dict.fromkeys(word for row in rows for word in row.known)),
     )
 
 

@@ -104,7 +104,11 @@ def align_labels(
     _check_understood(tags, foreign, least_understood, table.source)
     families = TagFamilies(vocabulary, groups or {}, aliases or {})
     unknown, idle = unknown_pairs(
-        stated, [row.unknown for row in rows], unknown_if_absent, families
+        stated,
+        [row.unknown for row in rows],
+        unknown_if_absent,
+        families,
+        known=[row.known for row in rows],
     )
     matrix = known_labels(stated, unknown)
     overlooked = names.overlooked(tag for own in tags for tag in own)
@@ -160,7 +164,7 @@ def _unknown_notices(
     """Return what there is to say of unknown pairs; nothing without any."""
     notices = []
     if idle:
-        notices.append(_notice("words of the column 'unknown' stand for no tag", idle))
+        notices.append(_notice("words of the columns 'unknown' and 'known' stand for no tag", idle))
     if unknown.nnz:
         n_images = int((np.diff(unknown.indptr) > 0).sum())
         n_tags = len(np.unique(unknown.indices))

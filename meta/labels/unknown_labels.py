@@ -95,6 +95,7 @@ def unknown_pairs(
     words: Sequence[Sequence[str]],
     unknown_if_absent: Sequence[str],
     families: TagFamilies,
+    known: Sequence[Sequence[str]] = (),
 ) -> tuple[sparse.csr_array, Counter[str]]:
     """Return the pairs that are unknown, and the words that stand for no tag, with counts.
 
@@ -106,6 +107,8 @@ def unknown_pairs(
     unknown_if_absent : sequence of str
         Families that are unknown for an image that has none of their tags.
     families : TagFamilies
+    known : sequence of n_images sequences of str
+        What each row calls known, whatever else makes it unknown; nothing by default.
 
     Raises
     ------
@@ -113,10 +116,17 @@ def unknown_pairs(
         If one of ``unknown_if_absent`` stands for fewer than two tags.
     """
     idle: Counter[str] = Counter()
-    rows = [_joined(list(_named(own, families, idle))) for own in words]
-    named = _matrix(rows, labels.shape)
+    named = _matrix(_rows(words, families, idle), labels.shape)
     absent = [_absent(labels, families.of_pattern(word)) for word in unknown_if_absent]
-    return sparse.csr_array(sum(absent, named)).astype(bool), idle
+    unknown = sparse.csr_array(sum(absent, named)).astype(bool)
+    if any(known):
+        looked_at = _matrix(_rows(known, families, idle), labels.shape)
+        unknown = sparse.csr_array(unknown > unknown.multiply(looked_at))
+    return unknown, idle
+
+
+def _rows(words: Sequence[Sequence[str]], families: TagFamilies, idle: Counter[str]) -> list[Tags]:
+    return [_joined(list(_named(own, families, idle))) for own in words]
 
 
 def _named(words: Sequence[str], families: TagFamilies, idle: Counter[str]) -> Iterator[Tags]:

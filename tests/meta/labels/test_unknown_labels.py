@@ -69,7 +69,7 @@ def test_what_is_labelled_under_unknown_and_what_means_nothing_is_counted(tmp_pa
     labels = aligned(tmp_path, "image,tags,unknown\na.png,hat gender:men,gender:* wings\n")
     assert labels.matrix.toarray()[0].tolist() == [False, False, False, True, False, False]
     assert "1 labels stand at unknown pairs and are ignored" in labels.notices
-    assert "1 words of the column 'unknown' stand for no tag: wings" in labels.notices
+    assert "1 words of the columns 'unknown' and 'known' stand for no tag: wings" in labels.notices
 
 
 @pytest.mark.parametrize("word", ["hat", "colour:*"])

@@ -1,0 +1,1 @@
+"""What people decided about tags: kept, counted, and handed on as labels."""

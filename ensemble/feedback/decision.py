@@ -103,7 +103,8 @@ class Decision:
 class Standing:
     """What holds of one pair now: the last answer that was not taken back.
 
-    ``overturned`` says whether it contradicts what was shown.
+    ``overturned`` says whether a person contradicted what was shown; imports and what follows by
+    a rule never do.
     """
 
     number: int
@@ -118,10 +119,14 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class TagCount:
-    """What was decided about one tag: answers that stand, and when the last one was given."""
+    """What was decided about one tag: answers that stand, and when the last one was given.
+
+    ``n_asked`` leaves out what was imported or followed by a rule, as ``n_overturned`` does.
+    """
 
     n_yes: int
     n_no: int
     n_skipped: int
+    n_asked: int
     n_overturned: int
     last_s: float

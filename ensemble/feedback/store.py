@@ -33,8 +33,9 @@ _STAND = """insert or replace into standing
     where d.image = ? and d.tag = ? and d.answer != 'undo'
       and not exists (select 1 from decisions u where u.undoes = d.id)
     order by d.answer = 'skip', d.id desc limit 1"""
-_STANDING = """select d.id, d.at_s, d.who, i.name, d.tag, d.answer, d.tagged, d.judging
-    from standing s join decisions d on d.id = s.decision join images i on i.id = s.image"""
+_STANDING = """select d.id, d.at_s, d.who, i.name, d.tag, d.answer,
+    d.answer != 'skip' and (d.answer = 'yes') != d.tagged and d.shown_by not in ('import', 'rule'),
+    d.judging from standing s join decisions d on d.id = s.decision join images i on i.id = s.image"""
 
 
 class DecisionStore:
@@ -109,7 +110,7 @@ class DecisionStore:
     def standing(self, image: str | None = None) -> Iterator[Standing]:
         """Yield what holds now of one image or of all, skipped questions included."""
         where, values = ("", ()) if image is None else (" where i.name = ?", (_bytes(image),))
-        for number, at_s, who, name, tag, answer, tagged, judging in self._rows(
+        for number, at_s, who, name, tag, answer, overturned, judging in self._rows(
             f"{_STANDING}{where} order by i.name, d.tag", values
         ):
             yield Standing(
@@ -119,7 +120,7 @@ class DecisionStore:
                 image=_text(name),
                 tag=tag,
                 answer=answer,
-                overturned=answer != "skip" and (answer == "yes") != bool(tagged),
+                overturned=bool(overturned),
                 judging=bool(judging),
             )
 
@@ -127,13 +128,17 @@ class DecisionStore:
         """Return what was decided about each tag that somebody spoke of."""
         found = self._rows(
             """select d.tag, sum(answer = 'yes'), sum(answer = 'no'), sum(answer = 'skip'),
-            sum(answer != 'skip' and (answer = 'yes') != tagged), max(at_s)
+            sum(answer != 'skip' and shown_by not in ('import', 'rule')),
+            sum(answer != 'skip' and (answer = 'yes') != tagged
+                and shown_by not in ('import', 'rule')), max(at_s)
             from standing s join decisions d on d.id = s.decision group by d.tag""",
             (),
         )
         return {
-            tag: TagCount(n_yes=yes, n_no=no, n_skipped=skip, n_overturned=turned, last_s=last)
-            for tag, yes, no, skip, turned, last in found
+            tag: TagCount(
+                n_yes=yes, n_no=no, n_skipped=skip, n_asked=asked, n_overturned=turned, last_s=last
+            )
+            for tag, yes, no, skip, asked, turned, last in found
         }
 
     def log(self) -> Iterator[tuple[int, float, str, Decision, bool]]:

@@ -124,7 +124,7 @@ with DecisionStore(Path(sys.argv[1])) as store:
         print(n, flush=True)
 """
     path = tmp_path / "d.sqlite"
-    command = [sys.executable, "-c", program, path]
+    command = [sys.executable, "-c", program, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
         for line in writer.stdout:

@@ -35,7 +35,8 @@ _STAND = """insert or replace into standing
     order by d.answer = 'skip', d.id desc limit 1"""
 _STANDING = """select d.id, d.at_s, d.who, i.name, d.tag, d.answer,
     d.answer != 'skip' and (d.answer = 'yes') != d.tagged and d.shown_by not in ('import', 'rule'),
-    d.judging from standing s join decisions d on d.id = s.decision join images i on i.id = s.image"""
+    d.judging from standing s
+    join decisions d on d.id = s.decision join images i on i.id = s.image"""
 
 
 class DecisionStore:

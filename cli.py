@@ -11,16 +11,21 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
+from typer.core import TyperGroup
 
+from tagstack import __version__
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.shown import shown
+from tagstack.ensemble.console.config import config_app
 from tagstack.ensemble.console.engines import engines
 from tagstack.ensemble.console.interruption import MESSAGE, Interruption
 from tagstack.ensemble.console.labels import labels_app
 from tagstack.ensemble.console.models import models
 from tagstack.ensemble.console.options import (
+    Backend,
     BundleDir,
     Config,
     Group,
@@ -30,9 +35,11 @@ from tagstack.ensemble.console.options import (
     Labels,
     Out,
     Overwrite,
+    Precision,
     Scores,
     Seed,
     TaggersNow,
+    Threads,
     UnknownIfAbsent,
     Where,
     endings_of,
@@ -41,6 +48,7 @@ from tagstack.ensemble.console.options import (
     families_of,
     listed,
     named,
+    runtime_of,
     settings_of,
 )
 from tagstack.ensemble.console.presets import presets
@@ -49,14 +57,32 @@ from tagstack.ensemble.console.scores import scores_app
 from tagstack.ensemble.console.tagging import tag
 from tagstack.ensemble.console.thresholds import calibrate, thresholds
 
+# As one works: from pictures to tags, then to better ones; what looks after things comes last.
+_ORDER = (
+    "demo", "start", "score", "fit", "compare", "calibrate", "tag", "explain", "watch", "review",
+    "serve", "accept", "feedback", "experiment", "models", "labels", "rules", "thresholds",
+    "presets", "scores", "engines", "config", "doctor",
+)  # fmt: skip
+
+
+class _InOrder(TyperGroup):
+    """Lists the commands in the order of the work."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands; one that has no place yet comes last."""
+        place = {name: i for i, name in enumerate(_ORDER)}
+        return sorted(super().list_commands(ctx), key=lambda name: place.get(name, len(place)))
+
+
 app = typer.Typer(
+    cls=_InOrder,
     help="Stack image taggers, calibrate a threshold per tag, and prove the gain.",
     epilog="tagstack demo --out demo\n\ntagstack doctor",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(config_app, name="config")
 app.add_typer(engines, name="engines")
 app.add_typer(labels_app, name="labels")
 app.add_typer(models, name="models")
@@ -128,8 +154,18 @@ def system_fault(error: OSError | MemoryError) -> str:
     return shown(f"{what}{of}. {todo} and run the same command again.")
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tagstack {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def configure(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version."),
+    ] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log every stage.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Log errors alone.")] = False,
 ) -> None:
@@ -166,6 +202,9 @@ def score(
     models: Annotated[str, typer.Option(help="Taggers by name or folder, comma-separated.")],
     scores: Scores,
     config: Config = None,
+    threads: Threads = None,
+    backend: Backend = None,
+    precision: Precision = None,
     as_json: Json = False,
 ) -> None:
     """Run taggers over images and keep every score; run again to resume."""
@@ -174,7 +213,8 @@ def score(
     from tagstack.ensemble.tasks.scoring import score_folder
 
     taggers = listed(models, "--models")
-    settings = settings_of(config, uses=("threads", "score"))
+    runtime = runtime_of(threads, backend, precision)
+    settings = settings_of(config, runtime=runtime, uses=("threads", "score"))
     with stages() as progress:
         summary = score_folder(images, taggers, scores, settings, progress)
     print_score_summary(summary, as_json=as_json)

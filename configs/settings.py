@@ -5,8 +5,6 @@ default.toml is the only place that holds a default; the classes only say what i
 
 import tomllib
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from tagstack.configs.comparing import CompareSettings
 from tagstack.configs.decisions import DecoderSettings, ThresholdSettings
+from tagstack.configs.documented import default_text
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.hooks import LEARNERS, RUNTIMES, THRESHOLD_STRATEGIES
 from tagstack.configs.labels import LabelSettings
@@ -91,13 +90,8 @@ def check_names(settings: Settings) -> None:
         LEARNERS.offer(learner)
 
 
-@cache
-def _default_text() -> str:
-    return resources.files("tagstack.configs").joinpath("default.toml").read_text("utf-8")
-
-
 def _defaults() -> dict[str, Any]:
-    return tomllib.loads(_default_text())
+    return tomllib.loads(default_text())
 
 
 def _overlaid(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,11 @@ LabelExtension = Annotated[
     list[str] | None,
     typer.Option(help="Ending of the texts in a folder of labels, such as .caption; repeatable."),
 ]
+Threads = Annotated[int | None, typer.Option(min=0, help="Threads; 0 = all cores.")]
+Backend = Annotated[
+    str | None, typer.Option(help="auto, ort, ort-cuda, ort-tensorrt, openvino or tensorrt.")
+]
+Precision = Annotated[str | None, typer.Option(help="fp32, tf32, bf16 or fp16.")]
 Config = Annotated[Path | None, typer.Option(help="TOML file laid over the defaults.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
@@ -43,14 +48,15 @@ def settings_of(
     seed: int | None = None,
     trials: int | None = None,
     output: Mapping[str, object] | None = None,
+    runtime: Mapping[str, object] | None = None,
     preset: Mapping[str, object] | None = None,
     uses: Sequence[str] | None = None,
 ) -> "Settings":
     """Return the defaults with the file and the options laid over them.
 
-    ``output`` are options of ``[output]``, and ``preset`` lies under the file. ``uses`` names the
-    sections that the command heeds, all by default; others in the file are named in a notice,
-    since what is set in vain was meant.
+    ``output`` are options of ``[output]``, ``runtime`` those of `runtime_of`, and ``preset`` lies
+    under the file. ``uses`` names the sections that the command heeds, all by default; others in
+    the file are named in a notice, since what is set in vain was meant.
     """
     from tagstack.configs.settings import check_names, load_settings
 
@@ -61,11 +67,22 @@ def settings_of(
         changes["stack"] = {"tuning": {"trials": trials}}
     if output:
         changes["output"] = output
+    changes |= runtime or {}
     settings = load_settings(config, changes, under={"output": preset or {}})
     check_names(settings)
     if config is not None and uses is not None:
         _name_unused(config, uses)
     return settings
+
+
+def runtime_of(
+    threads: int | None, backend: str | None, precision: str | None
+) -> dict[str, object]:
+    """Return the settings that ``--threads``, ``--backend`` and ``--precision`` stand for."""
+    score = {"backend": backend, "precision": precision}
+    given = {key: value for key, value in score.items() if value is not None}
+    own = {} if threads is None else {"threads": threads}
+    return {**own, **({"score": given} if given else {})}
 
 
 def _name_unused(config: Path, uses: Sequence[str]) -> None:

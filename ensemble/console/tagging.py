@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tagstack.ensemble.console.options import (
+    Backend,
     Config,
     Images,
     Json,
     Overwrite,
+    Precision,
     Seed,
     TaggersNow,
+    Threads,
     exit_with_failures,
     formats_of,
     listed,
+    runtime_of,
     settings_of,
 )
 
@@ -99,6 +103,9 @@ def tag(
         str | None, typer.Option(help="Without a bundle: shipped rules by name, .toml or .csv.")
     ] = None,
     config: Config = None,
+    threads: Threads = None,
+    backend: Backend = None,
+    precision: Precision = None,
     seed: Seed = None,
     rehash: Annotated[
         bool, typer.Option("--rehash", help="Read pictures again that look unchanged.")
@@ -135,7 +142,8 @@ def tag(
         "parquet_rows": parquet_rows,
     }
     given = {key: value for key, value in output.items() if value is not None}
-    settings, wanted = _settings(config, preset, given, seed)
+    runtime = runtime_of(threads, backend, precision)
+    settings, wanted = _settings(config, preset, given, runtime, seed)
     if out is None and not settings.output.beside:
         raise typer.BadParameter("say where the results go, or pass --beside.", param_hint="--out")
     request = TagRequest(
@@ -156,7 +164,11 @@ def tag(
 
 
 def _settings(
-    config: Path | None, preset: str | None, given: dict[str, object], seed: int | None
+    config: Path | None,
+    preset: str | None,
+    given: dict[str, object],
+    runtime: dict[str, object],
+    seed: int | None,
 ) -> "tuple[Settings, tuple[str, ...]]":
     """Return the settings and the formats: defaults, the preset, the file, then the options."""
     from tagstack.configs.presets import load_preset
@@ -166,6 +178,7 @@ def _settings(
         config,
         seed=seed,
         output=given,
+        runtime=runtime,
         preset=None if chosen is None else chosen.output,
         uses=("seed", "threads", "score", "output"),
     )

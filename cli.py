@@ -9,9 +9,8 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -68,7 +67,7 @@ _ORDER = (
 class _InOrder(TyperGroup):
     """Lists the commands in the order of the work."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands; one that has no place yet comes last."""
         place = {name: i for i, name in enumerate(_ORDER)}
         return sorted(super().list_commands(ctx), key=lambda name: place.get(name, len(place)))

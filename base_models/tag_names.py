@@ -9,11 +9,25 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 
 from tagstack.base_models.vocabulary import Vocabulary
 
 FORM, CASE = "spacing or Unicode form", "capitals"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question that names what is written like ``name``; empty where nothing is.
+
+    Examples
+    --------
+    >>> did_you_mean("1gril", ["1girl", "sky"])
+    'Did you mean 1girl?'
+    """
+    written = {own.casefold(): own for own in known}
+    close = get_close_matches(booru_form(name).casefold(), written, n=3)
+    return f"Did you mean {' or '.join(written[own] for own in close)}?" if close else ""
 
 
 def booru_form(tag: str) -> str:

@@ -11,13 +11,13 @@ import logging
 import os
 import shutil
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 
 from tagstack.base_models.contract import CONTRACT_FILE, Contract, contract_toml, read_contract
 from tagstack.base_models.runtimes.selection import RuntimeChoice
 from tagstack.base_models.staging import staged_folder
+from tagstack.base_models.tag_names import did_you_mean
 from tagstack.base_models.taggers.check import CheckReport, check_tagger
 from tagstack.base_models.taggers.own_folder import (
     TaggerFiles,
@@ -105,9 +105,9 @@ def show_tagger(name: str) -> RegistryEntry:
     for own in registry_folder().glob(f"*/{CONTRACT_FILE}"):
         if own.parent.name == name:
             read_contract(own)  # says what is wrong with it
-    close = get_close_matches(name, entries, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(close)}? " if close else ""
-    raise TagstackError(f"Unknown tagger {name!r}. {hint}Known taggers: {sorted(entries)}.")
+    hint = did_you_mean(name, entries)
+    known = f"Known taggers: {sorted(entries)}."
+    raise TagstackError(f"Unknown tagger {name!r}. {f'{hint} ' if hint else ''}{known}")
 
 
 def resolve(name_or_folder: str) -> Path:

@@ -359,7 +359,19 @@ def _write_manifest(bundle: Bundle, folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
+def check_bundle(directory: Path) -> None:
+    """Raise a `TagstackError` that says how to make a bundle, unless the folder is one."""
+    if not os.path.isfile(directory / MANIFEST):
+        found = f"it holds no {MANIFEST}" if os.path.isdir(directory) else "no such folder"
+        msg = (
+            f"{directory} is no bundle: {found}. Make one: `tagstack fit` from labelled images, "
+            "`tagstack start` without labels; or name another with --bundle."
+        )
+        raise TagstackError(msg)
+
+
 def _read_manifest(directory: Path) -> dict[str, Any]:
+    check_bundle(directory)
     path = directory / MANIFEST
     try:
         manifest = read_json(path, limit=_MANIFEST_BYTES)

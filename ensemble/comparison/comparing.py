@@ -39,6 +39,7 @@ from tagstack.meta.metrics.bootstrap import (
     TagTests,
     compare_tags,
     difference,
+    differing_groups,
     interval,
 )
 from tagstack.meta.metrics.counts import canonical
@@ -112,9 +113,10 @@ def compare(
         seed=seed,
     )
     tests = compare_tags(
-        ours.decided,
-        rival.decided,
-        labels,
+        found.tag_f[ours.name],
+        found.tag_f[rival.name],
+        differing_groups(ours.decided, rival.decided, groups),
+        confidence=settings.confidence,
         false_discovery_rate=settings.false_discovery_rate,
     )
     positives = positives_per_tag(labels)

@@ -127,8 +127,8 @@ class TagTable:
     """One row per tag; arrays of shape (n_tags,), float64 with NaN where undefined.
 
     ``f``, ``ap``, ``precision`` and ``recall`` are the reference's, ``rival_*`` its best rival's;
-    ``difference*`` is the reference's F-beta minus the rival's with its interval. ``verdict`` and
-    ``q_value`` come from the exact McNemar test after Benjamini-Hochberg.
+    ``difference*`` is the reference's F-beta minus the rival's with its interval. ``verdict``,
+    ``p_value`` and ``q_value`` speak of that difference, ``q_value`` after Benjamini-Hochberg.
     """
 
     tag: tuple[str, ...]

@@ -28,8 +28,6 @@ def tag_table(
     """Return each tag's scores of the reference and its rival, with the difference's interval."""
     counts = count_by_tag(ours.decided, labels)
     theirs = count_by_tag(rival.decided, labels)
-    differences = found.tag_f[ours.name] - found.tag_f[rival.name]
-    low, high = _row_intervals(differences, settings.confidence)
     n_tags = len(vocabulary)
     thresholds = np.full(n_tags, np.nan) if ours.thresholds is None else ours.thresholds
     return TagTable(
@@ -47,9 +45,9 @@ def tag_table(
         rival_recall=recall(theirs),
         rival_f=f_beta(theirs, settings.beta),
         rival_ap=found.tag_ap[rival.name],
-        difference=differences[:, 0].astype(np.float64),
-        difference_low=low,
-        difference_high=high,
+        difference=tests.difference,
+        difference_low=tests.low,
+        difference_high=tests.high,
         p_value=tests.p_value,
         q_value=tests.q_value,
         verdict=tests.verdict,
@@ -96,27 +94,3 @@ def _thinned(tag: NDArray[np.int64], n_points: int) -> NDArray[np.intp]:
     place = np.floor(number * (n_points - 1) / np.maximum(size - 1, 1)).astype(np.int64)
     before = np.floor((number - 1) * (n_points - 1) / np.maximum(size - 1, 1)).astype(np.int64)
     return np.flatnonzero((size <= n_points) | (number == 0) | (place != before))
-
-
-def _row_intervals(
-    values: NDArray[np.float32], confidence: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return both ends of each row's centred percentile interval; NaN entries do not count."""
-    ascending = np.sort(values[:, 1:], axis=1).astype(np.float64)  # NaN last
-    n_defined = (~np.isnan(ascending)).sum(1)
-    total = np.nansum(ascending, axis=1)
-    mean = np.divide(total, n_defined, out=np.full(len(total), np.nan), where=n_defined > 0)
-    tail = (1 - confidence) / 2
-    low, high = (_quantile(ascending, n_defined, q) for q in (tail, 1 - tail))
-    return low - mean + values[:, 0], high - mean + values[:, 0]
-
-
-def _quantile(
-    ascending: NDArray[np.float64], n_defined: NDArray[np.intp], q: float
-) -> NDArray[np.float64]:
-    at = np.maximum(n_defined - 1, 0) * q
-    below = np.floor(at).astype(np.intp)
-    above = np.minimum(below + 1, np.maximum(n_defined - 1, 0))
-    rows = np.arange(len(ascending))
-    low, high = ascending[rows, below], ascending[rows, above]
-    return np.where(n_defined > 0, low + (high - low) * (at - below), np.nan)

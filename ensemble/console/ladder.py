@@ -91,7 +91,7 @@ def _signed(difference: Difference) -> str:
 
 def _starred(value: float, low: float, high: float) -> str:
     star = "*" if low > 0 or high < 0 else " "
-    return f"{value:+.3f}{star} \\[{low:+.3f}, {high:+.3f}]"
+    return f"{value:+.3f}{star} [{low:+.3f}, {high:+.3f}]"  # a sign follows: no markup
 
 
 def _shared(comparison: Comparison) -> str:

@@ -4,7 +4,7 @@ import math
 
 from tagstack.ensemble.comparison.results import Comparison
 from tagstack.meta.metrics.bootstrap import BETTER, UNDECIDED, UNDEFINED, WORSE, Difference
-from tagstack.meta.metrics.scores import compared
+from tagstack.meta.metrics.scores import compared, f_name
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -64,13 +64,16 @@ def sublines(comparison: Comparison) -> tuple[str, ...]:
 
 
 def verdict_sentence(comparison: Comparison) -> str:
-    """Return on how many tags the reference decides better, worse, or undecidably so."""
+    """Return on how many tags the reference has the higher F-beta, the lower, or neither."""
+    if not comparison.rival:
+        return ""
     verdicts = comparison.verdicts
     rate = f"{comparison.false_discovery_rate:.0%}"
     return (
-        f"Tag by tag it decides better on {verdicts.better:,}, worse on {verdicts.worse:,} and is "
-        f"undecided on {verdicts.undecided:,} (exact McNemar tests on {verdicts.tested:,} tags, "
-        f"false discovery rate {rate})."
+        f"Tag by tag, against {comparison.rung(comparison.rival).title}, its "
+        f"{f_name(comparison.beta)} is surely higher on {verdicts.better:,}, lower on "
+        f"{verdicts.worse:,} and undecided on {verdicts.undecided:,} (paired resamples of groups, "
+        f"{verdicts.tested:,} tags tested, false discovery rate {rate})."
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tagstack.base_models.tag_names import did_you_mean
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.tables import read_table
@@ -58,13 +59,21 @@ class Binding:
 def list_rules(
     rules: Rules, *, tag: str | None = None, kind: Kind | None = None
 ) -> tuple[RuleEntry, ...]:
-    """Return the rules of one kind, or about one tag, in words; all of them by default."""
-    entries = (_entry(rule) for rule in rules.rules)
-    return tuple(
-        entry
-        for entry in entries
-        if (tag is None or tag in entry.tags) and (kind is None or kind == entry.kind)
-    )
+    """Return the rules of one kind, or about one tag, in words; all of them by default.
+
+    Raises
+    ------
+    TagstackError
+        If no rule names the tag; the message names tags that are written like it.
+    """
+    entries = [_entry(rule) for rule in rules.rules]
+    named = [entry for entry in entries if tag is None or tag in entry.tags]
+    if tag is not None and not named:
+        every = dict.fromkeys(own for entry in entries for own in entry.tags)
+        hint = did_you_mean(tag, every) or "`tagstack rules list` shows them all."
+        msg = f"None of {len(entries)} rules names the tag {tag!r}. {hint}"
+        raise TagstackError(msg)
+    return tuple(entry for entry in named if kind is None or kind == entry.kind)
 
 
 def find_rule(rules: Rules, name: str) -> RuleEntry:
@@ -75,13 +84,10 @@ def find_rule(rules: Rules, name: str) -> RuleEntry:
     TagstackError
         If there is none; the message names similar ids.
     """
-    from difflib import get_close_matches
-
     for rule in rules.rules:
         if rule.id == name:
             return _entry(rule)
-    close = get_close_matches(name, rules.ids, n=5, cutoff=0.5)
-    hint = f"Did you mean one of {close}?" if close else "`tagstack rules list` names them all."
+    hint = did_you_mean(name, rules.ids) or "`tagstack rules list` names them all."
     msg = f"There is no rule {name!r} among {len(rules)}. {hint}"
     raise TagstackError(msg)
 

@@ -8,6 +8,7 @@ from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.memory import MemorySink
 from tagstack.base_models.scoring.sources import find_images
+from tagstack.base_models.tag_names import did_you_mean
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.bundle.bundle import Bundle, load_bundle
 from tagstack.ensemble.bundle.decisions import Judge, TagEntry
@@ -63,7 +64,8 @@ def explain_image(
 def check_tag(bundle: Bundle, tag: str | None) -> None:
     """Raise a `TagstackError` if no tagger of a bundle knows a tag; None is fine."""
     if tag is not None and tag not in bundle.vocabulary.index:
-        msg = f"No tagger of the bundle knows the tag {tag!r}. {_similar(tag, bundle)}"
+        hint = did_you_mean(tag, bundle.vocabulary.tags) or "Tags are written with underscores."
+        msg = f"No tagger of the bundle knows the tag {tag!r}. {hint}"
         raise TagstackError(msg)
 
 
@@ -97,10 +99,3 @@ def _scored(image: Path, bundle: Bundle, given: tuple[str, ...] | None) -> Level
             msg = f"Cannot read {image}: {summary.failures[0].reason}."
             raise TagstackError(msg)
         return sink.load(sources.names, names)
-
-
-def _similar(tag: str, bundle: Bundle) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(tag, bundle.vocabulary.tags, n=3)
-    return f"Did you mean {' or '.join(close)}?" if close else "Tags are written with underscores."

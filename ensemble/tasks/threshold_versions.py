@@ -13,8 +13,9 @@ from tagstack import __version__
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.tag_names import TagNames
 from tagstack.configs.errors import TagstackError
+from tagstack.ensemble.bundle.bundle import check_bundle
 from tagstack.ensemble.thresholds.overrides import read_overrides
-from tagstack.ensemble.thresholds.plan import matching
+from tagstack.ensemble.thresholds.plan import matching_some
 from tagstack.ensemble.thresholds.table import Thresholds
 from tagstack.ensemble.thresholds.versions import ThresholdVersions
 
@@ -66,9 +67,7 @@ def bundle_versions(bundle: Path) -> ThresholdVersions:
     TagstackError
         If the folder is no bundle.
     """
-    if not (bundle / "manifest.json").is_file():
-        msg = f"{bundle} is no bundle: it holds no manifest.json."
-        raise TagstackError(msg)
+    check_bundle(bundle)
     return ThresholdVersions(bundle)
 
 
@@ -107,10 +106,7 @@ def show_version(
     table = versions.thresholds(name)
     chosen = np.ones(len(table.vocabulary), bool)
     if pattern is not None:
-        chosen = matching(pattern, table.vocabulary)
-        if not chosen.any():
-            msg = f"No tag of {bundle} matches {pattern!r}."
-            raise TagstackError(msg)
+        chosen = matching_some(pattern, table.vocabulary)
     return name, tuple(_row(table, int(place)) for place in np.flatnonzero(chosen))
 
 

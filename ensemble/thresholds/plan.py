@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack.base_models.tag_names import did_you_mean
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
@@ -72,11 +73,7 @@ def assignments(
         if strategy_of(own.strategy).image_cut(own):
             msg = f"{pattern}={own.strategy}: a cut of an image's list is for all tags or none."
             raise TagstackError(msg)
-        matched = matching(pattern, vocabulary)
-        if not matched.any():
-            msg = f"No tag matches {pattern!r}; tags are written like {list(vocabulary.tags[:3])}."
-            raise TagstackError(msg)
-        chosen[matched] = number
+        chosen[matching_some(pattern, vocabulary)] = number
     every = (settings, *(own for _, own in by_tag))
     plan = tuple(
         Assignment(settings=own, tags=chosen == number)
@@ -104,6 +101,23 @@ def matching(pattern: str, vocabulary: Vocabulary) -> Bools:
     if prefix == "category" and name in vocabulary.categories:
         return np.array([own == name for own in vocabulary.categories], bool)
     return np.array([fnmatchcase(tag, pattern) for tag in vocabulary.tags], bool)
+
+
+def matching_some(pattern: str, vocabulary: Vocabulary) -> Bools:
+    """Return what `matching` does.
+
+    Raises
+    ------
+    TagstackError
+        If no tag matches; the message names what is written like the pattern.
+    """
+    matched = matching(pattern, vocabulary)
+    if not matched.any():
+        names = (*vocabulary.tags, *(f"category:{name}" for name in set(vocabulary.categories)))
+        like = f"Tags are written like {list(vocabulary.tags[:3])}."
+        msg = f"No tag matches {pattern!r}. {did_you_mean(pattern, names) or like}"
+        raise TagstackError(msg)
+    return matched
 
 
 @dataclass(frozen=True, kw_only=True)

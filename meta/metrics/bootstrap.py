@@ -19,12 +19,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse, stats
+from scipy import sparse, special, stats
 
 from tagstack.configs.errors import TagstackError
 from tagstack.meta.metrics.counts import canonical
 
-_FEWEST_DISCORDANT = 6
+_FEWEST_GROUPS = 6  # five resample to "no difference" in one of 150 draws: no ground for a verdict
 _BLOCK = 64  # weightings at a time: their rows stay in the processor's cache
 
 
@@ -189,92 +189,128 @@ def _percentiles(samples: NDArray[np.float64], confidence: float) -> tuple[float
     return float(low), float(high)
 
 
-# Of five discordant images not even all five on one side give p < 0.05: 2 * 0.5**5 = 0.0625.
-
-
 @dataclass(frozen=True, kw_only=True)
 class TagTests:
-    """The outcome for every tag of "ours" against "theirs".
+    """What is sure about the score of every tag, "ours" against "theirs".
 
     Parameters
     ----------
-    only_ours, only_theirs : array of shape (n_tags,), int64
-        Images on which only that rung is right about the tag.
+    difference, low, high : array of shape (n_tags,), float64
+        Ours minus theirs with its centred percentile interval; NaN where undefined.
     p_value : array of shape (n_tags,), float64
-        Exact two-sided McNemar test; NaN for tags with fewer than six discordant images, which
-        could not reach 0.05 and are not tested.
+        Two-sided; NaN for tags that are not tested.
     q_value : array of shape (n_tags,), float64
         Benjamini-Hochberg adjusted over the tested tags, NaN as above.
     verdict : tuple of str
         ``better``, ``worse`` or ``no significant difference``.
     """
 
-    only_ours: NDArray[np.int64]
-    only_theirs: NDArray[np.int64]
+    difference: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
     p_value: NDArray[np.float64]
     q_value: NDArray[np.float64]
     verdict: tuple[str, ...]
 
 
 def compare_tags(
-    ours: sparse.csr_array,
-    theirs: sparse.csr_array,
-    labels: sparse.csr_array,
+    ours: NDArray[np.float32],
+    theirs: NDArray[np.float32],
+    n_groups: NDArray[np.int64],
     *,
+    confidence: float,
     false_discovery_rate: float,
 ) -> TagTests:
-    """Return exact McNemar tests per tag, adjusted for testing many tags.
+    """Return which tags one rung scores better on, as far as paired resamples of groups tell.
+
+    The p-value is the larger of two: the share of the centred resamples beyond 0, doubled, and
+    that of a normal distribution with their standard error. The first alone would be 0 where no
+    resample of a thousand lies beyond, which no correction for thousands of tags could question;
+    the second alone would trust the shape of what three positives give.
 
     Parameters
     ----------
-    ours, theirs, labels : csr_array of shape (n_images, n_tags), bool
+    ours, theirs : array of shape (n_tags, 1 + n_resamples), float32
+        A score of every tag on the sample itself, then on the same resamples; NaN where undefined.
+    n_groups : array of shape (n_tags,), int64
+        Groups of images on which the two decide differently. Tags with fewer than six are not
+        tested: resamples of so few say nothing sure.
+    confidence : float, in (0.5, 1)
+        Of the intervals, which stand for each tag alone.
     false_discovery_rate : float, in (0, 1)
 
     References
     ----------
-    McNemar (1947), "Note on the sampling error of the difference between correlated proportions";
-    Benjamini & Hochberg (1995), "Controlling the false discovery rate".
+    Efron & Tibshirani (1993), "An Introduction to the Bootstrap", chapters 15 and 16; Benjamini &
+    Hochberg (1995), "Controlling the false discovery rate".
     """
-    only_ours, only_theirs = _discordant(ours, theirs, labels)
-    discordant = only_ours + only_theirs
-    tested = discordant >= _FEWEST_DISCORDANT
-    p_value = np.full(len(discordant), np.nan)
-    fewer = np.minimum(only_ours, only_theirs)[tested]
-    p_value[tested] = np.minimum(1, 2 * stats.binom.cdf(fewer, discordant[tested], 0.5))
-    q_value = np.full(len(discordant), np.nan)
+    values = ours - theirs
+    low, high = _row_intervals(values, confidence)
+    tested = (n_groups >= _FEWEST_GROUPS) & ~np.isnan(low)
+    p_value = np.full(len(values), np.nan)
+    p_value[tested] = _p_values(values[tested].astype(np.float64))
+    q_value = np.full(len(values), np.nan)
     if tested.any():
         q_value[tested] = stats.false_discovery_control(p_value[tested])
     found = np.nan_to_num(q_value, nan=1.0) <= false_discovery_rate
-    verdict = np.where(found, np.where(only_ours > only_theirs, BETTER, WORSE), UNDECIDED)
+    verdict = np.where(found, np.where(values[:, 0] > 0, BETTER, WORSE), UNDECIDED)
     return TagTests(
-        only_ours=only_ours,
-        only_theirs=only_theirs,
+        difference=values[:, 0].astype(np.float64),
+        low=low,
+        high=high,
         p_value=p_value,
         q_value=q_value,
         verdict=tuple(map(str, verdict)),
     )
 
 
-def _discordant(
-    ours: sparse.csr_array, theirs: sparse.csr_array, labels: sparse.csr_array
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return per tag on how many images only ours, and only theirs, agrees with the label."""
-    # int8 so that a difference of two decisions has a sign; exactly one of the two is then right.
-    signed = canonical(ours, labels.shape).astype(np.int8) - canonical(theirs).astype(np.int8)
-    signed = sparse.csc_array(signed)
-    signed.eliminate_zeros()
-    true = sparse.csc_array(canonical(labels), dtype=np.int8)
-    # +1 on a true pair and -1 on a false pair are in our favour.
-    on_true = sparse.csc_array(signed.multiply(true))
-    ours_up, theirs_up = _signs(signed)
-    ours_true, theirs_true = _signs(on_true)
-    return ours_true + theirs_up - theirs_true, theirs_true + ours_up - ours_true
+def differing_groups(
+    ours: sparse.csr_array, theirs: sparse.csr_array, groups: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    """Return per tag in how many groups of images two sets of decisions differ, shape (n_tags,).
+
+    Parameters
+    ----------
+    ours, theirs : csr_array of shape (n_images, n_tags), bool
+    groups : array of shape (n_images,), integer
+    """
+    differ = sparse.coo_array(canonical(ours, theirs.shape) != canonical(theirs))
+    n_tags = differ.shape[1]
+    group = np.unique(groups, return_inverse=True)[1].astype(np.int64)
+    once = np.unique(group[differ.row] * n_tags + differ.col)
+    return np.bincount(once % n_tags, minlength=n_tags).astype(np.int64)
 
 
-def _signs(matrix: sparse.csc_array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return how many entries of each column are above and below 0."""
-    column = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.indptr))
-    return (
-        np.bincount(column[matrix.data > 0], minlength=matrix.shape[1]).astype(np.int64),
-        np.bincount(column[matrix.data < 0], minlength=matrix.shape[1]).astype(np.int64),
-    )
+def _p_values(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return two-sided p-values of rows, of which the first column is the sample's own."""
+    own, resampled = values[:, 0], values[:, 1:]
+    centred = resampled - np.nanmean(resampled, axis=1, keepdims=True) + own[:, None]
+    defined = ~np.isnan(centred)
+    beyond = np.minimum((centred <= 0).sum(1), (centred >= 0).sum(1)) / defined.sum(1)
+    error = np.nanstd(resampled, axis=1)
+    steps = np.divide(np.abs(own), error, out=np.zeros_like(own), where=error > 0)
+    return np.asarray(np.minimum(1, 2 * np.maximum(beyond, special.ndtr(-steps))))
+
+
+def _row_intervals(
+    values: NDArray[np.float32], confidence: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return both ends of each row's centred percentile interval; NaN entries do not count."""
+    ascending = np.sort(values[:, 1:], axis=1).astype(np.float64)  # NaN last
+    n_defined = (~np.isnan(ascending)).sum(1)
+    total = np.nansum(ascending, axis=1)
+    mean = np.divide(total, n_defined, out=np.full(len(total), np.nan), where=n_defined > 0)
+    tail = (1 - confidence) / 2
+    low, high = (_quantile(ascending, n_defined, q) for q in (tail, 1 - tail))
+    return low - mean + values[:, 0], high - mean + values[:, 0]
+
+
+def _quantile(
+    ascending: NDArray[np.float64], n_defined: NDArray[np.intp], q: float
+) -> NDArray[np.float64]:
+    at = np.maximum(n_defined - 1, 0) * q
+    below = np.floor(at).astype(np.intp)
+    above = np.minimum(below + 1, np.maximum(n_defined - 1, 0))
+    rows = np.arange(len(ascending))
+    low, high = ascending[rows, below], ascending[rows, above]
+    return np.where(n_defined > 0, low + (high - low) * (at - below), np.nan)

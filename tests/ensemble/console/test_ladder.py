@@ -42,7 +42,7 @@ def test_the_outcome_stands_in_words_below_the_figures(
 ) -> None:
     text = printed(make_comparison(), tmp_path, capsys)
     assert "Stack + decoder tags better than the best single tagger, by macro-F1." in text
-    assert "Tag by tag it decides better on" in text
+    assert "Tag by tag, against" in text
     assert "seeds 0 to 1" in text
     assert "over the 11 tags that every rung knows: macro-AP" in text
 

@@ -199,17 +199,17 @@ def test_an_error_is_one_line_whatever_the_name_holds(
 def test_a_tagger_that_moved_is_named_with_the_way_out(
     small: Path, tmp_path: Path, tagstack: Command
 ) -> None:
-    moved = small / "moved"  # the one test that writes here: for a moment, and in vain
-    (small / "doll_vit").rename(moved)
-    try:
-        refused(tag(tagstack, small, picture(small), tmp_path / "t"), "--models A,B,C")
-        arguments = ["explain", picture(small), "--bundle", small / "bundle"]
-        refused(tagstack(*arguments), "--models A,B,C")
-        models = ["--models", f"doll_resnet,{moved}"]
-        assert tag(tagstack, small, picture(small), tmp_path / "t", *models).returncode == 0
-        assert tagstack(*arguments, *models).returncode == 0
-    finally:
-        moved.rename(small / "doll_vit")
+    shutil.copytree(small / "bundle", tmp_path / "bundle")
+    manifest = tmp_path / "bundle" / "manifest.json"
+    was, there = json.dumps(str(small / "doll_vit")), json.dumps(str(tmp_path / "gone"))
+    assert was in manifest.read_text()
+    manifest.write_text(manifest.read_text().replace(was, there))
+    arguments = ["explain", picture(small), "--bundle", tmp_path / "bundle"]
+    refused(tag(tagstack, tmp_path, picture(small), tmp_path / "t"), "--models A,B,C")
+    refused(tagstack(*arguments), "--models A,B,C")
+    models = ["--models", f"doll_resnet,{small / 'doll_vit'}"]
+    assert tag(tagstack, tmp_path, picture(small), tmp_path / "t", *models).returncode == 0
+    assert tagstack(*arguments, *models).returncode == 0
 
 
 @pytest.mark.parametrize(

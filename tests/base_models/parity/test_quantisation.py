@@ -26,22 +26,42 @@ from tagstack.configs.settings import load_settings
 Folder = Callable[..., Path]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def settings() -> QuantizeSettings:
     return load_settings().score.quantize
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def doll() -> Path:
     folder = show_tagger("doll_vit").folder
     assert folder is not None
     return folder
 
 
-@pytest.fixture
-def pixels(doll: Path, rng: np.random.Generator) -> NDArray[np.uint8]:
+@pytest.fixture(scope="module")
+def pixels(doll: Path) -> NDArray[np.uint8]:
     framing = load_tagger(doll, floor=1e-4, threads=1, smoke=False).framing
-    return rng.integers(0, 256, (6, framing.height, framing.width, 3), dtype=np.uint8)
+    shape = (6, framing.height, framing.width, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def quantised(
+    doll: Path,
+    pixels: NDArray[np.uint8],
+    settings: QuantizeSettings,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Path]:
+    """Return the doll quantised for a target, made once and only read."""
+    root = tmp_path_factory.mktemp("quantised")
+
+    def found(target: str, precision: str = "int8") -> Path:
+        folder = root / f"{target}-{precision}"
+        return (
+            folder if folder.exists() else made(doll, folder, target, pixels, settings, precision)
+        )
+
+    return found
 
 
 def made(
@@ -61,13 +81,12 @@ def made(
 )
 def test_a_quantised_tagger_of_its_own(
     doll: Path,
-    tmp_path: Path,
+    quantised: Callable[..., Path],
     pixels: NDArray[np.uint8],
-    settings: QuantizeSettings,
     target: str,
     precision: str,
 ) -> None:
-    folder = made(doll, tmp_path / "out", target, pixels, settings, precision)
+    folder = quantised(target, precision)
     exact = load_tagger(doll, floor=1e-4, threads=1)
     small = load_tagger(folder, floor=1e-4, threads=1)
     assert small.name == f"doll_vit-{precision}-{target}"
@@ -99,11 +118,9 @@ def _zero_points(path: Path) -> Counter[tuple[int, bool]]:
     return found
 
 
-def test_the_two_flavours_are_different_files(
-    doll: Path, tmp_path: Path, pixels: NDArray[np.uint8], settings: QuantizeSettings
-) -> None:
-    cpu = _zero_points(made(doll, tmp_path / "a", "cpu", pixels, settings) / "model.onnx")
-    trt = _zero_points(made(doll, tmp_path / "b", "tensorrt", pixels, settings) / "model.onnx")
+def test_the_two_flavours_are_different_files(quantised: Callable[..., Path]) -> None:
+    cpu = _zero_points(quantised("cpu") / "model.onnx")
+    trt = _zero_points(quantised("tensorrt") / "model.onnx")
     # On the CPU activations are unsigned with a zero point, for TensorRT signed without one.
     assert {kind for kind, _ in cpu} == {TensorProto.UINT8}
     assert (TensorProto.UINT8, False) in cpu
@@ -150,11 +167,15 @@ def test_every_method_and_a_fixed_batch(
 
 
 def test_what_is_refused(
-    doll: Path, tmp_path: Path, pixels: NDArray[np.uint8], settings: QuantizeSettings
+    doll: Path,
+    quantised: Callable[..., Path],
+    tmp_path: Path,
+    pixels: NDArray[np.uint8],
+    settings: QuantizeSettings,
 ) -> None:
-    folder = made(doll, tmp_path / "out", "cpu", pixels, settings)
-    with pytest.raises(TagstackError, match=r"out exists; choose a folder"):
-        made(doll, tmp_path / "out", "cpu", pixels, settings)
+    folder = quantised("cpu")
+    with pytest.raises(TagstackError, match=r"cpu-int8 exists; choose a folder"):
+        made(doll, folder, "cpu", pixels, settings)
     with pytest.raises(TagstackError, match=r"in int8 already; give the float32 tagger"):
         made(folder, tmp_path / "twice", "cpu", pixels, settings)
     with pytest.raises(TagstackError, match=r"No processor computes in fp8.*--target tensorrt"):
@@ -172,14 +193,12 @@ def test_what_is_refused(
 
 
 def test_an_origin_from_before_there_was_fp8(
-    doll: Path, tmp_path: Path, pixels: NDArray[np.uint8], settings: QuantizeSettings
+    quantised: Callable[..., Path], tmp_path: Path
 ) -> None:
-    folder = made(doll, tmp_path / "out", "cpu", pixels, settings)
-    path = folder / "quantised.json"
-    content = json.loads(path.read_text())
+    content = json.loads((quantised("cpu") / "quantised.json").read_text())
     del content["precision"]
-    path.write_text(json.dumps(content))
-    origin = read_origin(folder)
+    (tmp_path / "quantised.json").write_text(json.dumps(content))
+    origin = read_origin(tmp_path)
     assert origin is not None
     assert origin.precision == "int8"
 
@@ -193,13 +212,11 @@ def test_a_damaged_origin(tmp_path: Path, content: str) -> None:
 
 @pytest.mark.parametrize("precision", ["int8", "fp8"])
 def test_for_tensorrt_only_what_goes_into_a_layer_is_quantised(
-    doll: Path,
-    tmp_path: Path,
-    pixels: NDArray[np.uint8],
+    quantised: Callable[..., Path],
     settings: QuantizeSettings,
     precision: str,
 ) -> None:
-    folder = made(doll, tmp_path / "out", "tensorrt", pixels, settings, precision)
+    folder = quantised("tensorrt", precision)
     graph = onnx.load(str(folder / "model.onnx")).graph
     back = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     readers = {node.op_type for node in graph.node if back & set(node.input)}

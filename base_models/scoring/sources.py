@@ -187,7 +187,8 @@ def find_images(paths: Sequence[Path], *, extensions: Sequence[str]) -> ImageSou
             f"name, or set score.extensions."
         )
         raise TagstackError(msg)
-    names = sorted(path.relative_to(root).as_posix() for path in found)
+    above = len(root.as_posix().rstrip("/")) + 1
+    names = sorted(path.as_posix()[above:] for path in found)  # as relative_to, at a tenth
     unlisted = [ImageFailure(_below(Path(item.name), root), item.reason) for item in failures]
     return ImageSources(root, tuple(names), tuple(unlisted), dict(passed))
 

@@ -7,7 +7,7 @@ somebody's work, and ``output.existing`` says what becomes of it.
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tagstack.base_models.atomic import file_sha256, written_whole
@@ -231,12 +231,12 @@ class OutputFolder:
         )
         if content.text is None:
             self.outcome.kept.append(path)
-            return replace(new, kept=True)
+            return new._replace(kept=True)
         data = content.text.encode("utf-8", "backslashreplace")
         if there == data:
-            return replace(new, sha256=digest(data), before="")
+            return new._replace(sha256=digest(data), before="")
         seen = Seen.from_stat(batch.write(path, data))
-        return replace(new, sha256=digest(data), before=new.sha256, seen=seen)
+        return new._replace(sha256=digest(data), before=new.sha256, seen=seen)
 
     def _content(
         self,

@@ -4,17 +4,18 @@ One SQLite file under the output folder, read whole at the start and changed onc
 note, not the truth: without it every file counts as somebody's own.
 """
 
+import gc
 import hashlib
 import os
 import sqlite3
 import stat
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from tagstack.configs.errors import TagstackError
 
@@ -26,8 +27,7 @@ _FORMAT = 1
 _RACY_NS = 2_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """What tells a file from a changed one without reading it: size, time of change and inode."""
 
     size: int
@@ -55,8 +55,7 @@ class Seen:
         return Seen(self.size, self.mtime_ns, -1) if recent else self
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageRow:
+class ImageRow(NamedTuple):
     """A picture that was tagged.
 
     Parameters
@@ -76,8 +75,7 @@ class ImageRow:
     n_tags: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileRow:
+class FileRow(NamedTuple):
     """A file that was written, or found and kept.
 
     Parameters
@@ -217,13 +215,29 @@ class WrittenRecord:
         connection.execute(f"pragma user_version = {_FORMAT}")
         images = map(_image_row, connection.execute("select * from images"))
         files = map(_file_row, connection.execute("select * from files"))
-        self.images = {row.name: row for row in images}
-        self.files = {(row.image, row.format): row for row in files}
+        with _uncollected():
+            self.images = {row.name: row for row in images}
+            self.files = {(row.image, row.format): row for row in files}
 
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector off while many rows are made that all stay.
+
+    It would walk the whole process again and again, which took as long as the reading.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def digest(data: bytes) -> str:

@@ -325,8 +325,7 @@ class _Run:
         """Record pictures that look otherwise but hold what they held."""
         touched = [name for name in pictures.unknown if name in current]
         rows = [
-            replace(
-                self.record.images[name],
+            self.record.images[name]._replace(
                 seen=pictures.seen[name],
                 root=str(self.sources.root),
                 sha256=contents[name],

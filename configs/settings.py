@@ -20,6 +20,7 @@ from tagstack.configs.level1 import ScoreSettings
 from tagstack.configs.output import OutputSettings
 from tagstack.configs.ruling import RuleSettings
 from tagstack.configs.section import Section, validated, validation_summary
+from tagstack.configs.serving import ModerationSettings, ServeSettings
 from tagstack.configs.stack import StackSettings
 from tagstack.configs.start import StartSettings
 from tagstack.configs.text_files import read_toml
@@ -39,6 +40,8 @@ class Settings(Section):
     rules: RuleSettings
     compare: CompareSettings
     output: OutputSettings
+    serve: ServeSettings
+    moderation: ModerationSettings
 
 
 def load_settings(

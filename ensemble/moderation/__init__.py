@@ -1,0 +1,1 @@
+"""From tags to an answer: block, review or allow."""

@@ -1,0 +1,1 @@
+"""The service: pictures in over HTTP, tags out, from one open stack."""

@@ -308,6 +308,39 @@ class Stack:
             return self.bundle.out_of_fold
         return out_of_fold_of(self._folder)
 
+    def reloaded(self) -> "Stack":
+        """Return the stack that the folder holds now: another fit, or other thresholds.
+
+        Where the taggers are the same they go over as they are, open, and this one may work on
+        beside the new one until it is let go: then close only the new one. Otherwise the new
+        one's are opened, and this one is to be closed after its last picture.
+
+        Raises
+        ------
+        TagstackError
+            If the folder holds no bundle that can be used, or its taggers cannot be opened.
+        """
+        if self._folder is None:
+            raise TagstackError("The stack was made in memory; there is no folder to read again.")
+        new = Stack(
+            load_bundle(self._folder), self.settings, models=self._models, folder=self._folder
+        )
+        if not self.shares_taggers(new):
+            new._open()
+            return new
+        with self._lock:
+            new._lock = self._lock  # the taggers take one call at a time, whoever calls
+            if self._opened is not None:
+                new._opened = self._opened.judging(new.bundle, new.settings)
+        return new
+
+    def shares_taggers(self, other: "Stack") -> bool:
+        """Return whether two stacks have the same taggers, run alike."""
+        return (
+            self.bundle.members == other.bundle.members
+            and self.settings.score == other.settings.score
+        )
+
     def with_bundle(self, bundle: Bundle) -> "Stack":
         """Return another bundle with the same taggers, for one with other thresholds."""
         return Stack(bundle, self.settings, models=self._models)
@@ -367,6 +400,12 @@ class _Opened:
             self._checked = True
         threads = self._settings.threads
         score_images(pictures, self.taggers, sink, self._settings.score, threads=threads)
+
+    def judging(self, bundle: Bundle, settings: Settings) -> "_Opened":
+        """Return the same taggers, open, with the judge of another bundle."""
+        other = _Opened(self._loaded, bundle, settings)
+        other._checked = self._checked
+        return other
 
     def close(self) -> None:
         """Free the taggers."""

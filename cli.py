@@ -377,6 +377,68 @@ def explain(
     print_explanation(explain_image(image, bundle, tag, taggers), as_json=as_json)
 
 
+@app.command(
+    epilog="tagstack moderate images --bundle bundle --config policies.toml\n\n"
+    "tagstack moderate upload.png --bundle b --config policies.toml --json"
+)
+def moderate(
+    images: Images,
+    bundle: BundleDir,
+    config: Config = None,
+    models: TaggersNow = None,
+    as_json: Json = False,
+) -> None:
+    """Say block, review or allow for each image; exit code 0 allow, 5 review, 4 block."""
+    from tagstack.api import load
+    from tagstack.ensemble.console.console import stages
+    from tagstack.ensemble.console.moderation import print_answers
+    from tagstack.ensemble.tasks.moderate import moderate_images
+
+    settings = settings_of(config, uses=("threads", "score", "output", "moderation"))
+    taggers = None if models is None else listed(models, "--models")
+    with stages() as progress:
+        answers = list(
+            moderate_images(images, settings, lambda own: load(bundle, taggers, own), progress)
+        )
+    print_answers(answers, as_json=as_json)
+
+
+@app.command(
+    epilog="tagstack serve --bundle bundle\n\n"
+    "tagstack serve --bundle bundle --host 0.0.0.0 --token-file token.txt"
+)
+def serve(
+    bundle: BundleDir,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8600,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the token that every request must carry.")
+    ] = None,
+    trust_proxy: Annotated[
+        bool, typer.Option("--trust-proxy", help="A proxy in front says who may ask.")
+    ] = False,
+    models: TaggersNow = None,
+    config: Config = None,
+) -> None:
+    """Answer pictures over HTTP with their tags, until stopped."""
+    from tagstack.api import load
+    from tagstack.ensemble.console.console import err
+    from tagstack.ensemble.serving.running import ServeRequest
+    from tagstack.ensemble.serving.running import serve as run
+
+    settings = settings_of(config, uses=("threads", "score", "output", "serve", "moderation"))
+    request = ServeRequest(
+        bundle=bundle, host=host, port=port, token_file=token_file, trust_proxy=trust_proxy
+    )
+    taggers = None if models is None else listed(models, "--models")
+    run(
+        request,
+        settings,
+        lambda own: load(bundle, taggers, own).__enter__(),
+        lambda url: err.print(f"Tags pictures at {url}/tags; all that it can do: {url}/docs"),
+    )
+
+
 @app.command(epilog="tagstack doctor\n\ntagstack doctor --json")
 def doctor(as_json: Json = False) -> None:
     """Say what this machine can do and what is missing."""

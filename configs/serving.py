@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tagstack.configs.section import Section
 
-_POLICY = re.compile(r"(?P<name>\S+?)\s*(?:>=\s*(?P<proba>[0-9]*\.?[0-9]+))?")
+_POLICY = re.compile(r"(?P<name>\S(?:.*?\S)??)\s*(?:>=\s*(?P<proba>[0-9]*\.?[0-9]+))?")
 
 
 class ServeSettings(Section):

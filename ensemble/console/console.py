@@ -138,6 +138,11 @@ def print_json(content: object) -> None:
     out.print_json(json.dumps(content, allow_nan=False))
 
 
+def print_json_line(content: object) -> None:
+    """Print JSON as one line on standard output."""
+    out.print(json.dumps(content, allow_nan=False), soft_wrap=True)
+
+
 def print_failures(failures: Sequence[tuple[str, str]]) -> None:
     """Print the first failures, image and reason, on standard error."""
     for name, reason in failures[:_NAMED]:

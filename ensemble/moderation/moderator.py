@@ -1,7 +1,7 @@
 """Applies moderation policies to tagged images; what they mean is told in docs/service.md.
 
-A policy with a probability looks at the stack's calibrated probability before the rules; one without
-looks at the final set, so that thresholds with a promised recall carry over to it.
+A policy with a probability looks at the stack's calibrated probability before the rules; one
+without looks at the final set, so that thresholds with a promised recall carry over to it.
 """
 
 from collections.abc import Sequence

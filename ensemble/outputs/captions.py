@@ -15,6 +15,7 @@ import numpy as np
 
 from tagstack.configs.output import OutputSettings
 from tagstack.ensemble.bundle.decisions import TaggedImage
+from tagstack.ensemble.moderation.moderator import Moderator
 from tagstack.ensemble.outputs.tag_text import tag_of, tag_text
 
 RATING = "rating"
@@ -68,6 +69,8 @@ class Captions:
         Of ``order = "random"``.
     copyrights : mapping of str to tuple of str
         Tags that a character's tag brings along; see `output.copyrights`.
+    moderator : Moderator, optional
+        Where there are policies; formats that tell decisions tell its answers.
     """
 
     def __init__(
@@ -76,8 +79,10 @@ class Captions:
         *,
         seed: int = 0,
         copyrights: Mapping[str, tuple[str, ...]] | None = None,
+        moderator: Moderator | None = None,
     ) -> None:
         self.settings = settings
+        self.moderator = moderator
         self._seed = seed
         self._copyrights = copyrights or {}
         self._excluded: dict[tuple[str, str], bool] = {}

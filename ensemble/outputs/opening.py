@@ -7,6 +7,7 @@ from pathlib import Path
 from tagstack import __version__
 from tagstack.configs.hooks import OUTPUT_FORMATS
 from tagstack.configs.settings import Settings
+from tagstack.ensemble.moderation.moderator import Moderator
 from tagstack.ensemble.outputs.captions import Captions, copyrights_of
 from tagstack.ensemble.outputs.folder import OutputFolder
 from tagstack.ensemble.outputs.format import Sidecar, Table
@@ -26,6 +27,7 @@ def output_folder(
     out: Path,
     record: WrittenRecord,
     decided_by: str,
+    moderator: Moderator | None = None,
 ) -> OutputFolder:
     """Return the folder that a run writes to.
 
@@ -42,6 +44,8 @@ def output_folder(
         Open.
     decided_by : str
         Hash of everything that decides an image's tags but its own content.
+    moderator : Moderator, optional
+        Of the settings' policies.
 
     Raises
     ------
@@ -49,7 +53,9 @@ def output_folder(
         If a format is unknown or two of them would write one file.
     """
     copyrights = copyrights_of(settings.output.copyrights)
-    captions = Captions(settings.output, seed=settings.seed, copyrights=copyrights)
+    captions = Captions(
+        settings.output, seed=settings.seed, copyrights=copyrights, moderator=moderator
+    )
     sidecars: dict[str, Sidecar] = {}
     tables: dict[str, Table] = {}
     for name in formats:
@@ -62,6 +68,8 @@ def output_folder(
     def key(name: str) -> str:
         shown = settings.output.model_dump(mode="json", exclude=_PLACES)
         parts = [__version__, decided_by, name, settings.seed, shown, sorted(copyrights.items())]
+        if moderator is not None:
+            parts.append(settings.moderation.model_dump(mode="json"))
         return digest(json.dumps(parts, sort_keys=True).encode())
 
     names = SidecarNames.of(folder, images, settings.output, sidecars)

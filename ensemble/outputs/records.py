@@ -17,14 +17,16 @@ VERSION = 1
 
 def record(file: TaggedFile, captions: Captions) -> dict[str, Any]:
     """Return an image's tags and candidates as plain values."""
-    share = captions.settings.unconfirmed
+    share, moderator = captions.settings.unconfirmed, captions.moderator
+    verdict = {} if moderator is None else {"moderation": moderator.judged(file.tagged).as_dict()}
     return {
         "schema": VERSION,
         "image": file.tagged.image,
         "sha256": file.sha256,
         "tags": [entry.tag for entry in file.tagged.tags],
         "caption": captions.text(file),
-        "candidates": [_candidate(entry, share) for entry in file.tagged.entries],
+        "candidates": [candidate(entry, share) for entry in file.tagged.entries],
+        **verdict,
     }
 
 
@@ -48,7 +50,8 @@ def schema() -> dict[str, Any]:
     return found
 
 
-def _candidate(entry: TagEntry, share: float) -> dict[str, Any]:
+def candidate(entry: TagEntry, share: float) -> dict[str, Any]:
+    """Return the decision on one tag as plain values; ``share`` as in `state`."""
     votes = {m: None if vote is None else round(vote, 4) for m, vote in entry.votes.items()}
     finite = math.isfinite(entry.threshold)
     return {

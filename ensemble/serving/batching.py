@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Other = TypeVar("Other")
 
 _SMOOTHING = 0.2  # weight of the last batch in the pace that Retry-After is reckoned from
 
@@ -124,7 +125,7 @@ class Batcher(Generic[Item, Result]):
             for waiting in own:
                 waiting.done.cancel()
 
-    async def called(self, call: Callable[[], Result]) -> Result:
+    async def between(self, call: Callable[[], Other]) -> Other:
         """Return what a call returns, made between two batches in their thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 

@@ -7,7 +7,7 @@ use.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,16 +76,16 @@ class LiveStack:
 
     Parameters
     ----------
-    opened : callable
-        Returns the stack, called once by `start`, in a thread.
+    stack : OpenStack
+        Its taggers are closed by `stop`.
     folder : Path
         Of the bundle.
     """
 
-    def __init__(self, opened: Callable[[], OpenStack], folder: Path) -> None:
-        self._opened = opened
+    def __init__(self, stack: OpenStack, folder: Path) -> None:
         self._folder = folder
-        self._use: _Use | None = None
+        self._seen = self._look()
+        self._use: _Use | None = self._in_use(stack)
         self._batcher: Batcher[bytes, Judged] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._swapping = asyncio.Lock()
@@ -94,7 +94,7 @@ class LiveStack:
     @property
     def ready(self) -> bool:
         """Whether pictures are taken."""
-        return self._use is not None
+        return self._use is not None and self._batcher is not None
 
     @property
     def stack(self) -> OpenStack:
@@ -114,10 +114,8 @@ class LiveStack:
         return self._batcher
 
     async def start(self) -> None:
-        """Open the taggers and begin to take pictures."""
-        stack = await asyncio.to_thread(self._opened)
-        serve = stack.settings.serve
-        self._use = await asyncio.to_thread(self._in_use, stack)
+        """Begin to take pictures."""
+        serve = self.stack.settings.serve
         self._batcher = Batcher(
             self._judged,
             batch=serve.batch,
@@ -147,8 +145,12 @@ class LiveStack:
     async def explained(self, picture: bytes, tag: str | None) -> tuple[Explanation, Versions]:
         """Return what led to a picture's tags, or to one of them."""
         self.batcher.check_room(1)
-        use = self._used()
-        return await asyncio.to_thread(use.stack.explain, picture, tag), use.versions
+
+        def explain() -> tuple[Explanation, Versions]:
+            use = self._used()
+            return use.stack.explain(picture, tag), use.versions
+
+        return await self.batcher.between(explain)
 
     async def reload(self) -> bool:
         """Read the folder again; return whether another fit or version is in use now.
@@ -171,7 +173,7 @@ class LiveStack:
             self._use = new
             if not old.stack.shares_taggers(new.stack):
                 # After the batch that may still be at work with it.
-                await self._after_batch(old.stack.close)
+                await self.batcher.between(old.stack.close)
             self.reloads["done"] += 1
             logger.warning("In use now: bundle %(bundle)s, thresholds %(thresholds)s.",
                            vars(new.versions))  # fmt: skip
@@ -202,21 +204,19 @@ class LiveStack:
             raise RuntimeError("not started, or stopped")
         return self._use
 
-    async def _after_batch(self, call: Callable[[], None]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self.batcher.thread, call)
-
     async def _watched(self, seconds: float) -> None:
-        seen = self._look()
         while True:
             await asyncio.sleep(seconds)
             now = self._look()
-            if now == seen:
+            if now == self._seen:
                 continue
-            seen = now  # a bundle that cannot be used is tried once, until it changes again
+            self._seen = now  # a bundle that cannot be used is tried once, until it changes again
             try:
                 await self.reload()
-            except TagstackError as error:
+            except (TagstackError, OSError) as error:
                 logger.error("The bundle changed and was not taken over: %s", error)
+            except Exception:  # a fault of ours must not end the watch
+                logger.exception("The bundle changed and was not taken over.")
 
     def _look(self) -> tuple[tuple[int, int, int] | None, ...]:
         return tuple(_state(self._folder / name) for name in _WATCHED)

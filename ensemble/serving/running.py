@@ -1,0 +1,137 @@
+"""Runs the service: binds its address, opens the stack, serves, and stops when told to."""
+
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import Settings
+from tagstack.ensemble.serving.stack import OpenStack
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeRequest:
+    """What is served, and where.
+
+    Parameters
+    ----------
+    bundle : Path
+    host : str
+        Address or name to listen on.
+    port : int
+        0 takes one that is free.
+    token_file : Path, optional
+        With the token that every request must carry; else that of the environment counts.
+    trust_proxy : bool
+        Whether a proxy in front says who may ask.
+    """
+
+    bundle: Path
+    host: str
+    port: int
+    token_file: Path | None = None
+    trust_proxy: bool = False
+
+
+def serve(
+    request: ServeRequest,
+    settings: Settings,
+    opened: Callable[[Settings], OpenStack],
+    told: Callable[[str], None],
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; what was taken by then is answered.
+
+    Parameters
+    ----------
+    request : ServeRequest
+    settings : Settings
+    opened : callable
+        Opens the bundle's stack with settings.
+    told : callable
+        Is given the address once pictures are taken.
+
+    Raises
+    ------
+    TagstackError
+        If the extra is not installed, the address is taken or open to all, or the stack cannot
+        be opened.
+    """
+    try:
+        import uvicorn
+
+        from tagstack.ensemble.serving.app import create_app
+        from tagstack.ensemble.serving.guard import access_of, token_of
+        from tagstack.ensemble.serving.live import LiveStack
+    except ImportError as error:
+        msg = f"The service needs an extra ({error}): pip install 'tagstack[serve]'."
+        raise TagstackError(msg) from error
+    access = access_of(
+        request.host,
+        token=token_of(request.token_file),
+        trust_proxy=request.trust_proxy,
+        hosts=settings.serve.hosts,
+        origins=settings.serve.origins,
+    )
+    with bound(request.host, request.port) as listener:
+        live = LiveStack(opened(serving_settings(settings)), request.bundle)
+        app = create_app(live, access, settings)
+        config = uvicorn.Config(
+            app,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,  # no answer depends on where a request comes from
+            timeout_graceful_shutdown=int(settings.serve.drain_seconds) or 1,
+            limit_concurrency=4 * settings.serve.queue + 64,
+        )
+        host, port = listener.getsockname()[:2]
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)  # uvicorn raises again what it ended by
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                told(url)
+
+        Server(config).run(sockets=[listener])
+
+
+def serving_settings(settings: Settings) -> Settings:
+    """Return the settings of the stack: as strict as the service's limits, and listing enough."""
+    own, score, output = settings.serve, settings.score, settings.output
+    bounds = {
+        "max_file_bytes": min(score.max_file_bytes, own.request_bytes),
+        "max_pixels": min(score.max_pixels, own.pixels),
+    }
+    floor = min(output.score_floor, own.floor, settings.moderation.least_proba)
+    return settings.model_copy(
+        update={
+            "score": score.model_copy(update=bounds),
+            "output": output.model_copy(update={"score_floor": floor}),
+        }
+    )
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """Return a socket that holds an address; taggers are not opened for one that is taken.
+
+    Raises
+    ------
+    TagstackError
+        If it cannot be had.
+    """
+    found: socket.socket | None = None
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family, kind)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+    except OSError as error:
+        if found is not None:
+            found.close()
+        msg = f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another --port."
+        raise TagstackError(msg) from error
+    return found

@@ -39,7 +39,7 @@ import numpy as np
 from level1_material import draw_folder, draw_jpeg, made_taggers
 
 from tagstack.base_models.pictures.framed_pixels import framed_picture
-from tagstack.base_models.pictures.images import PixelBudget
+from tagstack.base_models.pictures.images import DecodingBudget
 from tagstack.base_models.pictures.preprocess import Framing, input_tensor
 from tagstack.base_models.pictures.resampling import chosen_resampler
 from tagstack.base_models.scoring.pipeline import score_to_store
@@ -87,7 +87,7 @@ def whole_seconds(
 
 def framed_folder(images: Path, tagger: Tagger) -> np.ndarray:
     """Return every picture of a folder as the tagger wants it."""
-    budget = PixelBudget(UNLIMITED)
+    budget = DecodingBudget(UNLIMITED)
     found = []
     for path in sorted(images.iterdir()):
         picture = framed_picture(
@@ -166,7 +166,7 @@ def measure_decode(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def decode_milliseconds(data: bytes, framing: Framing, resampling: Any, rounds: int) -> list[float]:
     """Return what each round took; compiling comes before the first."""
-    resampler, budget = chosen_resampler(resampling), PixelBudget(UNLIMITED)
+    resampler, budget = chosen_resampler(resampling), DecodingBudget(UNLIMITED)
     spent = []
     for _ in range(rounds + 1):
         began = time.thread_time()

@@ -26,7 +26,7 @@ import real
 
 import tagstack
 from tagstack.base_models.pictures.framed_pixels import framed_picture
-from tagstack.base_models.pictures.images import PixelBudget
+from tagstack.base_models.pictures.images import DecodingBudget
 from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.base_models.zoo.gallery import draw_gallery
@@ -70,7 +70,7 @@ def cpu(what: str, n_images: int = 1) -> Iterator[None]:
 
 def models_alone(taggers: Sequence[Tagger], images: Sequence[Path]) -> Callable[[], None]:
     """Return what runs every model on every picture, framed beforehand, one at a time."""
-    budget = PixelBudget(LIMIT)
+    budget = DecodingBudget(LIMIT)
     framings = {tagger.framing for tagger in taggers}
     pictures = [
         framed_picture(path.read_bytes(), framings, max_pixels=LIMIT, budget=budget, hashed=False)

@@ -23,7 +23,7 @@ from scipy.special import expit
 
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.pictures.framed_pixels import framed_picture, reduction
-from tagstack.base_models.pictures.images import PixelBudget, open_image
+from tagstack.base_models.pictures.images import DecodingBudget, open_image
 from tagstack.base_models.runtimes.selection import REFERENCE
 from tagstack.base_models.taggers.registry import resolve
 from tagstack.base_models.taggers.tagger import Tagger, floor_logit, load_tagger
@@ -93,7 +93,7 @@ def moved(name: str, material: str, pictures: list[bytes]) -> Moved:
 def _logits(tagger: Tagger, pictures: list[bytes]) -> NDArray[np.float32]:
     pixels = []
     for data in pictures:
-        budget = PixelBudget(1 << 30)
+        budget = DecodingBudget(1 << 30)
         framed = framed_picture(data, [tagger.framing], max_pixels=1 << 30, budget=budget)
         pixels.append(framed.pixels[tagger.framing])
     return tagger.logits(np.stack(pixels))

@@ -72,6 +72,7 @@ class ScoreSettings(Section):
     part_seconds: float = Field(gt=0)
     max_pixels: int = Field(ge=1)
     max_side: int = Field(ge=1)
+    decode_mib: int = Field(ge=16)
     decode_seconds: float = Field(gt=0)
     trial_seconds: float = Field(gt=0)
     max_file_bytes: int = Field(ge=1)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.parity.parity import ParityReport, compare, read_report, write_report
 from tagstack.base_models.parity.quantised_folder import source_of
 from tagstack.base_models.pictures.framed_pixels import framed_picture
-from tagstack.base_models.pictures.images import ImageError, PixelBudget
+from tagstack.base_models.pictures.images import DecodingBudget, ImageError
 from tagstack.base_models.pictures.preprocess import Framing
 from tagstack.base_models.runtimes.selection import REFERENCE
 from tagstack.base_models.runtimes.stored_precision import quantised_as
@@ -146,7 +146,7 @@ def sample_pixels(
     """
     n_images = min(n_images, len(sources.names))
     picked = np.linspace(0, len(sources.names) - 1, n_images).round().astype(int)
-    budget = PixelBudget(settings.max_pixels)
+    budget = DecodingBudget(settings.decode_mib << 20)
     found = [np.empty((0, framing.height, framing.width, 3), np.uint8)]
     for number in picked:
         name = sources.names[number]

@@ -18,12 +18,14 @@ from PIL import Image
 from tagstack.base_models.pictures.decoding_process import DecodingProcesses, is_cheap
 from tagstack.base_models.pictures.given import Picture
 from tagstack.base_models.pictures.images import (
-    PixelBudget,
+    DecodingBudget,
+    ImageError,
     check_pixels,
     decode,
     open_image,
     reduced,
 )
+from tagstack.base_models.pictures.memory import decoding_bytes
 from tagstack.base_models.pictures.picture_hash import PictureHash, picture_hash
 from tagstack.base_models.pictures.preprocess import Framing, fitted_size, framed
 from tagstack.base_models.pictures.resampling import PILLOW, Resampler
@@ -58,9 +60,10 @@ def framed_picture(
     *,
     max_pixels: int,
     max_side: int | None = None,
-    budget: PixelBudget,
+    budget: DecodingBudget,
     resampler: Resampler = PILLOW,
     hashed: bool = True,
+    max_bytes: int | None = None,
     processes: DecodingProcesses | None = None,
 ) -> FramedPicture:
     """Return the pixels of a picture in every framing; its hash alone for no framing.
@@ -74,12 +77,14 @@ def framed_picture(
         A larger picture is refused.
     max_side : int, optional
         A longer or wider one, too.
-    budget : PixelBudget
+    budget : DecodingBudget
         Shared by all threads that decode.
     resampler : Resampler
         What resizes; it changes no pixel.
     hashed : bool
         Whether the hash is wanted.
+    max_bytes : int, optional
+        Memory; a picture that takes more while it is decoded is refused.
     processes : DecodingProcesses, optional
         Where a file is decoded that may take long; here by default.
 
@@ -98,7 +103,14 @@ def framed_picture(
     hashes: list[PictureHash] = []
     cheap = not isinstance(picture, bytes) or is_cheap(picture, header)
     apart = None if cheap else processes
-    with budget.taking(header.width * header.height):
+    needed = decoding_bytes(header)
+    if max_bytes is not None and needed > max_bytes:
+        msg = (
+            f"decoding takes about {needed >> 20} MiB, more than score.decode_mib = "
+            f"{max_bytes >> 20}"
+        )
+        raise ImageError(msg)
+    with budget.taking(needed):
         # The largest decoding gives the hash; that of a reduced one differs in a few bits at most.
         for factor, wanted in sorted(groups.items()) or [(1, [])]:
             began = time.monotonic()

@@ -28,13 +28,13 @@ from tagstack.base_models.pictures.png_chunks import without_large_texts
 from tagstack.configs.errors import TagstackError
 
 
-class PixelBudget:
+class DecodingBudget:
     """Lets threads decode side by side while their pictures fit the limit together.
 
     Parameters
     ----------
     limit : int
-        Pixels; one picture alone may always be decoded.
+        Bytes of memory; one picture alone may always be decoded.
     """
 
     def __init__(self, limit: int) -> None:
@@ -43,16 +43,16 @@ class PixelBudget:
         self._changed = Condition()
 
     @contextmanager
-    def taking(self, pixels: int) -> Iterator[None]:
-        """Wait until ``pixels`` fit, hold them while the block runs."""
+    def taking(self, size: int) -> Iterator[None]:
+        """Wait until ``size`` fits, hold it while the block runs."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._taken or self._taken + pixels <= self._limit)
-            self._taken += pixels
+            self._changed.wait_for(lambda: not self._taken or self._taken + size <= self._limit)
+            self._taken += size
         try:
             yield
         finally:
             with self._changed:
-                self._taken -= pixels
+                self._taken -= size
                 self._changed.notify_all()
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.pictures.decoding_process import DecodingProcesses
 from tagstack.base_models.pictures.framed_pixels import framed_picture
-from tagstack.base_models.pictures.images import FileContent, ImageError, PixelBudget
+from tagstack.base_models.pictures.images import DecodingBudget, FileContent, ImageError
 from tagstack.base_models.pictures.picture_hash import PictureHash
 from tagstack.base_models.pictures.preprocess import Framing
 from tagstack.base_models.pictures.resampling import chosen_resampler
@@ -118,7 +118,7 @@ class Intake:
         self._tally = tally
         self._noted = noted
         self._origin = sources.origin
-        self._budget = PixelBudget(settings.max_pixels)
+        self._budget = DecodingBudget(settings.decode_mib << 20)
         self._resampler = chosen_resampler(settings.resampling)
         self._processes = DecodingProcesses(
             settings.decode_seconds, settings.max_pixels, settings.max_side
@@ -196,6 +196,7 @@ class Intake:
                 budget=self._budget,
                 resampler=self._resampler,
                 hashed=task.hashed,
+                max_bytes=self._settings.decode_mib << 20,
                 processes=self._processes,
             )
         except ImageError as error:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tagstack.base_models.contract import Input
 from tagstack.base_models.pictures.framed_pixels import framed_picture, reduction
-from tagstack.base_models.pictures.images import ImageError, PixelBudget, open_image, reduced
+from tagstack.base_models.pictures.images import DecodingBudget, ImageError, open_image, reduced
 from tagstack.base_models.pictures.preprocess import Framing, framed, framing_from_input
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scoring.pipeline import score_to_store
@@ -51,7 +51,7 @@ def _jpeg(width: int, height: int, kind: str = "JPEG", **options: Any) -> bytes:
 
 
 def _pixels(data: bytes, *framings: Framing) -> list[Any]:
-    found = framed_picture(data, framings, max_pixels=MAX, budget=PixelBudget(MAX)).pixels
+    found = framed_picture(data, framings, max_pixels=MAX, budget=DecodingBudget(MAX)).pixels
     return [found[framing].astype(int) for framing in framings]
 
 

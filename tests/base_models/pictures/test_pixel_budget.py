@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from tagstack.base_models.pictures.images import PixelBudget
+from tagstack.base_models.pictures.images import DecodingBudget
 
 
 def test_pictures_share_the_limit() -> None:
-    budget, guard = PixelBudget(10), threading.Lock()
+    budget, guard = DecodingBudget(10), threading.Lock()
     now, most = 0, 0
 
     def decode(pixels: int) -> None:
@@ -32,12 +32,12 @@ def test_pictures_share_the_limit() -> None:
 
 
 def test_a_picture_over_the_limit_goes_alone() -> None:
-    with PixelBudget(10).taking(50):
+    with DecodingBudget(10).taking(50):
         pass
 
 
 def test_a_failed_decoder_gives_its_pixels_back() -> None:
-    budget = PixelBudget(10)
+    budget = DecodingBudget(10)
     with pytest.raises(ValueError, match="broken"), budget.taking(10):
         raise ValueError("broken")
     with budget.taking(10):

@@ -30,7 +30,7 @@ from tagstack.base_models.pictures.preprocess import input_tensor
 from tagstack.base_models.runtimes.faults import one_line
 from tagstack.base_models.runtimes.stored_precision import quantised_as
 from tagstack.base_models.runtimes.tensorrt.onnx_file import check_ports, fixed_batch, read_onnx
-from tagstack.base_models.staging import staged_folder
+from tagstack.base_models.staging import recover, staged_folder
 from tagstack.base_models.taggers.own_folder import tagger_files
 from tagstack.base_models.taggers.timm_contract import contract_of_folder
 from tagstack.configs.errors import TagstackError
@@ -179,6 +179,7 @@ def quantise_tagger(
 
 
 def _check(request: QuantiseRequest, model: Path) -> None:
+    recover(request.target_folder)
     if request.target_folder.exists():
         raise TagstackError(f"{request.target_folder} exists; choose a folder that does not.")
     stored = quantised_as(model)

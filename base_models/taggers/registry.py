@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tagstack.base_models.contract import CONTRACT_FILE, Contract, contract_toml, read_contract
 from tagstack.base_models.runtimes.selection import RuntimeChoice
-from tagstack.base_models.staging import staged_folder
+from tagstack.base_models.staging import recover, staged_folder
 from tagstack.base_models.tag_names import did_you_mean
 from tagstack.base_models.taggers.check import CheckReport, check_tagger
 from tagstack.base_models.taggers.own_folder import (
@@ -233,6 +233,7 @@ def add_tagger(
     """
     facts, text = contract_and_text(folder, contract)
     target = registry_folder() / facts.name
+    recover(target)  # a run may have been killed after it was done
     if target.exists():
         raise TagstackError(f"{target} exists. Remove it first to add {facts.name!r} anew.")
     for name in (facts.files.model, facts.files.tags):

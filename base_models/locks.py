@@ -108,6 +108,21 @@ def waited_for(path: Path) -> Iterator[None]:
         lock.release()
 
 
+def remove_unheld(path: Path) -> bool:
+    """Delete a lock file unless somebody holds it; return whether it is gone.
+
+    Only where nobody can be about to take it: who has opened it already would lock a file without
+    a name, beside whoever makes a new one.
+    """
+    lock = ProcessLock(path)
+    with suppress(TagstackError, OSError):
+        if lock.take():
+            path.unlink(missing_ok=True)
+            lock.release()
+            return True
+    return False
+
+
 def _opened(path: Path, flags: int) -> int:
     binary, same = getattr(os, "O_BINARY", 0), getattr(os, "O_NOFOLLOW", 0)
     return os.open(path, flags | binary | same)

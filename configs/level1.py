@@ -14,6 +14,7 @@ class EngineSettings(Section):
     flavour: Literal["trt", "rtx"]
     batches: tuple[int, ...] = Field(min_length=1)
     typical_batch: int = Field(ge=1)
+    tagger_batches: dict[str, tuple[int, ...]]
     optimization_level: int = Field(ge=0, le=5)
     workspace_mib: int = Field(ge=64)
     batch_invariant: bool
@@ -23,13 +24,24 @@ class EngineSettings(Section):
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
-        if list(self.batches) != sorted(set(self.batches)) or self.batches[0] < 1:
-            msg = f"batches must rise from at least 1, got {list(self.batches)}"
-            raise ValueError(msg)
+        for name, sizes in (("batches", self.batches), *self.tagger_batches.items()):
+            if not sizes or list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
+                msg = f"{name} must rise from at least 1, got {list(sizes)}"
+                raise ValueError(msg)
         if not self.batches[0] <= self.typical_batch <= self.batches[-1]:
             msg = f"typical_batch must lie within batches, got {self.typical_batch}"
             raise ValueError(msg)
         return self
+
+    def of_tagger(self, name: str) -> Self:
+        """Return the settings as they are for one tagger."""
+        own = self.tagger_batches.get(name)
+        return self if own is None else self.with_batches(own)
+
+    def with_batches(self, sizes: tuple[int, ...]) -> Self:
+        """Return the same with other batches, and a typical one that lies within them."""
+        typical = min(max(self.typical_batch, sizes[0]), sizes[-1])
+        return self.model_copy(update={"batches": sizes, "typical_batch": typical})
 
 
 class ParitySettings(Section):

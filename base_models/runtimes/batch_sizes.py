@@ -29,6 +29,7 @@ class BatchSizes:
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self._sizes = sorted(set(sizes))
+        self._least = 1
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -47,14 +48,14 @@ class BatchSizes:
         return Call(n_images, next(size for size in self._sizes if size >= n_images))
 
     def shrink(self) -> bool:
-        """Give up the largest size for one at most half as large; return False at one image."""
+        """Give up the largest size for one at most half as large; return False if there is none."""
         half = self.largest // 2
-        if half == 0:
+        if half < self._least:
             return False
         self._sizes = [size for size in self._sizes if size <= half] or [half]
         return True
 
-    def limit(self, largest: int) -> None:
-        """Give up sizes above ``largest``, which becomes one of them."""
-        if largest < self.largest:
-            self._sizes = [*(size for size in self._sizes if size < largest), largest]
+    def limit(self, least: int, largest: int) -> None:
+        """Give up sizes outside ``least`` to ``largest``; the ends become sizes in their place."""
+        self._least = least
+        self._sizes = sorted({min(max(size, least), largest) for size in self._sizes})

@@ -9,14 +9,24 @@ https://nvidia.github.io/cuda-python/cuda-bindings/latest/module/runtime.html
 
 import ctypes
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tagstack.base_models.runtimes.faults import BackendError, DeviceMemoryError
+from tagstack.base_models.runtimes.faults import BackendError, DeviceMemoryError, one_line
 
 _NON_BLOCKING = 1  # cudaStreamNonBlocking
+
+
+@dataclass
+class Recording:
+    """What was recorded, once its block has ended."""
+
+    graph: Any = None
 
 
 class Cuda:
@@ -35,7 +45,7 @@ class Cuda:
     """
 
     def __init__(self, device: int = 0, module: Any = None) -> None:
-        self._runtime = module or importlib.import_module("cuda.bindings.runtime")
+        self._runtime = module or _imported()
         self._call("cudaSetDevice", device)
         (self.stream,) = self._call("cudaStreamCreateWithFlags", _NON_BLOCKING)
 
@@ -67,16 +77,26 @@ class Cuda:
         """Wait until everything queued has been done."""
         self._call("cudaStreamSynchronize", self.stream)
 
-    def begin_capture(self) -> None:
-        """Record what is queued from now on, instead of doing it."""
+    @contextmanager
+    def capture(self) -> Iterator["Recording"]:
+        """Record what the block queues, instead of doing it; ready to be launched when it ends.
+
+        However the block ends, the stream records no more. What cannot be recorded is a
+        `BackendError`.
+        """
         mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", self.stream, mode)
-
-    def end_capture(self) -> Any:
-        """Return what was recorded, ready to be launched."""
+        recording = Recording()
+        try:
+            yield recording
+        except BaseException:
+            # A recording that was broken off has no graph, and says so by an error.
+            with suppress(BackendError):
+                self._call("cudaGraphDestroy", *self._call("cudaStreamEndCapture", self.stream))
+            raise
         (graph,) = self._call("cudaStreamEndCapture", self.stream)
         try:
-            return self._call("cudaGraphInstantiate", graph, 0)[0]
+            (recording.graph,) = self._call("cudaGraphInstantiate", graph, 0)
         finally:
             self._call("cudaGraphDestroy", graph)
 
@@ -105,6 +125,14 @@ class Cuda:
         if status == codes.cudaErrorMemoryAllocation:
             raise DeviceMemoryError(f"{text}. Free GPU memory, or lower score.engines.batches.")
         raise BackendError(f"{text}. See `tagstack doctor` and the driver's log.")
+
+
+def _imported() -> Any:
+    try:
+        return importlib.import_module("cuda.bindings.runtime")
+    except (ImportError, OSError, RuntimeError) as error:
+        msg = f"cuda-bindings cannot be loaded: {one_line(error)}. Run: pip install cuda-bindings"
+        raise BackendError(msg) from error
 
 
 def host_array(address: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

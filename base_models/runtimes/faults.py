@@ -4,7 +4,12 @@ from tagstack.configs.errors import TagstackError
 
 
 class BackendError(TagstackError):
-    """A backend is there but cannot run this model: an engine that fails, a device that is lost."""
+    """This backend cannot take this tagger on this machine; another may.
+
+    An operator that it does not know, a batch fixed inside the network, a library or driver that
+    is too old, an engine that fails, memory that ends, a device that is lost. Never a file that
+    is damaged or contradicts its contract: no backend could take that.
+    """
 
 
 class DeviceMemoryError(BackendError):

@@ -11,8 +11,11 @@ from tagstack.base_models.contract import Contract
 from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.runtimes.batch_sizes import BatchSizes
 from tagstack.base_models.runtimes.driver import Driver, examine_driver
+from tagstack.base_models.runtimes.faults import BackendError
+from tagstack.base_models.runtimes.model_io import image_shape
 from tagstack.base_models.runtimes.stored_precision import quantised_as, shown_precision
 from tagstack.base_models.user_cache import cache_root
+from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import EngineSettings
 
 ENGINES = "engines"
@@ -26,9 +29,10 @@ def open_tensorrt(
 
     Raises
     ------
+    BackendError
+        If TensorRT is not installed, or the model cannot be built or run.
     TagstackError
-        If TensorRT is not installed or the model cannot be built; `BackendError` if what was
-        built cannot be run.
+        If the file is damaged or contradicts the contract.
     """
     from tagstack.base_models.runtimes.cuda import Cuda
     from tagstack.base_models.runtimes.tensorrt.engine_cache import EngineCache
@@ -37,7 +41,7 @@ def open_tensorrt(
     from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec
     from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 
-    driver = examine_driver()
+    driver, settings = examine_driver(), settings.of_tagger(contract.name)
     workshop = Workshop(
         cache=EngineCache(cache_root(settings.folder) / ENGINES),
         api=TrtApi(settings.flavour),
@@ -46,18 +50,23 @@ def open_tensorrt(
     )
     stored = shown_precision(path, precision)
     engine = workshop.provide(path, contract, EngineSpec.of_settings(settings, stored))
-    return TensorrtSession(
-        path,
-        contract,
-        plan=engine.plan,
-        api=workshop.api,
-        cuda=Cuda(),
-        sizes=BatchSizes(settings.batches),
-        graphs=settings.graphs,
-        precision=stored,
-        device=device_name(driver),
-        engine=workshop.cache.path(engine.header.key),
-    )
+    cuda = Cuda()
+    try:
+        return TensorrtSession(
+            path,
+            contract,
+            plan=engine.plan,
+            api=workshop.api,
+            cuda=cuda,
+            sizes=BatchSizes(settings.batches),
+            graphs=settings.graphs,
+            precision=stored,
+            device=device_name(driver),
+            engine=workshop.cache.path(engine.header.key),
+        )
+    except TagstackError:
+        cuda.close()
+        raise
 
 
 def open_ort_gpu(
@@ -67,20 +76,27 @@ def open_ort_gpu(
 
     Raises
     ------
+    BackendError
+        If the provider does not run, or does not take the file.
     TagstackError
-        If the file cannot be loaded; `BackendError` if the provider does not run.
+        If the file contradicts the contract.
     """
     from tagstack.base_models.runtimes.ort_gpu import OrtGpuSession
 
-    driver = examine_driver()
+    driver, settings = examine_driver(), settings.of_tagger(contract.name)
+    if backend == "ort-cuda":
+        _refuse_quantised(path)
     model = path
     if precision == "fp16" or backend == "ort-tensorrt":
         from tagstack.base_models.runtimes.tensorrt.prepared_model import MODELS, prepared_model
 
         folder = cache_root(settings.folder) / ENGINES / MODELS
-        model = prepared_model(
+        prepared = prepared_model(
             path, contract, folder, precision=precision, max_batch=settings.batches[-1]
         )
+        model = prepared.path
+        if prepared.batch is not None:
+            settings = settings.with_batches((prepared.batch,))
     cuda = {"device_id": "0", "use_tf32": "1" if precision == "tf32" else "0"}
     options = [cuda]
     if backend == "ort-tensorrt":
@@ -95,6 +111,18 @@ def open_ort_gpu(
         precision=precision,
         device=device_name(driver),
     )
+
+
+def _refuse_quantised(path: Path) -> None:
+    """Refuse what the CUDA provider would turn back into floats before every product."""
+    stored = quantised_as(path)
+    if stored is not None:
+        msg = (
+            f"{path} is in {stored}, for which ONNX Runtime's CUDA provider has no convolution and "
+            f"no product: it would compute in floats, more slowly than the tagger it was made "
+            f'from. Use that one, or score.backend = "tensorrt".'
+        )
+        raise BackendError(msg)
 
 
 def device_name(driver: Driver) -> str:
@@ -120,7 +148,7 @@ def _tensorrt_options(
         "model": [file_sha256(file) for file in model_files(model)],
         "onnxruntime": onnxruntime.__version__,
         "driver": [driver.cuda_version, [str(device) for device in driver.devices]],
-        "build": settings.model_dump(mode="json", exclude={"folder", "graphs", "on_failure"}),
+        "build": settings.model_dump(mode="json", exclude={"folder", "graphs", "on_failure", "tagger_batches"}),
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     folder = str(EngineCache(root).folder / key)
@@ -145,6 +173,4 @@ def _shape_text(model: Path, contract: Contract, batch: int) -> str:
     from tagstack.base_models.runtimes.tensorrt.onnx_file import check_ports
 
     name = check_ports(model, contract).name
-    height, width = contract.input.height_width
-    sides = (height, width, 3) if contract.input.layout == "NHWC" else (3, height, width)
-    return f"{name}:{'x'.join(map(str, (batch, *sides)))}"
+    return f"{name}:{'x'.join(map(str, (batch, *image_shape(contract))))}"

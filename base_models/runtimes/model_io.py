@@ -72,6 +72,12 @@ def chosen_output(path: Path, outputs: Sequence[Port], contract: Contract) -> in
     raise TagstackError(msg)
 
 
+def image_shape(contract: Contract) -> tuple[int, int, int]:
+    """Return the shape of one image as the contract lays it out."""
+    height, width = contract.input.height_width
+    return (height, width, 3) if contract.input.layout == "NHWC" else (3, height, width)
+
+
 def checked_shape(path: Path, port: Port, contract: Contract) -> tuple[int, int, int]:
     """Return the shape of one image in the contract's layout.
 
@@ -80,10 +86,7 @@ def checked_shape(path: Path, port: Port, contract: Contract) -> tuple[int, int,
     TagstackError
         If the model's input has another shape.
     """
-    found = list(port.shape)
-    height, width = contract.input.height_width
-    nhwc = contract.input.layout == "NHWC"
-    shape = (height, width, 3) if nhwc else (3, height, width)
+    found, shape = list(port.shape), image_shape(contract)
     batch = contract.input.batch
     expected = [batch if isinstance(batch, int) else "batch", *shape]
     pairs = zip(found[1:], shape, strict=False)

@@ -33,8 +33,8 @@ from tagstack.base_models.runtimes.model_io import (
     only_input,
 )
 from tagstack.base_models.runtimes.ort import FAULTS, input_type, leave_fp8_alone, ports
+from tagstack.base_models.runtimes.provider_libraries import load_libraries
 from tagstack.base_models.runtimes.stored_precision import shown_precision
-from tagstack.configs.errors import TagstackError
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +65,9 @@ class OrtGpuSession:
     Raises
     ------
     BackendError
-        If the provider is not what runs.
+        If the provider is not what runs, or does not take the file.
     TagstackError
-        If the file cannot be loaded or contradicts the contract.
+        If the file contradicts the contract.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class OrtGpuSession:
         device: str,
     ) -> None:
         self._path = path
+        load_libraries(PROVIDERS[backend][0])
         providers = list(zip(PROVIDERS[backend], map(dict, options), strict=True))
         self._session: Any = _loaded(path, providers)
         used = self._session.get_providers()
@@ -151,13 +152,10 @@ class OrtGpuSession:
         return np.asarray(raw[: len(images)].reshape(len(images), -1), np.float32)
 
 
-def run_fault(path: Path, n_images: int, error: BaseException) -> TagstackError:
+def run_fault(path: Path, n_images: int, error: BaseException) -> BackendError:
     """Return a failed call as an error of ours: of memory where memory ended."""
     text = f"{path}: the model failed on a batch of {n_images}: {one_line(error)}."
-    words = ("out of memory", "failed to allocate memory", "cudnn_status_alloc_failed")
-    if any(word in str(error).lower() for word in words):
-        return DeviceMemoryError(text)
-    return TagstackError(text)
+    return DeviceMemoryError(text) if _ends_memory(error) else BackendError(text)
 
 
 def _loaded(path: Path, providers: Sequence[tuple[str, Mapping[str, str]]]) -> Any:
@@ -185,8 +183,15 @@ def _session(
     return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
 
 
-def _unloadable(path: Path, error: BaseException) -> TagstackError:
-    return TagstackError(
+def _unloadable(path: Path, error: BaseException) -> BackendError:
+    """Return why a file was not loaded: perhaps it is damaged, perhaps only the GPU refuses it."""
+    text = (
         f"Cannot load the model {path}: {one_line(error)}. Expected a whole ONNX file; compare "
         f"its size and SHA-256 with the publisher's and fetch it again."
     )
+    return DeviceMemoryError(text) if _ends_memory(error) else BackendError(text)
+
+
+def _ends_memory(error: BaseException) -> bool:
+    words = ("out of memory", "failed to allocate memory", "cudnn_status_alloc_failed")
+    return any(word in str(error).lower() for word in words)

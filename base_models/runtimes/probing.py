@@ -1,15 +1,16 @@
 """Can a backend run here? Asked without loading what could crash, answered with what to do.
 
 The driver is asked first (`driver`); nothing of CUDA or TensorRT is imported unless it answers.
+ONNX Runtime's GPU providers are then started in a process of their own (`provider_libraries`).
 """
 
 import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from tagstack.base_models.runtimes.driver import Driver, examine_driver
+from tagstack.base_models.runtimes.provider_libraries import provider_fault
 
 BACKENDS = ("ort", "ort-cuda", "ort-tensorrt", "openvino", "tensorrt")
 MODULES = {
@@ -30,8 +31,6 @@ INSTALL = {
 }
 _PROVIDERS = {"ort-cuda": "CUDAExecutionProvider", "ort-tensorrt": "TensorrtExecutionProvider"}
 GPU_BACKENDS = (*_PROVIDERS, "tensorrt")
-# ONNX Runtime's wheel is linked against this version, whatever TensorRT is newest.
-ORT_TENSORRT_LIBRARY = "libnvinfer.so.10"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,35 +99,7 @@ def _missing(backend: str, module: str, driver: Driver | None) -> str | None:
     if driver.fault is not None:
         return driver.fault
     if backend in _PROVIDERS:
-        return _missing_provider(_PROVIDERS[backend])
+        return provider_fault(_PROVIDERS[backend], driver)
     if not is_installed("cuda.bindings"):
         return "cuda-bindings is not installed"
     return None if is_installed("onnx") else "onnx is not installed"
-
-
-def _missing_provider(name: str) -> str | None:
-    known = _import("onnxruntime").get_available_providers()
-    if name not in known:
-        return f"this build of onnxruntime has {known}, not {name}"
-    if name == "TensorrtExecutionProvider" and not _tensorrt_10():
-        return f"{ORT_TENSORRT_LIBRARY} cannot be loaded: ONNX Runtime needs TensorRT 10"
-    return None
-
-
-def _tensorrt_10() -> bool:
-    import ctypes
-
-    if is_installed("tensorrt"):
-        try:
-            importlib.import_module("tensorrt")  # its wheel loads the libraries that lie in it
-        except (ImportError, OSError):
-            return False
-    try:
-        ctypes.CDLL(ORT_TENSORRT_LIBRARY)
-    except OSError:
-        return False
-    return True
-
-
-def _import(name: str) -> Any:
-    return importlib.import_module(name)

@@ -1,9 +1,10 @@
 """Which backend runs a model: as asked for, or the first of auto's list that works here.
 
-A backend that is asked for and missing is an error with the command that installs it; nothing
-falls back in silence. One that is there but fails on a model (an engine that cannot be loaded
-twice, a GPU without memory) gives way to the next with a warning, unless
-``score.engines.on_failure`` says otherwise.
+A backend that is asked for by name and missing, or that cannot take the model, is an error that
+says what to do; nothing falls back in silence. Of ``auto``'s list, one that is there but cannot
+take the model (an operator that it does not know, an engine that fails, a GPU without memory) gives
+way to the next with a warning, unless ``score.engines.on_failure`` says otherwise. What a GPU's
+backend can take is known after its first runs, which are therefore part of opening it.
 """
 
 import logging
@@ -12,9 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from tagstack.base_models.contract import Contract
 from tagstack.base_models.runtimes.base import Runtime, Session
 from tagstack.base_models.runtimes.faults import BackendError
+from tagstack.base_models.runtimes.model_io import image_shape
 from tagstack.base_models.runtimes.probing import Probe
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.hooks import RUNTIMES
@@ -77,16 +81,19 @@ def open_session(path: Path, contract: Contract, choice: RuntimeChoice, *, threa
     ------
     TagstackError
         If the backend is not installed or does not compute in that precision, or the model cannot
-        be loaded or contradicts the contract.
+        be loaded or contradicts the contract; `BackendError` if the backend that was asked for by
+        name, or the last of auto's list, cannot take the model.
     """
     chosen = choose(choice)
-    choice = replace(choice, backend=chosen.backend)
-    _check_precision(choice)
+    first = replace(choice, backend=chosen.backend)
+    _check_precision(first)
+    if choice.backend != "auto":
+        return _opened(path, contract, first, threads)
     while True:
         try:
-            return _opened(path, contract, choice, threads)
+            return _opened(path, contract, first, threads)
         except BackendError as error:
-            choice = _after(choice, error)
+            first = _after(first, error)
 
 
 def runtime(backend: str) -> Runtime:
@@ -152,11 +159,10 @@ def _check_precision(choice: RuntimeChoice) -> None:
 def _after(choice: RuntimeChoice, error: BackendError) -> RuntimeChoice:
     """Return the next backend of auto's list, loudly; raise where there is none."""
     engines = choice.engines or load_settings().score.engines
-    later = AUTO[AUTO.index(choice.backend) + 1 :] if choice.backend in AUTO else AUTO[1:]
     if engines.on_failure == "error":
         raise error
-    for backend in later:
-        if backend != choice.backend and probed(backend, flavour=engines.flavour).available:
+    for backend in AUTO[AUTO.index(choice.backend) + 1 :]:
+        if probed(backend, flavour=engines.flavour).available:
             kinds = runtime(backend).precisions
             precision = choice.precision if choice.precision in kinds else kinds[0]
             logger.warning("%s Going on with %s in %s.", error, backend, precision)
@@ -168,6 +174,20 @@ def _opened(path: Path, contract: Contract, choice: RuntimeChoice, threads: int)
     engines = choice.engines or load_settings().score.engines
     found = runtime(choice.backend)
     with RUNTIMES.offer(choice.backend).blamed():
-        return found.open(
+        session = found.open(
             path, contract, threads=threads, precision=choice.precision, engines=engines
         )
+        if session.info.device != "cpu":
+            _first_runs(session, contract, engines.of_tagger(contract.name).batches[-1])
+    return session
+
+
+def _first_runs(session: Session, contract: Contract, n_images: int) -> None:
+    """Run the largest batch twice: kernels are loaded, memory is taken, graphs are recorded."""
+    images = np.zeros((n_images, *image_shape(contract)), np.float32)
+    try:
+        for _ in range(2):
+            session.run(images)
+    except TagstackError:
+        session.close()
+        raise

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagstack.base_models.locks import remove_unheld
 from tagstack.base_models.parity.first_use import report_path, sample_pixels, verify
 from tagstack.base_models.parity.parity import ParityReport, write_report
 from tagstack.base_models.parity.quantisation import QuantiseRequest, quantise_tagger
@@ -18,8 +19,10 @@ from tagstack.base_models.runtimes.tensorrt.engine_cache import (
     EngineCache,
     EngineEntry,
 )
+from tagstack.base_models.runtimes.tensorrt.prepared_model import MODELS, stale_models
 from tagstack.base_models.runtimes.tensorrt.provision import Workshop
 from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec, key_of_machine
+from tagstack.base_models.runtimes.tensorrt.timing_cache import TimingCache, whole_content
 from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 from tagstack.base_models.scoring.sources import ImageSources, find_images
 from tagstack.base_models.taggers.own_folder import tagger_files
@@ -94,7 +97,8 @@ def build_engines(
         contract = contract_of_folder(folder)
         path = tagger_files(folder, contract).model
         stored = shown_precision(path, precision)
-        engine = workshop.provide(path, contract, EngineSpec.of_settings(engines, stored))
+        own = EngineSpec.of_settings(engines.of_tagger(contract.name), stored)
+        engine = workshop.provide(path, contract, own)
         results.append(
             BuildResult(
                 tagger=contract.name,
@@ -191,7 +195,7 @@ def stale_entries(settings: EngineSettings) -> tuple[EngineEntry, ...]:
 
 
 def clean(settings: EngineSettings, *, everything: bool) -> tuple[Path, ...]:
-    """Delete stale engines, or all engines, prepared models, timings and reports.
+    """Delete stale engines, prepared models, timings and locks; or all, and the reports.
 
     Returns
     -------
@@ -204,13 +208,32 @@ def clean(settings: EngineSettings, *, everything: bool) -> tuple[Path, ...]:
         entries = stale_entries(settings)
         for entry in entries:
             cache.remove(entry)
-        return tuple(entry.path for entry in entries)
+        return (*(entry.path for entry in entries), *_cleaned_beside(cache, settings))
     root = cache_root(settings.folder)
     folders = [root / ENGINES, root / ORT_ENGINES, root / "parity"]
     gone = [folder for folder in folders if folder.is_dir()]
     for folder in gone:
         shutil.rmtree(folder)
     return tuple(gone)
+
+
+def _cleaned_beside(cache: EngineCache, settings: EngineSettings) -> tuple[Path, ...]:
+    """Delete prepared models and timings that are of no use, and locks that nobody holds."""
+    stale = [*stale_models(cache.folder / MODELS), *_stale_timings(cache.folder, settings)]
+    for path in stale:
+        path.unlink(missing_ok=True)
+    for lock in sorted(cache.folder.rglob("*.lock")):
+        remove_unheld(lock)
+    return tuple(stale)
+
+
+def _stale_timings(folder: Path, settings: EngineSettings) -> list[Path]:
+    """Return caches of timings that are damaged, or of another machine or TensorRT."""
+    found = sorted(folder.glob("timing-*.cache"))
+    own = None
+    if not _missing(settings):
+        own = TimingCache(folder, TrtApi(settings.flavour), examine_driver()).path
+    return [p for p in found if whole_content(p) is None or own not in (None, p)]
 
 
 def _is_stale(entry: EngineEntry, machine: dict[str, object] | None) -> bool:

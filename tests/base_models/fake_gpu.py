@@ -106,7 +106,7 @@ class FakeCudaRuntime:
 
     def cudaStreamEndCapture(self, stream: int) -> tuple[int, Any]:
         graph, self.capture = self.capture, None
-        return 0, graph
+        return (0, graph) if graph is not None else (self.cudaError_t(1), None)
 
     def cudaGraphInstantiate(self, graph: Any, flags: int) -> tuple[int, int]:
         number = len(self.launched) + 1000 * (len(self.graphs) + 1)
@@ -142,7 +142,7 @@ class FakeTensorrt:
 
     def __init__(self, cuda: FakeCudaRuntime, max_batch: int = 32) -> None:
         self.cuda = cuda
-        self.max_batch = max_batch
+        self.min_batch, self.max_batch = 1, max_batch
         self.contexts: list[Any] = []
         outer = self
 
@@ -197,7 +197,8 @@ class FakeEngine:
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
         sides = self.get_tensor_shape(name)[1:]
-        return [(1, *sides), (1, *sides), (self.trt.max_batch, *sides)]
+        least = self.trt.min_batch
+        return [(least, *sides), (least, *sides), (self.trt.max_batch, *sides)]
 
     def create_execution_context(self, strategy: Any) -> Any:
         assert strategy == self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
@@ -213,12 +214,15 @@ class FakeContext:
         self.addresses: dict[str, int] = {}
         self.shape: tuple[int, ...] = ()
         self.scratch = (0, 0)
-        self.n_shapes = 0
+        self.n_shapes = self.n_runs = 0
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shape = tuple(shape)
         self.n_shapes += 1
-        return shape[0] <= self.engine.trt.max_batch
+        return bool(self.engine.trt.min_batch <= shape[0] <= self.engine.trt.max_batch)
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return (self.shape[0], *self.engine.get_tensor_shape(name)[1:])
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
@@ -237,6 +241,7 @@ class FakeContext:
         if stream != 7 or not enough or len(self.addresses) != self.engine.num_io_tensors:
             return False
         self.engine.trt.cuda.do(self._run)
+        self.n_runs += 1
         return True
 
     def _run(self) -> None:
@@ -274,7 +279,7 @@ class FakeGpu:
         return TensorrtSession(
             folder / "model.onnx",
             contract,
-            plan=str(model).encode(),
+            plan=str(model.path).encode(),
             api=TrtApi("trt", self.trt),
             cuda=Cuda(0, self.cuda),
             sizes=BatchSizes(sizes),

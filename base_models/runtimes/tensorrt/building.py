@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tagstack.base_models.runtimes.faults import DeviceMemoryError
+from tagstack.base_models.runtimes.faults import BackendError, DeviceMemoryError
 from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec
 from tagstack.base_models.runtimes.tensorrt.timing_cache import TimingCache
 from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi, fault
-from tagstack.configs.errors import TagstackError
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ def build_plan(model: Path, spec: EngineSpec, api: TrtApi, timing: TimingCache |
 
     Raises
     ------
-    TagstackError
+    BackendError
         If TensorRT cannot read the model, or cannot build it.
     """
     least: DeviceMemoryError | None = None
@@ -56,7 +55,11 @@ def build_plan(model: Path, spec: EngineSpec, api: TrtApi, timing: TimingCache |
         except DeviceMemoryError as error:
             logger.warning("%s: %s Trying with less.", model, error)
             least = error
-    raise DeviceMemoryError(f"{model} cannot be built even for one image: {least}")
+        except BackendError:
+            if least is None:
+                raise
+            break  # a network that fixes its batch takes no smaller one
+    raise DeviceMemoryError(f"{model} cannot be built even for its smallest batch: {least}")
 
 
 def _smaller(spec: EngineSpec) -> Iterator[EngineSpec]:
@@ -72,7 +75,7 @@ def _smaller(spec: EngineSpec) -> Iterator[EngineSpec]:
 
 def _build(model: Path, spec: EngineSpec, api: TrtApi, timing: TimingCache | None) -> bytes:
     trt, log = api.trt, api.logger()
-    builder = trt.Builder(log)
+    builder = api.builder(log)
     network = api.network(builder)
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(model)):  # by path, for weights in files of their own
@@ -99,7 +102,7 @@ def _add_profile(
 ) -> None:
     if network.num_inputs != 1:
         names = [network.get_input(i).name for i in range(network.num_inputs)]
-        raise TagstackError(f"{model} has the inputs {names}; engines are built for one.")
+        raise BackendError(f"{model} has the inputs {names}; engines are built for one.")
     source = network.get_input(0)
     image = tuple(source.shape)[1:]
     batches = (spec.min_batch, spec.typical_batch, spec.max_batch)
@@ -111,14 +114,14 @@ def _add_profile(
             f"TensorRT refuses batches from {batches[0]} over {batches[1]} to {batches[2]} for "
             f"{model}: {'; '.join(log.errors[:2])} Correct score.engines.batches."
         )
-        raise TagstackError(msg)
+        raise BackendError(msg)
 
 
 def _set_flag(config: Any, flag: Any, on: bool) -> None:
     (config.set_flag if on else config.clear_flag)(flag)
 
 
-def _unreadable(model: Path, parser: Any, log: Any) -> TagstackError:
+def _unreadable(model: Path, parser: Any, log: Any) -> BackendError:
     found = [parser.get_error(i).desc() for i in range(parser.num_errors)]
     text = " ".join(" ".join([*found, *log.errors]).split())
     advice = "Export it anew, with opset 17 or later."
@@ -126,4 +129,4 @@ def _unreadable(model: Path, parser: Any, log: Any) -> TagstackError:
         advice = "It was quantised for the CPU; use `tagstack engines quantize --target tensorrt`."
     elif "Half" in text and "Float" in text:
         advice = "It mixes float16 and float32; give the float32 file and score.precision fp16."
-    return TagstackError(f"TensorRT cannot read {model}: {text[:400]} {advice}")
+    return BackendError(f"TensorRT cannot read {model}: {text[:400]} {advice}")

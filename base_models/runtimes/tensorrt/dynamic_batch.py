@@ -2,7 +2,7 @@
 
 Exports with a batch of 1 are common. The first side of the input becomes free and constant
 shapes of reshapes follow it; then the result is run: unless every row of a batch comes out as it
-does alone, the file is refused.
+does alone, the freed file is refused and the batch stays as it is.
 """
 
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from tagstack.base_models.contract import Contract
+from tagstack.base_models.runtimes.faults import BackendError
 from tagstack.base_models.runtimes.tensorrt.onnx_file import fixed_batch, read_onnx
 from tagstack.base_models.runtimes.tensorrt.onnx_run import noise_batch, run_onnx
-from tagstack.configs.errors import TagstackError
 
 # Matrix products of another size add up in another order; more than that is another network.
 _TOLERANCE = 1e-3
@@ -24,7 +24,7 @@ def write_dynamic(model: Path, target: Path, contract: Contract) -> None:
 
     Raises
     ------
-    TagstackError
+    BackendError
         If the batch cannot be freed without changing what the network computes.
     """
     from onnx import save
@@ -66,7 +66,7 @@ def _check_rows(model: Path, target: Path, contract: Contract, batch: int) -> No
     images = noise_batch(contract, 2 * batch)
     try:
         together = run_onnx(target, images)
-    except TagstackError as error:
+    except BackendError as error:
         raise _refusal(model, batch, str(error)) from error
     parts = [run_onnx(model, images[i : i + batch]) for i in range(0, len(images), batch)]
     for found, *expected in zip(together, *parts, strict=True):
@@ -75,8 +75,8 @@ def _check_rows(model: Path, target: Path, contract: Contract, batch: int) -> No
             raise _refusal(model, batch, "rows of a batch differ from the same images alone")
 
 
-def _refusal(model: Path, batch: int, reason: str) -> TagstackError:
-    return TagstackError(
+def _refusal(model: Path, batch: int, reason: str) -> BackendError:
+    return BackendError(
         f"{model} fixes its batch to {batch}, inside the network too: {reason}. Export it with a "
-        f"dynamic batch, or set score.engines batches = [{batch}] and typical_batch = {batch}."
+        f"dynamic batch to run more at a time."
     )

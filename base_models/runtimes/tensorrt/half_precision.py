@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from tagstack.base_models.contract import Contract
+from tagstack.base_models.runtimes.faults import BackendError
 from tagstack.base_models.runtimes.tensorrt.onnx_file import fixed_batch, read_onnx
 from tagstack.base_models.runtimes.tensorrt.onnx_run import noise_batch, run_onnx
-from tagstack.configs.errors import TagstackError
 
 KEPT_OPERATORS = (
     "LayerNormalization",
@@ -41,7 +41,7 @@ def write_half(model: Path, target: Path, contract: Contract) -> None:
 
     Raises
     ------
-    TagstackError
+    BackendError
         If it is in float16 or int8 already, or comes out too different: it overflows.
     """
     from onnx import save
@@ -72,7 +72,7 @@ def _refuse_reduced(model: Path, proto: Any) -> None:
             f"{model} has reduced precision already; expected float32 throughout. Set "
             f'score.precision = "fp32" to run it as it is, or give the float32 file.'
         )
-        raise TagstackError(msg)
+        raise BackendError(msg)
 
 
 def _last_sigmoids(graph: Any) -> list[str]:
@@ -99,4 +99,4 @@ def _check(model: Path, target: Path, contract: Contract) -> None:
                 f"{model} does not survive float16: outputs differ by up to {deviation:.3g}, at a "
                 f'spread of {spread:.3g}. Set score.precision = "tf32", or "fp32".'
             )
-            raise TagstackError(msg)
+            raise BackendError(msg)

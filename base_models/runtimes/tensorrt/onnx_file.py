@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tagstack.base_models.contract import Contract
-from tagstack.base_models.runtimes.faults import one_line
+from tagstack.base_models.runtimes.faults import BackendError, one_line
 from tagstack.base_models.runtimes.model_io import (
     Port,
     checked_shape,
@@ -29,10 +29,10 @@ def read_onnx(path: Path, *, weights: bool) -> Any:
     Raises
     ------
     TagstackError
-        If it is no whole ONNX file, or ``onnx`` is not installed.
+        If it is no whole ONNX file; `BackendError` if ``onnx`` is not installed.
     """
     if not is_installed("onnx"):
-        raise TagstackError("onnx is not installed. Run: pip install 'tagstack[quantize]'")
+        raise BackendError("onnx is not installed. Run: pip install 'tagstack[quantize]'")
     from onnx import load
 
     # Comes with onnx, and without types.

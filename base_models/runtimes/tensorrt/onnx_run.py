@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.contract import Contract
 from tagstack.base_models.pictures.preprocess import input_tensor
-from tagstack.base_models.runtimes.faults import one_line
-from tagstack.configs.errors import TagstackError
+from tagstack.base_models.runtimes.faults import BackendError, one_line
 
 
 def noise_batch(contract: Contract, n_images: int) -> NDArray[np.float32]:
@@ -30,7 +29,7 @@ def run_onnx(path: Path, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
 
     Raises
     ------
-    TagstackError
+    BackendError
         If ONNX Runtime cannot load or run it.
     """
     import onnxruntime
@@ -55,5 +54,5 @@ def run_onnx(path: Path, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
         kind = np.float16 if source.type == "tensor(float16)" else np.float32
         outputs = session.run(None, {source.name: batch.astype(kind, copy=False)})
     except faults as error:
-        raise TagstackError(f"ONNX Runtime cannot run {path}: {one_line(error)}") from error
+        raise BackendError(f"ONNX Runtime cannot run {path}: {one_line(error)}") from error
     return [np.asarray(output) for output in outputs]

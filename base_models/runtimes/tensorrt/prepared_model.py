@@ -1,29 +1,58 @@
-"""The ONNX file that a GPU runs for a tagger: its own, or one derived from it and kept."""
+"""The ONNX file that a GPU runs for a tagger: its own, or one derived from it and kept.
+
+Beside each derived file lies a note with the hashes of what was written; a file that is no longer
+that is made anew. What cannot be derived is noted, too, and not tried at every start.
+"""
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tagstack.base_models.atomic import file_sha256, written_whole
+from tagstack.base_models.atomic import file_sha256, write_text, written_whole
 from tagstack.base_models.contract import Contract
+from tagstack.base_models.locks import waited_for
+from tagstack.base_models.runtimes.faults import BackendError
 from tagstack.base_models.runtimes.model_io import fixed
 from tagstack.base_models.runtimes.tensorrt.dynamic_batch import write_dynamic
 from tagstack.base_models.runtimes.tensorrt.half_precision import write_half
 from tagstack.base_models.runtimes.tensorrt.onnx_file import check_ports
 from tagstack.base_models.runtimes.tensorrt.spec import model_files
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.text_files import read_json
+
+logger = logging.getLogger(__name__)
 
 MODELS = "models"  # folder of prepared files inside that of engines
 
 # Raise it when a step below makes other files.
-_VERSION = 1
-_Step = tuple[str, Callable[[Path, Path, Contract], None]]
+_VERSION = 2
+_NOTE = ".note.json"
+_Write = Callable[[Path, Path, Contract], None]
+
+
+@dataclass(frozen=True)
+class PreparedModel:
+    """A file to run.
+
+    Parameters
+    ----------
+    path : Path
+    batch : int or None
+        The batch that it fixes, None where it takes any.
+    """
+
+    path: Path
+    batch: int | None
 
 
 def prepared_model(
     model: Path, contract: Contract, folder: Path, *, precision: str, max_batch: int
-) -> Path:
-    """Return the file to run: with a free batch, and in float16 where that is asked for.
+) -> PreparedModel:
+    """Return the file to run: with a free batch where that can be, and in the precision asked for.
 
     Derived files lie in ``folder`` under the SHA-256 of what they were made from; each was
     compared with its source in ONNX Runtime before it was kept.
@@ -41,27 +70,86 @@ def prepared_model(
     Raises
     ------
     TagstackError
-        If the model contradicts the contract, its batch is fixed inside the network, or float16
-        is not enough for it.
+        If the model contradicts the contract; `BackendError` if float16 is not enough for it.
     """
-    steps: list[_Step] = []
-    source = check_ports(model, contract)
-    if fixed(source.shape[0]) not in (None, max_batch):
-        steps.append(("dynamic", write_dynamic))
+    batch = fixed(check_ports(model, contract).shape[0])
+    if batch not in (None, max_batch):
+        try:
+            model, batch = _derived(model, contract, folder, "dynamic", write_dynamic), None
+        except BackendError as error:
+            logger.warning("%s Going on with %d at a time.", error, batch)
     if precision == "fp16":
-        steps.append(("fp16", write_half))
-    for name, write in steps:
-        hashes = [file_sha256(path) for path in model_files(model)]
-        text = json.dumps([_VERSION, name, hashes, contract.digest()])
-        target = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.onnx"
-        if not target.exists():
-            _write(model, target, contract, write)
-        model = target
-    return model
+        model = _derived(model, contract, folder, "fp16", write_half)
+    return PreparedModel(model, batch)
+
+
+def stale_models(folder: Path) -> tuple[Path, ...]:
+    """Return prepared files that nothing will use again, sorted.
+
+    Damaged ones, those of other versions of this module, those whose source is gone, and what
+    belongs to no note.
+    """
+    notes = {path: _note(path) for path in folder.glob(f"*{_NOTE}")}
+    good = {path: note for path, note in notes.items() if note is not None and _is_wanted(note)}
+    used = {
+        folder / name
+        for path, note in good.items()
+        if note["refused"] is None and _is_whole(folder, note)
+        for name in (path.name, *note["files"])
+    }
+    used |= {path for path, note in good.items() if note["refused"] is not None}
+    return tuple(sorted(set(folder.glob("*")) - used - set(folder.glob("*.lock"))))
+
+
+def _derived(model: Path, contract: Contract, folder: Path, step: str, write: _Write) -> Path:
+    hashes = [file_sha256(path) for path in model_files(model)]
+    text = json.dumps([_VERSION, step, hashes, contract.digest()])
+    key = hashlib.sha256(text.encode()).hexdigest()[:32]
+    target, place = folder / f"{key}.onnx", folder / f"{key}{_NOTE}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with waited_for(folder / f"{key}.lock"):
+        note = _note(place)
+        if note is not None and note["refused"] is not None:
+            raise BackendError(note["refused"])
+        if note is None or not _is_whole(folder, note):
+            _write(model, target, place, contract, step, write)
+    return target
 
 
 def _write(
-    model: Path, target: Path, contract: Contract, write: Callable[[Path, Path, Contract], None]
+    model: Path, target: Path, place: Path, contract: Contract, step: str, write: _Write
 ) -> None:
-    with written_whole(target) as temporary:
-        write(model, temporary, contract)
+    if target.exists():
+        logger.warning("%s is not what was written there; it is made anew.", target)
+    note: dict[str, Any] = {"version": _VERSION, "step": step, "source": str(model.absolute())}
+    try:
+        with written_whole(target) as temporary:
+            write(model, temporary, contract)
+    except BackendError as error:
+        write_text(place, json.dumps({**note, "files": {}, "refused": str(error)}, indent=1))
+        raise
+    files = {path.name: file_sha256(path) for path in model_files(target)}
+    write_text(place, json.dumps({**note, "files": files, "refused": None}, indent=1))
+
+
+def _note(path: Path) -> dict[str, Any] | None:
+    """Return a note, or None where there is none, or none of this version that can be read."""
+    try:
+        found = read_json(path)
+    except TagstackError:
+        return None
+    keys = {"version", "step", "source", "files", "refused"}
+    if not isinstance(found, dict) or set(found) != keys or found["version"] != _VERSION:
+        return None
+    return found if isinstance(found["files"], dict) else None
+
+
+def _is_wanted(note: dict[str, Any]) -> bool:
+    return Path(str(note["source"])).exists()
+
+
+def _is_whole(folder: Path, note: dict[str, Any]) -> bool:
+    try:
+        return all(file_sha256(folder / name) == sum_ for name, sum_ in note["files"].items())
+    except OSError:
+        return False

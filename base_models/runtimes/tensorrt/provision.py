@@ -22,7 +22,6 @@ from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec, engine_key, 
 from tagstack.base_models.runtimes.tensorrt.timing_cache import TimingCache
 from tagstack.base_models.runtimes.tensorrt.trial import Trial, try_engine
 from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
-from tagstack.configs.errors import TagstackError
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +72,15 @@ class Workshop:
             If the model cannot be built; `BackendError` if what was built cannot be loaded.
         """
         _check_fp8(model, spec, self.driver)
-        source = prepared_model(
+        prepared = prepared_model(
             model,
             contract,
             self.cache.folder / MODELS,
             precision=spec.precision,
             max_batch=spec.max_batch,
         )
+        source = prepared.path
+        spec = spec if prepared.batch is None else spec.fixed_at(prepared.batch)
         facts = key_facts(source, spec, self.api, self.driver)
         key = engine_key(facts)
         with self.cache.lock(key):
@@ -95,7 +96,7 @@ class Workshop:
                 place = self.cache.quarantine(key, trial.reason)
                 logger.warning("Engine of %s %s; set aside: %s", model, trial.reason, place)
         raise BackendError(
-            f"{model}: two engines were built and neither could be loaded; the last "
+            f"{model}: two engines were built and neither could be run; the last "
             f"{trial.reason}. See `tagstack engines list`."
         )
 
@@ -157,4 +158,4 @@ def _check_fp8(model: Path, spec: EngineSpec, driver: Driver) -> None:
             f"{model} is in fp8, which needs compute capability 8.9 or later; {device.name} has "
             f"{device.compute_capability}. Use the tagger that it was made from, or int8."
         )
-        raise TagstackError(msg)
+        raise BackendError(msg)

@@ -152,9 +152,9 @@ class TensorrtSession:
         self._outputs = outputs
         self._chosen = outputs[chosen_output(path, outputs, contract)]
         self._shape = checked_shape(path, self._source, contract)
-        _, _, largest = self._engine.get_tensor_profile_shape(self._source.name, 0)
+        smallest, _, largest = self._engine.get_tensor_profile_shape(self._source.name, 0)
         self._profile_batch = int(next(iter(largest)))
-        sizes.limit(self._profile_batch)
+        sizes.limit(int(next(iter(smallest))), self._profile_batch)
         self._lanes = RecentlyUsed[int, _Lane](max(graphs, 1), self._free_lane)
         self._with_graphs = graphs > 0
         self._tensors: dict[str, _Tensor] = {}
@@ -220,7 +220,7 @@ class TensorrtSession:
             self._lanes.put(size, lane)
         else:
             if self._with_graphs and lane.graph is None:
-                lane.graph = self._recorded(lane, size)
+                self._record(lane, size)
             if lane.graph is None:
                 self._queue(lane, size)
             else:
@@ -246,14 +246,17 @@ class TensorrtSession:
             raise BackendError(f"{self._path}: the engine failed on {size} images; see the log.")
         self._cuda.copy_out(target.host_address, target.device_address, size * target.image_bytes)
 
-    def _recorded(self, lane: _Lane, size: int) -> Any:
-        self._cuda.begin_capture()
+    def _record(self, lane: _Lane, size: int) -> None:
+        """Record a size; where that cannot be, go on without recordings."""
         try:
-            self._queue(lane, size)
-        except BackendError:
-            self._cuda.free_graph(self._cuda.end_capture())
+            with self._cuda.capture() as recording:
+                self._queue(lane, size)
+            lane.graph = recording.graph
+        except DeviceMemoryError:
             raise
-        return self._cuda.end_capture()
+        except BackendError as error:
+            self._with_graphs = False
+            logger.warning("%s Going on without CUDA graphs.", error)
 
     def _reserve(self) -> None:
         """Take memory for the largest batch that there is room for."""
@@ -272,7 +275,8 @@ class TensorrtSession:
         if self._sizes.largest == self._profile_batch:
             return int(self._engine.device_memory_size_v2)
         context = self._api.context(self._engine)
-        context.set_input_shape(self._source.name, (self._sizes.largest, *self._shape))
+        if not context.set_input_shape(self._source.name, (self._sizes.largest, *self._shape)):
+            raise BackendError(f"{self._path}: the engine does not take {self._sizes.largest}.")
         return int(context.update_device_memory_size_for_shapes())
 
     def _smaller(self, error: DeviceMemoryError) -> None:
@@ -287,8 +291,12 @@ class TensorrtSession:
         sides = tuple(int(side) for side in port.shape[1:] if side is not None)
         size = n_images * int(np.prod(sides)) * dtype.itemsize
         address = self._cuda.pinned_memory(size)
-        host = host_array(address, (n_images, *sides), dtype)
-        return _Tensor(port.name, host, address, self._cuda.device_memory(size))
+        try:
+            device = self._cuda.device_memory(size)
+        except BackendError:
+            self._cuda.free_pinned(address)
+            raise
+        return _Tensor(port.name, host_array(address, (n_images, *sides), dtype), address, device)
 
     def _release(self) -> None:
         self._lanes.clear()

@@ -66,6 +66,10 @@ class EngineSpec:
             max_batch=min(self.max_batch, largest),
         )
 
+    def fixed_at(self, batch: int) -> "EngineSpec":
+        """Return the same for a network that takes so many images, no more and no fewer."""
+        return replace(self, min_batch=batch, typical_batch=batch, max_batch=batch)
+
 
 def model_files(model: Path) -> tuple[Path, ...]:
     """Return a model and the files that its weights lie in."""

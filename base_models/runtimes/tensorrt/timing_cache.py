@@ -1,7 +1,12 @@
-"""What builds measured, kept for the next build on the same GPU with the same TensorRT."""
+"""What builds measured, kept for the next build on the same GPU with the same TensorRT.
+
+A file is a SHA-256 and the cache itself. One that is damaged, or that TensorRT does not take, costs
+the measurements and no build.
+"""
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +17,10 @@ from tagstack.base_models.locks import waited_for
 from tagstack.base_models.runtimes.driver import Driver
 from tagstack.base_models.runtimes.tensorrt.spec import key_of_machine
 from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
+
+logger = logging.getLogger(__name__)
+
+_SUM_BYTES = hashlib.sha256().digest_size
 
 
 class TimingCache:
@@ -32,15 +41,33 @@ class TimingCache:
     @contextmanager
     def used_by(self, config: Any) -> Iterator[None]:
         """Let a build read what is known, and keep what it adds."""
-        cache = config.create_timing_cache(self._known())
+        cache = self._loaded(config)
         config.set_timing_cache(cache, ignore_mismatch=False)
         yield
         with waited_for(self.path.with_suffix(".lock")):
             # Another build may have finished meanwhile; its measurements stay.
-            others = config.create_timing_cache(self._known())
-            cache.combine(others, ignore_mismatch=False)
+            cache.combine(self._loaded(config), ignore_mismatch=False)
+            content = bytes(cache.serialize())
             with written_whole(self.path) as temporary:
-                temporary.write_bytes(bytes(cache.serialize()))
+                temporary.write_bytes(hashlib.sha256(content).digest() + content)
 
-    def _known(self) -> bytes:
-        return self.path.read_bytes() if self.path.exists() else b""
+    def _loaded(self, config: Any) -> Any:
+        """Return what is known as TensorRT's own object; an empty one where that fails."""
+        known = whole_content(self.path)
+        if known is None and self.path.exists():
+            logger.warning("%s is damaged; what builds measured is measured anew.", self.path)
+        try:
+            cache = config.create_timing_cache(known or b"")
+        except (RuntimeError, TypeError):
+            cache = None
+        return config.create_timing_cache(b"") if cache is None else cache
+
+
+def whole_content(path: Path) -> bytes | None:
+    """Return what a file of timings holds, or None if it is not there or damaged."""
+    try:
+        stored = path.read_bytes()
+    except OSError:
+        return None
+    content = stored[_SUM_BYTES:]
+    return content if hashlib.sha256(content).digest() == stored[:_SUM_BYTES] else None

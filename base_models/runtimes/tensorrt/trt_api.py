@@ -10,11 +10,11 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/python-api/
 """
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 from tagstack.base_models.runtimes.faults import BackendError, DeviceMemoryError, one_line
 from tagstack.base_models.runtimes.probing import INSTALL, MODULES, RTX_MODULE, is_installed
-from tagstack.configs.errors import TagstackError
 
 OLDEST = (10, 13)
 _MEMORY_WORDS = ("out of memory", "outofmemory", "insufficient memory", "could not allocate")
@@ -33,8 +33,8 @@ class TrtApi:
 
     Raises
     ------
-    TagstackError
-        If it is not installed, or too old.
+    BackendError
+        If it is not installed, cannot be loaded, or is too old.
     """
 
     def __init__(self, flavour: str, module: Any = None) -> None:
@@ -47,7 +47,7 @@ class TrtApi:
                 f"TensorRT {self.version} is too old; expected {oldest} or later. "
                 f"Run: {INSTALL['tensorrt']}"
             )
-            raise TagstackError(msg)
+            raise BackendError(msg)
 
     @property
     def parser_version(self) -> str:
@@ -58,6 +58,16 @@ class TrtApi:
     def has_timing_cache(self) -> bool:
         """Whether builds learn from earlier ones; TensorRT-RTX tunes where the engine runs."""
         return self.flavour == "trt"
+
+    def builder(self, logger: Any) -> Any:
+        """Return a builder.
+
+        Raises
+        ------
+        BackendError
+            If TensorRT makes none, as with a driver that is too old for it.
+        """
+        return _made("builder", logger, lambda: self.trt.Builder(logger))
 
     def network(self, builder: Any) -> Any:
         """Return an empty strongly typed network; version 11 knows no other kind."""
@@ -89,7 +99,7 @@ class TrtApi:
         BackendError
             If TensorRT does not take it.
         """
-        runtime = self.trt.Runtime(logger)
+        runtime = _made("runtime", logger, lambda: self.trt.Runtime(logger))
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise fault("TensorRT cannot load the engine", logger.errors)
@@ -107,7 +117,7 @@ class TrtApi:
         strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         context = engine.create_execution_context(strategy)
         if context is None:
-            raise BackendError("TensorRT gave no execution context; see the log.")
+            raise fault("TensorRT gave no execution context", [])
         return context
 
     def host_type(self, kind: Any) -> Any:
@@ -115,14 +125,14 @@ class TrtApi:
 
         Raises
         ------
-        TagstackError
+        BackendError
             If numpy has none, as for bf16 and fp8.
         """
         try:
             return self.trt.nptype(kind)
         except TypeError as error:
             msg = f"The model's {kind} inputs or outputs are unknown to numpy; export float32."
-            raise TagstackError(msg) from error
+            raise BackendError(msg) from error
 
 
 def fault(what: str, errors: list[str]) -> BackendError:
@@ -134,6 +144,18 @@ def fault(what: str, errors: list[str]) -> BackendError:
     return BackendError(text)
 
 
+def _made(what: str, logger: Any, make: Callable[[], Any]) -> Any:
+    """Return what a factory of TensorRT makes; it reports failure by a null, or a TypeError."""
+    try:
+        made = make()
+    except TypeError:  # pybind11: "factory function returned nullptr"
+        made = None
+    if made is None:
+        error = fault(f"TensorRT gave no {what}", logger.errors)
+        raise type(error)(f"{error} Update the NVIDIA driver, or see `tagstack doctor`.")
+    return made
+
+
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
 
@@ -142,9 +164,9 @@ def _imported(flavour: str) -> Any:
     name = RTX_MODULE if flavour == "rtx" else MODULES["tensorrt"]
     install = INSTALL["rtx" if flavour == "rtx" else "tensorrt"]
     if not is_installed(name):
-        raise TagstackError(f"{name} is not installed. Run: {install}")
+        raise BackendError(f"{name} is not installed. Run: {install}")
     try:
         return importlib.import_module(name)
     except (ImportError, OSError) as error:
         msg = f"{name} is installed but cannot be loaded: {one_line(error)}. Run: {install}"
-        raise TagstackError(msg) from error
+        raise BackendError(msg) from error

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,25 +122,85 @@ def broken_engine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return opened
 
 
-@pytest.mark.parametrize("backend", ["auto", "tensorrt"])
-def test_a_backend_that_fails_gives_way_loudly(
-    make_tagger_folder: Folder,
-    broken_engine: list[str],
-    caplog: pytest.LogCaptureFixture,
-    backend: str,
+def test_a_backend_of_autos_that_fails_gives_way_loudly(
+    make_tagger_folder: Folder, broken_engine: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    tagger = _load(make_tagger_folder(), backend, "fp16")
+    tagger = _load(make_tagger_folder(), "auto", "fp16")
     assert broken_engine == ["tensorrt", "ort-cuda"]
     assert (tagger.session.info.backend, tagger.session.info.precision) == ("ort", "fp32")
     assert "neither could be loaded. Going on with ort-cuda in fp16" in caplog.text
     assert "Going on with ort in fp32" in caplog.text
 
 
-def test_or_is_an_error_where_the_settings_say_so(
+def test_a_backend_asked_for_by_name_that_fails_is_an_error(
+    make_tagger_folder: Folder, broken_engine: list[str]
+) -> None:
+    with pytest.raises(BackendError, match="neither could be loaded"):
+        _load(make_tagger_folder(), "tensorrt", "fp16")
+    assert broken_engine == ["tensorrt"]
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+@pytest.mark.parametrize("backend", ["ort-cuda", "ort-tensorrt", "tensorrt"])
+def test_a_probe_that_pretends_does_not_let_the_cpu_answer(
+    make_tagger_folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, backend: str
+) -> None:
+    if probe(backend).available:
+        pytest.skip("this machine has the GPU")
+    monkeypatch.setenv("TAGSTACK_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(selection, "probed", _probe_of(backend))
+    monkeypatch.setattr(selection, "choose", lambda choice: Chosen(backend, "pretended"))
+    with pytest.raises(BackendError):
+        _load(make_tagger_folder(), backend, "fp16")
+
+
+class _FailingLater:
+    """A session on a GPU that opens and then fails at one of its first runs."""
+
+    def __init__(self, session: Any, n_good: int) -> None:
+        self.session, self.left, self.closed = session, n_good, False
+        self.info = replace(session.info, device="cuda:0 test")
+        self.n_outputs = session.n_outputs
+
+    def run(self, batch: Any) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise BackendError("the first capture failed.")
+        return self.session.run(batch)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("n_good", [0, 1])
+def test_the_first_runs_are_part_of_opening(
+    make_tagger_folder: Folder,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    n_good: int,
+) -> None:
+    opened: list[_FailingLater] = []
+
+    def open_ort_gpu(path: Path, contract: Any, engines: Any, precision: str, name: str) -> Any:
+        from tagstack.base_models.runtimes.ort import OrtCpuSession
+
+        opened.append(_FailingLater(OrtCpuSession(path, contract, threads=1), n_good))
+        return opened[-1]
+
+    monkeypatch.setattr(gpu_opening, "open_ort_gpu", open_ort_gpu)
+    examine = _probe_of("ort-cuda", "ort")
+    monkeypatch.setattr(selection, "probed", examine)
+    monkeypatch.setattr(selection, "choose", lambda choice: choose(choice, examine))
+    assert _load(make_tagger_folder(), "auto").session.info.backend == "ort"
+    assert opened[0].closed
+    assert "the first capture failed. Going on with ort in fp32" in caplog.text
+
+
+def test_auto_does_not_go_on_where_the_settings_forbid_it(
     make_tagger_folder: Folder, broken_engine: list[str], settings: ScoreSettings
 ) -> None:
     engines = settings.engines.model_copy(update={"on_failure": "error"})
-    choice = RuntimeChoice(backend="tensorrt", precision="fp16", engines=engines)
+    choice = RuntimeChoice(backend="auto", precision="fp16", engines=engines)
     with pytest.raises(BackendError, match="neither could be loaded"):
         load_tagger(make_tagger_folder(), floor=1e-4, threads=1, runtime=choice)
     assert broken_engine == ["tensorrt"]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagstack.base_models.runtimes.batch_sizes import BatchSizes
+from tagstack.base_models.runtimes.batch_sizes import BatchSizes, Call
 from tagstack.base_models.runtimes.tensorrt.session import RecentlyUsed
 
 SIZES = st.lists(st.integers(1, 64), min_size=1, max_size=8, unique=True)
@@ -40,8 +40,15 @@ def test_shrinking_ends_at_one_image(sizes: list[int]) -> None:
 )
 def test_a_profile_limits_the_sizes(limit: int, expected: tuple[int, ...]) -> None:
     batch_sizes = BatchSizes([1, 4, 32])
-    batch_sizes.limit(limit)
+    batch_sizes.limit(1, limit)
     assert batch_sizes.sizes == expected
+
+
+def test_a_batch_fixed_in_the_network_is_the_only_size() -> None:
+    batch_sizes = BatchSizes([1, 4, 32])
+    batch_sizes.limit(8, 8)
+    assert (batch_sizes.sizes, batch_sizes.call(3)) == ((8,), Call(3, 8))
+    assert not batch_sizes.shrink()
 
 
 def test_what_was_used_longest_ago_goes_first() -> None:

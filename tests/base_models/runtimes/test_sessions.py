@@ -16,6 +16,7 @@ from tagstack.base_models.runtimes.ort import CALL_IMAGES, OrtCpuSession
 from tagstack.base_models.runtimes.probing import probe
 from tagstack.base_models.runtimes.selection import RuntimeChoice
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import load_settings
 
 Folder = Callable[..., Path]
 
@@ -53,13 +54,15 @@ def open_session(
         pytest.skip(found.reason)
     monkeypatch.setenv("TAGSTACK_HOME", str(tmp_path / "home"))
     precision = "tf32" if request.param == "ort-tensorrt" else "fp32"
-    choice = RuntimeChoice(backend=request.param, precision=precision)
+    engines = load_settings().score.engines.model_copy(update={"on_failure": "error"})
+    choice = RuntimeChoice(backend=request.param, precision=precision, engines=engines)
 
     def opener(folder: Path, threads: int = 2) -> Session:
         contract = read_contract(folder / "tagger.toml")
         opened.append(
             selection.open_session(folder / "model.onnx", contract, choice, threads=threads)
         )
+        assert opened[-1].info.backend == request.param  # no other answers for it
         return opened[-1]
 
     yield opener

@@ -125,5 +125,5 @@ def test_no_memory_even_for_one_image(monkeypatch: pytest.MonkeyPatch, spec: Eng
         raise DeviceMemoryError("OutOfMemory.")
 
     monkeypatch.setattr(building, "_build", full)
-    with pytest.raises(DeviceMemoryError, match=r"even for one image: OutOfMemory"):
+    with pytest.raises(DeviceMemoryError, match=r"even for its smallest batch: OutOfMemory"):
         build_plan(Path("net"), spec, None, None)  # type: ignore[arg-type]

@@ -15,7 +15,8 @@ from tagstack.base_models.runtimes.tensorrt.dynamic_batch import write_dynamic
 from tagstack.base_models.runtimes.tensorrt.half_precision import KEPT_OPERATORS, write_half
 from tagstack.base_models.runtimes.tensorrt.onnx_file import fixed_batch, read_onnx
 from tagstack.base_models.runtimes.tensorrt.onnx_run import noise_batch, run_onnx
-from tagstack.base_models.runtimes.tensorrt.prepared_model import prepared_model
+from tagstack.base_models.runtimes.tensorrt import prepared_model as prepared
+from tagstack.base_models.runtimes.tensorrt.prepared_model import prepared_model, stale_models
 from tagstack.configs.errors import TagstackError
 
 Net = Callable[..., Path]
@@ -37,16 +38,17 @@ def test_a_fixed_batch_is_freed(
     np.testing.assert_allclose(whole, np.concatenate(parts), rtol=1e-5, atol=1e-6)
 
 
+def _across_images(nodes: list[Any], weights: dict[str, Any]) -> str:
+    # The mean over the batch: nothing for one image, another network for several.
+    nodes.append(helper.make_node("ReduceMean", ["logits"], ["mean"], axes=[0], keepdims=1))
+    return "mean"
+
+
 def test_a_batch_that_lies_in_the_network(
     make_net: Net, contract: Contract, tmp_path: Path
 ) -> None:
-    def across_images(nodes: list[Any], weights: dict[str, Any]) -> str:
-        # The mean over the batch: nothing for one image, another network for several.
-        nodes.append(helper.make_node("ReduceMean", ["logits"], ["mean"], axes=[0], keepdims=1))
-        return "mean"
-
-    model = make_net(batch=1, extra=across_images)
-    with pytest.raises(TagstackError, match=r"fixes its batch to 1, inside .*batches = \[1\]"):
+    model = make_net(batch=1, extra=_across_images)
+    with pytest.raises(TagstackError, match=r"fixes its batch to 1, inside .*Export it with a dynamic batch"):
         write_dynamic(model, tmp_path / "free.onnx", contract)
 
 
@@ -110,7 +112,8 @@ def test_derived_files_are_kept_under_what_they_came_from(
     folder = tmp_path / "models"
 
     def prepared(model: Path, precision: str = "fp16", max_batch: int = 8) -> Path:
-        return prepared_model(model, contract, folder, precision=precision, max_batch=max_batch)
+        found = prepared_model(model, contract, folder, precision=precision, max_batch=max_batch)
+        return found.path
 
     free, fixed = make_net("a.onnx"), make_net("b.onnx", batch=1, seed=2)
     assert prepared(free, "fp32") == free
@@ -121,6 +124,56 @@ def test_derived_files_are_kept_under_what_they_came_from(
     assert prepared(fixed) not in (half, fixed)
     assert fixed_batch(prepared(fixed)) is None
     assert prepared(make_net("c.onnx", seed=1)) != half
+
+
+def test_a_batch_that_cannot_be_freed_stays(
+    make_net: Net,
+    contract: Contract,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = make_net(batch=1, extra=_across_images)
+    for _ in range(2):
+        found = prepared_model(model, contract, tmp_path / "models", precision="fp16", max_batch=8)
+        assert (found.batch, fixed_batch(found.path)) == (1, 1)
+        assert found.path != model
+        assert "Going on with 1 at a time" in caplog.text
+        # Told a second time, but not tried a second time.
+        monkeypatch.setattr(prepared, "write_dynamic", None)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "note"])
+def test_a_damaged_file_is_made_anew(
+    make_net: Net, contract: Contract, tmp_path: Path, damage: str
+) -> None:
+    folder, model = tmp_path / "models", make_net()
+
+    def made() -> Path:
+        return prepared_model(model, contract, folder, precision="fp16", max_batch=8).path
+
+    target = made()
+    whole = target.read_bytes()
+    assert stale_models(folder) == ()
+    if damage == "note":
+        next(folder.glob("*.note.json")).write_text("{}")
+    elif damage == "gone":
+        target.unlink()
+    else:
+        target.write_bytes(whole[:-100] if damage == "cut" else b"")
+    assert stale_models(folder) != ()
+    assert made().read_bytes() == whole
+    assert stale_models(folder) == ()
+
+
+def test_files_whose_source_is_gone_are_stale(
+    make_net: Net, contract: Contract, tmp_path: Path
+) -> None:
+    folder, model = tmp_path / "models", make_net()
+    target = prepared_model(model, contract, folder, precision="fp16", max_batch=8).path
+    model.unlink()
+    assert target in stale_models(folder)
+    assert len(stale_models(folder)) == 2
 
 
 def test_a_contradiction_is_refused_before_anything_is_made(

@@ -143,7 +143,7 @@ def test_a_real_trial_without_a_gpu_refuses_and_does_not_crash_us(
     if provision_driver_has_gpu():
         pytest.skip("this machine has a GPU")
     lying = replace(workshop, driver=WITH_GPU)
-    with pytest.raises(BackendError, match=r"neither could be loaded.*(cannot load|crashed)"):
+    with pytest.raises(BackendError, match=r"neither could be run.*(cannot load|crashed)"):
         lying.provide(make_net(), contract, spec)
 
 

@@ -108,6 +108,13 @@ def test_no_memory_even_for_one_image(fake_gpu: Any, folder: Path) -> None:
     assert fake_gpu.cuda.memory == {}
 
 
+def test_memory_that_ends_at_an_output_leaves_nothing(fake_gpu: Any, folder: Path) -> None:
+    fake_gpu.cuda.device_limit = 1000 + 192 * 4 + 8  # scratch and input of one image fit
+    with pytest.raises(DeviceMemoryError, match=r"cudaMalloc failed"):
+        fake_gpu.open(folder, sizes=[1])
+    assert fake_gpu.cuda.memory == {}
+
+
 def test_memory_that_ends_during_a_run(
     fake_gpu: Any,
     folder: Path,
@@ -141,6 +148,62 @@ def test_an_engine_that_fails(
     assert fake_gpu.cuda.capture is None
     session.close()
     assert fake_gpu.cuda.graphs == {}
+
+
+@pytest.mark.parametrize("step", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "enqueue"])
+def test_a_size_that_cannot_be_recorded_runs_without(
+    fake_gpu: Any,
+    folder: Path,
+    tiny: Any,
+    batch: NDArray[np.float32],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    step: str,
+) -> None:
+    session, cuda = fake_gpu.open(folder), fake_gpu.cuda
+    session.run(batch[:2])
+    if step == "enqueue":
+        context = fake_gpu.trt.contexts[0]
+        run = context.execute_async_v3
+        monkeypatch.setattr(
+            context, "execute_async_v3", lambda stream: cuda.capture is None and run(stream)
+        )
+    else:
+
+        def invalidated(*_: Any) -> tuple[Any, None]:
+            cuda.capture = None
+            return cuda.cudaError_t(1), None
+
+        monkeypatch.setattr(cuda, step, invalidated)
+    for _ in range(3):
+        np.testing.assert_allclose(session.run(batch[:2]), expected(tiny, batch[:2]), atol=1e-3)
+    assert caplog.text.count("Going on without CUDA graphs") == 1
+    assert (cuda.capture, cuda.launched) == (None, [])
+    session.close()
+    assert cuda.memory == {}
+
+
+def test_an_engine_for_one_batch_alone(
+    fake_gpu: Any, folder: Path, tiny: Any, batch: NDArray[np.float32]
+) -> None:
+    fake_gpu.trt.min_batch = fake_gpu.trt.max_batch = 5
+    session = fake_gpu.open(folder)
+    np.testing.assert_allclose(session.run(batch[:7]), expected(tiny, batch[:7]), atol=1e-3)
+    assert {context.shape[0] for context in fake_gpu.trt.contexts} == {5}
+
+
+@pytest.mark.parametrize("made", [None, TypeError("factory function returned nullptr")])
+def test_a_driver_that_is_too_old_for_tensorrt(fake_gpu: Any, made: Any) -> None:
+    def factory(logger: Any) -> None:
+        logger.log(1, "CUDA initialization failure with error: 35")
+        if made is not None:
+            raise made
+
+    fake_gpu.trt.Builder = fake_gpu.trt.Runtime = factory
+    api = TrtApi("trt", fake_gpu.trt)
+    for use in (api.builder, lambda logger: api.engine(b"plan", logger)):
+        with pytest.raises(BackendError, match=r"gave no .*: 35.* Update the NVIDIA driver"):
+            use(api.logger())
 
 
 def test_other_cuda_faults_are_named(fake_gpu: Any, folder: Path) -> None:

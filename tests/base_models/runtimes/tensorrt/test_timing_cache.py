@@ -3,8 +3,10 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from tagstack.base_models.runtimes.driver import Device, Driver
-from tagstack.base_models.runtimes.tensorrt.timing_cache import TimingCache
+from tagstack.base_models.runtimes.tensorrt.timing_cache import TimingCache, whole_content
 from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 
 
@@ -50,7 +52,7 @@ def test_a_build_reads_and_adds(tmp_path: Path) -> None:
         with timings(tmp_path).used_by(config):
             assert config.used.known == {f"t{i}" for i in range(number)}
             config.used.known.add(f"t{number}")
-    assert timings(tmp_path).path.read_bytes() == b"t0 t1 t2"
+    assert whole_content(timings(tmp_path).path) == b"t0 t1 t2"
 
 
 def test_builds_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -59,7 +61,35 @@ def test_builds_at_once_lose_nothing(tmp_path: Path) -> None:
         first.used.known.add("a")
         with timings(tmp_path).used_by(second):
             second.used.known.add("b")
-    assert timings(tmp_path).path.read_bytes() == b"a b"
+    assert whole_content(timings(tmp_path).path) == b"a b"
+
+
+@pytest.mark.parametrize("damage", [b"", b"junk", "cut", "flip"])
+def test_a_damaged_file_costs_its_timings_and_no_build(
+    tmp_path: Path, damage: bytes | str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = timings(tmp_path).path
+    with timings(tmp_path).used_by(first := FakeConfig()):
+        first.used.known.add("old")
+    stored = path.read_bytes()
+    changed = {"cut": stored[:-1], "flip": stored[:-1] + b"x"}
+    path.write_bytes(changed[damage] if isinstance(damage, str) else damage)
+    with timings(tmp_path).used_by(config := FakeConfig()):
+        assert config.used.known == set()
+        config.used.known.add("new")
+    assert "is damaged" in caplog.text
+    assert whole_content(path) == b"new"
+
+
+def test_timings_that_tensorrt_refuses(tmp_path: Path) -> None:
+    class Refusing(FakeConfig):
+        def create_timing_cache(self, content: bytes) -> FakeTimings | None:  # type: ignore[override]
+            return None if content else FakeTimings(content)
+
+    with timings(tmp_path).used_by(first := FakeConfig()):
+        first.used.known.add("old")
+    with timings(tmp_path).used_by(config := Refusing()):
+        assert config.used.known == set()
 
 
 def test_each_gpu_and_version_has_its_own(tmp_path: Path) -> None:

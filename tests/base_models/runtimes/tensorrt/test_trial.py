@@ -1,12 +1,16 @@
 """The first load happens in a process that may crash."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tagstack.base_models.runtimes.cuda import Cuda
+from tagstack.base_models.runtimes.faults import BackendError
 from tagstack.base_models.runtimes.tensorrt.engine_cache import EngineCache
-from tagstack.base_models.runtimes.tensorrt.trial import main, try_engine
+from tagstack.base_models.runtimes.tensorrt.trial import main, run_once, try_engine
 from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 
 
@@ -17,11 +21,11 @@ def program(code: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("code", "passed", "reason"),
     [
-        ("pass", True, "loads"),
+        ("pass", True, "runs"),
         ("import os; os.kill(os.getpid(), 11)", False, r"crashed .*\(signal 11\)"),
         ("import sys; print('a'); sys.exit('TensorRT says no')", False, "TensorRT says no"),
         ("import sys; sys.exit(3)", False, "no message"),
-        ("import time; time.sleep(60)", False, "did not load within 1 s"),
+        ("import time; time.sleep(60)", False, "did not run within 1 s"),
     ],
 )
 def test_every_end_of_the_process(code: str, passed: bool, reason: str) -> None:
@@ -30,6 +34,28 @@ def test_every_end_of_the_process(code: str, passed: bool, reason: str) -> None:
     trial = try_engine(Path("x"), "k", "rtx", timeout_s=1, command=program(code))
     assert trial.passed == passed
     assert re.search(reason, trial.reason)
+
+
+def test_the_engine_is_run_once(fake_gpu: Any, make_tagger_folder: Callable[..., Path]) -> None:
+    api = TrtApi("trt", fake_gpu.trt)
+    folder = make_tagger_folder()
+    _, engine = api.engine(str(folder / "model.onnx").encode(), api.logger())
+    run_once(engine, api, Cuda(0, fake_gpu.cuda))
+    (context,) = fake_gpu.trt.contexts
+    assert (context.shape, context.n_runs) == ((1, 8, 8, 3), 1)
+    context.execute_async_v3 = lambda stream: False
+    engine.create_execution_context = lambda strategy: context
+    with pytest.raises(BackendError, match="does not run"):
+        run_once(engine, api, Cuda(0, fake_gpu.cuda))
+
+
+def test_the_working_directory_is_not_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('taken from the folder at hand')")
+    monkeypatch.chdir(tmp_path)
+    trial = try_engine(tmp_path / "none.engine", "k", "trt", timeout_s=60)
+    assert "Cannot read" in trial.reason
 
 
 def test_the_program_gets_what_to_load() -> None:
@@ -49,7 +75,5 @@ def test_junk_is_refused_before_tensorrt_sees_it(
 
 
 def test_a_plan_of_junk_is_refused_by_tensorrt(rtx: TrtApi) -> None:
-    from tagstack.base_models.runtimes.faults import BackendError
-
     with pytest.raises(BackendError, match="cannot load the engine"):
         rtx.engine(b"junk" * 1000, rtx.logger())

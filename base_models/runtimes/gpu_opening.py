@@ -148,7 +148,9 @@ def _tensorrt_options(
         "model": [file_sha256(file) for file in model_files(model)],
         "onnxruntime": onnxruntime.__version__,
         "driver": [driver.cuda_version, [str(device) for device in driver.devices]],
-        "build": settings.model_dump(mode="json", exclude={"folder", "graphs", "on_failure", "tagger_batches"}),
+        "build": settings.model_dump(
+            mode="json", exclude={"folder", "graphs", "on_failure", "tagger_batches"}
+        ),
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     folder = str(EngineCache(root).folder / key)

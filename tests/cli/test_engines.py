@@ -81,8 +81,14 @@ def test_build_list_clean_without_a_gpu(config: Path, home: Path) -> None:
     Path(entry["path"]).with_name("bad.engine").write_bytes(b"junk")
     assert "no engine" in json.dumps(as_json("engines", "list"))
     assert "1 in" not in run("engines", "list")
+    folder = home / "cache" / "engines"
+    (folder / "models").mkdir(exist_ok=True)
+    for name in ("timing-0.cache", "models/cut.onnx"):
+        (folder / name).write_bytes(b"cut short")
+    assert list(folder.glob("*.lock"))
     gone = as_json("engines", "clean")
-    assert [Path(path).name for path in gone] == ["bad.engine"]
+    assert [Path(path).name for path in gone] == ["bad.engine", "cut.onnx", "timing-0.cache"]
+    assert not list(folder.rglob("*.lock"))
     assert len(as_json("engines", "list")["engines"]) == 1
     assert as_json("engines", "clean", "--all") == [str(home / "cache" / "engines")]
     assert as_json("engines", "list")["engines"] == []

@@ -48,7 +48,9 @@ def test_a_batch_that_lies_in_the_network(
     make_net: Net, contract: Contract, tmp_path: Path
 ) -> None:
     model = make_net(batch=1, extra=_across_images)
-    with pytest.raises(TagstackError, match=r"fixes its batch to 1, inside .*Export it with a dynamic batch"):
+    with pytest.raises(
+        TagstackError, match=r"fixes its batch to 1, inside .*Export it with a dynamic batch"
+    ):
         write_dynamic(model, tmp_path / "free.onnx", contract)
 
 

@@ -4,7 +4,7 @@ from tagstack.configs.errors import TagstackError
 
 
 class BackendError(TagstackError):
-    """This backend cannot take this tagger on this machine; another may.
+    """A backend cannot take a tagger on this machine; another may.
 
     An operator that it does not know, a batch fixed inside the network, a library or driver that
     is too old, an engine that fails, memory that ends, a device that is lost. Never a file that

@@ -53,7 +53,7 @@ def gpu_build(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return ONNX Runtime's GPU build, pretended: what it lists and what it was built with."""
     names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     build = SimpleNamespace(get_available_providers=lambda: names, cuda_version="13.0")
-    monkeypatch.setattr(provider_libraries.importlib, "import_module", lambda name: build)
+    monkeypatch.setattr(importlib, "import_module", lambda name: build)
     provider_libraries._tried.cache_clear()
     yield build
     provider_libraries._tried.cache_clear()
@@ -125,7 +125,7 @@ def test_what_preloading_prints_stays_off_stdout(
         print("Failed to load libcublas.so.13")
 
     build = SimpleNamespace(preload_dlls=preload_dlls)
-    monkeypatch.setattr(provider_libraries.importlib, "import_module", lambda name: build)
+    monkeypatch.setattr(importlib, "import_module", lambda name: build)
     provider_libraries.load_libraries("CUDAExecutionProvider")
     assert capsys.readouterr().out == ""
 

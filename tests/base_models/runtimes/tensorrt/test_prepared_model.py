@@ -11,11 +11,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from tagstack.base_models.contract import Contract
+from tagstack.base_models.runtimes.tensorrt import prepared_model as prepared
 from tagstack.base_models.runtimes.tensorrt.dynamic_batch import write_dynamic
 from tagstack.base_models.runtimes.tensorrt.half_precision import KEPT_OPERATORS, write_half
 from tagstack.base_models.runtimes.tensorrt.onnx_file import fixed_batch, read_onnx
 from tagstack.base_models.runtimes.tensorrt.onnx_run import noise_batch, run_onnx
-from tagstack.base_models.runtimes.tensorrt import prepared_model as prepared
 from tagstack.base_models.runtimes.tensorrt.prepared_model import prepared_model, stale_models
 from tagstack.configs.errors import TagstackError
 

@@ -1,5 +1,6 @@
 """Does a tagger's folder keep its contract? Every finding with what was looked at."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,18 @@ def check_tagger(
     except TagstackError as error:
         findings.append(Finding(stage, False, str(error)))
     return CheckReport(folder=folder, contract=contract, findings=tuple(findings))
+
+
+def _with_commas(tags: Sequence[str]) -> list[Finding]:
+    """Say which tags hold what separates tags in captions; those are written without it."""
+    found = [tag for tag in tags if "," in tag]
+    if not found:
+        return []
+    detail = (
+        f"{len(found)} tags hold a comma, such as {found[0]!r}. Captions write them without it, so "
+        f"that they can be read back; an alias in the contract gives them another name"
+    )
+    return [Finding("captions", True, detail)]
 
 
 def _pulled(folder: Path) -> list[Finding]:
@@ -193,6 +206,7 @@ def _loaded(tagger: Tagger) -> list[Finding]:
     return [
         Finding("shapes", True, shapes),
         Finding("tags", True, f"{len(tagger.vocabulary)} rows for as many outputs: {listed}"),
+        *_with_commas(tagger.vocabulary.tags),
         Finding("model", True, f"{versions}, {info.provider}, {info.precision}, {batch}"),
         Finding("fingerprint", True, tagger.fingerprint),
     ]

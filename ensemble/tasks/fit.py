@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.threads import thread_count
@@ -25,6 +26,7 @@ from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.report.data import plain
+from tagstack.ensemble.rules.binding import BoundRules
 from tagstack.ensemble.rules.hygiene import canonical_names
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
@@ -92,6 +94,32 @@ def fit_images(
     return dataset
 
 
+def broken_exclusions(rules: BoundRules, labels: sparse.csr_array) -> str:
+    """Return how many images' labels hold tags that exclude each other; nothing for none.
+
+    Parameters
+    ----------
+    rules : BoundRules
+    labels : sparse array of shape (n_images, n_tags), bool
+    """
+    found = rules.violations(labels)
+    exclusions = {rule.id for rule in rules.exclusives}
+    columns = [i for i, rule in enumerate(found.rules) if rule in exclusions]
+    counts = sparse.csc_array(found.counts)[:, columns]
+    n_images = len(np.unique(counts.nonzero()[0]))
+    if not n_images:
+        return ""
+    totals = np.asarray(counts.sum(axis=0)).ravel()
+    worst = np.argsort(-totals, kind="stable")[:3]
+    names = [f"{found.rules[columns[i]]} ({totals[i]})" for i in worst if totals[i]]
+    return (
+        f"{n_images} of {labels.shape[0]} images have labels that exclude each other by the rules, "
+        f"most of them by {', '.join(names)}. No tags of ours will ever hold both, so these labels "
+        f"count as missed: correct them, or leave the rule out (`tagstack rules audit` has them "
+        f"all)."
+    )
+
+
 def fit_dataset(
     dataset: Dataset, rules: Rules, settings: Settings, workspace: Path | None, progress: Progress
 ) -> Bundle:
@@ -111,6 +139,8 @@ def fit_dataset(
         progress.notice(overlap.notice)
     rules = rules.within(dataset.scores.vocabulary)  # a booru's dump is mostly about other tags
     bound = rules.bind(dataset.scores.vocabulary)
+    if broken := broken_exclusions(bound, dataset.labels):
+        progress.notice(broken)
     stacker = Stacker(settings.stack, seed=settings.seed, threads=thread_count(settings.threads))
     stacker.fit(
         dataset.scores,

@@ -110,7 +110,8 @@ def fitted_bundle(folder: Path, n_images: int = 240, n_tags: int = 16) -> Path:
         evidence={"images": n_images},
         out_of_fold=OutOfFold.of(
             [hashlib.sha256(name.encode()).hexdigest() for name in scores.images],
-            stacker.out_of_fold(stacker.chosen_),
+            stacker.chosen_,
+            {rung: stacker.out_of_fold(rung) for rung in stacker.rungs_},
         ),
     )
     save_bundle(bundle, folder / "bundle")

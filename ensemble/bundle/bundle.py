@@ -31,6 +31,7 @@ from tagstack.ensemble.bundle.out_of_fold import FILE as OUT_OF_FOLD
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.thresholds.deciding import Cutting
+from tagstack.ensemble.thresholds.rung_tables import RungTables, checked_tables, cutting_of
 from tagstack.ensemble.thresholds.table import Thresholds
 from tagstack.ensemble.thresholds.versions import FIT, ThresholdVersions
 from tagstack.ensemble.thresholds.versions import FOLDER as VERSIONS
@@ -103,8 +104,9 @@ class Bundle:
     rules : Rules
     thresholds : Thresholds
         For the stack's probabilities, on what the rules leave.
-    rung_thresholds : mapping of rung name to array of shape (n_tags,), float32
-        Thresholds of every rung of the ladder, from the same images under the same strategy.
+    rung_thresholds : mapping of rung name to array, float32
+        Thresholds of every rung of the ladder, without and with rules, from the same images under
+        the same strategy: see `rung_tables`. Bundles of before have none with rules.
     settings : Settings
         With which it was fitted.
     fitted_images : FittedImages
@@ -124,7 +126,7 @@ class Bundle:
     stacker: Stacker | StartStack
     rules: Rules
     thresholds: Thresholds
-    rung_thresholds: Mapping[str, NDArray[np.float32]]
+    rung_thresholds: RungTables
     settings: Settings
     fitted_images: FittedImages
     evidence: Mapping[str, Any]
@@ -139,8 +141,8 @@ class Bundle:
         return NOT_JUDGED if unseen else ""
 
     def rung_cutting(self, rung: str) -> Cutting:
-        """Return a rung's thresholds as they are applied, before any rules."""
-        return Cutting(value=self.rung_thresholds[rung], image_cut=self.rung_image_cut)
+        """Return a rung's thresholds as they are applied; its twin's are for the rules."""
+        return cutting_of(self.rung_thresholds[rung], self.rung_image_cut)
 
     def tagger_sources(self, given: tuple[str, ...] | None) -> tuple[str, ...]:
         """Return where the taggers are: as ``given``, else where they were at fit time.
@@ -428,9 +430,7 @@ def _names(members: Iterable[BundleMember]) -> tuple[str, ...]:
 
 def _rung_thresholds(directory: Path, vocabulary: Vocabulary) -> dict[str, NDArray[np.float32]]:
     arrays = CheckedArrays(_load_arrays(directory / _RUNGS), _RUNGS)
-    shape = (len(vocabulary),)
-    # Infinite: never tagged for its own sake.
-    return {name: arrays.real(name, shape, low=0, high=np.inf) for name in arrays.arrays}
+    return checked_tables(arrays, len(vocabulary))
 
 
 def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:

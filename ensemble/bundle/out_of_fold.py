@@ -1,11 +1,11 @@
-"""The chosen rung's out-of-fold probabilities, kept in a bundle: thresholds can be fitted anew.
+"""Every rung's out-of-fold probabilities, kept in a bundle: thresholds can be fitted anew.
 
 A stack's predictions for the images it was fitted on are too good to be true; these come from
 models that had not seen the image, and are what `calibrate` uses for such images.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.meta.checked_arrays import CheckedArrays
 
 FILE = "out_of_fold.safetensors"
+_PROBA, _BASE = "proba of ", "base of "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +27,26 @@ class OutOfFold:
     contents : array of shape (n_images,), uint64
         First eight bytes of each file's SHA-256.
     proba : PairProba
-        In the same order.
+        Of the chosen rung, in the same order.
+    others : mapping of rung name to PairProba
+        Of all other rungs, over the same pairs; empty in bundles of before.
     """
 
     contents: NDArray[np.uint64]
     proba: PairProba
+    others: Mapping[str, PairProba] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, contents: Sequence[str], proba: PairProba) -> "OutOfFold":
+    def of(
+        cls, contents: Sequence[str], chosen: str, probas: Mapping[str, PairProba]
+    ) -> "OutOfFold":
         """Return the probabilities of images with these SHA-256 hashes, in hexadecimal."""
-        return cls(contents=_numbers(contents), proba=proba)
+        others = {rung: proba for rung, proba in probas.items() if rung != chosen}
+        return cls(contents=_numbers(contents), proba=probas[chosen], others=others)
+
+    def rungs(self, chosen: str) -> Mapping[str, PairProba]:
+        """Return the probabilities of every rung that is kept, by name."""
+        return {**self.others, chosen: self.proba}
 
     def rows(self, contents: Sequence[str]) -> NDArray[np.int64]:
         """Return the row of each file, -1 where it was not fitted on; equal files share one.
@@ -63,6 +74,8 @@ class OutOfFold:
             "proba": self.proba.proba,
             "base": self.proba.base,
         }
+        for rung, own in self.others.items():
+            arrays |= {f"{_PROBA}{rung}": own.proba, f"{_BASE}{rung}": own.base}
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
     @classmethod
@@ -71,13 +84,26 @@ class OutOfFold:
         from safetensors.numpy import load_file
 
         arrays = CheckedArrays(load_file(path), FILE)
-        base = arrays.real("base", (None,), low=0, high=1, gaps=True)
-        values = arrays.real("proba", (None,), low=0, high=1, gaps=True)
+
+        def unit(name: str, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
+            return arrays.real(name, shape, low=0, high=1, gaps=True)
+
+        base, values = unit("base", (None,)), unit("proba", (None,))
         contents = arrays.shaped("contents", (None,), "u")
         tag = arrays.whole("tag", values.shape, high=len(base)).astype(np.int32)
         starts = arrays.starts("indptr", len(contents), len(tag))
         pairs = Pairs(indptr=starts, tag=tag, n_tags=len(base))
-        return cls(contents=contents, proba=PairProba(pairs=pairs, proba=values, base=base))
+        names = [name.removeprefix(_PROBA) for name in arrays.arrays if name.startswith(_PROBA)]
+        others = {
+            rung: PairProba(
+                pairs=pairs,
+                proba=unit(f"{_PROBA}{rung}", values.shape),
+                base=unit(f"{_BASE}{rung}", base.shape),
+            )
+            for rung in names
+        }
+        own = PairProba(pairs=pairs, proba=values, base=base)
+        return cls(contents=contents, proba=own, others=others)
 
 
 def joined(first: PairProba, second: PairProba) -> PairProba:

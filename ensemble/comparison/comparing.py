@@ -26,7 +26,10 @@ from tagstack.ensemble.comparison.rung_results import Case, rung_pairs, rung_res
 from tagstack.ensemble.comparison.rungs import (
     Rung,
     check_rungs,
+    counterpart,
+    like_for_like,
     rival_of,
+    rungs_without,
     same_proba,
     shared_tags,
 )
@@ -95,7 +98,7 @@ def compare(
     check_rungs(rungs, labels, vocabulary, groups, images, reference)
     whole = {rung.name: rung for rung in rungs}
     if unknown is not None:
-        rungs = [rung.without(unknown) for rung in rungs]
+        rungs = rungs_without(rungs, unknown)
         labels = known_labels(labels, unknown)
     personal = of_packages(settings.metrics)
     case = Case(labels=labels, unknown=unknown, rules=rules, settings=settings, personal=personal)
@@ -139,14 +142,21 @@ def compare(
         calibration_floor=settings.calibration_floor,
         reference=reference,
         rival=rival.name if rival is not ours else "",
-        best_single=_best_single(rungs, found),
+        best_single=_best_single(like_for_like(rungs, ours), found),
+        best_published=_best_single([rung for rung in rungs if rung.spec.is_published], found),
         scopes={
             scope.key: (scope.title, int(scope.tags.sum()))
             for scope in scopes
             if scope.kind == "vocabulary"
         },
         rungs=tuple(
-            rung_result(rung, ours, found, case, _violations(whole[rung.name], rules))
+            rung_result(
+                rung,
+                counterpart(rung, ours, rungs),
+                found,
+                case,
+                _violations(whole[rung.name], rules),
+            )
             for rung in rungs
         ),
         pairs=rung_pairs(found, settings.confidence),

@@ -48,12 +48,13 @@ class Evaluated:
     ----------
     scores : mapping of (scope key, score name) to array of shape (n_weightings,), float64
     tag_f, tag_ap : array of shape (n_tags, n_weightings), float64
-        F-beta and average precision; NaN for a tag without a positive of weight above 0.
+        F-beta and average precision; NaN for a tag without a positive of weight above 0. None
+        for an average precision that was not asked for.
     """
 
     scores: Mapping[tuple[str, str], NDArray[np.float64]]
     tag_f: NDArray[np.float64]
-    tag_ap: NDArray[np.float64]
+    tag_ap: NDArray[np.float64] | None
 
 
 class Evaluator:
@@ -66,6 +67,9 @@ class Evaluator:
     scopes : sequence of Scope
     beta : float
         Weight of recall in F-beta.
+    ranked : bool
+        Whether average precision is computed, by far the largest part of the work. Rungs with the
+        same probabilities share it.
     """
 
     def __init__(
@@ -75,6 +79,8 @@ class Evaluator:
         labels: sparse.csr_array,
         scopes: tuple[Scope, ...],
         beta: float,
+        *,
+        ranked: bool = True,
     ) -> None:
         labels, decided = canonical(labels), canonical(decided, labels.shape)
         self._beta = beta
@@ -82,8 +88,8 @@ class Evaluator:
         self._right = _by_tag(canonical(decided.multiply(labels)))
         self._decided = _by_tag(decided)
         self._true = _by_tag(labels)
-        filled = without_abstentions(proba)
-        self._ranks = ranked_positives(filled, labels)
+        filled = without_abstentions(proba) if ranked else None
+        self._ranks = None if filled is None else ranked_positives(filled, labels)
         self._whole = {
             scope.key: _Whole(filled, decided, labels, scope.tags, beta)
             for scope in scopes
@@ -106,7 +112,7 @@ class Evaluator:
         )
         of_tag = Counts(hits=right, predicted=decided, positives=true)
         tag_f = of_tag.f_beta(self._beta)
-        tag_ap = self._ranks.average_precision(weights)
+        tag_ap = None if self._ranks is None else self._ranks.average_precision(weights)
         of_scope = Counts(
             hits=self._members @ right,
             predicted=self._members @ decided,
@@ -116,8 +122,9 @@ class Evaluator:
         columns = {
             "micro_f": of_scope.f_beta(self._beta),
             "macro_f": ratio(self._members @ np.nan_to_num(tag_f), n_tags),
-            "macro_ap": ratio(self._members @ np.nan_to_num(tag_ap), n_tags),
         }
+        if tag_ap is not None:
+            columns["macro_ap"] = ratio(self._members @ np.nan_to_num(tag_ap), n_tags)
         scores = {
             (scope.key, name): values[row]
             for name, values in columns.items()
@@ -125,18 +132,19 @@ class Evaluator:
         }
         for key, whole in self._whole.items():
             scores[key, "sample_f"] = whole.sample_f(weights)
-            scores[key, "micro_ap"] = whole.ranks.average_precision(weights)[0]
+            if whole.ranks is not None:
+                scores[key, "micro_ap"] = whole.ranks.average_precision(weights)[0]
         return Evaluated(scores=scores, tag_f=tag_f, tag_ap=tag_ap)
 
 
 class _Whole:
     """What needs images or all pairs together: sample-F and micro average precision."""
 
-    ranks: RankedPositives
+    ranks: RankedPositives | None
 
     def __init__(
         self,
-        proba: PairProba,
+        proba: PairProba | None,
         decided: sparse.csr_array,
         labels: sparse.csr_array,
         tags: NDArray[np.bool_],
@@ -144,11 +152,11 @@ class _Whole:
     ) -> None:
         if not tags.all():
             decided, labels = decided[:, tags], labels[:, tags]
-            proba = only_tags(proba, tags)
+            proba = None if proba is None else only_tags(proba, tags)
         counts = count_by_image(decided, labels)
         self._labelled = (counts.positives > 0).astype(np.float64)
         self._f = np.nan_to_num(counts.f_beta(beta))
-        self.ranks = ranked_positives(proba, labels, together=True)
+        self.ranks = None if proba is None else ranked_positives(proba, labels, together=True)
 
     def sample_f(self, weights: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the mean F-beta of the images with a label."""

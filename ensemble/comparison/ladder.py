@@ -1,7 +1,9 @@
 """The rungs of the comparison, from each single tagger to the stack with its rules.
 
 Every rung from "tuned" on has thresholds of one strategy, fitted on the same out-of-fold images;
-only the published rungs show what a user gets today.
+only the published rungs show what a user gets today. Where there are rules, every rung but those
+stands there twice: without rules, and with rules and thresholds fitted for what they leave. What
+the stack gains can so be told from what the rules do.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,11 +20,12 @@ from tagstack.ensemble.bundle.dataset import Dataset
 from tagstack.ensemble.comparison.rungs import Rung
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.thresholds.deciding import decided_by
-from tagstack.meta.stack.rung_spec import STACK, RungSpec, single_spec
+from tagstack.meta.stack.rung_spec import STACK, RungSpec, ruled_name, ruled_spec, single_spec
 
-DECODED = "stack + decoder"
+DECODED = ruled_name(STACK)
 
 _FITTED = "thresholds fitted like the stack's"
+_RULED = "with the rules, thresholds fitted for what they leave"
 _MADE = "made without labels; nothing fitted here"
 
 
@@ -59,7 +62,9 @@ def climb(bundle: Bundle, dataset: Dataset) -> tuple[Rung, ...]:
     bundle.check_members(dataset.members)
     probas = bundle.stacker.predict_rungs(dataset.scores, bundle.stacker.rungs_)
     chosen = probas[bundle.stacker.chosen_]
-    return (*_published(dataset), *_tuned(bundle, probas), *_stacked(bundle, chosen))
+    decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
+    tuned, stacked = _tuned(bundle, probas, decoder), _stacked(bundle, chosen, decoder)
+    return (*_published(dataset), *tuned, *stacked)
 
 
 def _published(dataset: Dataset) -> Iterator[Rung]:
@@ -86,7 +91,7 @@ def published_spec(member: str) -> RungSpec:
     )
 
 
-def _tuned(bundle: Bundle, probas: Mapping[str, PairProba]) -> Iterator[Rung]:
+def _tuned(bundle: Bundle, probas: Mapping[str, PairProba], decoder: Decoder) -> Iterator[Rung]:
     for spec in bundle.stacker.specs_:
         proba, cutting = probas[spec.name], bundle.rung_cutting(spec.name)
         yield Rung(
@@ -96,25 +101,35 @@ def _tuned(bundle: Bundle, probas: Mapping[str, PairProba]) -> Iterator[Rung]:
             thresholds=cutting.value,
             note=_MADE if spec.kind == "start" and len(probas) == 1 else _FITTED,
         )
+        if ruled_name(spec.name) in bundle.rung_thresholds:
+            cutting = bundle.rung_cutting(ruled_name(spec.name))
+            yield Rung(
+                spec=ruled_spec(spec),
+                proba=proba,
+                decided=cutting.decoded(proba, decoder),
+                thresholds=cutting.value,
+                note=_RULED,
+                before_rules=cutting.decided(proba),
+            )
 
 
-def _stacked(bundle: Bundle, proba: PairProba) -> Iterator[Rung]:
+def _stacked(bundle: Bundle, proba: PairProba, decoder: Decoder) -> Iterator[Rung]:
     stacker = bundle.stacker
     chosen = next(spec for spec in stacker.specs_ if spec.name == stacker.chosen_)
     plain = bundle.rung_cutting(chosen.name)
+    spec = RungSpec(name=STACK, title="Stack", kind="stack")
     yield Rung(
-        spec=RungSpec(name=STACK, title="Stack", kind="stack"),
+        spec=spec,
         proba=proba,
         decided=plain.decided(proba),
         thresholds=plain.value,
         note=f"the rung chosen at fit time: {chosen.title}" if not bundle.caution else _MADE,
     )
-    decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
     yield Rung(
-        spec=RungSpec(name=DECODED, title="Stack + decoder", kind="stack"),
+        spec=ruled_spec(spec),
         proba=proba,
         decided=bundle.thresholds.cutting.decoded(proba, decoder),
         thresholds=bundle.thresholds.value,
-        note="thresholds fitted for what the rules leave" if not bundle.caution else _MADE,
+        note=_RULED if not bundle.caution else _MADE,
         before_rules=bundle.thresholds.cutting.decided(proba),
     )

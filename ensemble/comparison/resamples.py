@@ -114,14 +114,17 @@ def resample(
     ours, theirs = pair
     weightings = Weightings(groups, resamples=settings.resamples, seed=seed, repeats=settings.seeds)
     # One rung after the other, so that only one rung's rankings are in memory.
-    sums = {
-        rung.name: _collected(
-            Evaluator(rung.proba, rung.decided, labels, scopes, settings.beta),
+    sums: dict[str, _Collected] = {}
+    first: dict[int, _Collected] = {}  # of each set of probabilities: it alone ranks them
+    for rung in rungs:
+        like = first.get(id(rung.proba))
+        sums[rung.name] = _collected(
+            Evaluator(rung.proba, rung.decided, labels, scopes, settings.beta, ranked=like is None),
             weightings,
             keep_tags=rung.name in (ours.name, theirs.name),
+            like=like,
         )
-        for rung in rungs
-    }
+        first.setdefault(id(rung.proba), sums[rung.name])
     scores = {name: collected.samples() for name, collected in sums.items()}
     return Resamples(
         scores=scores,
@@ -140,9 +143,13 @@ def _collected(
     *,
     keep_tags: bool = False,
     images: NDArray[np.intp] | None = None,
+    like: "_Collected | None" = None,
 ) -> "_Collected":
-    """Return an evaluator's scores under all weightings, of some of the images where asked."""
-    collected = _Collected(keep_tags=keep_tags)
+    """Return an evaluator's scores under all weightings, of some of the images where asked.
+
+    What the evaluator does not rank is taken from ``like``, of the same probabilities.
+    """
+    collected = _Collected(keep_tags=keep_tags, like=like)
     for weights in weightings.blocks():
         collected.add(evaluator.evaluate(weights if images is None else weights[images]))
     return collected
@@ -153,14 +160,17 @@ class _Collected:
 
     tag_ap: NDArray[np.float64]
 
-    def __init__(self, *, keep_tags: bool) -> None:
+    def __init__(self, *, keep_tags: bool, like: "_Collected | None" = None) -> None:
         self._keep_tags = keep_tags
+        self._like = like
+        if like is not None:
+            self.tag_ap = like.tag_ap
         self._chunks: list[Mapping[tuple[str, str], NDArray[np.float64]]] = []
         self._tag_f: list[NDArray[np.float32]] = []
 
     def add(self, evaluated: Evaluated) -> None:
         """Keep the scores of one chunk; per tag only where asked, average precision only once."""
-        if not self._chunks:
+        if not self._chunks and evaluated.tag_ap is not None:
             self.tag_ap = evaluated.tag_ap[:, 0].copy()
         self._chunks.append(evaluated.scores)
         if self._keep_tags:
@@ -168,9 +178,10 @@ class _Collected:
 
     def samples(self) -> dict[tuple[str, str], NDArray[np.float64]]:
         """Return all values of each score, the sample's own first."""
-        return {
+        own = {
             key: np.concatenate([chunk[key] for chunk in self._chunks]) for key in self._chunks[0]
         }
+        return own if self._like is None else {**self._like.samples(), **own}
 
     def tag_f(self) -> NDArray[np.float32]:
         """Return F-beta per tag, shape (n_tags, 1 + n_resamples)."""

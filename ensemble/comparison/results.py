@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.ensemble.comparison.rule_effects import RuleEffect
-from tagstack.meta.metrics.bootstrap import Difference, Interval, Repeats
+from tagstack.meta.metrics.bootstrap import Difference, Interval, Repeats, reversed_difference
 from tagstack.meta.metrics.calibration_error import Bins, ProbabilityScores
 from tagstack.meta.metrics.decision_scores import DecisionScores, HierarchicalScores
 from tagstack.meta.metrics.label_ranking import LabelRanking
@@ -34,7 +34,8 @@ class RungResult:
         Whether it has the reference's probabilities and differs in decisions at most.
     scores : mapping of scope key to mapping of score name to Interval
     differences : mapping of scope key to mapping of score name to Difference
-        The reference minus this rung.
+        The reference minus this rung, like for like: from a rung without rules, the reference
+        without rules.
     repeats : mapping of score name to Repeats
         The same over all tags, from each seed's resamples alone.
     decisions : DecisionScores
@@ -250,7 +251,9 @@ class Comparison:
         Names of rungs; ``rival`` is the best rung outside the reference by macro-F (its
         probabilities differ from the reference's). Empty when there is no other.
     best_single : str
-        The best rung that is one tagger alone, or empty.
+        The best rung that is one tagger alone, on the reference's side of the rules, or empty.
+    best_published : str
+        The best tagger as it was published, or empty.
     scopes : mapping of scope key to its title and number of tags
     rungs : tuple of RungResult
         In the order given: the ladder.
@@ -292,6 +295,7 @@ class Comparison:
     reference: str
     rival: str
     best_single: str
+    best_published: str
     scopes: Mapping[str, tuple[str, int]]
     rungs: tuple[RungResult, ...]
     pairs: tuple[RungPair, ...]
@@ -310,3 +314,13 @@ class Comparison:
     def rung(self, name: str) -> RungResult:
         """Return the result of the rung with this name."""
         return next(rung for rung in self.rungs if rung.name == name)
+
+    def lead(self, first: str, second: str) -> Differences:
+        """Return what separates two rungs over all tags, by score name: first minus second."""
+        for pair in self.pairs:
+            if (pair.first, pair.second) == (first, second):
+                return pair.differences
+            if (pair.first, pair.second) == (second, first):
+                return {name: reversed_difference(d) for name, d in pair.differences.items()}
+        msg = f"{first!r} and {second!r} are no two rungs of this comparison"
+        raise LookupError(msg)

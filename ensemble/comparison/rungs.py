@@ -51,12 +51,12 @@ class Rung:
         """What the report calls it."""
         return self.spec.title
 
-    def without(self, unknown: sparse.csr_array) -> "Rung":
-        """Return the rung with some pairs taken out of its probabilities and its decisions."""
+    def without(self, unknown: sparse.csr_array, proba: PairProba) -> "Rung":
+        """Return the rung with some pairs taken out of its decisions, and ``proba`` for its own."""
         before = self.before_rules
         return replace(
             self,
-            proba=without(self.proba, unknown),
+            proba=proba,
             decided=known_labels(self.decided, unknown),
             before_rules=None if before is None else known_labels(before, unknown),
         )
@@ -118,22 +118,40 @@ def same_proba(one: PairProba, other: PairProba) -> bool:
 def rival_of(rungs: Sequence[Rung], ours: Rung, labels: sparse.csr_array, beta: float) -> Rung:
     """Return the rung with the best macro-F among those with other probabilities, or ours.
 
-    Parts of the stack are left out: whoever has them has the reference.
+    Parts of the stack are left out: whoever has them has the reference. Where rungs have twins
+    under the rules, it is one of the reference's own side.
     """
     others = [r for r in rungs if not (r.spec.part_of or same_proba(r.proba, ours.proba))]
     return max(
-        others,
+        like_for_like(others, ours),
         key=lambda rung: np.nan_to_num(decision_scores(rung.decided, labels, beta=beta).macro_f),
         default=ours,
     )
 
 
-def rung_without(rung: Rung, unknown: sparse.csr_array) -> Rung:
-    """Return a rung with some pairs taken out of its probabilities and its decisions."""
-    before = rung.before_rules
-    return replace(
-        rung,
-        proba=without(rung.proba, unknown),
-        decided=known_labels(rung.decided, unknown),
-        before_rules=None if before is None else known_labels(before, unknown),
-    )
+def rungs_without(rungs: Sequence[Rung], unknown: sparse.csr_array) -> tuple[Rung, ...]:
+    """Return rungs with some pairs taken out; those that shared probabilities still do."""
+    probas = {id(rung.proba): rung.proba for rung in rungs}
+    known = {key: without(proba, unknown) for key, proba in probas.items()}
+    return tuple(rung.without(unknown, known[id(rung.proba)]) for rung in rungs)
+
+
+def like_for_like(rungs: Sequence[Rung], ours: Rung) -> Sequence[Rung]:
+    """Return the rungs with rules where ours has them and any other has; else those without.
+
+    What another tool puts out may have had rules of its own, and belongs to both sides.
+    """
+    if ours.spec.rules_of and any(rung.spec.rules_of for rung in rungs if rung is not ours):
+        return [rung for rung in rungs if rung.spec.rules_of or rung.spec.is_foreign]
+    return [rung for rung in rungs if not rung.spec.rules_of]
+
+
+def counterpart(rung: Rung, ours: Rung, rungs: Sequence[Rung]) -> Rung:
+    """Return what a rung is held against: the reference, for one without rules that one without.
+
+    A published tagger and another tool are what people have today: they meet the reference.
+    """
+    as_today = rung.spec.is_foreign or rung.spec.is_published
+    if rung.spec.rules_of or as_today:
+        return ours
+    return next((r for r in rungs if r.name == ours.spec.rules_of), ours)

@@ -8,14 +8,16 @@ from rich.table import Table
 
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.comparison.comparing import Comparison
+from tagstack.ensemble.comparison.results import RungResult
 from tagstack.ensemble.console.console import out, print_json
 from tagstack.ensemble.report.fit_evidence import FitEvidence, fit_evidence
+from tagstack.ensemble.report.glossary import fit_terms, terms_of
 from tagstack.ensemble.report.sections import worth_sentence
 from tagstack.ensemble.report.words import headline, seeds_text, sublines, verdict_sentence
 from tagstack.ensemble.report.writing import ReportPaths
 from tagstack.ensemble.tasks.demo import DemoResult
 from tagstack.meta.metrics.bootstrap import Difference
-from tagstack.meta.metrics.scores import compared
+from tagstack.meta.metrics.scores import compared, f_name
 from tagstack.meta.stack.selection import Band, LadderRow
 
 _LADDER = ("macro_ap", "micro_ap", "macro_f", "micro_f")
@@ -30,7 +32,7 @@ def print_comparison(comparison: Comparison, paths: ReportPaths, *, as_json: boo
     out.print()
     out.print(_gains_table(comparison))
     out.print(
-        f"tags: an image; broken: rules an image. * excludes 0 at {comparison.confidence:.0%}. "
+        f"{_keys(comparison)} * excludes 0 at {comparison.confidence:.0%}. "
         f"{comparison.n_images} images in {comparison.n_groups} groups, {comparison.n_tags} tags, "
         f"{comparison.resamples} paired resamples of groups, {seeds_text(comparison)}."
     )
@@ -39,7 +41,21 @@ def print_comparison(comparison: Comparison, paths: ReportPaths, *, as_json: boo
     out.print()
     for line in (headline(comparison), *sublines(comparison), verdict_sentence(comparison)):
         out.print(_ascii(line), markup=False)
+    out.print()
+    for term, meaning in terms_of(comparison):
+        out.print(f"{term}: {meaning}.", markup=False, style="dim")
     out.print(f"Report: {paths.html}", markup=False, soft_wrap=True)
+
+
+def _keys(comparison: Comparison) -> str:
+    """Return what the columns mean."""
+    text = "tags: an image; broken: rules an image."
+    if any(rung.spec.rules_of for rung in comparison.rungs):
+        text += (
+            " ruled: F1 and tags with the rules, thresholds fitted for what they leave; leads are"
+            " with rules on both sides, except over taggers as published."
+        ).replace("F1", f_name(comparison.beta))
+    return text
 
 
 def _table(first: str, others: Iterable[str]) -> Table:
@@ -47,27 +63,45 @@ def _table(first: str, others: Iterable[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(first, overflow="fold")
     for name in others:
-        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+        width = max(map(len, name.split("\n")))
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)
     return table
 
 
 def _ladder_table(comparison: Comparison) -> Table:
+    """Return a row for each set of probabilities: without rules, and what rules make of it."""
     titles = _titles(comparison)
+    twins = {rung.spec.rules_of: rung for rung in comparison.rungs if rung.spec.rules_of}
     own = [score.title for score in comparison.personal]
-    table = _table("rung", (*titles.values(), "tags", "broken", *own))
+    heads = [title.replace("-", "\n") for title in titles.values()]
+    ruled = ("ruled\nmacro", "ruled\nmicro", "ruled\ntags") if twins else ()
+    table = _table("rung", (*heads, "tags", "broken", *ruled, *own))
     for rung in comparison.rungs:
+        if rung.spec.rules_of:
+            continue
+        twin = twins.get(rung.name)
         scores = [f"{rung.scores['all'][name].value:.3f}" for name in titles]
-        own = [f"{rung.values[s.name]:.{s.digits}f}" for s in comparison.personal]
         broken = "-" if np.isnan(rung.contradictions) else f"{rung.contradictions:.2f}"
+        personal = [f"{rung.values[s.name]:.{s.digits}f}" for s in comparison.personal]
+        is_ours = comparison.reference in (rung.name, twin.name if twin else "")
         table.add_row(
             rung.name,
             *scores,
             f"{rung.decisions.tags_per_image:.1f}",
             broken,
-            *own,
-            style="bold" if rung.name == comparison.reference else None,
+            *(_ruled(twin) if twins else ()),
+            *personal,
+            style="bold" if is_ours else None,
         )
     return table
+
+
+def _ruled(twin: RungResult | None) -> tuple[str, str, str]:
+    """Return both averages of F-beta and the tags an image with the rules."""
+    if twin is None:
+        return "-", "-", "-"
+    macro, micro = (twin.scores["all"][name].value for name in ("macro_f", "micro_f"))
+    return f"{macro:.3f}", f"{micro:.3f}", f"{twin.decisions.tags_per_image:.1f}"
 
 
 def _titles(comparison: Comparison) -> dict[str, str]:
@@ -77,11 +111,17 @@ def _titles(comparison: Comparison) -> dict[str, str]:
 
 
 def _gains_table(comparison: Comparison) -> Table:
-    table = _table(f"{comparison.reference} minus", ("macro-AP", "micro-AP"))
+    """Return the reference's leads: over rungs with rules where there are such, else as they are.
+
+    Taggers as published and other tools have no rules of ours; all others meet it with theirs.
+    """
+    titles, twinned = _titles(comparison), {rung.spec.rules_of for rung in comparison.rungs}
+    table = _table(f"{comparison.reference} minus", (titles["macro_ap"], titles["macro_f"]))
     for rung in comparison.rungs:
-        if not rung.same_proba:
+        if not rung.same_proba and rung.name not in twinned:
             found = rung.differences["all"]
-            table.add_row(rung.name, _signed(found["macro_ap"]), _signed(found["micro_ap"]))
+            name = rung.spec.rules_of or rung.name
+            table.add_row(name, _signed(found["macro_ap"]), _signed(found["macro_f"]))
     return table
 
 
@@ -122,6 +162,8 @@ def print_fit(bundle: Bundle, directory: Path, *, as_json: bool) -> None:
         out.print(_losses_table(fit))
     for line in fit_lines(stacker.ladder_, stacker.chosen_, stacker.bands_, fit):
         out.print(_ascii(line), markup=False)
+    for term, meaning in fit_terms(rehearsed=fit.n_judged > 0):
+        out.print(f"{term}: {meaning}.", markup=False, style="dim")
     out.print(f"Chosen: {stacker.chosen_}. Bundle: {directory}", markup=False)
 
 

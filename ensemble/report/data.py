@@ -16,6 +16,7 @@ from tagstack.configs.tables import TableWriter
 from tagstack.ensemble.comparison.results import Comparison, Curves, RungResult
 from tagstack.ensemble.comparison.rule_effects import RuleEffect
 from tagstack.ensemble.report.fit_evidence import FitEvidence
+from tagstack.ensemble.report.view import sides
 from tagstack.ensemble.report.words import printable
 from tagstack.meta.metrics.scores import compared, f_name, of_decisions, of_probabilities
 
@@ -169,6 +170,7 @@ def _score_names(comparison: Comparison) -> Json:
 def page_data(comparison: Comparison) -> Json:
     """Return what the report's script needs: tags by column, curves, confusions."""
     table = comparison.tags
+    place = {rung.name: at for at, rung in enumerate(comparison.rungs)}
     verdict = {"better": 1, "worse": -1}
     return {
         "tag": list(table.tag),
@@ -194,6 +196,7 @@ def page_data(comparison: Comparison) -> Json:
         "confusions": plain(comparison.confusions),
         "rungs": [printable(rung.title) for rung in comparison.rungs],
         "pairs": _pairs(comparison),
+        "sides": [[place[rung.name] for rung in side.rungs] for side in sides(comparison)],
         "beta": comparison.beta,
     }
 

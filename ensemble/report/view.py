@@ -1,7 +1,7 @@
 """What the report's template shows: rows and columns of finished text, made from a comparison."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +54,21 @@ class LadderRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Side:
+    """Rungs that are compared like for like, by key of the choice "with or without rules"."""
+
+    key: str
+    title: str
+    rungs: tuple[RungResult, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Panel:
-    """The ladder by one score over one set of tags."""
+    """The ladder by one score over one set of tags, on one side of the rules."""
 
     key: str
     scope: str
+    side: str
     title: str
     scope_title: str
     ticks: tuple[Tick, ...]
@@ -87,10 +97,28 @@ class WorstCard:
 def panels(comparison: Comparison) -> tuple[Panel, ...]:
     """Return the ladder by every score over every set of tags, the headline's score first."""
     return tuple(
-        _panel(comparison, score, scope, title)
+        _panel(comparison, side, score, scope, title)
+        for side in sides(comparison)
         for scope, (title, _) in comparison.scopes.items()
         for score in compared(comparison.beta)
         if score.name in comparison.rungs[0].scores[scope]
+    )
+
+
+def sides(comparison: Comparison) -> tuple[Side, ...]:
+    """Return the ladder with rules and without; all rungs at once where only the stack has both.
+
+    Taggers as published and other tools stand on both sides.
+    """
+    rungs = comparison.rungs
+    if sum(bool(rung.spec.rules_of) for rung in rungs) < 2:
+        return (Side(key="all", title="", rungs=rungs),)
+    today = [rung for rung in rungs if rung.spec.is_published or rung.spec.is_foreign]
+    ruled = [rung for rung in rungs if rung.spec.rules_of or rung in today]
+    plain = [rung for rung in rungs if not rung.spec.rules_of]
+    return (
+        Side(key="with", title="with rules", rungs=tuple(ruled)),
+        Side(key="without", title="without rules", rungs=tuple(plain)),
     )
 
 
@@ -229,11 +257,12 @@ def _percent(share: float) -> str:
     return number(share) if math.isnan(share) else f"{share:.1%}"
 
 
-def _panel(comparison: Comparison, measure: Score, scope: str, title: str) -> Panel:
-    scores = [rung.scores[scope][measure.name] for rung in comparison.rungs]
-    leads = [rung.differences[scope][measure.name] for rung in comparison.rungs]
+def _panel(comparison: Comparison, side: Side, measure: Score, scope: str, title: str) -> Panel:
+    scores = [rung.scores[scope][measure.name] for rung in side.rungs]
+    leads = [rung.differences[scope][measure.name] for rung in side.rungs]
     axis, around_zero = axis_of(scores), axis_of(leads, with_zero=True)
-    below = _below(comparison, [score.value for score in scores])
+    below = _below(side.rungs, [score.value for score in scores])
+    ours, theirs = (_on(comparison, n, side) for n in (comparison.reference, comparison.rival))
     rows = tuple(
         LadderRow(
             title=rung.title,
@@ -241,15 +270,16 @@ def _panel(comparison: Comparison, measure: Score, scope: str, title: str) -> Pa
             value=number(score.value),
             mark=mark_on(score, axis),
             step=step_on(before, score.value, axis),
-            delta=None if rung.name == comparison.reference else delta_on(lead, around_zero),
-            is_reference=rung.name == comparison.reference,
-            is_rival=rung.name == comparison.rival,
+            delta=None if rung.name == ours else delta_on(lead, around_zero),
+            is_reference=rung.name == ours,
+            is_rival=rung.name == theirs,
         )
-        for rung, score, lead, before in zip(comparison.rungs, scores, leads, below, strict=True)
+        for rung, score, lead, before in zip(side.rungs, scores, leads, below, strict=True)
     )
     return Panel(
         key=measure.name,
         scope=scope,
+        side=side.key,
         title=measure.title,
         scope_title=title,
         ticks=ticks_of(axis),
@@ -257,14 +287,22 @@ def _panel(comparison: Comparison, measure: Score, scope: str, title: str) -> Pa
     )
 
 
-def _below(comparison: Comparison, values: list[float]) -> list[float]:
+def _on(comparison: Comparison, name: str, side: Side) -> str:
+    """Return the name of a rung, or of the one that it is with rules, as a side has it."""
+    names = {rung.name for rung in side.rungs}
+    if not name or name in names:
+        return name
+    return comparison.rung(name).spec.rules_of
+
+
+def _below(rungs: Sequence[RungResult], values: list[float]) -> list[float]:
     """Return what each rung steps from: the rung above it, single taggers and others' nothing.
 
     The first rung that combines taggers steps from the best single one.
     """
     below = []
     previous = best = math.nan
-    for rung, value in zip(comparison.rungs, values, strict=True):
+    for rung, value in zip(rungs, values, strict=True):
         if rung.spec.is_single:
             best = float(np.fmax(best, value))
         combines = not (rung.spec.is_single or rung.spec.is_foreign)

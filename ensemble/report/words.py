@@ -1,32 +1,30 @@
-"""What the report says in words: numbers, differences, the headline."""
-
-import math
+"""What the report says in words: the outcome, the verdicts per tag, what figures rest on."""
 
 from tagstack.ensemble.comparison.results import Comparison
-from tagstack.meta.metrics.bootstrap import BETTER, UNDECIDED, UNDEFINED, WORSE, Difference
-from tagstack.meta.metrics.scores import compared, f_name
+from tagstack.ensemble.report.advice import (
+    advice,
+    against_lines,
+    higher_lines,
+    rules_lines,
+    stack_lines,
+)
+from tagstack.ensemble.report.numbers import between, number, signed
+from tagstack.meta.metrics.bootstrap import BETTER, WORSE
+from tagstack.meta.metrics.scores import f_name
 
-
-def number(value: float, digits: int = 3) -> str:
-    """Return a score with fixed digits; a dash where it is undefined."""
-    return "\N{EN DASH}" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def signed(value: float, digits: int = 3) -> str:
-    """Return a difference with its sign; a typographic minus, a dash where undefined."""
-    if math.isnan(value):
-        return "\N{EN DASH}"
-    text = f"{abs(value):.{digits}f}"
-    if float(text) == 0:
-        return text
-    return ("\N{MINUS SIGN}" if value < 0 else "+") + text
-
-
-def between(difference: Difference, digits: int = 3) -> str:
-    """Return an interval of a difference in words; nothing where it is undefined."""
-    if math.isnan(difference.low):
-        return ""
-    return f"{signed(difference.low, digits)} to {signed(difference.high, digits)}"
+__all__ = [
+    "between",
+    "count",
+    "headline",
+    "measured_on",
+    "number",
+    "printable",
+    "seeds_text",
+    "signed",
+    "sublines",
+    "verdict_class",
+    "verdict_sentence",
+]
 
 
 def count(value: int, noun: str) -> str:
@@ -40,27 +38,18 @@ def printable(text: str) -> str:
 
 
 def headline(comparison: Comparison) -> str:
-    """Return the outcome in one short sentence: who won against the best single tagger."""
-    ours = comparison.rung(comparison.reference)
-    other, role = _main_opponent(comparison)
-    if not other:
-        return f"{ours.title} stands alone: there is nothing to compare it with."
-    first = compared(comparison.beta)[0]
-    verdict = comparison.rung(other).differences["all"][first.name].verdict
-    return _OUTCOMES[verdict].format(ours=ours.title, role=role, score=first.title)
+    """Return what to do in one sentence: which rung to use, what it gains, what it costs."""
+    return advice(comparison).headline
 
 
 def sublines(comparison: Comparison) -> tuple[str, ...]:
-    """Return by how much and how sure: against the best single tagger and the strongest rival."""
-    wanted = (
-        (comparison.best_single, "the best single tagger"),
-        (comparison.rival, "the strongest rival"),
+    """Return how sure that is: what the stack gains and what rules do, as two figures."""
+    return (
+        *against_lines(comparison),
+        *stack_lines(comparison),
+        *rules_lines(comparison),
+        *higher_lines(comparison),
     )
-    lines = {}
-    for other, role in wanted:
-        if other and other != comparison.reference and other not in lines:
-            lines[other] = _against(comparison, other, role)
-    return tuple(lines.values())
 
 
 def verdict_sentence(comparison: Comparison) -> str:
@@ -97,32 +86,3 @@ def seeds_text(comparison: Comparison) -> str:
 def verdict_class(verdict: str) -> str:
     """Return the style class of a verdict."""
     return {BETTER: "better", WORSE: "worse"}.get(verdict, "even")
-
-
-_OUTCOMES = {
-    BETTER: "{ours} tags better than {role}, by {score}.",
-    WORSE: "{ours} tags worse than {role}, by {score}.",
-    UNDECIDED: "No significant difference in {score} between {ours} and {role}.",
-    UNDEFINED: "No verdict between {ours} and {role}: {score} is undefined here.",
-}
-
-
-def _main_opponent(comparison: Comparison) -> tuple[str, str]:
-    if comparison.best_single and comparison.best_single != comparison.reference:
-        return comparison.best_single, "the best single tagger"
-    return comparison.rival, "its strongest rival"
-
-
-def _against(comparison: Comparison, other: str, role: str) -> str:
-    theirs = comparison.rung(other)
-    score = compared(comparison.beta)[0]
-    difference = theirs.differences["all"][score.name]
-    ours, their = (
-        number(rung.scores["all"][score.name].value)
-        for rung in (comparison.rung(comparison.reference), theirs)
-    )
-    level = f"{comparison.confidence:.0%} interval {between(difference)}"
-    return (
-        f"With {role}, {theirs.title}: {score.title} {ours} against {their}, difference "
-        f"{signed(difference.value)} ({level}): {difference.verdict}."
-    )

@@ -33,10 +33,16 @@ from tagstack.ensemble.thresholds.objectives import (
 )
 from tagstack.ensemble.thresholds.overrides import read_overrides
 from tagstack.ensemble.thresholds.plan import assignments
+from tagstack.ensemble.thresholds.rung_tables import RungTables, rung_tables
 from tagstack.ensemble.thresholds.table import Thresholds
 from tagstack.ensemble.thresholds.versions import ThresholdVersions
 from tagstack.meta.labels.folds import stratified_group_folds
 from tagstack.meta.labels.truth import without_unknown
+
+_STACK_ALONE = (
+    "this bundle keeps no out-of-fold probabilities of the other rungs: they keep their "
+    "thresholds, and stand beside the stack under another strategy; fit again to judge all alike"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,13 +157,14 @@ class Calibrated:
     Parameters
     ----------
     thresholds : Thresholds
-    rungs : mapping of rung name to array of shape (n_tags,), float32, or None
-        New thresholds of every rung, where no image was one that the stack was fitted on.
+    rungs : RungTables or None
+        New thresholds of every rung; None where a bundle of before keeps the chosen one's
+        out-of-fold probabilities alone and some of the images are those it was fitted on.
     ground : Ground
     """
 
     thresholds: Thresholds
-    rungs: Mapping[str, NDArray[np.float32]] | None
+    rungs: RungTables | None
     ground: "Ground"
 
     def used(self, bundle: Bundle, version: str) -> Bundle:
@@ -199,7 +206,6 @@ def calibrated(
     """
     goal.check(bundle)
     ground = honest_ground(bundle, kept, source, progress)
-    progress.stage("thresholds")
     dataset, labels = ground.dataset, ground.dataset.labels
     folds = stratified_group_folds(labels, dataset.groups, settings.stack.folds, settings.seed)
 
@@ -210,11 +216,16 @@ def calibrated(
             by_tag=goal.by_tag, groups=dataset.groups,
         )  # fmt: skip
 
-    thresholds = fitted(ground.proba, _decoder(bundle)).overridden(overrides or {})
-    rungs = None
-    if not ground.n_out_of_fold:
-        probas = bundle.stacker.predict_rungs(dataset.scores, bundle.stacker.rungs_)
-        rungs = {rung: fitted(proba, None).value for rung, proba in probas.items()}
+    def told(done: int, total: int) -> None:
+        progress.stage("thresholds of every rung", done, total)
+
+    decoder, probas = _decoder(bundle), ground.rung_probas(bundle, kept)
+    thresholds = fitted(ground.proba, decoder).overridden(overrides or {})
+    if probas is None:
+        progress.notice(_STACK_ALONE)
+        return Calibrated(thresholds=thresholds, rungs=None, ground=ground)
+    ruled = decoder if len(bundle.rules) else None
+    rungs = rung_tables(probas, bundle.stacker.chosen_, fitted, ruled, told)
     return Calibrated(thresholds=thresholds, rungs=rungs, ground=ground)
 
 
@@ -230,6 +241,21 @@ class Ground:
     proba: PairProba
     n_out_of_fold: int
     notices: tuple[str, ...]
+    kept_rows: NDArray[np.int64]
+
+    def rung_probas(self, bundle: Bundle, kept: OutOfFold | None) -> Mapping[str, PairProba] | None:
+        """Return every rung's probabilities of these images; None where some are not kept."""
+        rungs, n_old = bundle.stacker.rungs_, self.n_out_of_fold
+        old = {} if kept is None or not n_old else kept.rungs(bundle.stacker.chosen_)
+        if n_old and not set(rungs) <= set(old):
+            return None
+        fresh = np.arange(n_old, self.dataset.scores.n_images)
+        if not len(fresh):
+            return {rung: old[rung].take(self.kept_rows) for rung in rungs}
+        new = bundle.stacker.predict_rungs(self.dataset.scores.take(fresh), rungs)
+        if not n_old:
+            return new
+        return {rung: joined(old[rung].take(self.kept_rows), new[rung]) for rung in rungs}
 
 
 def ground_of(directory: Path, source: DatasetSource, bundle: Bundle, progress: Progress) -> Ground:
@@ -298,7 +324,13 @@ def _joined(
     if len(second):
         parts.append(bundle.stacker.predict_proba(dataset.scores.take(second)))
     proba = parts[0] if len(parts) == 1 else joined(*parts)
-    return Ground(dataset=taken, proba=proba, n_out_of_fold=len(first), notices=notices)
+    return Ground(
+        dataset=taken,
+        proba=proba,
+        n_out_of_fold=len(first),
+        notices=notices,
+        kept_rows=rows[first],
+    )
 
 
 def _rows(kept: OutOfFold | None, dataset: Dataset) -> NDArray[np.int64]:

@@ -31,6 +31,7 @@ from tagstack.ensemble.rules.hygiene import canonical_names
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
 from tagstack.ensemble.thresholds.fitting import Thresholds, fit_thresholds
+from tagstack.ensemble.thresholds.rung_tables import rung_tables
 from tagstack.meta.labels.training_range import TrainingOverlap
 from tagstack.meta.labels.truth import without_unknown
 from tagstack.meta.stack.stacker import Stacker
@@ -153,7 +154,7 @@ def fit_dataset(
     )
     decoder = Decoder(bound, settings.decoder)
 
-    def fitted(proba: PairProba, decoder: Decoder | None = None) -> Thresholds:
+    def fitted(proba: PairProba, decoder: Decoder | None) -> Thresholds:
         return fit_thresholds(
             without_unknown(proba, dataset.unknown),
             dataset.labels,
@@ -164,10 +165,13 @@ def fit_dataset(
             groups=dataset.groups,
         )
 
-    progress.stage("thresholds")
-    rungs = {rung: fitted(stacker.out_of_fold(rung)).value for rung in stacker.rungs_}
-    chosen = stacker.out_of_fold(stacker.chosen_)
-    thresholds = fitted(chosen, decoder)
+    def told(done: int, total: int) -> None:
+        progress.stage("thresholds of every rung", done, total)
+
+    probas = {rung: stacker.out_of_fold(rung) for rung in stacker.rungs_}
+    ruled = decoder if len(rules) else None
+    rungs = rung_tables(probas, stacker.chosen_, fitted, ruled, told)
+    thresholds = fitted(probas[stacker.chosen_], decoder)
     return Bundle(
         members=tuple(
             BundleMember(name=member.name, fingerprint=member.fingerprint, source=member.source)
@@ -179,7 +183,7 @@ def fit_dataset(
         thresholds=thresholds,
         rung_thresholds=rungs,
         rung_image_cut=thresholds.image_cut,
-        out_of_fold=OutOfFold.of(dataset.contents, chosen)
+        out_of_fold=OutOfFold.of(dataset.contents, stacker.chosen_, probas)
         if settings.thresholds.keep_out_of_fold
         else None,
         settings=settings,

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import TEMPORARY, file_sha256, remove_leftovers, write_text
 from tagstack.base_models.locks import ProcessLock
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.own_files import own_path
 from tagstack.configs.text_files import read_json
+from tagstack.ensemble.thresholds.rung_tables import RungTables, checked_tables
 from tagstack.ensemble.thresholds.table import Thresholds
 from tagstack.meta.checked_arrays import CheckedArrays
 
@@ -34,8 +34,6 @@ _ABOUT, _TABLE, _RUNGS, _HISTORY = (
     "rung_thresholds.safetensors",
     "history.json",
 )
-
-RungThresholds = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,24 +119,20 @@ class ThresholdVersions:
         self._checked(name)
         return Thresholds.from_csv(self.folder / name / _TABLE)
 
-    def rung_thresholds(self, name: str) -> RungThresholds | None:
-        """Return the thresholds of every rung that were fitted with a version, if they were.
-
-        Shape (n_tags,) each.
-        """
+    def rung_thresholds(self, name: str) -> RungTables | None:
+        """Return the thresholds of every rung that were fitted with a version, if they were."""
         from safetensors.numpy import load_file
 
         if name == FIT or _RUNGS not in self._checked(name)["files"]:
             return None
         arrays = CheckedArrays(load_file(self.folder / name / _RUNGS), f"{name}/{_RUNGS}")
-        shape = (len(self.thresholds(name).vocabulary),)
-        return {rung: arrays.real(rung, shape, low=0, high=np.inf) for rung in arrays.arrays}
+        return checked_tables(arrays, len(self.thresholds(name).vocabulary))
 
     def add(
         self,
         thresholds: Thresholds,
         about: Mapping[str, Any],
-        rungs: RungThresholds | None = None,
+        rungs: RungTables | None = None,
     ) -> str:
         """Write a new version, put it in use and return its name.
 
@@ -249,7 +243,7 @@ class ThresholdVersions:
 
 
 def _write(
-    folder: Path, thresholds: Thresholds, about: Mapping[str, Any], rungs: RungThresholds | None
+    folder: Path, thresholds: Thresholds, about: Mapping[str, Any], rungs: RungTables | None
 ) -> None:
     from safetensors.numpy import save_file
 

@@ -147,6 +147,12 @@ def difference(
     return Difference(value=float(values[0]), low=low, high=high, verdict=verdict(low, high))
 
 
+def reversed_difference(found: Difference) -> Difference:
+    """Return theirs minus ours for ours minus theirs."""
+    low, high = -found.high, -found.low
+    return Difference(value=-found.value, low=low, high=high, verdict=verdict(low, high))
+
+
 def repeats(
     ours: NDArray[np.float64], theirs: NDArray[np.float64], confidence: float, seeds: int
 ) -> Repeats:

@@ -6,7 +6,7 @@ nowhere else; `tagstack.ensemble.comparison.ladder` adds those of what only a co
 """
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tagstack.configs.stack import StackSettings
@@ -57,6 +57,9 @@ class RungSpec:
         Whether a higher logit of it may never lower the meta-model's.
     member : str
         The tagger that it is of; empty for what several have a say in.
+    rules_of : str
+        Name of the rung whose probabilities it has, with decisions under the rules. Empty for one
+        without rules.
     """
 
     name: str
@@ -66,11 +69,17 @@ class RungSpec:
     raw_of: str = ""
     monotone: bool = True
     member: str = ""
+    rules_of: str = ""
 
     @property
     def is_single(self) -> bool:
         """Whether it is one tagger alone."""
         return self.kind == "member"
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it is a tagger as it was published, nothing of it fitted."""
+        return self.is_single and bool(self.raw_of) and not self.rules_of
 
     @property
     def is_foreign(self) -> bool:
@@ -81,6 +90,22 @@ class RungSpec:
     def column(self) -> str:
         """Name of its column in the meta-model's table."""
         return f"level2:{self.name}"
+
+
+def ruled_name(rung: str) -> str:
+    """Return the name of a rung's twin whose decisions the rules have a say in."""
+    return f"{rung} + decoder"
+
+
+def ruled_spec(spec: RungSpec) -> RungSpec:
+    """Return the spec of a rung's twin under the rules."""
+    return replace(
+        spec,
+        name=ruled_name(spec.name),
+        title=f"{spec.title}, with rules",
+        raw_of=ruled_name(spec.raw_of) if spec.raw_of else "",
+        rules_of=spec.name,
+    )
 
 
 def rung_specs(

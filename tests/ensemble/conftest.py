@@ -27,7 +27,13 @@ def dense_rung(name: str, proba: Any, threshold: float = 0.5, **more: Any) -> Ru
     base = np.where(np.isnan(proba[0]), np.nan, 1e-4).astype(np.float32)
     title, kind = more.pop("title", name), more.pop("kind", "average")
     return Rung(
-        spec=RungSpec(name=name, title=title, kind=kind, raw_of=more.pop("raw_of", "")),
+        spec=RungSpec(
+            name=name,
+            title=title,
+            kind=kind,
+            raw_of=more.pop("raw_of", ""),
+            member=more.pop("member", ""),
+        ),
         proba=PairProba(pairs=pairs, proba=proba.ravel().astype(np.float32), base=base),
         decided=sparse.csr_array(np.nan_to_num(proba) >= threshold),
         thresholds=np.full(n_tags, threshold, np.float32),
@@ -81,9 +87,16 @@ def make_comparison() -> Callable[..., Comparison]:
         decoded[:, :3] &= kept[:, :3].astype(bool)
         last = dense_rung("stack + decoder", mean, title="Stack + decoder", kind="stack")
         ladder = [
-            dense_rung("first @ published", proba[0], 0.3, kind="member", raw_of="single:first"),
-            dense_rung("single:first", proba[0], kind="member"),
-            dense_rung("single:second", proba[1], kind="member"),
+            dense_rung(
+                "first @ published",
+                proba[0],
+                0.3,
+                kind="member",
+                raw_of="single:first",
+                member="first",
+            ),
+            dense_rung("single:first", proba[0], kind="member", member="first"),
+            dense_rung("single:second", proba[1], kind="member", member="second"),
             dense_rung("stack", mean, title="Stack", kind="stack"),
             replace(last, decided=sparse.csr_array(decoded), before_rules=last.decided),
         ]

@@ -45,6 +45,21 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
   showTheme();
 
+  // With or without rules: one choice for the ladder and the matrix.
+  const sideSelects = [...document.querySelectorAll("select.side")];
+  const sideKeys = sideSelects.length ? [...sideSelects[0].options].map((o) => o.value) : ["all"];
+  let side = Math.max(0, sideKeys.indexOf(state.get("side")));
+  const onSide = [];
+  for (const select of sideSelects) {
+    select.value = sideKeys[side];
+    select.addEventListener("change", () => {
+      side = sideKeys.indexOf(select.value);
+      for (const other of sideSelects) other.value = select.value;
+      remember("side", select.value);
+      for (const show of onSide) show();
+    });
+  }
+
   // The ladder's panels.
   const tabs = [...document.querySelectorAll(".tabs button")];
   const panels = [...document.querySelectorAll(".panel")];
@@ -53,7 +68,8 @@
     const metric = tabs.find((tab) => tab.getAttribute("aria-pressed") === "true").dataset.metric;
     let shown = false;
     for (const panel of panels) {
-      panel.hidden = panel.dataset.metric !== metric || panel.dataset.scope !== scope.value;
+      panel.hidden = panel.dataset.metric !== metric || panel.dataset.scope !== scope.value
+        || panel.dataset.side !== sideKeys[side];
       shown = shown || !panel.hidden;
     }
     byId("no-panel").hidden = shown;
@@ -69,6 +85,7 @@
     });
   }
   scope.addEventListener("change", () => { showPanel(); remember("scope", scope.value); });
+  onSide.push(showPanel);
   if ([...scope.options].some((option) => option.value === state.get("scope"))) {
     scope.value = state.get("scope");
   }
@@ -345,44 +362,74 @@
     showConfusion();
   }
 
-  // Every two rungs.
+  // Every two rungs of one side: a matrix, and where that does not fit, one row of it as a list.
   const pairScore = byId("pair-score");
+  const pairRow = byId("pair-row");
+  const verdictOf = (low, high) => (low > 0 ? "better" : high !== null && high < 0 ? "worse" : "even");
+  const differences = () => {
+    const cells = data.rungs.map(() => new Array(data.rungs.length).fill(null));
+    const mirror = (x) => (x === null ? null : -x);
+    for (const [a, b, value, low, high] of data.pairs[pairScore.value]) {
+      cells[a][b] = [value, low, high];
+      cells[b][a] = [value, high, low].map(mirror);
+    }
+    return cells;
+  };
   const showPairs = () => {
+    const chosen = data.sides[side];
+    const cells = differences();
     const table = element("table", { class: "matrix pairs" });
     const head = element("tr");
     head.append(element("td", { class: "corner" }));
-    data.rungs.forEach((title, at) => {
-      head.append(element("th", { scope: "col", title }, String(at + 1)));
+    chosen.forEach((rung, at) => {
+      head.append(element("th", { scope: "col", title: data.rungs[rung] }, String(at + 1)));
     });
     const top = element("thead");
     top.append(head);
-    const cells = data.rungs.map(() => new Array(data.rungs.length).fill(null));
-    for (const [a, b, value, low, high] of data.pairs[pairScore.value]) {
-      cells[a][b] = [value, low, high];
-      const mirror = (x) => (x === null ? null : -x);
-      cells[b][a] = [value, high, low].map(mirror);
-    }
     const rows = element("tbody");
-    data.rungs.forEach((title, at) => {
+    chosen.forEach((rung, at) => {
       const made = element("tr");
-      made.append(element("th", { scope: "row" }, at + 1 + " " + title));
-      cells[at].forEach((found, column) => {
-        if (!found) { made.append(element("td", { class: "self" })); return; }
+      made.append(element("th", { scope: "row" }, at + 1 + " " + data.rungs[rung]));
+      for (const other of chosen) {
+        const found = cells[rung][other];
+        if (!found) { made.append(element("td", { class: "self" })); continue; }
         const [value, low, high] = found;
-        const verdict = low > 0 ? "better" : high !== null && high < 0 ? "worse" : "even";
-        const cell = element("td", { class: verdict }, signed(value));
-        cell.title = title + " minus " + data.rungs[column] + ": " + signed(value)
+        const cell = element("td", { class: verdictOf(low, high) }, signed(value));
+        cell.title = data.rungs[rung] + " minus " + data.rungs[other] + ": " + signed(value)
           + " (" + signed(low) + " to " + signed(high) + ")";
         made.append(cell);
-      });
+      }
       rows.append(made);
     });
     table.append(top, rows);
     byId("pair-table").replaceChildren(table);
+    listPairs(cells, chosen);
+  };
+  const listPairs = (cells, chosen) => {
+    if (!chosen.includes(Number(pairRow.value)) || !pairRow.value) {
+      pairRow.replaceChildren(...chosen.map((rung) => {
+        return element("option", { value: String(rung) }, data.rungs[rung]);
+      }));
+      pairRow.value = String(chosen[chosen.length - 1]);
+    }
+    const mine = Number(pairRow.value);
+    const lines = chosen.filter((rung) => rung !== mine).map((rung) => {
+      const [value, low, high] = cells[mine][rung];
+      const line = element("li", {});
+      line.append(element("span", {}, "minus " + data.rungs[rung]));
+      line.append(element("b", { class: "chip " + verdictOf(low, high) }, signed(value)));
+      line.append(element("small", {}, signed(low) + " to " + signed(high)));
+      return line;
+    });
+    const list = element("ul", { class: "pair-lines" });
+    list.append(...lines);
+    byId("pair-list").replaceChildren(list);
   };
   if (pairScore) {
     if (data.pairs[state.get("pairs")]) pairScore.value = state.get("pairs");
     pairScore.addEventListener("change", () => { showPairs(); remember("pairs", pairScore.value); });
+    pairRow.addEventListener("change", showPairs);
+    onSide.push(showPairs);
     showPairs();
   }
 

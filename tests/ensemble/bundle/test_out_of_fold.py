@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def sha(name: str) -> str:
 
 def test_images_are_found_by_content_whatever_their_order(make_proba: Maker) -> None:
     proba, _ = make_proba(1, n_images=5)
-    kept = OutOfFold.of([sha(name) for name in "abcda"], proba)
+    kept = OutOfFold.of([sha(name) for name in "abcda"], "x", {"x": proba})
     rows = kept.rows([sha(name) for name in "dxba"])
     assert rows.tolist()[:3] == [3, -1, 1]
     assert rows[3] in (0, 4)
@@ -28,11 +29,14 @@ def test_images_are_found_by_content_whatever_their_order(make_proba: Maker) -> 
 
 def test_saved_is_loaded(make_proba: Maker, tmp_path: Path) -> None:
     proba, _ = make_proba(2, n_images=7)
-    kept = OutOfFold.of([sha(str(i)) for i in range(7)], proba)
+    other = replace(proba, proba=proba.proba[::-1].copy(), base=proba.base / np.float32(2))
+    kept = OutOfFold.of([sha(str(i)) for i in range(7)], "x", {"single:y": other, "x": proba})
     kept.save(tmp_path / "o.safetensors")
     back = OutOfFold.load(tmp_path / "o.safetensors")
     assert (back.contents == kept.contents).all()
     assert (back.proba.dense() == proba.dense()).all()
+    assert set(back.rungs("x")) == {"x", "single:y"}
+    assert (back.rungs("x")["single:y"].dense() == other.dense()).all()
     assert back.proba.pairs.tag.dtype == np.int32
 
 

@@ -13,9 +13,10 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.comparison.rungs import rival_of
+from tagstack.ensemble.report.words import signed, sublines
 from tagstack.ensemble.rules.rule_set import Exclusive, Rules
 from tagstack.meta.metrics.bootstrap import UNDECIDED
-from tagstack.meta.stack.rung_spec import RungSpec
+from tagstack.meta.stack.rung_spec import RungSpec, ruled_spec
 
 VOCABULARY = Vocabulary(("a", "b", "c", "d"), ("general",) * 4)
 
@@ -311,3 +312,50 @@ def test_a_learner_inside_the_reference_is_no_rival(make_proba: Callable[..., An
     mean = rung("mean", other, never)
     assert rival_of([mean, learner, ours], ours, labels, beta=1.0) is mean
     assert rival_of([learner, ours], ours, labels, beta=1.0) is ours
+
+
+def twins(make_rung: Callable[..., Any], labels: Any, rng: np.random.Generator) -> list[Rung]:
+    """Return two ways of tagging, each without and with rules that take the last tag away."""
+    found = []
+    for name, kind in (("other", "average"), ("stack", "stack")):
+        noise = rng.random(labels.shape) * (0.5 if kind == "stack" else 0.8)
+        made = make_rung(name, np.minimum(0.6 * labels + noise, 1), kind=kind)
+        kept = made.decided.toarray()
+        kept[:, -1] = False
+        found += [
+            made,
+            replace(made, spec=ruled_spec(made.spec), decided=sparse.csr_array(kept)),
+        ]
+    return found
+
+
+def test_leads_are_like_for_like_and_rules_are_a_figure_of_their_own(
+    make_rung: Callable[..., Any], rng: np.random.Generator
+) -> None:
+    labels = rng.random((200, 4)) < 0.4
+    found = quick(twins(make_rung, labels, rng), labels, reference="stack + decoder")
+    assert found.rival == "other + decoder"
+    score = {rung.name: rung.scores["all"]["macro_f"].value for rung in found.rungs}
+    for name, other in (("other", "stack"), ("other + decoder", "stack + decoder")):
+        lead = found.rung(name).differences["all"]["macro_f"].value
+        assert lead == pytest.approx(score[other] - score[name])
+    cost = found.lead("stack + decoder", "stack")["macro_f"]
+    assert cost.verdict == "worse"
+    assert cost.value == pytest.approx(score["stack + decoder"] - score["stack"])
+    text = " ".join(sublines(found))
+    assert "What the stack gains, without rules on either side, over other: macro-F1 +" in text
+    assert f"What the rules gain or cost: macro-F1 {signed(cost.value)}" not in text  # no rules
+
+
+def test_rungs_of_the_same_probabilities_share_their_ranking(
+    make_rung: Callable[..., Any], rng: np.random.Generator
+) -> None:
+    """Average precision is computed once for both twins, with pairs unknown or not."""
+    labels = rng.random((60, 4)) < 0.4
+    unknown = sparse.csr_array(rng.random((60, 4)) < 0.1)
+    rungs = twins(make_rung, labels, rng)
+    alone = [replace(rung, proba=replace(rung.proba)) for rung in rungs]
+    for options in ({}, {"unknown": unknown}):
+        one, two = (quick(own, labels, reference="stack", **options) for own in (rungs, alone))
+        for mine, theirs in zip(one.rungs, two.rungs, strict=True):
+            assert mine.scores == theirs.scores

@@ -18,6 +18,7 @@ from tagstack.ensemble.report.figures import axis_over
 from tagstack.ensemble.report.fit_evidence import FitEvidence, Trial
 from tagstack.ensemble.report.words import headline, signed
 from tagstack.ensemble.report.writing import ReportExtra, ReportPaths, cell, page, write_report
+from tagstack.meta.metrics.bootstrap import Difference
 
 HOSTILE = ("<o>_<o>", ";d", "</script>", "<img src=x onerror=alert(1)>", "a|b", "&amp;", "'\"`")
 
@@ -168,18 +169,24 @@ def test_tuning_trials_are_drawn_with_the_best_so_far(
     assert heights[0] == heights[1] > heights[2]  # up is smaller
 
 
-def test_headline_says_who_won(make_comparison: Callable[..., Comparison]) -> None:
+def test_the_headline_names_what_is_surely_better_and_what_it_costs(
+    make_comparison: Callable[..., Comparison],
+) -> None:
     comparison = make_comparison()
-    found = comparison.rung(comparison.best_single).differences["all"]["macro_f"].verdict
-    expected = {
-        "better": "Stack + decoder tags better than the best single tagger, by macro-F1.",
-        "worse": "Stack + decoder tags worse than the best single tagger, by macro-F1.",
-        "no significant difference": (
-            "No significant difference in macro-F1 between Stack + decoder and the best single "
-            "tagger."
-        ),
-    }
-    assert headline(comparison) == expected[found]
+    ours, published = "stack + decoder", "first @ published"
+    assert headline(comparison).startswith("Use Stack: over the best tagger as published (first)")
+    better = Difference(value=0.2, low=0.1, high=0.3, verdict="better")
+    worse = Difference(value=-0.2, low=-0.3, high=-0.1, verdict="worse")
+    told = {(published, ours): better, ("stack", ours): worse}
+    turned = tuple(
+        dataclasses.replace(pair, differences=dict.fromkeys(pair.differences, told[names]))
+        if (names := (pair.first, pair.second)) in told
+        else pair
+        for pair in comparison.pairs
+    )
+    other = dataclasses.replace(comparison, pairs=turned)
+    assert headline(other).startswith("Use first @ published: ")
+    assert other.lead(ours, published)["macro_f"].verdict == "worse"
 
 
 def test_numbers_in_words() -> None:

@@ -54,7 +54,11 @@ class StudyPlace:
 
     def __init__(self, folder: Path | None, name: str, settings: TuningSettings, seed: int) -> None:
         self.folder, self.name, self.settings, self.seed = folder, name, settings, seed
-        self._memory: BaseStorage | None = None
+        self._storage: BaseStorage | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        # Connections belong to their process.
+        return self.__dict__ | {"_storage": None}
 
     def open(self, n_done: int) -> "Study":
         """Return the study, made if it is not there, with the sampler of the next trial.
@@ -64,8 +68,10 @@ class StudyPlace:
         """
         import optuna
 
+        # Kept: to open the file anew costs as much as a small trial.
+        self._storage = self._storage or optuna.storages.get_storage(self._place())
         return optuna.create_study(
-            storage=self._storage(),
+            storage=self._storage,
             study_name=self.name,
             direction="maximize",
             sampler=optuna.samplers.TPESampler(
@@ -75,13 +81,12 @@ class StudyPlace:
             load_if_exists=True,
         )
 
-    def _storage(self) -> "BaseStorage | str":
+    def _place(self) -> "BaseStorage | str":
         from optuna.storages import InMemoryStorage, JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
         if self.folder is None:
-            self._memory = self._memory or InMemoryStorage()
-            return self._memory
+            return InMemoryStorage()
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.settings.storage == "journal":
             return JournalStorage(JournalFileBackend(str(self.folder / "tuning.journal")))

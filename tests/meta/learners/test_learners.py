@@ -27,6 +27,12 @@ Lay = Callable[..., Foundation]
 Learner = TypeVar("Learner", bound=PairLearner)
 
 
+@pytest.fixture(scope="module")
+def kept() -> dict[str, Foundation]:
+    """Return where the one foundation lies that learners of all kinds leave alone."""
+    return {}
+
+
 class LearnerContract(Generic[Learner]):
     """What the stack relies on. A learner's test class says how it is made, and inherits."""
 
@@ -38,8 +44,10 @@ class LearnerContract(Generic[Learner]):
         return stack_settings()
 
     @pytest.fixture
-    def laid(self, lay: Lay) -> Foundation:
-        return lay(n_images=150)
+    def laid(self, lay: Lay, kept: dict[str, Foundation]) -> Foundation:
+        if not kept:
+            kept["laid"] = lay(n_images=150)
+        return kept["laid"]
 
     def test_fit_returns_the_learner_and_leaves_its_arguments_alone(
         self, settings: StackSettings, laid: Foundation

@@ -33,7 +33,7 @@ def both(decided: Any, labels: Any) -> tuple[sparse.csr_array, sparse.csr_array]
     return sparse.csr_array(decided), sparse.csr_array(labels)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(TABLE, st.sampled_from([0.5, 1.0, 2.0]))
 def test_macro_scores_equal_scikit_learn_over_tags_with_a_positive(
     table: tuple[Any, Any], beta: float
@@ -54,7 +54,7 @@ def test_macro_scores_equal_scikit_learn_over_tags_with_a_positive(
     assert found.weighted_f == pytest.approx(weighted)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(TABLE)
 def test_micro_and_sample_scores_equal_scikit_learn(table: tuple[Any, Any]) -> None:
     decided, labels = table
@@ -80,7 +80,7 @@ def test_micro_and_sample_scores_equal_scikit_learn(table: tuple[Any, Any]) -> N
     assert found.subset_accuracy == pytest.approx((decided == labels).all(1).mean())
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(TABLE)
 def test_matthews_equals_scikit_learn_where_labels_vary(table: tuple[Any, Any]) -> None:
     decided, labels = table

@@ -181,7 +181,7 @@ def all_rows(on_cpu: bool) -> list[Row]:
         torch_row("fp16", True, on_cpu),
         *(ours("ort-cuda", kind) for kind in precisions),
         *(ours("ort-tensorrt", kind) for kind in precisions[1:]),
-        *(ours("tensorrt", kind) for kind in precisions),
+        *(ours("tensorrt", kind) for kind in (*precisions, "bf16")),
     ]
 
 

@@ -81,4 +81,4 @@ OPENVINO = Openvino("openvino", ("fp32", "bf16"))
 ORT_CUDA = OrtGpu("ort-cuda", ("fp32", "tf32", "fp16"))
 # It leaves tf32 on, and has no option to turn that off.
 ORT_TENSORRT = OrtGpu("ort-tensorrt", ("tf32", "fp16"))
-TENSORRT = Tensorrt("tensorrt", ("fp32", "tf32", "fp16"))
+TENSORRT = Tensorrt("tensorrt", ("fp32", "tf32", "fp16", "bf16"))

@@ -20,6 +20,7 @@ from tagstack.configs.level1 import EngineSettings
 
 ENGINES = "engines"
 ORT_ENGINES = "ort-tensorrt"
+_ATTENTION_SINCE = (1, 31)
 
 
 def open_tensorrt(
@@ -92,7 +93,12 @@ def open_ort_gpu(
 
         folder = cache_root(settings.folder) / ENGINES / MODELS
         prepared = prepared_model(
-            path, contract, folder, precision=precision, max_batch=settings.batches[-1]
+            path,
+            contract,
+            folder,
+            precision=precision,
+            max_batch=settings.batches[-1],
+            attention=backend == "ort-cuda" and _knows_attention(),
         )
         model = prepared.path
         if prepared.batch is not None:
@@ -123,6 +129,13 @@ def _refuse_quantised(path: Path) -> None:
             f'from. Use that one, or score.backend = "tensorrt".'
         )
         raise BackendError(msg)
+
+
+def _knows_attention() -> bool:
+    """Return whether the CUDA provider is one of those whose `Attention` kernels were looked at."""
+    import onnxruntime
+
+    return tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= _ATTENTION_SINCE
 
 
 def device_name(driver: Driver) -> str:

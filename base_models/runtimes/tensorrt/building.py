@@ -80,10 +80,11 @@ def _build(model: Path, spec: EngineSpec, api: TrtApi, timing: TimingCache | Non
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(model)):  # by path, for weights in files of their own
         raise _unreadable(model, parser, log)
+    _allow_parts(network, trt)
     config = builder.create_builder_config()
     config.builder_optimization_level = spec.optimization_level
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, spec.workspace_mib << 20)
-    _set_flag(config, trt.BuilderFlag.TF32, spec.precision == "tf32")
+    _set_flag(config, trt.BuilderFlag.TF32, spec.precision.endswith("tf32"))
     if hasattr(trt.BuilderFlag, "DISTRIBUTIVE_INDEPENDENCE"):
         _set_flag(config, trt.BuilderFlag.DISTRIBUTIVE_INDEPENDENCE, spec.batch_invariant)
     _add_profile(model, builder, network, config, spec, log)
@@ -95,6 +96,16 @@ def _build(model: Path, spec: EngineSpec, api: TrtApi, timing: TimingCache | Non
     if plan is None:
         raise fault(f"TensorRT cannot build {model}", log.errors)
     return bytes(plan)
+
+
+def _allow_parts(network: Any, trt: Any) -> None:
+    """Let an attention without a kernel of its own be built from parts instead of being refused."""
+    kind = getattr(trt.LayerType, "ATTENTION_INPUT", None)
+    for number in range(network.num_layers):
+        layer = network.get_layer(number)
+        if kind is not None and layer.type == kind:
+            layer.__class__ = trt.IAttentionInputLayer  # as NVIDIA's bindings want a layer cast
+            layer.attention.decomposable = True
 
 
 def _add_profile(

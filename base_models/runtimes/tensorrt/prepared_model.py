@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 MODELS = "models"  # folder of prepared files inside that of engines
 
 # Raise it when a step below makes other files.
-_VERSION = 2
+_VERSION = 3
 _NOTE = ".note.json"
 _Write = Callable[[Path, Path, Contract], None]
 
@@ -50,7 +51,13 @@ class PreparedModel:
 
 
 def prepared_model(
-    model: Path, contract: Contract, folder: Path, *, precision: str, max_batch: int
+    model: Path,
+    contract: Contract,
+    folder: Path,
+    *,
+    precision: str,
+    max_batch: int,
+    attention: bool = False,
 ) -> PreparedModel:
     """Return the file to run: with a free batch where that can be, and in the precision asked for.
 
@@ -63,14 +70,16 @@ def prepared_model(
     contract : Contract
     folder : Path
     precision : str
-        ``"fp16"`` converts; all others leave the numbers as they are.
+        What ends in ``"fp16"`` or ``"bf16"`` converts; all others leave the numbers as they are.
     max_batch : int
         A batch that the file fixes to this stays.
+    attention : bool
+        Whether the runtime has ONNX's `Attention`.
 
     Raises
     ------
     TagstackError
-        If the model contradicts the contract; `BackendError` if float16 is not enough for it.
+        If the model contradicts the contract; `BackendError` if that float is not enough for it.
     """
     batch = fixed(check_ports(model, contract).shape[0])
     if batch not in (None, max_batch):
@@ -78,8 +87,11 @@ def prepared_model(
             model, batch = _derived(model, contract, folder, "dynamic", write_dynamic), None
         except BackendError as error:
             logger.warning("%s Going on with %d at a time.", error, batch)
-    if precision == "fp16":
-        model = _derived(model, contract, folder, "fp16", write_half)
+    kind = precision.rpartition("+")[2]
+    if kind in ("fp16", "bf16"):
+        step = f"{kind} attention" if attention else kind
+        write = partial(write_half, kind=kind, attention=attention)
+        model = _derived(model, contract, folder, step, write)
     return PreparedModel(model, batch)
 
 

@@ -78,6 +78,7 @@ class Workshop:
             self.cache.folder / MODELS,
             precision=spec.precision,
             max_batch=spec.max_batch,
+            attention=self.api.knows("Attention"),
         )
         source = prepared.path
         spec = spec if prepared.batch is None else spec.fixed_at(prepared.batch)

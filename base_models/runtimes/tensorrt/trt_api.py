@@ -69,6 +69,12 @@ class TrtApi:
         """
         return _made("builder", logger, lambda: self.trt.Builder(logger))
 
+    def knows(self, operator: str) -> bool:
+        """Return whether the ONNX parser takes an operator."""
+        logger = self.logger()
+        network = self.network(self.builder(logger))
+        return bool(self.trt.OnnxParser(network, logger).supports_operator(operator))
+
     def network(self, builder: Any) -> Any:
         """Return an empty strongly typed network; version 11 knows no other kind."""
         flags = 0

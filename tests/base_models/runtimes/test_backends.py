@@ -73,7 +73,8 @@ def _probe_of(*available: str) -> Callable[..., Probe]:
         ("fp32", ("tensorrt", "ort-cuda", "openvino", "ort"), "tensorrt"),
         ("fp32", ("ort-cuda", "openvino", "ort"), "ort-cuda"),
         ("fp32", ("ort-tensorrt", "ort"), "ort"),
-        ("bf16", ("tensorrt", "ort-cuda", "openvino", "ort"), "openvino"),
+        ("bf16", ("tensorrt", "ort-cuda", "openvino", "ort"), "tensorrt"),
+        ("bf16", ("ort-cuda", "openvino", "ort"), "openvino"),
         ("fp16", ("ort-cuda", "openvino", "ort"), "ort-cuda"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tagstack.base_models.contract import Contract
+from tagstack.base_models.runtimes.faults import BackendError
 from tagstack.base_models.runtimes.tensorrt import prepared_model as prepared
 from tagstack.base_models.runtimes.tensorrt.dynamic_batch import write_dynamic
 from tagstack.base_models.runtimes.tensorrt.half_precision import KEPT_OPERATORS, write_half
@@ -98,7 +99,68 @@ def test_a_network_that_overflows_is_refused(
 ) -> None:
     # Activations of a million: the norm brings them back, but float16 ends at 65504.
     with pytest.raises(TagstackError, match=r"does not survive float16.*precision = \"tf32\""):
+        write_half(make_net(scale=9e4), tmp_path / "half.onnx", contract)
+
+
+def test_a_weight_beyond_float16_is_refused(
+    make_net: Net, contract: Contract, tmp_path: Path
+) -> None:
+    with pytest.raises(BackendError, match=r"weight 'kernel' reaches .*, and float16 ends at 65"):
         write_half(make_net(scale=1e6), tmp_path / "half.onnx", contract)
+
+
+def test_bf16_is_typed_throughout(make_net: Net, contract: Contract, tmp_path: Path) -> None:
+    target = tmp_path / "bf16.onnx"
+    write_half(make_net(scale=1e6), target, contract, kind="bf16")  # its range is that of float32
+    kinds, model = _kinds(target), onnx.load(str(target))
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "MatMul"):
+            assert {kinds[name] for name in node.input} == {TensorProto.BFLOAT16}
+    assert kinds["input"] == kinds["proba"] == TensorProto.FLOAT
+
+
+def _quantised(nodes: list[Any], weights: dict[str, Any]) -> str:
+    weights |= {"scale": np.float32(0.02), "zero": np.int8(0)}
+    nodes.append(helper.make_node("QuantizeLinear", ["flat", "scale", "zero"], ["q"]))
+    nodes.append(helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["back"]))
+    nodes.append(helper.make_node("MatMul", ["back", "head"], ["more"]))
+    return "more"
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"), [("fp16", TensorProto.FLOAT16), ("bf16", TensorProto.BFLOAT16)]
+)
+def test_the_rest_of_a_quantised_network_is_converted(
+    make_net: Net, contract: Contract, tmp_path: Path, kind: str, number: int
+) -> None:
+    model = make_net(extra=_quantised)
+    found = prepared_model(
+        model, contract, tmp_path / "models", precision=f"int8+{kind}", max_batch=8
+    )
+    kinds, graph = _kinds(found.path), onnx.load(str(found.path)).graph
+    (back,) = [node for node in graph.node if node.op_type == "DequantizeLinear"]
+    assert [kinds[name] for name in back.input] == [TensorProto.INT8, number, TensorProto.INT8]
+    assert kinds[back.output[0]] == number
+    if kind == "fp16":
+        images = noise_batch(contract, 4)
+        (exact,), (half,) = run_onnx(model, images), run_onnx(found.path, images)
+        assert 0 < np.abs(exact - half).max() < 0.02
+
+
+def test_control_flow_is_refused(make_net: Net, contract: Contract, tmp_path: Path) -> None:
+    def branch(nodes: list[Any], weights: dict[str, Any]) -> str:
+        weights["yes"] = np.array(True)
+        out = helper.make_tensor_value_info("out", TensorProto.FLOAT, None)
+        same = helper.make_graph(
+            [helper.make_node("Identity", ["logits"], ["out"])], "same", [], [out]
+        )
+        nodes.append(
+            helper.make_node("If", ["yes"], ["either"], then_branch=same, else_branch=same)
+        )
+        return "either"
+
+    with pytest.raises(BackendError, match=r"cannot be written in fp16\. If holds a graph"):
+        write_half(make_net(extra=branch), tmp_path / "half.onnx", contract)
 
 
 def test_what_is_reduced_already(make_net: Net, contract: Contract, tmp_path: Path) -> None:

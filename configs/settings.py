@@ -18,6 +18,7 @@ from tagstack.configs.hooks import LEARNERS, RUNTIMES, THRESHOLD_STRATEGIES
 from tagstack.configs.labels import LabelSettings
 from tagstack.configs.level1 import ScoreSettings
 from tagstack.configs.output import OutputSettings
+from tagstack.configs.reviewing import ReviewSettings
 from tagstack.configs.ruling import RuleSettings
 from tagstack.configs.section import Section, validated, validation_summary
 from tagstack.configs.serving import ModerationSettings, ServeSettings
@@ -42,6 +43,7 @@ class Settings(Section):
     output: OutputSettings
     serve: ServeSettings
     moderation: ModerationSettings
+    review: ReviewSettings
 
 
 def load_settings(

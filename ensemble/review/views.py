@@ -1,0 +1,316 @@
+"""What the page is told: cards, pictures with their tags, the board, what was done. Plain values.
+
+Names come from outside: they are told as they may be shown, and a picture is asked for by a key,
+never by its name.
+"""
+
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.configs.shown import shown
+from tagstack.ensemble.bundle.decisions import Judge, TagEntry
+from tagstack.ensemble.contradictions.explanations import Change
+from tagstack.ensemble.feedback.decision import Standing
+from tagstack.ensemble.feedback.label_rows import decided_rows
+from tagstack.ensemble.review.desk import Card, Desk, names_with
+from tagstack.ensemble.review.queue import ORDERS, TITLES, Order
+from tagstack.ensemble.review.thumbnails import Thumbnails
+from tagstack.meta.metrics.intervals import share_interval
+
+View: TypeAlias = dict[str, Any]
+SORTS = ("worst", "tag", "wrong", "missing", "verified", "near", "overturned", "looked")
+_KEPT = 64  # explanations of pictures
+_CONFIDENCE = 0.95
+_LATEST = 60
+
+
+class Views:
+    """Tells the page what it shows; threads may share it.
+
+    Parameters
+    ----------
+    desk : Desk
+    thumbnails : Thumbnails
+    who : str
+        Whom the page takes its visitor for until told otherwise.
+    """
+
+    def __init__(self, desk: Desk, thumbnails: Thumbnails, who: str) -> None:
+        self.desk, self.thumbnails, self.who = desk, thumbnails, who
+        self._judge = Judge(desk.ground.bundle, floor=0.0)
+        self._judged: OrderedDict[int, tuple[dict[str, TagEntry], dict[str, Change]]] = (
+            OrderedDict()
+        )
+
+    def state(self) -> View:
+        """Return what the page needs at first, and how far the pairs are."""
+        desk, bundle = self.desk, self.desk.ground.bundle
+        return {
+            "who": shown(self.who),
+            "bundle": desk.bundle_hash[:12],
+            "thresholds": bundle.threshold_version,
+            "images": len(desk.ground.images),
+            "ready": desk.images_ready,
+            "fault": shown(desk.fault),
+            "tags": len(bundle.vocabulary),
+            "judging": int(desk.judging.sum()),
+            "orders": [{"name": order, "title": TITLES[order]} for order in ORDERS],
+        }
+
+    def cards(self, client: str, order: Order, tag: str, n: int) -> View:
+        """Return the next cards of a page, and how many are left."""
+        index = self.desk.tag_index(tag) if tag else None
+        found = self.desk.cards(client, order, index, n)
+        return {
+            "cards": [self.card(card) for card in found],
+            "left": self.desk.left(order, index),
+            **self.state(),
+        }
+
+    def card(self, card: Card) -> View:
+        """Return one question."""
+        entries, changes = self._explained(card.image)
+        entry = entries.get(card.tag)
+        change = changes.get(card.tag)
+        said = card.shown
+        return {
+            "id": card.token,
+            **self._picture(card.image),
+            "tag": card.tag,
+            "category": self._category(card.tag),
+            "has": said.tagged,
+            "votes": _votes(entry),
+            "rule": "" if change is None else _change_text(change),
+            "shown": {
+                "bundle": said.bundle,
+                "thresholds": said.thresholds,
+                "proba": said.proba,
+                "threshold": said.threshold,
+                "tagged": said.tagged,
+                "order": said.order,
+                "propensity": said.propensity,
+                "probe": said.probe,
+                "judging": said.judging,
+            },
+        }
+
+    def image(self, image: int) -> View:
+        """Return a picture with its tags and the candidates beside them."""
+        desk = self.desk
+        entries, changes = self._explained(image)
+        with desk.lock:
+            has = desk.tags_of(image)
+            spoken = {item.tag: item for item in desk.store.standing(desk.ground.images[image])}
+        floor = desk.ground.floor
+        near = [tag for tag, entry in entries.items() if entry.proba >= floor or entry.tagged]
+        names = dict.fromkeys((*has, *near, *spoken))
+        rows = [
+            self._tag(image, tag, tag in has, entries.get(tag), changes.get(tag), spoken.get(tag))
+            for tag in names
+        ]
+        rows.sort(key=lambda row: (not row["has"], -(row["proba"] or 0), row["tag"]))
+        n = len(desk.ground.images)
+        return {
+            **self._picture(image),
+            "tags": rows,
+            "position": image + 1,
+            "of": n,
+            "previous": desk.key(image - 1) if image else "",
+            "next": desk.key(image + 1) if image + 1 < n else "",
+            "judging": bool(desk.judging[image]),
+        }
+
+    def images(self, text: str, offset: int, limit: int) -> View:
+        """Return pictures whose names hold a text."""
+        names = self.desk.ground.images
+        found: Sequence[int] = names_with(names, text) if text else range(len(names))
+        part = found[offset : offset + limit]
+        rows = [{"image": self.desk.key(i), "name": shown(names[i])} for i in part]
+        return {"images": rows, "found": len(found)}
+
+    def tags(self, text: str, limit: int) -> View:
+        """Return tags that begin with a text, then those that hold it, each with its category."""
+        vocabulary = self.desk.ground.bundle.vocabulary
+        wanted = text.strip().casefold().replace(" ", "_")
+        first, second = [], []
+        for tag in vocabulary.tags:
+            place = tag.casefold().find(wanted)
+            if place == 0:
+                first.append(tag)
+            elif place > 0:
+                second.append(tag)
+        found = (sorted(first, key=len) + sorted(second, key=len))[:limit]
+        return {"tags": [{"tag": tag, "category": self._category(tag)} for tag in found]}
+
+    def board(self, text: str, sort: str, offset: int, limit: int) -> View:
+        """Return tags with what is known of them, the worst first or sorted by a column."""
+        desk, vocabulary = self.desk, self.desk.ground.bundle.vocabulary
+        columns = self._columns()
+        keys = {name: -column for name, column in columns.items()}
+        keys["worst"] = -(columns["wrong"] + columns["missing"])
+        keys["verified"] = columns["verified"]
+        keys["looked"] = columns["looked"]
+        if text:
+            rows = np.array(names_with(vocabulary.tags, text.strip().replace(" ", "_")), np.int64)
+        else:
+            rows = np.flatnonzero(columns["pairs"] + columns["decided"])
+        if sort != "tag":
+            rows = rows[np.argsort(keys[sort][rows], kind="stable")]
+        part = rows[offset : offset + limit].tolist()
+        values = [{name: float(column[tag]) for name, column in columns.items()} for tag in part]
+        return {
+            "rows": [
+                {"tag": vocabulary.tags[tag], "category": vocabulary.categories[tag], **own}
+                for tag, own in zip(part, values, strict=True)
+            ],
+            "found": len(rows),
+            "ready": desk.images_ready,
+            "images": len(desk.ground.images),
+        }
+
+    def done(self) -> View:
+        """Return what was decided, what it changed, and how often the bundle was right."""
+        standing = list(self.desk.store.standing())
+        said = [item for item in standing if item.answer != "skip"]
+        changed = sorted((item for item in said if item.overturned), key=lambda item: -item.number)
+        return {
+            "answers": len(said),
+            "skipped": len(standing) - len(said),
+            "changed": len(changed),
+            "pictures": len({item.image for item in said}),
+            "people": [
+                {"who": shown(who), "answers": n}
+                for who, n in Counter(s.who for s in said).most_common(20)
+            ],
+            "latest": [self._latest(item) for item in changed[:_LATEST]],
+            "judge": self._judge_share(),
+            "labels": sum(1 for _ in decided_rows(self.desk.store)),
+        }
+
+    def _columns(self) -> Mapping[str, NDArray[np.float64]]:
+        """Return the board's columns, shape (n_tags,) each; a share of nothing is 0."""
+        desk = self.desk
+        with desk.lock:
+            done, table = desk.decided(), desk.queue.table
+        n_tags = len(table.wrong)
+        rows = np.flatnonzero(done)
+        tag, has, proba = table.tag[rows], table.has[rows], table.proba[rows].astype(np.float64)
+        settled_wrong = np.bincount(tag, np.where(has, 1 - proba, 0), n_tags)
+        settled_missing = np.bincount(tag, np.where(has, 0, proba), n_tags)
+        verified = np.bincount(tag[has], minlength=n_tags)
+        decided, asked, overturned, looked = (np.zeros(n_tags) for _ in range(4))
+        index = desk.ground.bundle.vocabulary.index
+        for name, count in desk.store.by_tag().items():
+            if name in index:
+                at = index[name]
+                decided[at] = count.n_yes + count.n_no
+                asked[at], overturned[at] = count.n_asked, count.n_overturned
+                looked[at] = count.last_s
+        return {
+            "wrong": np.maximum(table.wrong - settled_wrong, 0),
+            "missing": np.maximum(table.missing - settled_missing, 0),
+            "has": table.n_has.astype(np.float64),
+            "verified": verified / np.maximum(table.n_has, 1),
+            "near": table.n_near / np.maximum(table.n_pairs, 1),
+            "decided": decided,
+            "overturned": overturned / np.maximum(asked, 1),
+            "looked": looked,
+            "pairs": table.n_pairs.astype(np.float64),
+        }
+
+    def _judge_share(self) -> View:
+        """Return how often the bundle was right on the frozen slice, with an interval."""
+        log = [
+            (decision.image, decision.tag, decision.answer, decision.shown)
+            for _, _, _, decision, undone in self.desk.store.log()
+            if not undone and decision.shown.order == "random" and decision.answer != "skip"
+        ]
+        right = sum((answer == "yes") == said.tagged for _, _, answer, said in log)
+        hits, trials = np.array([right]), np.array([len(log)])
+        low, high = share_interval(hits, trials, _CONFIDENCE)
+        if not log:
+            return {"asked": 0}
+        return {"asked": len(log), "right": right / len(log), "low": low[0], "high": high[0]}
+
+    def _latest(self, item: Standing) -> View:
+        known = self.desk.ground.bundle.vocabulary.index
+        try:
+            place = self.desk.place_of(item.image)
+        except KeyError:  # of a picture that is in another folder
+            place = -1
+        return {
+            "image": self.desk.key(place) if place >= 0 else "",
+            "name": shown(item.image),
+            "tag": item.tag,
+            "category": self._category(item.tag) if item.tag in known else "",
+            "answer": item.answer,
+            "who": shown(item.who),
+        }
+
+    def _tag(
+        self,
+        image: int,
+        tag: str,
+        has: bool,
+        entry: TagEntry | None,
+        change: Change | None,
+        said: Standing | None,
+    ) -> View:
+        now = self.desk.shown(image, tag, "picture")
+        return {
+            "tag": tag,
+            "category": self._category(tag),
+            "has": has,
+            "proba": now.proba if now.proba is not None else (entry.proba if entry else None),
+            "threshold": now.threshold,
+            "votes": _votes(entry),
+            "rule": "" if change is None else _change_text(change),
+            "said": None
+            if said is None
+            else {"who": shown(said.who), "answer": said.answer, "at": said.at_s},
+        }
+
+    def _picture(self, image: int) -> View:
+        width, height = self.thumbnails.size(self.desk.path(image))
+        name = shown(self.desk.ground.images[image])
+        return {"image": self.desk.key(image), "name": name, "width": width, "height": height}
+
+    def _category(self, tag: str) -> str:
+        vocabulary = self.desk.ground.bundle.vocabulary
+        return vocabulary.categories[vocabulary.index[tag]] if tag in vocabulary.index else ""
+
+    def _explained(self, image: int) -> tuple[dict[str, TagEntry], dict[str, Change]]:
+        """Return a picture's candidates and what the rules changed, kept for a while."""
+        with self.desk.lock:
+            if image not in self._judged:
+                ground = self.desk.ground
+                scores = ground.scores([ground.images[image]])
+                proba = ground.bundle.stacker.predict_proba(scores)
+                (tagged,) = self._judge.judge(scores, proba)
+                changes = ground.bundle.thresholds.cutting.explained(proba, self._judge.decoder)
+                self._judged[image] = (
+                    {entry.tag: entry for entry in tagged.entries},
+                    {change.tag: change for change in changes},
+                )
+                if len(self._judged) > _KEPT:
+                    self._judged.popitem(last=False)
+            return self._judged[image]
+
+
+def _votes(entry: TagEntry | None) -> list[View]:
+    if entry is None:
+        return []
+    return [{"name": shown(name), "proba": proba} for name, proba in entry.votes.items()]
+
+
+def _change_text(change: Change) -> str:
+    verb = "implied by" if change.action == "added" else "against"
+    others = ", ".join(f"{tag} ({proba:.2f})" for tag, proba in change.because[:4])
+    cost = "" if not math.isfinite(change.margin) else f"; the opposite costs {change.margin:.2f}"
+    reason = f"{verb} {others}; " if others else ""
+    return f"{change.action.capitalize()} by a rule: {reason}rule {change.rule}{cost}"

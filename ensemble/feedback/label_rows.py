@@ -9,14 +9,14 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from tagstack.base_models.atomic import written_whole
+from tagstack.base_models.atomic import write_text, written_whole
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.tables import TableWriter
 from tagstack.ensemble.feedback.decision import Decision, Shown, Standing
 from tagstack.ensemble.feedback.store import DecisionStore
-from tagstack.meta.labels.label_files import LabelTable
+from tagstack.meta.labels.label_files import LabelRow, LabelTable
 
 TRAIN, JUDGE = "train", "judge"
 IMPORT = "import"
@@ -41,9 +41,12 @@ class DecidedRow:
         Words as in a label file.
     part : {"train", "judge"}
         ``judge`` for the frozen slice: a fit says ``--where part=train``.
+    sidecar : str
+        Path of its text below a folder, without the ending.
     """
 
     image: str
+    sidecar: str
     tags: tuple[str, ...]
     known: tuple[str, ...]
     unknown: tuple[str, ...]
@@ -66,21 +69,42 @@ def decided_rows(
     """
     said = {image: list(own) for image, own in groupby(store.standing(), lambda item: item.image)}
     rows = {row.image: row for row in base.rows} if base else {}
-    for image in sorted({*said, *rows}):
-        answers = _answers(said.get(image, ()), implied)
-        judging = any(item.judging for item in said.get(image, ()))
-        part = JUDGE if judging else TRAIN
-        if image in rows:
-            own = rows[image]
-            tags = dict.fromkeys((*own.tags, *(tag for tag, yes in answers.items() if yes)))
-            kept = tuple(tag for tag in tags if answers.get(tag, True))
-            known = tuple(dict.fromkeys((*own.known, *answers))) if own.unknown else ()
-            yield DecidedRow(image=image, tags=kept, known=known, unknown=own.unknown, part=part)
-        elif answers:
-            yes = tuple(tag for tag, yes in answers.items() if yes)
-            yield DecidedRow(
-                image=image, tags=yes, known=tuple(answers), unknown=(_EVERY,), part=part
-            )
+    by_stem = bool(base and base.by_stem)
+    keys = {image: _key_in(rows, image, by_stem) for image in said}
+    silent = rows.keys() - {*keys.values()}
+    for image in sorted({*said, *silent}):
+        standing = said.get(image, ())
+        answers = _answers(standing, implied)
+        row = rows.get(keys.get(image, image))
+        if row is None and not answers:
+            continue
+        yield DecidedRow(
+            image=image,
+            sidecar=row.image
+            if row and by_stem
+            else PurePosixPath(image).with_suffix("").as_posix(),
+            tags=_tags(row, answers),
+            known=_known(row, answers),
+            unknown=(_EVERY,) if row is None else row.unknown,
+            part=JUDGE if any(item.judging for item in standing) else TRAIN,
+        )
+
+
+def _key_in(rows: Mapping[str, LabelRow], image: str, by_stem: bool) -> str:
+    stem = PurePosixPath(image).with_suffix("").as_posix()
+    return stem if by_stem and image not in rows else image
+
+
+def _tags(row: LabelRow | None, answers: Mapping[str, bool]) -> tuple[str, ...]:
+    before = row.tags if row else ()
+    tags = dict.fromkeys((*before, *(tag for tag, yes in answers.items() if yes)))
+    return tuple(tag for tag in tags if answers.get(tag, True))
+
+
+def _known(row: LabelRow | None, answers: Mapping[str, bool]) -> tuple[str, ...]:
+    if row is None:
+        return tuple(answers)
+    return tuple(dict.fromkeys((*row.known, *answers))) if row.unknown else ()
 
 
 def write_labels(rows: Iterable[DecidedRow], target: Path) -> int:
@@ -103,13 +127,37 @@ def write_labels(rows: Iterable[DecidedRow], target: Path) -> int:
     return len(listed)
 
 
+def write_sidecars(rows: Iterable[DecidedRow], folder: Path) -> int:
+    """Write each image's tags into a text of its own; return how many there are.
+
+    Raises
+    ------
+    TagstackError
+        If a name leads out of the folder.
+    """
+    n_written = 0
+    for row in rows:
+        target = folder / f"{row.sidecar}.txt"
+        if ".." in PurePosixPath(row.sidecar).parts or not target.is_relative_to(folder):
+            msg = f"The image name {row.image!r} leads out of {folder}; nothing more was written."
+            raise TagstackError(msg)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, ", ".join(row.tags) + "\n")
+        n_written += 1
+    return n_written
+
+
 def labels_csv(rows: Iterable[DecidedRow]) -> bytes:
     """Return labels as the bytes of a CSV file."""
     return _csv(list(rows)).encode("utf-8", "surrogateescape")
 
 
 def keep_labels(
-    store: DecisionStore, table: LabelTable, who: str, images: Mapping[str, str]
+    store: DecisionStore,
+    table: LabelTable,
+    who: str,
+    images: Sequence[str],
+    content: Callable[[str], str],
 ) -> int:
     """Keep what a label table or sidecars say as decisions; return how many were new.
 
@@ -122,17 +170,19 @@ def keep_labels(
     table : LabelTable
     who : str
         In whose name.
-    images : mapping of name to SHA-256
+    images : sequence of str
         The pictures of the collection; rows of others are passed over.
+    content : callable
+        From a picture's name to the SHA-256 of its bytes.
     """
-    stems = {str(Path(name).with_suffix("")): name for name in images} if table.by_stem else {}
     known = {(item.image, item.tag) for item in store.standing() if item.answer == "yes"}
+    rows = {row.image: row for row in table.rows}
     fresh = []
-    for row in table.rows:
-        name = row.image if row.image in images else stems.get(row.image)
-        if name is not None:
-            pairs = ((name, tag) for tag in row.tags if (name, tag) not in known)
-            fresh += [_imported(who, image, tag, images[image]) for image, tag in pairs]
+    for image in images:
+        row = rows.get(_key_in(rows, image, table.by_stem))
+        new = [tag for tag in row.tags if (image, tag) not in known] if row else []
+        own = content(image) if new else ""
+        fresh += [_imported(who, image, tag, own) for tag in new]
     for start in range(0, len(fresh), _CHUNK):
         store.record(fresh[start : start + _CHUNK])
     return len(fresh)

@@ -133,9 +133,13 @@
     return element("div", { class: `bar-line ${extra}` },
       element("dt", { title: label }, label), element("dd", {}, bar, element("span", { class: "value" }, proba(value))));
   };
-  const voteLines = (votes, cut) => {
+  const stackLines = (said) => [
+    line("Probability", said.proba, said.threshold, "main"),
+    element("div", { class: "bar-line" }, element("dt", {}, "Threshold"), element("dd", {}, element("span"), element("span", { class: "value" }, said.threshold === null ? "never" : proba(said.threshold)))),
+  ];
+  const voteLines = (votes) => {
     const list = element("dl", { class: "facts" });
-    for (const vote of votes) list.append(line(vote.name, vote.proba, cut));
+    for (const vote of votes) list.append(line(vote.name, vote.proba));
     return list;
   };
 
@@ -177,8 +181,7 @@
     byId("question").textContent = `${card.tag}?`;
     byId("question").setAttribute("aria-label", `Does the picture show ${card.tag}?`);
     byId("card-state").textContent = card.has ? "It has this tag. Is it right?" : "It lacks this tag. Should it have it?";
-    byId("facts").replaceChildren(line("Probability", card.shown.proba, card.shown.threshold, "main"),
-      element("div", { class: "bar-line" }, element("dt", {}, "Threshold"), element("dd", {}, element("span"), element("span", { class: "value" }, card.shown.threshold === null ? "never" : proba(card.shown.threshold)))));
+    byId("facts").replaceChildren(...stackLines(card.shown));
     byId("votes").replaceChildren(voteLines(card.votes));
     byId("rule").textContent = card.rule;
     for (const name of ["yes", "no", "skip"]) {
@@ -266,8 +269,7 @@
       button.dataset.tag = row.tag;
       const item = element("li", {}, button);
       if (explain) {
-        const why = element("div", { class: "why" }, voteLines(row.votes, row.threshold));
-        why.append(element("span", { class: "muted" }, `threshold ${row.threshold === null ? "never" : proba(row.threshold)}`));
+        const why = element("div", { class: "why" }, element("dl", { class: "facts" }, ...stackLines(row)), voteLines(row.votes));
         if (row.rule) why.append(element("p", {}, row.rule));
         item.append(why);
       }

@@ -8,7 +8,12 @@ import pytest
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.feedback.decision import Decision, Shown
-from tagstack.ensemble.feedback.label_rows import decided_rows, keep_labels, write_labels
+from tagstack.ensemble.feedback.label_rows import (
+    decided_rows,
+    keep_labels,
+    write_labels,
+    write_sidecars,
+)
 from tagstack.ensemble.feedback.store import DecisionStore
 from tagstack.meta.labels.label_files import read_labels
 from tagstack.meta.labels.labels import AlignedLabels, align_labels
@@ -84,10 +89,25 @@ def test_sidecars_become_decisions_once(store: DecisionStore, tmp_path: Path) ->
     folder.mkdir()
     (folder / "a.txt").write_text("cat_ears, solo")
     (folder / "unrelated.txt").write_text("solo, 1girl")
-    images = {"a.png": "00" * 32, "c.png": "11" * 32}
-    assert keep_labels(store, read_labels(folder), "import", images) == 1
-    assert keep_labels(store, read_labels(folder), "import", images) == 0
+    for new in (1, 0):
+        table = read_labels(folder)
+        assert keep_labels(store, table, "import", ("a.png", "c.png"), lambda _: "00" * 32) == new
     (row,) = [row for row in decided_rows(store) if row.image == "a.png"]
     assert row.tags == ("cat_ears", "solo")
     store.undo("import")
     assert len(list(store.standing("a.png"))) == 3  # an import is no slip of a key
+
+
+def test_sidecars_are_corrected(store: DecisionStore, tmp_path: Path) -> None:
+    folder = tmp_path / "sidecars"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.txt").write_text("1girl, ;d")
+    (folder / "sub/other.txt").write_text("solo, 1girl")
+    rows = decided_rows(store, implied, read_labels(folder))
+    assert write_sidecars(rows, tmp_path / "new") == 4
+    assert (tmp_path / "new/a.txt").read_text() == "1girl, animal_ears, cat_ears\n"
+    assert (tmp_path / "new/sub/other.txt").read_text() == "solo, 1girl\n"
+    store.record([Decision(who="ann", image="../../evil.png", tag="solo", answer="yes")])
+    with pytest.raises(TagstackError, match="evil"):
+        write_sidecars(decided_rows(store), tmp_path / "again")
+    assert not (tmp_path / "evil.txt").exists()

@@ -1,0 +1,245 @@
+"""The review page's answers, and its decisions as labels that a fit reads."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("starlette", reason="needs the extra serve")
+
+from starlette.testclient import TestClient
+
+from tagstack.configs.settings import load_settings
+from tagstack.ensemble.progress import Silent
+from tagstack.ensemble.review.running import guarded
+from tagstack.ensemble.serving.guard import Access
+from tagstack.ensemble.tasks.review import ReviewRequest, opened_review
+from tagstack.meta.labels.label_files import read_labels
+
+Client = Any
+HOSTILE = os.fsdecode(b"a \xff\"><img src=x onerror=alert(1)>.png")
+
+
+def opened(
+    small: Path, out: Path, access: Access, **more: Any
+) -> Iterator[tuple[Client, Any]]:
+    request = ReviewRequest(
+        bundle=small / "bundle",
+        images=small / "images",
+        out=out,
+        **{"scores": small / "scores", **more},
+    )
+    settings = load_settings()
+    with opened_review(request, settings, Silent()) as desk:
+        app = guarded(desk, settings, access, "ann")
+        with TestClient(app, base_url="http://localhost") as client:
+            while client.get("/api/state").json()["ready"] < 150:
+                assert not desk.fault
+            yield client, desk
+
+
+@pytest.fixture
+def review(small: Path, tmp_path: Path) -> Iterator[tuple[Client, Any]]:
+    yield from opened(small, tmp_path / "review", Access())
+
+
+def card_of(client: Client, **more: Any) -> dict[str, Any]:
+    found = client.get("/api/cards", params={"client": "c", "n": 1, **more}).json()
+    return dict(found["cards"][0])
+
+
+def answer(client: Client, card: dict[str, Any], said: str, who: str = "ann") -> dict[str, Any]:
+    body = {
+        "image": card["image"], "tag": card["tag"], "shown": card["shown"], "answer": said,
+        "who": who, "token": os.urandom(8).hex(),
+    }  # fmt: skip
+    reply = client.post("/api/answer", json=body)
+    assert reply.status_code == 200, reply.text
+    return dict(reply.json())
+
+
+def test_a_decision_is_kept_with_what_was_shown_and_exported(
+    review: tuple[Client, Any], tmp_path: Path, done: Callable[..., str], small: Path
+) -> None:
+    client, desk = review
+    said = {}
+    for order in ("wrong", "missing", "useful", "random"):
+        card = card_of(client, order=order)
+        assert card["has"] is (order == "wrong") or order in ("useful", "random")
+        assert answer(client, card, "no")["before"] is None
+        said[card["image"], card["tag"]] = card
+    kept = [decision for _, _, _, decision, _ in desk.store.log()]
+    for decision, card in zip(kept, said.values(), strict=True):
+        assert decision.shown.propensity == card["shown"]["propensity"]
+        assert decision.shown.bundle == card["shown"]["bundle"]
+        assert len(decision.content) == 64
+    assert [decision.shown.judging for decision in kept] == [False, False, False, True]
+    again = card_of(client, order="wrong")
+    assert (again["image"], again["tag"]) not in said
+    assert client.get("/api/done").json()["answers"] == 4
+    by_page = client.get("/labels.csv").content
+    out = tmp_path / "labels.csv"
+    review_folder = desk.store.path.parent
+    done("feedback", "export", "--review", review_folder, "--out", out, "--bundle", small / "bundle")
+    assert out.read_bytes() == by_page
+    rows = {row.image: row for row in read_labels(out).rows}
+    assert all(row.unknown == ("*",) and row.tags == () for row in rows.values())
+    assert {row.columns["part"] for row in rows.values()} == {"train", "judge"}
+    told = json.loads(
+        done("feedback", "import", small / "labels.csv", "--images", small / "images",
+             "--review", review_folder, "--json")
+    )  # fmt: skip
+    assert told["decisions"] > 1000
+    assert client.get("/api/done").json()["answers"] > 1000
+
+
+def test_cards_are_kept_for_the_page_that_shows_them_and_given_to_no_other(
+    review: tuple[Client, Any],
+) -> None:
+    client, _ = review
+    first = card_of(client, order="wrong")
+    assert card_of(client, order="wrong")["id"] == first["id"]  # opened again
+    others = [card_of(client, order="wrong", client=f"o{n}") for n in range(20)]
+    pairs = [(card["image"], card["tag"]) for card in (first, *others)]
+    assert len(set(pairs)) == 21
+
+
+def test_undo_opens_the_question_again_and_another_persons_word_is_told(
+    review: tuple[Client, Any],
+) -> None:
+    client, desk = review
+    card = card_of(client, order="missing", tag="smile")
+    left = client.get("/api/cards", params={"order": "missing", "tag": "smile"}).json()["left"]
+    answer(client, card, "yes")
+    before = answer(client, card, "no", who="bob")["before"]
+    assert (before["who"], before["answer"]) == ("ann", "yes")
+    for who in ("bob", "ann"):
+        back = client.post("/api/undo", json={"who": who}).json()["back"]
+        assert [item["tag"] for item in back] == ["smile"]
+    assert client.post("/api/undo", json={"who": "ann"}).json() == {"back": []}
+    again = client.get("/api/cards", params={"order": "missing", "tag": "smile"}).json()
+    assert again["left"] == left
+    assert list(desk.store.standing()) == []
+
+
+def test_adding_a_tag_applies_the_rules(review: tuple[Client, Any]) -> None:
+    client, _ = review
+    image, body = client.get("/api/image").json(), {"who": "ann", "answer": "yes"}
+    tags = {row["tag"] for row in image["tags"] if row["has"]}
+    new = "1boy" if "1girl" in tags else "1girl"
+    body |= {"image": image["image"], "tag": new, "token": "t1"}
+    after = client.post("/api/image/answer", json=body).json()
+    now = {row["tag"] for row in after["tags"] if row["has"]}
+    assert new in now
+    assert {item["tag"] for item in after["follow"]} == tags ^ now - {new}
+    client.post("/api/undo", json={"who": "ann"})
+    back = client.get("/api/image", params={"image": image["image"]}).json()
+    assert {row["tag"] for row in back["tags"] if row["has"]} == tags
+
+
+def test_the_board_loses_what_was_answered(review: tuple[Client, Any]) -> None:
+    client, desk = review
+    rows = client.get("/api/board", params={"limit": 200}).json()["rows"]
+    worst = [row["wrong"] + row["missing"] for row in rows]
+    assert worst == sorted(worst, reverse=True)
+    table = desk.queue.table
+    assert sum(row["wrong"] for row in rows) == pytest.approx((1 - table.proba[table.has]).sum())
+    card = card_of(client, order="wrong")
+    answer(client, card, "no")
+    (row,) = client.get("/api/board", params={"q": card["tag"], "limit": 1}).json()["rows"]
+    (old,) = [own for own in rows if own["tag"] == card["tag"]]
+    assert row["wrong"] == pytest.approx(old["wrong"] - 1 + card["shown"]["proba"])
+    assert row["overturned"] == 1
+    assert row["looked"] > 1e9
+    assert row["verified"] == pytest.approx(1 / row["has"])
+
+
+def test_nothing_but_the_folders_pictures_and_answers_is_given(review: tuple[Client, Any]) -> None:
+    client, desk = review
+    key = desk.key(0)
+    assert client.get(f"/picture/{key}").content.startswith(b"\xff\xd8")
+    for path in ("/picture/..%2f..%2fetc%2fpasswd", "/picture/x", "/labels", "/templates/"):
+        assert client.get(path).status_code in (400, 404), path
+    page = client.get("/")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 421
+    body = {"who": "x"}
+    evil = {"origin": "http://evil.example"}
+    assert client.post("/api/undo", json=body, headers=evil).status_code == 403
+    plain = {"content-type": "text/plain"}
+    assert client.post("/api/undo", content="{}", headers=plain).status_code == 415
+    for bad in ("[]", "{", "x" * 70_000, '{"who": 3}'):
+        reply = client.post("/api/undo", content=bad, headers={"content-type": "application/json"})
+        assert reply.status_code in (400, 413)
+        assert reply.json()["error"]
+    shown = {"propensity": 7}
+    body = {"image": key, "tag": "smile", "answer": "yes", "who": "a", "token": "t", "shown": shown}
+    assert "propensity" in client.post("/api/answer", json=body).json()["error"]
+
+
+def test_a_token_is_asked_for_and_carried_by_a_cookie(small: Path, tmp_path: Path) -> None:
+    access = Access(token="a-token-of-some-length")
+    request = ReviewRequest(
+        bundle=small / "bundle", images=small / "images", out=tmp_path, scores=small / "scores"
+    )
+    with opened_review(request, load_settings(), Silent()) as desk:
+        app = guarded(desk, load_settings(), access, "ann")
+        with TestClient(app, base_url="http://localhost") as client:
+            assert client.get("/api/state").status_code == 401
+            assert client.get("/", params={"token": "wrong"}).status_code == 401
+            assert client.get("/", params={"token": access.token}).status_code == 200
+            assert client.get("/api/state").status_code == 200
+
+
+def test_labels_say_what_pictures_have_and_a_second_run_makes_nothing_again(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = {row.image: set(row.tags) for row in read_labels(small / "labels.csv").rows}
+    out = tmp_path / "review"
+    for _, desk in opened(small, out, Access(), labels=small / "labels.csv"):
+        tags = desk.ground.bundle.vocabulary.tags
+        image = desk.ground.images[3]
+        assert set(desk.tags_of(3)) == labels[image] & set(tags)
+        first = desk.queue.table
+    monkeypatch.setattr("tagstack.ensemble.review.ground.Ground.scores", None)
+    for _, desk in opened(small, out, Access(), labels=small / "labels.csv"):
+        assert np.array_equal(desk.queue.table.proba, first.proba)
+
+
+def test_without_scores_the_folder_is_scored_and_hostile_names_are_only_text(
+    small: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    shutil.copy(small / "images/doll_000001.png", folder / HOSTILE)
+    (folder / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "secret.png").write_bytes((small / "images/doll_000002.png").read_bytes())
+    request = ReviewRequest(bundle=small / "bundle", images=folder, out=tmp_path / "out")
+    with opened_review(request, load_settings(), Silent()) as desk:
+        app = guarded(desk, load_settings(), Access(), "ann")
+        with TestClient(app, base_url="http://localhost") as client:
+            while client.get("/api/state").json()["ready"] < 1:
+                assert not desk.fault
+            image = client.get("/api/image").json()
+            assert "\\udcff" in image["name"]
+            assert client.get(f"/picture/{image['image']}").status_code == 200
+            body = {"image": image["image"], "tag": "smile", "answer": "yes", "who": "<b>"}
+            client.post("/api/image/answer", json={**body, "token": "t"})
+            (folder / HOSTILE).unlink()
+            (folder / HOSTILE).symlink_to(tmp_path / "secret.png")
+            assert client.get(f"/picture/{image['image']}?size=small").status_code == 400
+    (row,) = [row for row in read_rows(tmp_path / "out")]
+    assert row == (HOSTILE, "smile", "<b>")
+
+
+def read_rows(review: Path) -> list[tuple[str, str, str]]:
+    from tagstack.ensemble.feedback.store import FILE, DecisionStore
+
+    with DecisionStore(review / FILE) as store:
+        said = [d for _, _, _, d, _ in store.log() if not d.rule]
+    return [(d.image, d.tag, d.who) for d in said]

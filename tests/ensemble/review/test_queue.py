@@ -1,0 +1,106 @@
+"""The next card: the urgent first, its probability as stated, and nobody judged by what judges."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tagstack.ensemble.review.pairs import PairTable
+from tagstack.ensemble.review.queue import ORDERS, Queue
+
+N_IMAGES, N_TAGS = 30, 4
+JUDGING = np.arange(N_IMAGES) % 5 == 0
+
+
+def table(rng: np.random.Generator) -> PairTable:
+    image, tag = np.divmod(np.arange(N_IMAGES * N_TAGS, dtype=np.int32), N_TAGS)
+    proba = rng.random(len(image)).astype(np.float32)
+    has = proba >= 0.5
+    count = np.full(N_TAGS, N_IMAGES)
+    return PairTable(
+        image=image.astype(np.int32), tag=tag.astype(np.int32), proba=proba,
+        threshold=np.full(len(image), 0.5, np.float32), tagged=has, has=has,
+        wrong=np.zeros(N_TAGS), missing=np.zeros(N_TAGS), n_has=count, n_near=count, n_pairs=count,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def make_queue(rng: np.random.Generator) -> Callable[..., Queue]:
+    def make(**more: Any) -> Queue:
+        return Queue(table(rng), JUDGING, **{"probes": 0.1, "window": 6, "floor": 0.05, **more})
+
+    return make
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_what_is_stated_is_how_often_it_comes(
+    make_queue: Callable[..., Queue], rng: np.random.Generator, order: Any
+) -> None:
+    queue, n = make_queue(), 4000
+    queue.settle([3, 7, 50])
+    draws = [queue.draw(order, None, rng) for _ in range(n)]
+    stated = {draw.row: draw.propensity for draw in draws if draw}
+    for row, times in Counter(draw.row for draw in draws if draw).items():
+        sigma = np.sqrt(stated[row] * (1 - stated[row]) / n)
+        assert abs(times / n - stated[row]) < 4.5 * sigma + 1e-9
+    assert not {3, 7, 50} & stated.keys()
+    probes = sum(draw.probe for draw in draws if draw) / n
+    assert abs(probes - (0 if order == "random" else 0.1)) < 0.025
+
+
+def test_the_urgent_come_first(make_queue: Callable[..., Queue], rng: np.random.Generator) -> None:
+    queue = make_queue(probes=0.0)
+    own = queue.table
+    free = ~JUDGING[own.image]
+    urgency = {
+        "wrong": np.where(own.has & free, 1 - own.proba, -1),
+        "missing": np.where(~own.has & free & (own.proba >= 0.05), own.proba, -1),
+        "useful": np.where(free & (own.proba >= 0.05), 1 - np.abs(own.proba - 0.5), -1),
+    }
+    for order, value in urgency.items():
+        head = set(np.argsort(-value)[:6].tolist())
+        drawn = {queue.draw(order, None, rng).row for _ in range(200)}  # type: ignore
+        assert drawn == head
+
+
+def test_pictures_that_judge_are_in_one_order_alone(
+    make_queue: Callable[..., Queue], rng: np.random.Generator
+) -> None:
+    queue = make_queue(window=1000)
+    for order in ORDERS:
+        images = {queue.table.image[queue.draw(order, None, rng).row] for _ in range(500)}  # type: ignore
+        assert all(JUDGING[i] == (order == "random") for i in images)
+
+
+def test_every_pair_is_asked_once_and_then_none(
+    make_queue: Callable[..., Queue], rng: np.random.Generator
+) -> None:
+    queue = make_queue()
+    seen = []
+    while draw := queue.draw("missing", 2, rng):
+        seen.append(draw.row)
+        queue.settle([draw.row])
+    assert len(seen) == len(set(seen))
+    assert {int(queue.table.tag[row]) for row in seen} == {2}
+    assert queue.left("missing", 2) == 0
+    queue.settle([seen[0]], done=False)  # taken back
+    assert queue.left("missing", 2) == 1
+
+
+def test_what_somebody_looks_at_is_shown_to_nobody_else(
+    make_queue: Callable[..., Queue], rng: np.random.Generator
+) -> None:
+    queue = make_queue(probes=0.5)
+    taken = frozenset(range(0, 120, 2))
+    for order in ORDERS:
+        rows = {queue.draw(order, None, rng, taken).row for _ in range(200)}  # type: ignore
+        assert not rows & taken
+
+
+def test_without_a_pair_there_is_no_card(rng: np.random.Generator) -> None:
+    queue = Queue(
+        PairTable.empty(3), np.zeros(0, bool), probes=0.1, window=5, floor=0.05
+    )  # fmt: skip
+    assert [queue.draw(order, None, rng) for order in ORDERS] == [None] * len(ORDERS)

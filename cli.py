@@ -51,6 +51,7 @@ from tagstack.ensemble.console.options import (
     settings_of,
 )
 from tagstack.ensemble.console.presets import presets
+from tagstack.ensemble.console.review import feedback, review
 from tagstack.ensemble.console.rules import rules_app
 from tagstack.ensemble.console.scores import scores_app
 from tagstack.ensemble.console.tagging import tag
@@ -83,6 +84,7 @@ app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 app.add_typer(engines, name="engines")
+app.add_typer(feedback, name="feedback")
 app.add_typer(labels_app, name="labels")
 app.add_typer(models, name="models")
 app.add_typer(presets, name="presets")
@@ -90,6 +92,10 @@ app.add_typer(rules_app, name="rules")
 app.add_typer(scores_app, name="scores")
 app.add_typer(thresholds, name="thresholds")
 
+app.command(
+    epilog="tagstack review --bundle bundle --images images --scores scores\n\n"
+    "tagstack review --bundle bundle --images images --labels labels.csv"
+)(review)
 app.command(
     epilog="tagstack calibrate --bundle b --scores s --labels l.csv --objective f1\n\n"
     "tagstack calibrate --bundle b --scores s --labels l.csv --tag 'rating*=precision>=0.9'"

@@ -20,6 +20,7 @@ from tagstack.configs.shown import shown
 from tagstack.ensemble.feedback.decision import Decision, Shown, Standing
 from tagstack.ensemble.feedback.label_rows import decided_rows, labels_csv
 from tagstack.ensemble.review.queue import ORDERS
+from tagstack.ensemble.review.thumbnails import Thumbnails
 from tagstack.ensemble.review.views import SORTS, View, Views
 
 POLICY = (
@@ -37,10 +38,11 @@ class Review:
     Parameters
     ----------
     views : Views
+    thumbnails : Thumbnails
     """
 
-    def __init__(self, views: Views) -> None:
-        self.views, self.desk = views, views.desk
+    def __init__(self, views: Views, thumbnails: Thumbnails) -> None:
+        self.views, self.desk, self.thumbnails = views, views.desk, thumbnails
         folder = resources.files("tagstack.ensemble.review").joinpath("templates")
         self._files = {
             name: folder.joinpath(f"review.{name}").read_bytes() for name in ("html", "css", "js")
@@ -86,7 +88,7 @@ class Review:
 
         def made() -> bytes:
             path = self.desk.path(self.desk.place(request.path_params["key"]))
-            return self.views.thumbnails.jpeg(path, side)
+            return self.thumbnails.jpeg(path, side)
 
         try:
             content = await run_in_threadpool(made)
@@ -104,7 +106,7 @@ class Review:
     def _cards(self, request: Request) -> View:
         order = _one_of(request, "order", ORDERS)
         n = _count(request, "n", 3, 8)
-        client = _text(request, "client")[:64]
+        client = _text(request, "page")[:64]
         found = next(own for own in ORDERS if own == order)
         return self.views.cards(client, found, _text(request, "tag"), n)
 

@@ -169,4 +169,4 @@ class Queue:
             margin = np.abs(table.margin[rows])
             close = shown & np.isfinite(margin)
             rows, urgency = rows[close], -margin[close]
-        return rows[np.argsort(-urgency, kind="stable")]
+        return np.asarray(rows[np.argsort(-urgency, kind="stable")])

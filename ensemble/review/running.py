@@ -79,8 +79,8 @@ class TokenCookie:
 
 def guarded(desk: Desk, settings: Settings, access: Access, who: str) -> ASGIApp:
     """Return the page of a review, for those who may ask."""
-    views = Views(desk, Thumbnails(settings.score), who)
-    return TokenCookie(Guard(Review(views).app(), access))
+    page = Review(Views(desk, who), Thumbnails(settings.score))
+    return TokenCookie(Guard(page.app(), access))
 
 
 def serve_page(

@@ -7,12 +7,13 @@ from threading import Lock
 
 from PIL import Image
 
-from tagstack.base_models.pictures.images import ImageError, PixelBudget, decode, open_image
+from tagstack.base_models.pictures.images import DecodingBudget, ImageError, decode, open_image
 from tagstack.configs.level1 import ScoreSettings
 
 _QUALITY = 85
 _KEPT_BYTES = 96 * 2**20  # of encoded pictures, so that a card shown twice is decoded once
-_PIXELS_AT_ONCE = 64_000_000
+_DECODED_BYTES = 512 * 2**20  # of pictures that are decoded at the same time
+_PIXEL_BYTES = 8  # decoded, and once more while it is turned
 
 
 class Thumbnails:
@@ -26,7 +27,7 @@ class Thumbnails:
 
     def __init__(self, settings: ScoreSettings) -> None:
         self._settings = settings
-        self._budget = PixelBudget(min(settings.max_pixels, _PIXELS_AT_ONCE))
+        self._budget = DecodingBudget(_DECODED_BYTES)
         self._kept: OrderedDict[tuple[Path, int], bytes] = OrderedDict()
         self._size, self._lock = 0, Lock()
 
@@ -52,19 +53,6 @@ class Thumbnails:
                 self._size -= len(self._kept.popitem(last=False)[1])
         return made
 
-    def size(self, path: Path) -> tuple[int, int]:
-        """Return width and height in pixels, upright; (0, 0) if the picture cannot be read.
-
-        The page keeps that room free, so that nothing jumps when the picture comes.
-        """
-        try:
-            with path.open("rb") as stream, Image.open(stream) as image:
-                width, height = image.size
-                turned = image.getexif().get(0x0112, 1) >= 5
-        except (OSError, ValueError, SyntaxError, LookupError, TypeError, OverflowError):
-            return 0, 0
-        return (height, width) if turned else (width, height)
-
     def _made(self, path: Path, longer_side_px: int) -> bytes:
         limit = self._settings.max_file_bytes
         try:
@@ -76,7 +64,7 @@ class Thumbnails:
         image = open_image(content, max_pixels=self._settings.max_pixels)
         if image.format == "JPEG":
             image.draft("RGB", (longer_side_px, longer_side_px))
-        with self._budget.taking(image.width * image.height):
+        with self._budget.taking(image.width * image.height * _PIXEL_BYTES):
             picture = decode(image)
             picture.thumbnail((longer_side_px, longer_side_px), Image.Resampling.LANCZOS)
         stream = io.BytesIO()

@@ -19,7 +19,6 @@ from tagstack.ensemble.feedback.decision import Standing
 from tagstack.ensemble.feedback.label_rows import decided_rows
 from tagstack.ensemble.review.desk import Card, Desk, names_with
 from tagstack.ensemble.review.queue import ORDERS, TITLES, Order
-from tagstack.ensemble.review.thumbnails import Thumbnails
 from tagstack.meta.metrics.intervals import share_interval
 
 View: TypeAlias = dict[str, Any]
@@ -35,13 +34,12 @@ class Views:
     Parameters
     ----------
     desk : Desk
-    thumbnails : Thumbnails
     who : str
         Whom the page takes its visitor for until told otherwise.
     """
 
-    def __init__(self, desk: Desk, thumbnails: Thumbnails, who: str) -> None:
-        self.desk, self.thumbnails, self.who = desk, thumbnails, who
+    def __init__(self, desk: Desk, who: str) -> None:
+        self.desk, self.who = desk, who
         self._judge = Judge(desk.ground.bundle, floor=0.0)
         self._judged: OrderedDict[int, tuple[dict[str, TagEntry], dict[str, Change]]] = (
             OrderedDict()
@@ -276,9 +274,7 @@ class Views:
         }
 
     def _picture(self, image: int) -> View:
-        width, height = self.thumbnails.size(self.desk.path(image))
-        name = shown(self.desk.ground.images[image])
-        return {"image": self.desk.key(image), "name": name, "width": width, "height": height}
+        return {"image": self.desk.key(image), "name": shown(self.desk.ground.images[image])}
 
     def _category(self, tag: str) -> str:
         vocabulary = self.desk.ground.bundle.vocabulary

@@ -22,12 +22,10 @@ from tagstack.ensemble.tasks.review import ReviewRequest, opened_review
 from tagstack.meta.labels.label_files import read_labels
 
 Client = Any
-HOSTILE = os.fsdecode(b"a \xff\"><img src=x onerror=alert(1)>.png")
+HOSTILE = os.fsdecode(b'a \xff"><img src=x onerror=alert(1)>.png')
 
 
-def opened(
-    small: Path, out: Path, access: Access, **more: Any
-) -> Iterator[tuple[Client, Any]]:
+def opened(small: Path, out: Path, access: Access, **more: Any) -> Iterator[tuple[Client, Any]]:
     request = ReviewRequest(
         bundle=small / "bundle",
         images=small / "images",
@@ -49,7 +47,7 @@ def review(small: Path, tmp_path: Path) -> Iterator[tuple[Client, Any]]:
 
 
 def card_of(client: Client, **more: Any) -> dict[str, Any]:
-    found = client.get("/api/cards", params={"client": "c", "n": 1, **more}).json()
+    found = client.get("/api/cards", params={"page": "c", "n": 1, **more}).json()
     return dict(found["cards"][0])
 
 
@@ -85,7 +83,9 @@ def test_a_decision_is_kept_with_what_was_shown_and_exported(
     by_page = client.get("/labels.csv").content
     out = tmp_path / "labels.csv"
     review_folder = desk.store.path.parent
-    done("feedback", "export", "--review", review_folder, "--out", out, "--bundle", small / "bundle")
+    done(
+        "feedback", "export", "--review", review_folder, "--out", out, "--bundle", small / "bundle"
+    )
     assert out.read_bytes() == by_page
     rows = {row.image: row for row in read_labels(out).rows}
     assert all(row.unknown == ("*",) and row.tags == () for row in rows.values())
@@ -104,7 +104,7 @@ def test_cards_are_kept_for_the_page_that_shows_them_and_given_to_no_other(
     client, _ = review
     first = card_of(client, order="wrong")
     assert card_of(client, order="wrong")["id"] == first["id"]  # opened again
-    others = [card_of(client, order="wrong", client=f"o{n}") for n in range(20)]
+    others = [card_of(client, order="wrong", page=f"o{n}") for n in range(20)]
     pairs = [(card["image"], card["tag"]) for card in (first, *others)]
     assert len(set(pairs)) == 21
 
@@ -178,8 +178,9 @@ def test_nothing_but_the_folders_pictures_and_answers_is_given(review: tuple[Cli
         assert reply.status_code in (400, 413)
         assert reply.json()["error"]
     shown = {"propensity": 7}
-    body = {"image": key, "tag": "smile", "answer": "yes", "who": "a", "token": "t", "shown": shown}
-    assert "propensity" in client.post("/api/answer", json=body).json()["error"]
+    said = {"image": key, "tag": "smile", "answer": "yes", "who": "a", "token": "t"}
+    reply = client.post("/api/answer", json={**said, "shown": shown})
+    assert "propensity" in reply.json()["error"]
 
 
 def test_a_token_is_asked_for_and_carried_by_a_cookie(small: Path, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@
     const now = place();
     const order = now.get("order") || "wrong";
     const tag = now.get("tag") || "";
-    const found = await ask("api/cards", { client, order, tag, n: 4 });
+    const found = await ask("api/cards", { page: client, order, tag, n: 4 });
     state = found;
     const gone = new Set([...past.map((item) => item.card.id), ...outbox.map((item) => item.card)]);
     ahead = found.cards.filter((card) => !gone.has(card.id));
@@ -148,7 +148,6 @@
     stage.classList.remove("broken");
     name.textContent = card.name;
     name.title = card.name;
-    if (card.width) { image.width = card.width; image.height = card.height; }
     if (image.dataset.key !== card.image) {
       image.dataset.key = card.image;
       image.alt = `Picture ${card.name}`;

@@ -155,7 +155,7 @@ class Queue:
         table = self.table
         judging = self._judging[rows]
         if order == "random":
-            return rows[judging]
+            return np.asarray(rows[judging])
         rows = rows[~judging]
         proba, has = table.proba[rows], table.has[rows]
         if order == "probe":

@@ -409,7 +409,7 @@
     const found = await ask("api/done");
     const tiles = [["Answers", found.answers], ["Changed", found.changed], ["Skipped", found.skipped], ["Pictures", found.pictures]];
     byId("tiles").replaceChildren(...tiles.map(([name, value]) => element("div", {}, element("dd", {}, value.toLocaleString("en")), element("dt", {}, name))));
-    byId("done-lede").textContent = found.people.map((one) => `${one.who} ${one.answers}`).join(", ");
+    byId("done-lede").textContent = found.people.map((one) => `${one.who}: ${one.answers}`).join(", ");
     byId("judge").textContent = found.judge.asked
       ? `On the frozen slice the tags were right in ${percent(found.judge.right)} of ${found.judge.asked} random pairs (95% interval ${percent(found.judge.low)} to ${percent(found.judge.high)}).`
       : "Nothing was asked on the frozen slice yet: choose the order \u201cRandom slice\u201d to learn how often the tags are right.";

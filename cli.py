@@ -59,9 +59,9 @@ from tagstack.ensemble.console.thresholds import calibrate, thresholds
 
 # As one works: from pictures to tags, then to better ones; what looks after things comes last.
 _ORDER = (
-    "demo", "start", "score", "fit", "compare", "calibrate", "tag", "explain", "watch", "review",
-    "serve", "accept", "feedback", "experiment", "models", "labels", "rules", "thresholds",
-    "presets", "scores", "engines", "config", "doctor",
+    "demo", "start", "score", "fit", "compare", "calibrate", "tag", "explain", "moderate", "watch",
+    "review", "serve", "accept", "feedback", "experiment", "models", "labels", "rules",
+    "thresholds", "presets", "scores", "engines", "config", "doctor",
 )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ class Fetcher:
         """Return the bytes of an address, or where it says to look instead."""
         parts, port = _parts(url)
         connection = self._connected(parts, port, ends)
-        cut = Timer(_left(ends), _cut, [connection])  # a timeout of the socket is one a read
+        cut = Timer(_left(ends), _cut, [connection.sock])  # a timeout of the socket is one a read
         cut.start()
         try:
             if isinstance(connection.sock, ssl.SSLSocket):
@@ -174,9 +174,9 @@ def _left(ends: float) -> float:
     return left
 
 
-def _cut(connection: HTTPConnection) -> None:
+def _cut(own: socket.socket) -> None:
     with suppress(OSError):  # below TLS, whose own state belongs to the thread that reads
-        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+        socket.socket.shutdown(own, socket.SHUT_RDWR)
 
 
 @cache

@@ -80,8 +80,8 @@ class Access:
         origin = headers.get("origin")
         if origin is None and headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
             return  # no browser, or a page of ours
-        own = origin is not None and urlsplit(origin).netloc == headers["host"]
-        if not (own or origin in self.origins):
+        own = {f"{scheme}://{headers['host']}" for scheme in ("http", "https")}
+        if origin not in own | self.origins:
             msg = f"Pages of {origin or 'another site'} may not send here. See serve.origins."
             raise RefusedError(403, msg)
 

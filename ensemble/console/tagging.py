@@ -180,7 +180,7 @@ def _settings(
         output=given,
         runtime=runtime,
         preset=None if chosen is None else chosen.output,
-        uses=("seed", "threads", "score", "output"),
+        uses=("seed", "threads", "score", "output", "moderation"),
     )
     return settings, formats_of(",".join(chosen.formats)) if chosen else ("txt",)
 

@@ -24,6 +24,7 @@ from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import MANIFEST, Bundle, load_bundle
 from tagstack.ensemble.bundle.decisions import Judge, TaggedImage
 from tagstack.ensemble.bundle.start import start_facts
+from tagstack.ensemble.moderation.moderator import moderator_of
 from tagstack.ensemble.outputs.captions import TaggedFile
 from tagstack.ensemble.outputs.folder import OutputFolder, failures_of
 from tagstack.ensemble.outputs.opening import output_folder
@@ -157,6 +158,7 @@ def tag_images(request: TagRequest, settings: Settings, progress: Progress) -> T
             out=out,
             record=record,
             decided_by=key,
+            moderator=moderator_of(settings, bundle.vocabulary),
         )
         return _Run(request, settings, progress, bundle, sources, out, record, folder).done()
 

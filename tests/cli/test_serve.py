@@ -16,8 +16,8 @@ import pytest
 def test_serve_answers_until_it_is_told_to_stop(small: Path) -> None:
     program = Path(sys.executable).with_name("tagstack")
     command = [
-        program, "serve", "--bundle", small / "bundle", "--port", "0",
-        "--config", small / "config.toml",
+        str(program), "serve", "--bundle", str(small / "bundle"), "--port", "0",
+        "--config", str(small / "config.toml"),
     ]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:

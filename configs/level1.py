@@ -18,6 +18,8 @@ class EngineSettings(Section):
     optimization_level: int = Field(ge=0, le=5)
     workspace_mib: int = Field(ge=64)
     batch_invariant: bool
+    hardware_compatibility: Literal["none", "ampere_plus", "same_compute_capability"]
+    refit: bool
     graphs: int = Field(ge=0, le=1000)
     trial_seconds: float = Field(gt=0)
     on_failure: Literal["next", "error"]

@@ -42,6 +42,12 @@ def open_tensorrt(
     from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec
     from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 
+    if settings.flavour == "rtx":
+        msg = (
+            "TensorRT-RTX is here to try a build without a GPU, and does not score: it compiles "
+            'an engine again in every process. Set score.engines.flavour = "trt".'
+        )
+        raise BackendError(msg)
     driver, settings = examine_driver(), settings.of_tagger(contract.name)
     workshop = Workshop(
         cache=EngineCache(cache_root(settings.folder) / ENGINES),

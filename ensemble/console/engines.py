@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from tagstack.ensemble.console.console import out, print_json, verdict
@@ -14,7 +15,7 @@ from tagstack.ensemble.console.options import Config, Images, Json, exit_unless,
 if TYPE_CHECKING:  # printing must not wait for what these need
     from tagstack.base_models.parity.parity import ParityReport
     from tagstack.base_models.runtimes.tensorrt.engine_cache import EngineEntry
-    from tagstack.ensemble.tasks.engines import BuildResult, Verified
+    from tagstack.ensemble.tasks.engines import BuildResult, Exported, Verified
 
 _MIB = 2**20
 
@@ -32,6 +33,26 @@ def print_built(results: Sequence["BuildResult"], *, as_json: bool) -> None:
             markup=False,
             soft_wrap=True,
         )
+
+
+def print_layers(results: Sequence["BuildResult"]) -> None:
+    """Print the layers of engines with their precisions and kernels."""
+    for result in results:
+        table = Table(box=None, pad_edge=False, title=result.tagger, title_justify="left")
+        for name in ("layer", "kind", "gives", "kernel"):
+            table.add_column(name, overflow="fold")
+        for layer in result.layers or ():
+            table.add_row(*map(escape, (layer.name, layer.kind, layer.precision, layer.tactic)))
+        out.print(table)
+
+
+def print_exported(found: "Exported", *, as_json: bool) -> None:
+    """Print where a model lies for TensorRT's tools, and the command for it."""
+    if as_json:
+        print_json({"model": str(found.model), "command": found.command})
+        return
+    out.print(f"model: {found.model}", markup=False, soft_wrap=True)
+    out.print(found.command, markup=False, soft_wrap=True)
 
 
 def print_engines(folder: Path, entries: Sequence["EngineEntry"], *, as_json: bool) -> None:
@@ -149,6 +170,9 @@ def build(
     taggers: Taggers,
     precision: Precision = None,
     flavour: Flavour = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show layers, their precisions and kernels.")
+    ] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -158,8 +182,29 @@ def build(
 
     settings = _settings(config, precision=precision, flavour=flavour)
     with stages() as progress:
-        results = build_engines(listed(taggers, "TAGGERS"), settings, progress)
+        names = listed(taggers, "TAGGERS")
+        results = build_engines(names, settings, progress, with_layers=verbose)
     print_built(results, as_json=as_json)
+    if verbose and not as_json:
+        print_layers(results)
+
+
+@engines.command(
+    epilog="tagstack engines export wd-vit-tagger-v3 --out wd-onnx --precision fp16\n\n"
+    "tagstack engines export ./my-tagger --out my-onnx --json"
+)
+def export(
+    tagger: Annotated[str, typer.Argument(help="Tagger by name or folder.")],
+    target: Annotated[Path, typer.Option("--out", help="Folder to make; must not exist.")],
+    precision: Precision = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Write the ONNX file that a tagger's engine is built from, and trtexec's command for it."""
+    from tagstack.ensemble.tasks.engines import export_model
+
+    found = export_model(tagger, target, _settings(config, precision=precision))
+    print_exported(found, as_json=as_json)
 
 
 @engines.command("list", epilog="tagstack engines list\n\ntagstack engines list --json")

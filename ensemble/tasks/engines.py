@@ -12,6 +12,7 @@ from tagstack.base_models.parity.quantisation import QuantiseRequest, quantise_t
 from tagstack.base_models.pictures.preprocess import framing_from_input
 from tagstack.base_models.runtimes.driver import examine_driver
 from tagstack.base_models.runtimes.gpu_opening import ENGINES, ORT_ENGINES
+from tagstack.base_models.runtimes.model_io import image_shape
 from tagstack.base_models.runtimes.probing import INSTALL, is_installed, probe
 from tagstack.base_models.runtimes.stored_precision import shown_precision
 from tagstack.base_models.runtimes.tensorrt.engine_cache import (
@@ -19,11 +20,18 @@ from tagstack.base_models.runtimes.tensorrt.engine_cache import (
     EngineCache,
     EngineEntry,
 )
-from tagstack.base_models.runtimes.tensorrt.prepared_model import MODELS, stale_models
+from tagstack.base_models.runtimes.tensorrt.layers import Layer, engine_layers
+from tagstack.base_models.runtimes.tensorrt.onnx_file import check_ports
+from tagstack.base_models.runtimes.tensorrt.prepared_model import (
+    MODELS,
+    prepared_model,
+    stale_models,
+)
 from tagstack.base_models.runtimes.tensorrt.provision import Workshop
-from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec, key_of_machine
+from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec, key_of_machine, model_files
 from tagstack.base_models.runtimes.tensorrt.timing_cache import TimingCache, whole_content
 from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
+from tagstack.base_models.runtimes.tensorrt.trtexec import trtexec_command
 from tagstack.base_models.scoring.sources import ImageSources, find_images
 from tagstack.base_models.taggers.own_folder import tagger_files
 from tagstack.base_models.taggers.registry import resolve
@@ -52,6 +60,8 @@ class BuildResult:
     size_bytes : int
     state : str
         ``"tried"``, or ``"untried"`` where there is no GPU.
+    layers : tuple of Layer or None
+        None unless they were asked for.
     """
 
     tagger: str
@@ -62,6 +72,23 @@ class BuildResult:
     seconds: float
     size_bytes: int
     state: str
+    layers: tuple[Layer, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What lies in a folder for TensorRT's own tools.
+
+    Parameters
+    ----------
+    model : Path
+        The ONNX file that engines are built from: converted, with a free batch.
+    command : str
+        What builds the same engine with ``trtexec``.
+    """
+
+    model: Path
+    command: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +106,17 @@ def engine_cache(settings: EngineSettings) -> EngineCache:
 
 
 def build_engines(
-    models: Sequence[str], settings: Settings, progress: Progress
+    models: Sequence[str], settings: Settings, progress: Progress, *, with_layers: bool = False
 ) -> tuple[BuildResult, ...]:
     """Build the engine of each tagger, or find it built.
+
+    Parameters
+    ----------
+    models : sequence of str
+    settings : Settings
+    progress : Progress
+    with_layers : bool
+        Whether the results tell what the engines are made of, for which they are loaded.
 
     Raises
     ------
@@ -109,9 +144,45 @@ def build_engines(
                 seconds=engine.header.seconds,
                 size_bytes=engine.header.plan_bytes,
                 state="tried" if workshop.cache.is_tried(engine.header) else "untried",
+                layers=engine_layers(engine.plan, workshop.api) if with_layers else None,
             )
         )
     return tuple(results)
+
+
+def export_model(model: str, out: Path, settings: Settings) -> Exported:
+    """Write the file that a tagger's engine is built from into a new folder, for ``trtexec``.
+
+    Raises
+    ------
+    TagstackError
+        If the folder is there, or the tagger cannot be converted.
+    """
+    if out.exists():
+        raise TagstackError(f"{out} is there already; expected a new folder. Give another --out.")
+    folder = resolve(model)
+    contract = contract_of_folder(folder)
+    path = tagger_files(folder, contract).model
+    engines = settings.score.engines.of_tagger(contract.name)
+    spec = EngineSpec.of_settings(engines, shown_precision(path, settings.score.precision))
+    prepared = prepared_model(
+        path,
+        contract,
+        engine_cache(engines).folder / MODELS,
+        precision=spec.precision,
+        max_batch=spec.max_batch,
+        attention=True,
+    )
+    out.mkdir(parents=True)
+    for file in model_files(prepared.path):  # weights are found under the names that they have
+        shutil.copyfile(file, out / file.name)
+    if prepared.batch is not None:
+        spec = spec.fixed_at(prepared.batch)
+    target = out / prepared.path.name
+    name = check_ports(target, contract).name
+    return Exported(
+        model=target, command=trtexec_command(target, name, image_shape(contract), spec)
+    )
 
 
 def verify_taggers(

@@ -94,6 +94,21 @@ def test_build_list_clean_without_a_gpu(config: Path, home: Path) -> None:
     assert as_json("engines", "list")["engines"] == []
 
 
+def test_export_for_trtexec(tmp_path: Path) -> None:
+    import onnx
+
+    out = tmp_path / "out"
+    found = as_json("engines", "export", "doll_vit", "--out", out, "--precision", "fp16")
+    model = onnx.load(found["model"])
+    assert Path(found["model"]).parent == out
+    assert "Attention" in {node.op_type for node in model.graph.node}
+    assert f"--onnx={found['model']}" in found["command"]
+    assert "--stronglyTyped" in found["command"]
+    assert "--noTF32" in found["command"]
+    with pytest.raises(TagstackError, match="expected a new folder"):
+        run("engines", "export", "doll_vit", "--out", out)
+
+
 def test_native_engines_need_a_gpu() -> None:
     from tagstack.base_models.runtimes.probing import probe
 

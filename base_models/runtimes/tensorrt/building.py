@@ -83,6 +83,10 @@ def _build(model: Path, spec: EngineSpec, api: TrtApi, timing: TimingCache | Non
     _allow_parts(network, trt)
     config = builder.create_builder_config()
     config.builder_optimization_level = spec.optimization_level
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # for `layers`; costs no speed
+    level = spec.hardware_compatibility.upper()
+    config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
+    _set_flag(config, trt.BuilderFlag.REFIT, spec.refit)
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, spec.workspace_mib << 20)
     _set_flag(config, trt.BuilderFlag.TF32, spec.precision.endswith("tf32"))
     if hasattr(trt.BuilderFlag, "DISTRIBUTIVE_INDEPENDENCE"):

@@ -18,7 +18,7 @@ from tagstack.base_models.runtimes.tensorrt.onnx_file import read_onnx
 from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 from tagstack.configs.level1 import EngineSettings
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,10 @@ class EngineSpec:
     optimization_level : int
     workspace_mib : int
     batch_invariant : bool
+    hardware_compatibility : str
+        ``"none"``, ``"ampere_plus"`` or ``"same_compute_capability"``.
+    refit : bool
+        Whether weights can be exchanged in the engine.
     """
 
     precision: str
@@ -43,6 +47,8 @@ class EngineSpec:
     optimization_level: int
     workspace_mib: int
     batch_invariant: bool
+    hardware_compatibility: str = "none"
+    refit: bool = False
 
     @classmethod
     def of_settings(cls, settings: EngineSettings, precision: str) -> "EngineSpec":
@@ -55,6 +61,8 @@ class EngineSpec:
             optimization_level=settings.optimization_level,
             workspace_mib=settings.workspace_mib,
             batch_invariant=settings.batch_invariant,
+            hardware_compatibility=settings.hardware_compatibility,
+            refit=settings.refit,
         )
 
     def with_batch(self, largest: int) -> "EngineSpec":
@@ -105,7 +113,6 @@ def key_of_machine(api: TrtApi, driver: Driver) -> dict[str, Any]:
         "gpu": None if device is None else {**asdict(device), "index": 0},
         "platform": [platform.system(), platform.machine()],
         # Never other than these; named, so that a change of mind makes other keys.
-        "hardware_compatibility": "none",
         "plugins": [],
         "formats": "linear",
     }

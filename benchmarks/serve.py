@@ -47,12 +47,14 @@ def service(bundle: Path) -> Iterator[tuple[str, int]]:
     if stderr is None:
         raise RuntimeError("no pipe")
     try:
+        said = []
         for line in stderr:
+            said.append(line)
             if found := re.search(r"(http://127\.0\.0\.1:\d+)/tags", line):
                 threading.Thread(target=stderr.read, daemon=True).start()
                 yield found[1], process.pid
                 return
-        raise RuntimeError("the service did not start")
+        raise RuntimeError(f"the service did not start: {said}")
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

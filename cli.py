@@ -280,6 +280,9 @@ def fit(
     unknown_if_absent: UnknownIfAbsent = None,
     label_extension: LabelExtension = None,
     trials: Annotated[int | None, typer.Option(min=0, help="Tuning trials of XGBoost.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="No tuning, no rehearsal: at most half the time.")
+    ] = False,
     config: Config = None,
     seed: Seed = None,
     overwrite: Overwrite = False,
@@ -305,7 +308,9 @@ def fit(
         overwrite=overwrite,
     )
     with stages() as progress:
-        fitted = fit_bundle(request, settings_of(config, seed=seed, trials=trials), progress)
+        fitted = fit_bundle(
+            request, settings_of(config, seed=seed, trials=trials, quick=quick), progress
+        )
     print_fit(fitted, bundle, as_json=as_json)
 
 

@@ -15,4 +15,6 @@ class StartSettings(Section):
     rate_error: float = Field(gt=0)
     rate_positives: float = Field(gt=0)
     weight_images: float = Field(gt=0)
+    anchor_positives: float = Field(ge=0)
+    floor_images: int = Field(ge=0)
     copies: float = Field(gt=0, le=1)

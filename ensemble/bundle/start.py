@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.taggers.tagger import floor_logit
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.settings import Settings
+from tagstack.configs.start import StartSettings
 from tagstack.ensemble.bundle.bundle import Bundle, BundleMember, Fingerprinted
 from tagstack.ensemble.bundle.fitted_images import FittedImages
 from tagstack.ensemble.report.data import plain
@@ -64,7 +66,7 @@ def start_bundle(
     stack = StartStack(
         members=tuple(member.name for member in members), vocabulary=vocabulary, answer=answer
     )
-    thresholds = _thresholds(vocabulary, published, settings.start.rival_rarity)
+    thresholds = _thresholds(vocabulary, rival_worth(published, settings.start))
     return Bundle(
         members=tuple(
             BundleMember(name=member.name, fingerprint=member.fingerprint, source=member.source)
@@ -99,10 +101,15 @@ def start_facts(bundle: Bundle) -> str:
     return facts.hexdigest()
 
 
-def _thresholds(vocabulary: Vocabulary, published: Published, rival_rarity: float) -> Thresholds:
-    """Return a half for every tag, and what each is worth where rules make tags compete."""
-    n_tags = len(vocabulary)
+def rival_worth(published: Published, settings: StartSettings) -> NDArray[np.float32]:
+    """Return what each tag is worth where rules make tags compete, shape (n_tags,), float32."""
     rarity = np.nan_to_num(published.rarity, nan=0.0)
+    return np.exp(settings.rival_rarity * rarity).astype(np.float32)
+
+
+def _thresholds(vocabulary: Vocabulary, worth: NDArray[np.float32]) -> Thresholds:
+    """Return a half for every tag."""
+    n_tags = len(vocabulary)
     nothing = np.full(n_tags, np.nan)
     fixed: State = "fixed"
     return Thresholds(
@@ -115,7 +122,7 @@ def _thresholds(vocabulary: Vocabulary, published: Published, rival_rarity: floa
         high=nothing,
         objective=("published",) * n_tags,
         calibration_hash="",
-        worth=np.exp(rival_rarity * rarity).astype(np.float32),
+        worth=worth,
     )
 
 

@@ -1,7 +1,8 @@
 """What `fit`, `compare` and `demo` print: the ladder, and in words what it shows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -21,6 +22,9 @@ from tagstack.meta.metrics.scores import compared, f_name
 from tagstack.meta.stack.selection import Band, LadderRow
 
 _LADDER = ("macro_ap", "micro_ap", "macro_f", "micro_f")
+
+
+_FEW_IMAGES = 500  # below, macro-AP out of fold has been a tenth too high and more
 
 
 def print_comparison(comparison: Comparison, paths: ReportPaths, *, as_json: bool) -> None:
@@ -160,6 +164,8 @@ def print_fit(bundle: Bundle, directory: Path, *, as_json: bool) -> None:
     if fit.losses:
         out.print()
         out.print(_losses_table(fit))
+    for line in saw_lines(bundle.evidence):
+        out.print(line, markup=False)
     for line in fit_lines(stacker.ladder_, stacker.chosen_, stacker.bands_, fit):
         out.print(_ascii(line), markup=False)
     for term, meaning in fit_terms(rehearsed=fit.n_judged > 0):
@@ -203,9 +209,41 @@ def fit_lines(
         lines.append(f"Judged on {fit.n_judged} images, drawn of {fit.n_images}.")
     spare = [loss.member for loss in fit.losses if loss.is_spare]
     if spare:
-        lines.append(f"Nothing significant is lost without any one of: {', '.join(spare)}.")
+        lines.append(f"At most 0.02 is lost without any one of: {', '.join(spare)}.")
     if fit.worth is not None:
         lines.append(f"Tuning. {worth_sentence(fit.worth, kept=fit.kept)}")
+    return lines
+
+
+def saw_lines(evidence: Mapping[str, Any]) -> list[str]:
+    """Return in words what a fit saw, and how far its figures can be believed."""
+    saw = evidence.get("saw")
+    if not saw:
+        return []
+    lines = [
+        f"Saw {evidence['n_images']} images. Of {saw['n_tags']} tags {saw['no_positive']} have no "
+        f"positive and stay as before any label; {saw['pooled']} thresholds are shared or from the "
+        "start.",
+        f"Expect {saw['tags_per_image']:.1f} tags an image; the labels have "
+        f"{saw['labels_per_image']:.1f}.",
+    ]
+    held = evidence.get("rehearsal")
+    if held:
+        best = max(held["scores"], key=lambda row: row["macro_ap"] or 0.0)
+        lines.append(
+            f"On {held['n_images']} images that a rehearsal held out of everything, {best['rung']} "
+            f"has macro-AP {best['macro_ap'] or 0:.3f}, micro-AP {best['micro_ap'] or 0:.3f}: "
+            "expect these; the figures above are of images that helped to choose."
+        )
+    else:
+        lines.append(
+            "Not rehearsed: the figures above are of images that helped to choose, and too high."
+        )
+    if evidence["n_images"] < _FEW_IMAGES:
+        lines.append(
+            f"{evidence['n_images']} images are too few to tell rungs apart by these figures. "
+            "Every label helps; `tagstack compare` on other images judges."
+        )
     return lines
 
 

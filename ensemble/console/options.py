@@ -42,11 +42,19 @@ Seed = Annotated[
 ]
 
 
+# What `fit --quick` leaves out: the search, the fit that is rehearsed without one fold, and the
+# fits without each tagger. What is left chooses and calibrates as ever.
+QUICK: Mapping[str, object] = {
+    "stack": {"outer_fold": False, "member_worth": "none", "tuning": {"trials": 0}}
+}
+
+
 def settings_of(
     config: Path | None,
     *,
     seed: int | None = None,
     trials: int | None = None,
+    quick: bool = False,
     output: Mapping[str, object] | None = None,
     runtime: Mapping[str, object] | None = None,
     preset: Mapping[str, object] | None = None,
@@ -63,7 +71,9 @@ def settings_of(
     changes: dict[str, object] = {}
     if seed is not None:
         changes["seed"] = seed
-    if trials is not None:
+    if quick:
+        changes |= QUICK
+    elif trials is not None:
         changes["stack"] = {"tuning": {"trials": trials}}
     if output:
         changes["output"] = output

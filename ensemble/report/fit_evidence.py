@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+NEXT_TO_NOTHING = 0.02
+"""Average precision whose loss nobody minds; an interval that reaches further shows no power."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
@@ -43,8 +46,9 @@ class MemberLoss:
 
     @property
     def is_spare(self) -> bool:
-        """Whether nothing significant is lost without the member."""
-        return not (self.macro_low > 0 or self.micro_low > 0)
+        """Whether next to nothing is lost without the member, and the images suffice to say so."""
+        significant = self.macro_low > 0 or self.micro_low > 0
+        return not significant and max(self.macro_high, self.micro_high) <= NEXT_TO_NOTHING
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -225,7 +225,11 @@ def calibrated(
         progress.notice(_STACK_ALONE)
         return Calibrated(thresholds=thresholds, rungs=None, ground=ground)
     ruled = decoder if len(bundle.rules) else None
-    rungs = rung_tables(probas, bundle.stacker.chosen_, fitted, ruled, told)
+
+    def of_rung(_: str, proba: PairProba, decoder: Decoder | None) -> Thresholds:
+        return fitted(proba, decoder)
+
+    rungs = rung_tables(probas, bundle.stacker.chosen_, of_rung, ruled, told)
     return Calibrated(thresholds=thresholds, rungs=rungs, ground=ground)
 
 

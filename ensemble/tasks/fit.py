@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
@@ -23,6 +24,7 @@ from tagstack.ensemble.bundle.bundle import (
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.bundle.fitted_images import FittedImages, overlaps_of
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
+from tagstack.ensemble.bundle.start import rival_worth
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.report.data import plain
@@ -30,11 +32,20 @@ from tagstack.ensemble.rules.binding import BoundRules
 from tagstack.ensemble.rules.hygiene import canonical_names
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
+from tagstack.ensemble.tasks.floor import (
+    anchored_to_start,
+    folds_of,
+    held_against_start,
+    start_thresholds,
+)
 from tagstack.ensemble.thresholds.fitting import Thresholds, fit_thresholds
 from tagstack.ensemble.thresholds.rung_tables import rung_tables
 from tagstack.meta.labels.training_range import TrainingOverlap
 from tagstack.meta.labels.truth import without_unknown
+from tagstack.meta.stack.rung_spec import START
 from tagstack.meta.stack.stacker import Stacker
+from tagstack.meta.start.published import Published
+from tagstack.meta.start.unlabelled import adapted_answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +153,8 @@ def fit_dataset(
     bound = rules.bind(dataset.scores.vocabulary)
     if broken := broken_exclusions(bound, dataset.labels):
         progress.notice(broken)
+    published = Published.of(dataset.members, dataset.scores.vocabulary)
+    adapted = adapted_answer(published, dataset.scores, settings.start)
     stacker = Stacker(settings.stack, seed=settings.seed, threads=thread_count(settings.threads))
     stacker.fit(
         dataset.scores,
@@ -149,29 +162,49 @@ def fit_dataset(
         dataset.groups,
         bound.relations(),
         unknown=dataset.unknown,
+        start=adapted.answer,
         study_dir=workspace,
         progress=progress.stage,
     )
     decoder = Decoder(bound, settings.decoder)
 
-    def fitted(proba: PairProba, decoder: Decoder | None) -> Thresholds:
+    def fitted(
+        proba: PairProba, images: NDArray[np.int64], decoder: Decoder | None = None
+    ) -> Thresholds:
         return fit_thresholds(
-            without_unknown(proba, dataset.unknown),
-            dataset.labels,
+            without_unknown(proba, dataset.unknown[images]),
+            dataset.labels[images],
             dataset.scores.vocabulary,
-            stacker.folds_,
+            folds_of(stacker, dataset, images),
             settings.thresholds,
             decoder,
-            groups=dataset.groups,
+            groups=dataset.groups[images],
         )
+
+    def drawn(rung: str, proba: PairProba, decoder: Decoder | None) -> Thresholds:
+        found = fitted(proba, np.arange(dataset.scores.n_images), decoder)
+        return anchored_to_start(found, stacker, rung, settings.start.anchor_positives)
 
     def told(done: int, total: int) -> None:
         progress.stage("thresholds of every rung", done, total)
 
+    floor = None
+    if dataset.scores.n_images <= settings.start.floor_images:
+        progress.stage("holding against the start")
+        floor = held_against_start(dataset, stacker, fitted, settings.start.anchor_positives)
+        if not floor.holds:
+            stacker.fall_back(
+                f"what was fitted is not ahead of it on left-out images (macro-F1 "
+                f"{floor.macro_f[0]:.3f} against {floor.macro_f[1]:.3f}, micro-F1 "
+                f"{floor.micro_f[0]:.3f} against {floor.micro_f[1]:.3f})"
+            )
     probas = {rung: stacker.out_of_fold(rung) for rung in stacker.rungs_}
-    ruled = decoder if len(rules) else None
-    rungs = rung_tables(probas, stacker.chosen_, fitted, ruled, told)
-    thresholds = fitted(probas[stacker.chosen_], decoder)
+    rungs = rung_tables(probas, stacker.chosen_, drawn, decoder if len(rules) else None, told)
+    thresholds = drawn(stacker.chosen_, probas[stacker.chosen_], decoder)
+    if floor is not None and not floor.holds:
+        thresholds = start_thresholds(thresholds, stacker, rival_worth(published, settings.start))
+        rungs[START] = thresholds.value
+    chosen = probas[stacker.chosen_]
     return Bundle(
         members=tuple(
             BundleMember(name=member.name, fingerprint=member.fingerprint, source=member.source)
@@ -188,7 +221,11 @@ def fit_dataset(
         else None,
         settings=settings,
         fitted_images=FittedImages.of(dataset, settings.score.near_duplicates),
-        evidence=_evidence(dataset, overlaps, stacker, settings),
+        evidence={
+            **_evidence(dataset, overlaps, stacker, settings),
+            "floor": None if floor is None else asdict(floor),
+            "saw": _saw(dataset, thresholds, thresholds.cutting.decoded(chosen, decoder).nnz),
+        },
     )
 
 
@@ -264,6 +301,18 @@ def _evidence(
     }
     # A score that no fold defines is null: NaN is not JSON.
     return {key: plain(value) for key, value in content.items()}
+
+
+def _saw(dataset: Dataset, thresholds: Thresholds, n_given: int) -> dict[str, Any]:
+    """Return what the labels hold, and how many tags the fit gives where they have how many."""
+    n_images = dataset.scores.n_images
+    return {
+        "n_tags": len(dataset.scores.vocabulary),
+        "no_positive": int((thresholds.positives == 0).sum()),
+        "pooled": thresholds.state.count("pooled"),
+        "tags_per_image": n_given / n_images,
+        "labels_per_image": int(dataset.labels.nnz) / n_images,
+    }
 
 
 def _rehearsal(stacker: Stacker) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ RungTables = Mapping[str, NDArray[np.float32]]
 class Fit(Protocol):
     """Fits one rung's thresholds under the strategy that all share."""
 
-    def __call__(self, proba: PairProba, decoder: Decoder | None, /) -> Thresholds:
+    def __call__(self, rung: str, proba: PairProba, decoder: Decoder | None, /) -> Thresholds:
         """Return thresholds for what a decoder leaves; without rules for None."""
 
 
@@ -52,9 +52,9 @@ def rung_tables(
     twins = () if decoder is None else tuple(rung for rung in probas if rung != chosen)
     for rung, proba in probas.items():
         told(len(tables), len(probas) + len(twins))
-        tables[rung] = fit(proba, None).value
+        tables[rung] = fit(rung, proba, None).value
         if rung in twins:
-            tables[ruled_name(rung)] = _rows(fit(proba, decoder).cutting)
+            tables[ruled_name(rung)] = _rows(fit(rung, proba, decoder).cutting)
     return tables
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence
+from tagstack.meta.start.answer import StartAnswer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,8 @@ class Labelled:
     groups : array of shape (n_images,), integer
         Images with the same number are in the same fold and no independent evidence.
     relations : TagRelations
+    start : StartAnswer, optional
+        What the members' files answer without labels: the lowest rung that may be chosen.
     """
 
     scores: Level1Scores
@@ -29,6 +32,7 @@ class Labelled:
     folds: NDArray[np.int64]
     groups: NDArray[np.int64]
     relations: TagRelations
+    start: StartAnswer | None = None
 
     @property
     def n_folds(self) -> int:
@@ -43,6 +47,7 @@ class Labelled:
             folds=np.unique(self.folds[images], return_inverse=True)[1].astype(np.int64),
             groups=self.groups[images],
             relations=self.relations,
+            start=self.start,
         )
 
     def without_member(self, member: int) -> "Labelled":
@@ -59,4 +64,5 @@ class Labelled:
         logit[0, orphaned[self.scores.pairs.tag]] = floor[0]
         members = tuple(np.array(self.scores.members, dtype=object)[kept])
         scores = replace(self.scores, members=members, knows=knows, floor=floor, logit=logit)
-        return replace(self, scores=scores)
+        start = None if self.start is None else self.start.without_member(member)
+        return replace(self, scores=scores, start=start)

@@ -1,7 +1,7 @@
 """What the gate keeps of a ladder: one rung, or one for each band of tags."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tagstack.meta.labels.truth import positives_per_tag
 from tagstack.meta.metrics.fold_scores import FoldScore
 from tagstack.meta.stack.ladder import Ladder
-from tagstack.meta.stack.rung_spec import BLEND, BY_BAND, simplest_first
+from tagstack.meta.stack.rung_spec import BLEND, BY_BAND, START, simplest_first
 from tagstack.meta.stack.rungs import by_band
 from tagstack.meta.stack.selection import (
     Band,
@@ -51,14 +51,28 @@ def choose(ladder: Ladder) -> Choice:
     chosen, why = choose_rung(judgements, order, settings.gate_standard_errors, within)
     why |= {name: f"switched off: {reason}" for name, reason in ladder.off.items()}
     bands = _bands(ladder, order[: order.index(chosen)], chosen)
+    positives = positives_per_tag(ladder.foundation.data.evidence.labels)
+    if START in order and chosen != START:
+        bands = _with_start(bands, chosen, int((positives == 0).sum()))
     if all(band.rung == chosen for band in bands):
         return Choice(chosen=chosen, why=why, bands=bands, tag_rungs=())
     own = [f"{band.title} positives: {band.rung}" for band in bands if band.rung != chosen]
     why[BY_BAND] = f"chosen: {chosen}, but {'; '.join(own)}"
-    positives = positives_per_tag(ladder.foundation.data.evidence.labels)
     return Choice(
         chosen=BY_BAND, why=why, bands=bands, tag_rungs=_rung_of_each_tag(bands, positives)
     )
+
+
+def _with_start(bands: tuple[Band, ...], chosen: str, n_tags: int) -> tuple[Band, ...]:
+    """Return the bands where tags without a positive keep the start's answer, by rule.
+
+    No label speaks of such a tag, so no comparison of rungs does either.
+    """
+    first = Band(low=0, high=1, n_tags=n_tags, rung=START, why="no positive: as before any label")
+    if not bands:
+        return (first, Band(low=1, high=None, n_tags=0, rung=chosen, why="as overall"))
+    rest = replace(bands[0], low=1, n_tags=bands[0].n_tags - n_tags)
+    return (first, rest, *bands[1:])
 
 
 def banded(ladder: Ladder, choice: Choice) -> Ladder:
@@ -86,10 +100,8 @@ def ladder_rows(
 
 def _bands(ladder: Ladder, simpler: Sequence[str], chosen: str) -> tuple[Band, ...]:
     """Return the bands of tags with their rungs, the chosen or a simpler one."""
-    # The plain mean has no calibrated probabilities to be ranked with those of other tags.
-    calibrated = [name for name in simpler if name != "mean"]
     settings = ladder.settings
-    if not (calibrated and settings.gate_bands):
+    if not (simpler and settings.gate_bands):
         return ()
 
     def score(name: str, tags: NDArray[np.bool_]) -> FoldScore:
@@ -97,7 +109,7 @@ def _bands(ladder: Ladder, simpler: Sequence[str], chosen: str) -> tuple[Band, .
 
     return choose_bands(
         score,
-        calibrated,
+        simpler,
         chosen,
         positives_per_tag(ladder.foundation.data.evidence.labels),
         settings.gate_bands,

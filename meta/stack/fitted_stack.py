@@ -24,6 +24,7 @@ from tagstack.meta.stack.rungs import (
     spliced,
     weighted_members,
 )
+from tagstack.meta.start.answer import StartAnswer
 
 Floats = NDArray[np.float64]
 
@@ -47,6 +48,8 @@ class FittedStack:
     blend_weights : mapping of rung to float
     tag_rungs : tuple of str
         The rung that serves each tag where bands of tags have their own, else empty.
+    start : StartAnswer, optional
+        What the members' files answer without labels.
     """
 
     settings: StackSettings
@@ -59,11 +62,14 @@ class FittedStack:
     calibrations: Mapping[str, TagMaps]
     blend_weights: Mapping[str, float]
     tag_rungs: tuple[str, ...] = ()
+    start: StartAnswer | None = None
 
     @cached_property
     def specs(self) -> tuple[RungSpec, ...]:
         """Every rung, from single members to the blend."""
-        return rung_specs(self.members, self.settings, banded=bool(self.tag_rungs))
+        return rung_specs(
+            self.members, self.settings, banded=bool(self.tag_rungs), started=self.start is not None
+        )
 
     def predict(self, scores: Level1Scores, rungs: Iterable[str]) -> dict[str, PairProba]:
         """Return the probabilities of each asked rung, computing shared work once.
@@ -128,6 +134,9 @@ class _Prediction:
     def _compute(self, spec: RungSpec) -> RungLogits:
         if spec.name == "caruana":
             return weighted_members(self.ground, self.stack.member_weights)
+        if spec.kind == "start" and self.stack.start is not None:
+            listed, base = self.stack.start.apply(self.scores)
+            return RungLogits(listed=listed, base=base)
         if spec.kind == "blend":
             parts = {r: self.rung(r) for r, weight in self.stack.blend_weights.items() if weight}
             return blended(parts, self.stack.blend_weights)

@@ -27,7 +27,7 @@ from tagstack.meta.stack.cross_fitter import CrossFitter
 from tagstack.meta.stack.groundwork import Ground, Strengths
 from tagstack.meta.stack.made_rungs import MadeRungs
 from tagstack.meta.stack.out_of_fold import cross_fitted_ground
-from tagstack.meta.stack.rung_spec import RungSpec, rung_specs
+from tagstack.meta.stack.rung_spec import START, RungSpec, rung_specs
 from tagstack.meta.stack.rungs import RungLogits, spliced
 from tagstack.meta.stack.selection_sample import SelectionSample
 from tagstack.meta.stack.strengths import choose_strengths
@@ -125,10 +125,13 @@ def lay_foundation(
         seed=seed,
         threads=threads,
     )
-    specs = rung_specs(data.scores.members, settings)
+    specs = rung_specs(data.scores.members, settings, started=data.start is not None)
     rungs = MadeRungs({spec.name: spec for spec in specs}, data, ground, judges, settings)
     member_weights, selected = _selected_members(fitter)
     rungs.add("caruana", selected)
+    if data.start is not None:
+        listed, base = data.start.apply(data.scores)
+        rungs.add(START, RungLogits(listed=listed, base=base))
     table, rounds = _level_two(specs, fitter, rungs, progress)
     return Foundation(
         specs=specs,

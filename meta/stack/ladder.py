@@ -148,6 +148,7 @@ def fitted(
         calibrations=ladder.rungs.calibrations(),
         blend_weights=ladder.blend_weights,
         tag_rungs=tag_rungs,
+        start=foundation.data.start,
     )
 
 

@@ -109,7 +109,11 @@ def ruled_spec(spec: RungSpec) -> RungSpec:
 
 
 def rung_specs(
-    members: Sequence[str], settings: StackSettings, *, banded: bool = False
+    members: Sequence[str],
+    settings: StackSettings,
+    *,
+    banded: bool = False,
+    started: bool = False,
 ) -> tuple[RungSpec, ...]:
     """Return the rungs in the order of the report: singles, averages, learners, blend.
 
@@ -120,6 +124,8 @@ def rung_specs(
         Its learners, those of installed packages included.
     banded : bool
         Whether bands of tags have rungs of their own, which makes one rung more.
+    started : bool
+        Whether the members' files give an answer without labels, which makes one rung more.
 
     Raises
     ------
@@ -129,6 +135,7 @@ def rung_specs(
     meta = (META,) if META in settings.learners else ()
     return (
         *(single_spec(member) for member in members),
+        *((start_spec(),) if started else ()),
         *(_average(name) for name in _AVERAGES),
         _part(_LOGISTIC, "Shrunken logistic per tag", "logistic"),
         *(_learner(name, "learner") for name in level_two(settings.learners)),
@@ -166,7 +173,8 @@ def simplest_first(specs: Sequence[RungSpec], off: Container[str] = ()) -> tuple
     """Return the rungs that the gate may choose; it prefers the earlier of two equally good ones.
 
     Singles are reported but not chosen, nor are the level-2 learners while the blend that holds
-    them is there: where it was switched off, they are what is left above the plain rungs.
+    them is there: where it was switched off, they are what is left above the plain rungs. What is
+    not calibrated is never chosen: thresholds of few labels make nonsense of it.
 
     Parameters
     ----------
@@ -176,9 +184,12 @@ def simplest_first(specs: Sequence[RungSpec], off: Container[str] = ()) -> tuple
         Rungs that the rehearsal switched off.
     """
     learned: Kind = "learner" if BLEND in off else "blend"
-    order: tuple[Kind, ...] = ("average", "logistic", learned, "meta")
+    order: tuple[Kind, ...] = ("start", "average", "logistic", learned, "meta")
     return tuple(
-        spec.name for kind in order for spec in specs if spec.kind == kind and spec.name not in off
+        spec.name
+        for kind in order
+        for spec in specs
+        if spec.kind == kind and not spec.raw_of and spec.name not in off
     )
 
 

@@ -33,10 +33,11 @@ from tagstack.meta.learners.shrunken_logistic import ShrunkenLogistic
 from tagstack.meta.stack.fitted_stack import FittedStack
 from tagstack.meta.stack.groundwork import Groundwork
 from tagstack.meta.stack.selection import LadderRow
+from tagstack.meta.stack.start_stack import answer_arrays, answer_from_arrays
 
 _VERSION = 1
 _RECORD, _ARRAYS = "stack.json", "stack.safetensors"
-_MEMBER, _RUNG = "member:", "rung:"
+_MEMBER, _RUNG, _START = "member:", "rung:", "start:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +128,8 @@ def _arrays(stack: FittedStack) -> dict[str, NDArray[Any]]:
     }
     arrays |= _sparse_parts("lift", ground.statistics.lift)
     arrays |= _sparse_parts("parents", stack.relations.parents)
+    if stack.start is not None:
+        arrays |= answer_arrays(stack.start, _START)
     for number, maps in enumerate(ground.calibration.maps):
         arrays |= named_arrays(f"{_MEMBER}{number}:", maps)
     for rung, maps in stack.calibrations.items():
@@ -156,6 +159,9 @@ def _restored(directory: Path, record: "_Record", threads: int) -> LoadedStack:
         calibrations=_rung_maps(arrays, n_tags),
         blend_weights=record.blend_weights,
         tag_rungs=record.tag_rungs,
+        start=answer_from_arrays(arrays, len(record.members), n_tags, _START)
+        if f"{_START}zero" in arrays.arrays
+        else None,
     )
     record.check_rungs(stack)
     return LoadedStack(

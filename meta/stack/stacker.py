@@ -7,12 +7,14 @@ fitted on.
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.special import expit
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.configs.errors import TagstackError
@@ -32,9 +34,10 @@ from tagstack.meta.stack.foundation import lay_foundation
 from tagstack.meta.stack.ladder import Ladder, climb, fitted, fitted_below
 from tagstack.meta.stack.member_worth import Diversity, MembersWorth, diversity, members_worth
 from tagstack.meta.stack.rehearsal import Rehearsal, TuningResult, rehearse
-from tagstack.meta.stack.rung_spec import RungSpec, rung_specs
+from tagstack.meta.stack.rung_spec import BY_BAND, START, RungSpec, rung_specs
 from tagstack.meta.stack.selection import Band, LadderRow
 from tagstack.meta.stack.stack_files import load_stack, save_stack
+from tagstack.meta.start.answer import StartAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +111,7 @@ class Stacker(Parameters):
         relations: TagRelations,
         *,
         unknown: sparse.csr_array | None = None,
+        start: StartAnswer | None = None,
         study_dir: Path | None = None,
         progress: Progress | None = None,
     ) -> Self:
@@ -123,6 +127,9 @@ class Stacker(Parameters):
         unknown : csr_array of shape (n_images, n_tags), bool, optional
             Pairs of which nothing is known: they are neither positive nor negative in any fit,
             whatever ``labels`` hold there.
+        start : StartAnswer, optional
+            What the members' files answer without labels: a rung of its own, which tags without a
+            positive keep.
         study_dir : Path, optional
             Where the search for parameters keeps its trials, to resume after an interruption.
         progress : callable, optional
@@ -142,13 +149,20 @@ class Stacker(Parameters):
         check_device(self.settings.device)
         self.folds_ = stratified_group_folds(labels, groups, self.settings.folds, self.seed)
         data = Labelled(
-            scores=scores, evidence=evidence, folds=self.folds_, groups=groups, relations=relations
+            scores=scores,
+            evidence=evidence,
+            folds=self.folds_,
+            groups=groups,
+            relations=relations,
+            start=start,
         )
         ladder = self._climbed(data, study_dir, told)
         foundation, choice = ladder.foundation, choose(ladder)
         ladder = banded(ladder, choice)
         self.chosen_, self.bands_ = choice.chosen, choice.bands
-        self.specs_ = rung_specs(scores.members, self.settings, banded=bool(choice.tag_rungs))
+        self.specs_ = rung_specs(
+            scores.members, self.settings, banded=bool(choice.tag_rungs), started=start is not None
+        )
         self.ladder_ = ladder_rows(ladder, self.rungs_, choice.why)
         self.rounds_, self.n_judged_ = dict(ladder.rounds), len(foundation.judges.images)
         ground, truth = foundation.ground, foundation.fitter.truth
@@ -184,6 +198,37 @@ class Stacker(Parameters):
             )
             raise TagstackError(msg)
         return held[rung]
+
+    def fall_back(self, why: str) -> None:
+        """Answer with the start from now on: what was fitted did worse on left-out images."""
+        self._known(START)
+        said = {self.chosen_: "chosen by the gate, but see the start", START: f"chosen: {why}"}
+        self.ladder_ = tuple(replace(row, why=said.get(row.rung, row.why)) for row in self.ladder_)
+        self.chosen_ = START
+
+    def start_cuts(self) -> NDArray[np.float64]:
+        """Return the calibrated probability at which the start gives each tag, shape (n_tags,).
+
+        Raises
+        ------
+        TagstackError
+            If the stack has no start.
+        """
+        self._known(START)
+        n_tags = len(self.stack_.vocabulary)
+        maps = self.stack_.calibrations[START]
+        return np.asarray(expit(maps.apply(np.arange(n_tags), np.zeros(n_tags))), np.float64)
+
+    def start_slopes(self) -> NDArray[np.float64]:
+        """Return how much a tag's calibrated logit rises with the start's own, shape (n_tags,)."""
+        tags = np.arange(len(self.stack_.vocabulary))
+        maps = self.stack_.calibrations[START]
+        above, below = (maps.apply(tags, np.full(len(tags), step)) for step in (0.5, -0.5))
+        return np.asarray(above - below, np.float64)
+
+    def tag_rungs_of(self, rung: str) -> tuple[str, ...]:
+        """Return the rung that serves each tag in ``rung``; empty where it serves all itself."""
+        return self.stack_.tag_rungs if rung == BY_BAND else ()
 
     def predict_proba(self, scores: Level1Scores, rung: str | None = None) -> PairProba:
         """Return calibrated probabilities of new images.

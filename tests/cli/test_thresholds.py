@@ -84,7 +84,10 @@ def test_fitted_images_count_with_their_out_of_fold_probabilities(root: Path) ->
     assert (result["n_images"], result["n_out_of_fold"]) == (n_fit, n_fit)
     bundle = load_bundle(root / "bundle")
     at_fit = Thresholds.from_csv(root / "bundle" / "thresholds.csv")
-    assert bundle.thresholds.value == pytest.approx(at_fit.value, rel=1e-4)
+    # The fit draws thresholds towards those of the start, the less the more positives a tag has.
+    frequent = at_fit.positives >= 30
+    assert frequent.any()
+    assert bundle.thresholds.value[frequent] == pytest.approx(at_fit.value[frequent], abs=0.1)
     assert (bundle.thresholds.positives == at_fit.positives).all()
     # All rungs share the strategy: these are fitted anew on the probabilities of the fit.
     version = root / "bundle" / "thresholds" / str(result["version"])

@@ -27,8 +27,13 @@ QUICK = {
 }  # fmt: skip
 
 
-def settings(**thresholds: object) -> Settings:
-    return load_settings(changes={"stack": QUICK, "thresholds": thresholds})
+# Thresholds of the labels alone: no start draws them, and none is fallen back on.
+ALONE = {"anchor_positives": 0, "floor_images": 0}
+
+
+def settings(start: object = None, **thresholds: object) -> Settings:
+    changes = {"stack": QUICK, "thresholds": thresholds, "start": start or {}}
+    return load_settings(changes=changes)
 
 
 def dataset_of(made: Any, unknown: Any = None) -> Dataset:
@@ -95,7 +100,7 @@ def test_thresholds_are_those_of_the_known_pairs_alone(
     unknown = sure & (np.random.default_rng(1).random(sure.shape) < 0.6)
     unknown[:, 6:] = False
     dataset = dataset_of(made, unknown)
-    bundle = fitted(dataset, tmp_path, strategy="scut")
+    bundle = fitted(dataset, tmp_path, start=ALONE, strategy="scut")
     stacker = bundle.stacker
     assert isinstance(stacker, Stacker)
     chosen = stacker.out_of_fold(stacker.chosen_)

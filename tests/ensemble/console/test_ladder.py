@@ -100,7 +100,7 @@ def test_fit_says_why_it_chose_and_what_may_go() -> None:
         "+0.0010 behind blend, standard error 0.0040; simpler."
     )
     assert lines[1] == "Tags with 0-4 positives (7): mean, leads there."
-    assert lines[2] == "Nothing significant is lost without any one of: spare."
+    assert lines[2] == "At most 0.02 is lost without any one of: spare."
     assert lines[3].startswith("Tuning. On images that no trial saw: default 0.600, tuned 0.610")
     assert len(lines) == 4
 

@@ -68,12 +68,15 @@ def test_what_a_package_says_of_its_learner_is_checked(
 
 def test_what_was_switched_off_is_neither_up_for_choice_nor_blended(stack_settings: Make) -> None:
     specs = rung_specs(("a",), stack_settings())
-    plain = ("mean", "calibrated_mean", "caruana", "shrunken_logistic")
+    plain = ("calibrated_mean", "caruana", "shrunken_logistic")  # the mean is not calibrated
     assert simplest_first(specs) == (*plain, "blend", "xgboost")
+    started = rung_specs(("a",), stack_settings(), started=True)
+    assert simplest_first(started) == ("start", *plain, "blend", "xgboost")
+    assert "start" not in blended_rungs(started)
     assert simplest_first(specs, {"xgboost"}) == (*plain, "blend")
     assert simplest_first(specs, {"blend"}) == (*plain, "svm", "lightgbm", "xgboost")
-    assert blended_rungs(specs) == (*plain[1:], "svm", "lightgbm", "xgboost")
-    assert blended_rungs(specs, {"xgboost"}) == (*plain[1:], "svm", "lightgbm")
+    assert blended_rungs(specs) == (*plain, "svm", "lightgbm", "xgboost")
+    assert blended_rungs(specs, {"xgboost"}) == (*plain, "svm", "lightgbm")
 
 
 def test_the_trees_never_hold_a_learner_s_word_against_a_tag(

@@ -291,7 +291,7 @@ def test_tags_without_positives_stay_low_and_break_nothing(
     assert proba.proba[tag == 0].mean() < proba.proba[tag == 1].mean()
 
 
-def test_no_label_at_all_answers_the_mean(
+def test_no_label_at_all_answers_the_calibrated_mean(
     make_labelled: MakeLabelled, stack_settings: Make
 ) -> None:
     data = make_labelled(n_images=60)
@@ -299,7 +299,7 @@ def test_no_label_at_all_answers_the_mean(
     stacker = Stacker(stack_settings(trials=2), seed=0, threads=1).fit(
         data.scores, none, data.groups, TagRelations.none(12)
     )
-    assert stacker.chosen_ == "mean"
+    assert stacker.chosen_ == "calibrated_mean"
     assert not np.isnan(stacker.predict_proba(data.scores).proba).any()
 
 

@@ -1,0 +1,71 @@
+"""Thresholds of few labels, held by what the start gave before there was any.
+
+A threshold fitted on two positives is a guess. What the start knows of the tag, how often it comes,
+needs no label: the cut that gives a tag on as many images as the start does is a threshold of any
+rung. Fitted thresholds are drawn towards it, the less the more positives a tag has.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from tagstack.base_models.pairs import PairProba
+from tagstack.ensemble.thresholds.cuts import logits_of
+from tagstack.ensemble.thresholds.table import Thresholds
+from tagstack.meta.start.unlabelled import tag_cuts
+
+_OWN = ("tuned", "pooled")  # a certified threshold keeps its promise, a fixed one its hand
+
+
+def start_rates(start: PairProba, cuts: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return on how many images the start gives each tag, shape (n_tags,).
+
+    Parameters
+    ----------
+    start : PairProba
+        The start's calibrated probabilities of the fit images.
+    cuts : array of shape (n_tags,), float64
+        Where it gives a tag, in the same probabilities.
+    """
+    kept = start.proba >= cuts[start.pairs.tag]
+    return np.bincount(start.pairs.tag[kept], minlength=start.pairs.n_tags)
+
+
+def anchored(
+    thresholds: Thresholds,
+    proba: PairProba,
+    rates: NDArray[np.int64],
+    own_cuts: NDArray[np.float64],
+    anchor_positives: float,
+) -> Thresholds:
+    """Return thresholds drawn towards those that give each tag as often as the start does.
+
+    Parameters
+    ----------
+    thresholds : Thresholds
+        Fitted on ``proba``.
+    proba : PairProba
+        Out of fold, of the fit images.
+    rates : array of shape (n_tags,), integer
+        As `start_rates` returns them.
+    own_cuts : array of shape (n_tags,), float64
+        Where the start gives a tag; NaN for tags that another rung serves.
+    anchor_positives : float
+        Positives at which a tag's own threshold counts as much as the start's.
+    """
+    logit = np.nan_to_num(logits_of(proba.proba).astype(np.float64), nan=-30.0)
+    cuts = expit(tag_cuts(logit, proba.pairs.tag, rates))
+    cuts = np.where(np.isnan(own_cuts), cuts, own_cuts)
+    own = thresholds.positives / np.maximum(thresholds.positives + anchor_positives, 1e-9)
+    own = np.ones(len(own)) if anchor_positives == 0 else own
+    # Tags that the start gives nowhere here, or that nobody is to get, have nothing to draw to.
+    free = np.isnan(cuts) | np.isinf(thresholds.value)
+    free |= own == 1
+    free |= np.array([state not in _OWN for state in thresholds.state])
+    drawn = own * logits_of(thresholds.value) + (1 - own) * logits_of(cuts)
+    value = np.where(free, thresholds.value, expit(drawn)).astype(np.float32)
+    above = np.nextafter(proba.base, np.float32(1))  # an unlisted pair is never tagged
+    value = np.where(np.isnan(above), value, np.maximum(value, above))
+    return replace(thresholds, value=value.astype(np.float32))

@@ -1,0 +1,101 @@
+"""A fit on labels is never worse than what the taggers gave before there were any."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from tagstack.base_models.pairs import PairProba
+from tagstack.ensemble.comparison.ladder import climb
+from tagstack.ensemble.tasks.floor import Floor, start_thresholds
+from tagstack.ensemble.thresholds.anchoring import anchored, start_rates
+from tagstack.ensemble.thresholds.table import Thresholds
+from tagstack.meta.stack.rung_spec import START
+from tagstack.meta.stack.stacker import Stacker
+from tagstack.meta.start.published import Published
+from tagstack.meta.start.unlabelled import adapted_answer
+from tests.ensemble.test_fit_dataset import dataset_of, fitted
+
+
+@pytest.mark.parametrize(
+    ("macro_f", "micro_f", "holds"),
+    [
+        ((0.5, 0.4), (0.6, 0.5), True),
+        ((0.4, 0.5), (0.5, 0.6), False),
+        ((0.50, 0.505), (0.6, 0.5), True),  # behind by what left-out folds cannot tell
+        ((0.40, 0.45), (0.9, 0.5), False),  # a gain in one does not pay for the other
+    ],
+)
+def test_the_start_is_left_where_both_scores_together_gain(
+    macro_f: tuple[float, float], micro_f: tuple[float, float], holds: bool
+) -> None:
+    assert Floor(macro_f=macro_f, micro_f=micro_f).holds is holds
+
+
+def table(made: Any, value: float, positives: Any) -> Thresholds:
+    n_tags = made.scores.pairs.n_tags
+    nothing = np.full(n_tags, np.nan)
+    return Thresholds(
+        vocabulary=made.scores.vocabulary, value=np.full(n_tags, value, np.float32),
+        state=("tuned",) * n_tags, positives=np.asarray(positives, np.int64), estimate=nothing,
+        low=nothing, high=nothing, objective=("F1",) * n_tags, calibration_hash="",
+    )  # fmt: skip
+
+
+def test_few_positives_keep_the_start_s_rate_and_many_their_own_threshold(
+    make_labelled: Callable[..., Any],
+) -> None:
+    made = make_labelled()
+    pairs = made.scores.pairs
+    proba = PairProba(
+        pairs=pairs,
+        proba=(1 / (1 + np.exp(-made.scores.logit[0].astype(np.float64)))).astype(np.float32),
+        base=np.full(12, 1e-4, np.float32),
+    )
+    rates = start_rates(proba, np.full(12, 0.7))
+    free = np.full(12, np.nan)
+    none = anchored(table(made, 0.2, np.zeros(12)), proba, rates, free, 5.0)
+    given = np.bincount(pairs.tag[proba.proba >= none.value[pairs.tag]], minlength=12)
+    np.testing.assert_array_equal(given, rates)
+    many = anchored(table(made, 0.2, np.full(12, 10**9)), proba, rates, free, 5.0)
+    np.testing.assert_allclose(many.value, 0.2, rtol=1e-4)
+    exact = anchored(table(made, 0.2, np.zeros(12)), proba, rates, np.full(12, 0.33), 5.0)
+    np.testing.assert_allclose(exact.value, 0.33, rtol=1e-5)
+
+
+def test_tags_without_a_positive_keep_the_start_and_a_fall_back_is_the_start(
+    make_labelled: Callable[..., Any], tmp_path: Path, install_learner: Callable[..., Path]
+) -> None:
+    install_learner()
+    made = make_labelled(90)
+    labels = made.labels.toarray()
+    labels[:, 11] = False
+    dataset = replace(dataset_of(made), labels=sparse.csr_array(labels))
+    bundle = fitted(dataset, tmp_path / "a")
+    stacker = bundle.stacker
+    assert isinstance(stacker, Stacker)
+    start = stacker.out_of_fold(START)
+    ours, tag = stacker.out_of_fold(stacker.chosen_), made.scores.pairs.tag
+    here = tag == 11
+    np.testing.assert_array_equal(
+        ours.proba[here] >= bundle.thresholds.value[11],
+        start.proba[here] >= np.float32(stacker.start_cuts()[11]),
+    )
+    stacker.fall_back("a test")
+    assert stacker.chosen_ == START
+    assert {row.rung: row.why for row in stacker.ladder_}[START] == "chosen: a test"
+    alone = start_thresholds(bundle.thresholds, stacker, np.ones(12, np.float32))
+    published = Published.of(dataset.members, made.scores.vocabulary)
+    answer = adapted_answer(published, made.scores, bundle.settings.start).answer
+    proba = stacker.predict_proba(made.scores)
+    np.testing.assert_array_equal(
+        proba.proba >= alone.value[tag], answer.apply(made.scores)[0] >= 0
+    )
+    stacker.save(tmp_path / "stack")
+    again = Stacker.load(tmp_path / "stack").predict_proba(made.scores, START)
+    np.testing.assert_array_equal(again.proba, stacker.predict_proba(made.scores, START).proba)
+    assert START in {rung.name for rung in climb(bundle, dataset)}

@@ -155,6 +155,16 @@ class DecisionStore:
         for number, name, content, undone, *rest in self._rows(query, ()):
             yield number, rest[2], rest[1], _decision(name, content, rest), bool(undone)
 
+    def touched_since(self, number: int) -> list[tuple[str, str, bool]]:
+        """Return image, tag and whether an answer stands, of what rows after a number speak of."""
+        rows = self._rows(
+            """select distinct i.name, d.tag, exists (
+                select 1 from standing s where s.image = d.image and s.tag = d.tag
+            ) from decisions d join images i on i.id = d.image where d.id > ?""",
+            (number,),
+        )
+        return [(_text(name), tag, bool(stands)) for name, tag, stands in rows]
+
     @property
     def newest(self) -> int:
         """Number of the last row; it changes whenever anybody says anything."""

@@ -99,7 +99,7 @@ class Desk:
         self.queue = self._queue(PairTable.empty(len(ground.bundle.vocabulary)))
         self._held: dict[str, _Held] = {}
         self._rng = np.random.default_rng()
-        self._newest = -1
+        self._newest = 0
         self._place = {_key(name): i for i, name in enumerate(ground.images)}
 
     @cached_property
@@ -210,10 +210,10 @@ class Desk:
 
     def answer(self, decision: Decision) -> Standing | None:
         """Keep an answer; return what another person had said of the pair, if anybody did."""
-        with self._fresh() as queue:
+        with self._fresh():
             before = self._said(decision)
             self.store.record([decision])
-            self._note(queue, [decision])
+            self._catch_up()
             return before
 
     def answer_with_rules(
@@ -221,28 +221,21 @@ class Desk:
     ) -> tuple[tuple[Consequence, ...], Standing | None]:
         """Keep an answer and what follows from it by the rules, as one action."""
         image = self.place_of(decision.image)
-        with self._fresh() as queue:
+        with self._fresh():
             before = self._said(decision)
             there = decision.answer == "yes"
             held = self.tags_of(image)
             found = self.consequences.of(decision.tag, there, held)
             follow = [self._following(decision, image, item) for item in found]
             self.store.record([decision, *follow])
-            self._note(queue, [decision, *follow])
+            self._catch_up()
             return found, before
 
     def undo(self, who: str, action: str | None) -> tuple[Decision, ...]:
         """Take back a person's last action; return what it said."""
-        with self._fresh() as queue:
+        with self._fresh():
             back = self.store.undo(who, action)
-            standing = {
-                (item.image, item.tag)
-                for name in {decision.image for decision in back}
-                for item in self.store.standing(name)
-            }
-            rows = self._rows(d for d in back if (d.image, d.tag) not in standing)
-            queue.settle(rows, done=False)
-            self._newest = self.store.newest
+            self._catch_up()
             return back
 
     def tags_of(self, image: int) -> dict[str, Standing | None]:
@@ -312,44 +305,45 @@ class Desk:
 
     @contextmanager
     def _fresh(self) -> Iterator[Queue]:
-        """Hold the lock and the queue, brought in step with what other processes wrote."""
+        """Hold the lock and the queue, in step with what other processes wrote."""
         with self.lock:
-            newest = self.store.newest
-            if newest != self._newest:
-                self.queue = self._queue(self.queue.table)
-                self._newest = newest
+            self._catch_up()
             yield self.queue
 
-    def _note(self, queue: Queue, decisions: Iterable[Decision]) -> None:
-        queue.settle(self._rows(decisions))
-        self._newest = self.store.newest
+    def _catch_up(self) -> None:
+        newest = self.store.newest
+        if newest == self._newest:
+            return
+        touched = self.store.touched_since(self._newest)
+        for done in (True, False):
+            pairs = [(image, tag) for image, tag, stands in touched if stands == done]
+            self.queue.settle(self._rows(pairs), done=done)
+        self._newest = newest
 
-    def _rows(self, decisions: Iterable[Decision | Standing]) -> list[int]:
+    def _rows(self, pairs: Iterable[tuple[str, str]]) -> list[int]:
+        """Return the rows of pairs of image and tag, those that are none left out."""
         index, rows = self.ground.bundle.vocabulary.index, []
-        for item in decisions:
-            image, tag = self._place.get(_key(item.image)), index.get(item.tag)
-            if image is not None and tag is not None:
-                rows.append(self.queue.table.find(image, tag))
+        for name, tag in pairs:
+            image, place = self._place.get(_key(name)), index.get(tag)
+            if image is not None and place is not None:
+                rows.append(self.queue.table.find(image, place))
         return [row for row in rows if row >= 0]
 
     def _take(self, table: PairTable) -> None:
         """Put a larger table in use."""
         with self.lock:
             self.queue = self._queue(table)
-            self._newest = self.store.newest
+            self._newest = 0
+            self._catch_up()
 
     def _queue(self, table: PairTable) -> Queue:
-        queue = Queue(
+        return Queue(
             table,
             self.judging,
             probes=self.settings.probes,
             window=self.settings.window,
             floor=self.ground.floor,
         )
-        if len(table.image):
-            self.queue = queue
-            queue.settle(self._rows(self.store.standing()))
-        return queue
 
 
 def _key(name: str) -> str:

@@ -81,8 +81,15 @@ class PairTable:
 
     def rows_of(self, image: int) -> tuple[int, int]:
         """Return the first row of an image and the one behind its last."""
-        first = int(np.searchsorted(self.image, image))
-        return first, int(np.searchsorted(self.image, image, side="right"))
+        if image + 1 >= len(self._ends):
+            return len(self.image), len(self.image)
+        return int(self._ends[image]), int(self._ends[image + 1])
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        n_images = int(self.image[-1]) + 1 if len(self.image) else 0
+        counts = np.bincount(self.image, minlength=n_images)
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def margins(proba: NDArray[np.float32], threshold: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -28,7 +28,10 @@ TITLES: Mapping[Order, str] = {
 }
 _FALL = 0.9  # each place down the list is this much less likely
 
-Rows = NDArray[np.int64]
+_BLOCK = 4096  # pairs of a list looked at together
+_TRIES = 200
+
+Rows = NDArray[np.int32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,17 +73,21 @@ class Queue:
     ) -> None:
         self.table = table
         self.done = np.zeros(len(table.image), bool)
+        self._busy = np.zeros(len(table.image), bool)
         self._probes, self._window, self._floor = probes, window, floor
         self._judging = judging[table.image] if len(table.image) else np.zeros(0, bool)
-        self._by_tag = np.argsort(table.tag, kind="stable")
-        self._starts = np.searchsorted(table.tag[self._by_tag], np.arange(len(table.wrong) + 1))
+        self._probe = ~table.has & (table.proba < table.threshold) & ~self._judging
+        self._n_probes = int(self._probe.sum())
         self._lists: dict[tuple[str, int | None], Rows] = {}
+        self._answered: dict[tuple[str, int | None], int] = {}  # how long a list's beginning is
 
     def settle(self, rows: Iterable[int], *, done: bool = True) -> None:
         """Note that pairs were answered, or are open again."""
-        self.done[list(rows)] = done
+        changed = np.array([row for row in set(rows) if self.done[row] != done], np.int64)
+        self.done[changed] = done
+        self._n_probes += int(self._probe[changed].sum()) * (-1 if done else 1)
         if not done:
-            self._lists.clear()  # heads were cut
+            self._answered.clear()
 
     def left(self, order: Order, tag: int | None = None) -> int:
         """Return how many pairs of an order are open."""
@@ -104,63 +111,94 @@ class Queue:
         taken : frozenset of int
             Rows that somebody looks at now.
         """
-        head = self._head(order, tag, taken)
-        if order == "random":
-            if not len(head):
-                return None
-            return Draw(row=int(rng.choice(head)), propensity=1 / len(head), probe=False)
-        pool = self._open(self._list("probe", tag), taken)
-        share = self._probes if len(pool) and len(head) else 0.0
+        self._busy[list(taken)] = True
+        try:
+            if order == "random":
+                return self._any(tag, rng)
+            return self._urgent(order, tag, rng, taken)
+        finally:
+            self._busy[list(taken)] = False
+
+    def _any(self, tag: int | None, rng: np.random.Generator) -> Draw | None:
+        free = self._open(self._list("random", tag))
+        if not len(free):
+            return None
+        return Draw(row=int(rng.choice(free)), propensity=1 / len(free), probe=False)
+
+    def _urgent(
+        self, order: Order, tag: int | None, rng: np.random.Generator, taken: frozenset[int]
+    ) -> Draw | None:
+        head = self._head(order, tag)
         if not len(head):
             return None
+        n_pool = self._n_pool(tag, taken)
+        share = self._probes if n_pool else 0.0
         weight = _FALL ** np.arange(len(head))
         weight /= weight.sum()
         probe = bool(rng.random() < share)
-        row = int(rng.choice(pool) if probe else rng.choice(head, p=weight))
+        row = self._pooled(tag, rng) if probe else int(rng.choice(head, p=weight))
         chance = (1 - share) * float(weight[head == row].sum())
-        if share and (place := int(np.searchsorted(pool, row))) < len(pool) and pool[place] == row:
-            chance += share / len(pool)
+        if self._probe[row] and n_pool:
+            chance += share / n_pool
         return Draw(row=row, propensity=min(chance, 1.0), probe=probe)
 
-    def _head(self, order: Order, tag: int | None, taken: frozenset[int]) -> Rows:
-        rows = self._list(order, tag)
-        if order == "random":
-            return self._open(rows, taken)
-        size = self._window + len(taken)
-        first = np.flatnonzero(~self.done[rows[: 4 * size]])
-        if len(first) < size:  # the head is answered: cut it off
-            rows = rows[~self.done[rows]]
-            self._lists[order, tag] = rows
-            first = np.arange(min(size, len(rows)))
-        return self._open(rows[first[:size]], taken)[: self._window]
+    def _n_pool(self, tag: int | None, taken: frozenset[int]) -> int:
+        """Return how many pairs a probe is drawn from."""
+        if tag is not None:
+            return len(self._open(self._list("probe", tag)))
+        rows = np.array(list(taken), np.int64)
+        return self._n_probes - int((self._probe[rows] & ~self.done[rows]).sum())
 
-    def _open(self, rows: Rows, taken: frozenset[int]) -> Rows:
-        rows = rows[~self.done[rows]]
-        return rows[~np.isin(rows, list(taken))] if taken else rows
+    def _pooled(self, tag: int | None, rng: np.random.Generator) -> int:
+        """Return an open pair of the probes, each as likely as any other."""
+        rows = self._list("probe", tag)
+        for row in rng.choice(rows, _TRIES):
+            if not (self.done[row] or self._busy[row]):
+                return int(row)
+        return int(rng.choice(self._open(rows)))  # nearly all are answered
+
+    def _head(self, order: Order, tag: int | None) -> Rows:
+        """Return the first open pairs of an order."""
+        rows, start = self._list(order, tag), self._answered.get((order, tag), 0)
+        found: list[Rows] = []
+        n_found = 0
+        for at in range(start, len(rows), _BLOCK):
+            block = rows[at : at + _BLOCK]
+            if not n_found and self.done[block].all():
+                self._answered[order, tag] = at + len(block)
+                continue
+            found.append(self._open(block))
+            n_found += len(found[-1])
+            if n_found >= self._window:
+                break
+        return np.concatenate(found)[: self._window] if found else rows[:0]
+
+    def _open(self, rows: Rows) -> Rows:
+        return rows[~(self.done[rows] | self._busy[rows])]
 
     def _list(self, order: str, tag: int | None) -> Rows:
         if (order, tag) not in self._lists:
             if len(self._lists) > 64:  # lists of single tags are quickly made again
-                self._lists.clear()
-            rows = self._listed(order, self._of(tag))
-            self._lists[order, tag] = rows
+                self._lists = {key: rows for key, rows in self._lists.items() if key[1] is None}
+                self._answered.clear()
+            self._lists[order, tag] = self._listed(order, self._of(tag)).astype(np.int32)
         return self._lists[order, tag]
 
-    def _of(self, tag: int | None) -> Rows:
+    def _of(self, tag: int | None) -> NDArray[np.int64]:
         if tag is None:
             return np.arange(len(self.done))
-        return np.sort(self._by_tag[self._starts[tag] : self._starts[tag + 1]])
+        return np.flatnonzero(self.table.tag == tag)
 
-    def _listed(self, order: str, rows: Rows) -> Rows:
+    def _listed(self, order: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         table = self.table
+        if order == "probe":
+            return np.asarray(rows[self._probe[rows]])
         judging = self._judging[rows]
         if order == "random":
             return np.asarray(rows[judging])
         rows = rows[~judging]
         proba, has = table.proba[rows], table.has[rows]
-        if order == "probe":
-            return rows[~has & (proba < table.threshold[rows])]
-        shown = table.has[rows] | (proba >= self._floor)
+        shown = has | (proba >= self._floor)
         if order == "wrong":
             rows, urgency = rows[has], -proba[has]
         elif order == "missing":

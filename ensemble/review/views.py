@@ -6,17 +6,17 @@ never by its name.
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tagstack.configs.shown import shown
 from tagstack.ensemble.bundle.decisions import Judge, TagEntry
 from tagstack.ensemble.contradictions.explanations import Change
 from tagstack.ensemble.feedback.decision import Standing
 from tagstack.ensemble.feedback.label_rows import decided_rows
+from tagstack.ensemble.review.board import board_columns
 from tagstack.ensemble.review.desk import Card, Desk, names_with
 from tagstack.ensemble.review.queue import ORDERS, TITLES, Order
 from tagstack.meta.metrics.intervals import share_interval
@@ -148,7 +148,7 @@ class Views:
     def board(self, text: str, sort: str, offset: int, limit: int) -> View:
         """Return tags with what is known of them, the worst first or sorted by a column."""
         desk, vocabulary = self.desk, self.desk.ground.bundle.vocabulary
-        columns = self._columns()
+        columns = board_columns(desk)
         keys = {name: -column for name, column in columns.items()}
         keys["worst"] = -(columns["wrong"] + columns["missing"])
         keys["verified"] = columns["verified"]
@@ -188,37 +188,6 @@ class Views:
             "latest": [self._latest(item) for item in changed[:_LATEST]],
             "judge": self._judge_share(),
             "labels": sum(1 for _ in decided_rows(self.desk.store)),
-        }
-
-    def _columns(self) -> Mapping[str, NDArray[np.float64]]:
-        """Return the board's columns, shape (n_tags,) each; a share of nothing is 0."""
-        desk = self.desk
-        with desk.lock:
-            done, table = desk.decided(), desk.queue.table
-        n_tags = len(table.wrong)
-        rows = np.flatnonzero(done)
-        tag, has, proba = table.tag[rows], table.has[rows], table.proba[rows].astype(np.float64)
-        settled_wrong = np.bincount(tag, np.where(has, 1 - proba, 0), n_tags)
-        settled_missing = np.bincount(tag, np.where(has, 0, proba), n_tags)
-        verified = np.bincount(tag[has], minlength=n_tags)
-        decided, asked, overturned, looked = (np.zeros(n_tags) for _ in range(4))
-        index = desk.ground.bundle.vocabulary.index
-        for name, count in desk.store.by_tag().items():
-            if name in index:
-                at = index[name]
-                decided[at] = count.n_yes + count.n_no
-                asked[at], overturned[at] = count.n_asked, count.n_overturned
-                looked[at] = count.last_s
-        return {
-            "wrong": np.maximum(table.wrong - settled_wrong, 0),
-            "missing": np.maximum(table.missing - settled_missing, 0),
-            "has": table.n_has.astype(np.float64),
-            "verified": verified / np.maximum(table.n_has, 1),
-            "near": table.n_near / np.maximum(table.n_pairs, 1),
-            "decided": decided,
-            "overturned": overturned / np.maximum(asked, 1),
-            "looked": looked,
-            "pairs": table.n_pairs.astype(np.float64),
         }
 
     def _judge_share(self) -> View:

@@ -316,7 +316,8 @@ def fit(
 
 @app.command(
     epilog="tagstack compare --bundle b --scores s --labels l.csv --out report\n\n"
-    "tagstack compare --bundle b --scores s --labels l --out r --other mine=t.csv"
+    "tagstack compare --bundle b --scores s --labels l --out r --other mine=t.csv\n\n"
+    "tagstack compare --bundle new --against old --scores s --labels l --out r --publish"
 )
 def compare(
     bundle: BundleDir,
@@ -331,6 +332,13 @@ def compare(
         list[str] | None,
         typer.Option(help="NAME=PATH of another tool's sidecars or CSV filename,tag,score."),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="An older bundle: which tags got better or worse since, on one ladder."),
+    ] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Leave names and pictures of images out.")
+    ] = False,
     config: Config = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -356,6 +364,8 @@ def compare(
         out=out,
         overwrite=overwrite,
         others=tuple(OtherTool(name=name, path=path) for name, path in named(other, "--other")),
+        against=against,
+        publish=publish,
     )
     settings = settings_of(config, uses=("seed", "compare"))
     with stages() as progress:

@@ -64,6 +64,7 @@ def compare(
     rules: BoundRules | None = None,
     slices: Mapping[str, Sequence[str]] | None = None,
     unknown: sparse.csr_array | None = None,
+    rival: str = "",
 ) -> Comparison:
     """Return every score of every rung and the reference's paired differences to the others.
 
@@ -88,6 +89,9 @@ def compare(
         Parts of the test set to compare on separately.
     unknown : csr_array of shape (n_images, n_tags), bool, optional
         Pairs whose label nobody knows: they count neither for nor against any rung.
+    rival : str
+        Name of the rung that the reference is to be held against, tag by tag and in the headline;
+        the best of the others by default.
 
     Raises
     ------
@@ -104,21 +108,23 @@ def compare(
     case = Case(labels=labels, unknown=unknown, rules=rules, settings=settings, personal=personal)
     ours = next(rung for rung in rungs if rung.name == reference)
     scopes = tag_scopes(rungs, labels, vocabulary, settings)
-    rival = rival_of(rungs, ours, labels, settings.beta)
+    asked = rival
+    theirs = next((rung for rung in rungs if rung.name == asked), None)
+    other = theirs or rival_of(rungs, ours, labels, settings.beta)
     found = resample(
         rungs,
         labels,
         groups,
         scopes,
         slices or {},
-        pair=(ours, rival),
+        pair=(ours, other),
         settings=settings,
         seed=seed,
     )
     tests = compare_tags(
         found.tag_f[ours.name],
-        found.tag_f[rival.name],
-        differing_groups(ours.decided, rival.decided, groups),
+        found.tag_f[other.name],
+        differing_groups(ours.decided, other.decided, groups),
         confidence=settings.confidence,
         false_discovery_rate=settings.false_discovery_rate,
     )
@@ -141,7 +147,8 @@ def compare(
         false_discovery_rate=settings.false_discovery_rate,
         calibration_floor=settings.calibration_floor,
         reference=reference,
-        rival=rival.name if rival is not ours else "",
+        rival=other.name if other is not ours else "",
+        opponent=asked,
         best_single=_best_single(like_for_like(rungs, ours), found),
         best_published=_best_single([rung for rung in rungs if rung.spec.is_published], found),
         scopes={
@@ -160,11 +167,11 @@ def compare(
             for rung in rungs
         ),
         pairs=rung_pairs(found, settings.confidence),
-        parts=_parts(found, ours.name, rival.name, settings),
-        tags=tag_table(ours, rival, labels, vocabulary, tests, found, settings),
+        parts=_parts(found, ours.name, other.name, settings),
+        tags=tag_table(ours, other, labels, vocabulary, tests, found, settings),
         verdicts=_verdicts(tests),
         curves=curves_of(ours.proba, labels, settings.curve_points),
-        rival_curves=curves_of(rival.proba, labels, settings.curve_points),
+        rival_curves=curves_of(other.proba, labels, settings.curve_points),
         confusions=tuple(
             confusion_in(rule.id, rule.tags, ours.decided, labels, vocabulary, unknown)
             for rule in (rules.exclusives if rules else ())

@@ -250,6 +250,8 @@ class Comparison:
     reference, rival : str
         Names of rungs; ``rival`` is the best rung outside the reference by macro-F (its
         probabilities differ from the reference's). Empty when there is no other.
+    opponent : str
+        The rival where it was asked for, as with two bundles; empty for the best of the others.
     best_single : str
         The best rung that is one tagger alone, on the reference's side of the rules, or empty.
     best_published : str
@@ -294,6 +296,7 @@ class Comparison:
     calibration_floor: float
     reference: str
     rival: str
+    opponent: str
     best_single: str
     best_published: str
     scopes: Mapping[str, tuple[str, int]]

@@ -9,11 +9,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tagstack.ensemble.comparison.results import Comparison, RungResult
+from tagstack.ensemble.comparison.two_bundles import MATCHED
 from tagstack.ensemble.report.numbers import between, number, signed
 from tagstack.meta.metrics.bootstrap import BETTER, UNDECIDED, WORSE, Difference
 from tagstack.meta.metrics.scores import compared
 
 _BY = ("macro_f", "micro_f")
+_LISTED = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedTag:
+    """A tag whose F-beta surely differs between two rungs, with its own interval."""
+
+    tag: str
+    positives: int
+    before: float
+    after: float
+    difference: Difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +87,7 @@ def stack_lines(comparison: Comparison) -> tuple[str, ...]:
     plain = comparison.rung(comparison.reference).spec.rules_of
     names = {rung.name for rung in comparison.rungs}
     rival = comparison.rung(comparison.rival).spec.rules_of if comparison.rival else ""
-    if plain not in names or rival not in names:
+    if plain not in names or rival not in names or comparison.opponent:
         return ()
     return (
         f"What the stack gains, without rules on either side, over "
@@ -86,7 +99,7 @@ def rules_lines(comparison: Comparison) -> tuple[str, ...]:
     """Return what the rules gain or cost: the reference minus itself without them."""
     ours = comparison.rung(comparison.reference)
     plain = next((r for r in comparison.rungs if r.name == ours.spec.rules_of), None)
-    if plain is None or not ours.contradictions >= 0:
+    if plain is None or not ours.contradictions >= 0 or comparison.opponent:
         return ()
     return (
         f"What the rules gain or cost: {_leads(comparison, ours.name, plain.name)}; broken rules "
@@ -104,13 +117,69 @@ def higher_lines(comparison: Comparison) -> tuple[str, ...]:
         if rung.name != used
         and (lead := comparison.lead(rung.name, used)[score.name]).verdict == BETTER
     }
-    if not higher:
+    if not higher or comparison.opponent:
         return ()
     title, lead = max(higher.items(), key=lambda item: item[1].value)
     return (
         f"Higher still in {score.title}: {title}, {_sure(comparison, lead)}; the choice was made "
         "before these images were seen.",
     )
+
+
+def matched_lines(comparison: Comparison) -> tuple[str, ...]:
+    """Return what a new bundle gains over an old one where it gives no more tags than that."""
+    if not any(rung.name == MATCHED for rung in comparison.rungs):
+        return ()
+    per_image = comparison.rung(MATCHED).decisions.tags_per_image
+    return (
+        f"At the same number of tags, {number(per_image, 1)} an image: "
+        f"{_leads(comparison, MATCHED, comparison.opponent)}.",
+    )
+
+
+def changed_lines(comparison: Comparison) -> tuple[str, ...]:
+    """Return the tags whose F surely fell and rose since the old bundle, the most first."""
+    if not comparison.opponent:
+        return ()
+    return tuple(
+        f"{words} ({len(rows)} tags): {_listed(rows)}."
+        for words, rows in (
+            ("Surely worse", changed_tags(comparison, WORSE)),
+            ("Surely better", changed_tags(comparison, BETTER)),
+        )
+        if rows
+    )
+
+
+def changed_tags(comparison: Comparison, verdict: str) -> tuple[ChangedTag, ...]:
+    """Return the tags with a verdict, the largest change first."""
+    table = comparison.tags
+    found = (
+        ChangedTag(
+            tag=table.tag[at],
+            positives=int(table.positives[at]),
+            before=float(table.rival_f[at]),
+            after=float(table.f[at]),
+            difference=Difference(
+                value=float(table.difference[at]),
+                low=float(table.difference_low[at]),
+                high=float(table.difference_high[at]),
+                verdict=verdict,
+            ),
+        )
+        for at, word in enumerate(table.verdict)
+        if word == verdict
+    )
+    return tuple(sorted(found, key=lambda row: (-abs(row.difference.value), row.tag)))
+
+
+def _listed(rows: tuple[ChangedTag, ...]) -> str:
+    named = (
+        f"{row.tag} {signed(row.difference.value, 2)} ({between(row.difference, 2)})"
+        for row in rows[:_LISTED]
+    )
+    more = f" and {len(rows) - _LISTED} more, in tags.csv" if len(rows) > _LISTED else ""
+    return ", ".join(named) + more
 
 
 def _best(comparison: Comparison) -> str:
@@ -130,6 +199,8 @@ def _best(comparison: Comparison) -> str:
 
 
 def _takeable(comparison: Comparison) -> Iterable[RungResult]:
+    if comparison.opponent:
+        return (comparison.rung(comparison.opponent),)
     return (rung for rung in comparison.rungs if rung.spec.kind in ("member", "stack", "tool"))
 
 
@@ -144,12 +215,15 @@ def _fair(comparison: Comparison, used: str, other: str) -> str:
 
 
 def _opponents(comparison: Comparison) -> tuple[str, ...]:
-    names = (comparison.best_published, comparison.best_single, comparison.rival)
+    asked = (comparison.opponent, comparison.reference) if comparison.opponent else ()
+    names = (*asked, comparison.best_published, comparison.best_single, comparison.rival)
     there = {rung.name for rung in comparison.rungs}
     return tuple(name for name in names if name in there)
 
 
 def _role(comparison: Comparison, other: RungResult) -> str:
+    if comparison.opponent:
+        return other.title
     if other.name == comparison.best_published:
         return f"the best tagger as published ({other.spec.member or other.title})"
     if other.spec.is_single:

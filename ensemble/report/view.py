@@ -38,6 +38,8 @@ _AVERAGES = tuple(
     for field in ("f", "precision", "recall")
 )
 
+_COLUMNS = 5  # of figures beside the rung's name, as many as a phone has room for
+
 
 @dataclass(frozen=True, kw_only=True)
 class LadderRow:
@@ -198,9 +200,17 @@ def worst_cards(
     )
 
 
-def full_table(comparison: Comparison) -> tuple[Mapping[str, str], ...]:
-    """Return every score of every rung as text, columns in reading order."""
-    return tuple(_full_row(comparison, rung) for rung in comparison.rungs)
+def full_tables(comparison: Comparison) -> tuple[tuple[Mapping[str, str], ...], ...]:
+    """Return every score of every rung as text, in tables that fit a page beside each other.
+
+    The first column of each names the rung.
+    """
+    rows = [_full_row(comparison, rung) for rung in comparison.rungs]
+    first, *names = rows[0]
+    return tuple(
+        tuple({name: row[name] for name in (first, *names[at : at + _COLUMNS])} for row in rows)
+        for at in range(0, len(names), _COLUMNS)
+    )
 
 
 def _full_row(comparison: Comparison, rung: RungResult) -> dict[str, str]:

@@ -4,7 +4,9 @@ from tagstack.ensemble.comparison.results import Comparison
 from tagstack.ensemble.report.advice import (
     advice,
     against_lines,
+    changed_lines,
     higher_lines,
+    matched_lines,
     rules_lines,
     stack_lines,
 )
@@ -46,9 +48,11 @@ def sublines(comparison: Comparison) -> tuple[str, ...]:
     """Return how sure that is: what the stack gains and what rules do, as two figures."""
     return (
         *against_lines(comparison),
+        *matched_lines(comparison),
         *stack_lines(comparison),
         *rules_lines(comparison),
         *higher_lines(comparison),
+        *changed_lines(comparison),
     )
 
 

@@ -15,8 +15,8 @@ from markupsafe import Markup
 
 from tagstack.base_models.atomic import write_text
 from tagstack.ensemble.comparison.results import Comparison, RungResult
+from tagstack.ensemble.report import advice, glossary, sections, view, words
 from tagstack.ensemble.report import data as tables
-from tagstack.ensemble.report import sections, view, words
 from tagstack.ensemble.report.data import metrics_json, page_data, script_safe
 from tagstack.ensemble.report.fit_evidence import FitEvidence
 from tagstack.ensemble.report.words import (
@@ -172,6 +172,8 @@ def page(
         view=view,
         sections=sections,
         words=words,
+        glossary=glossary,
+        advice=advice,
         compared=compared,
         f_name=f_name,
         cards=view.worst_cards(comparison, pictures),

@@ -1,5 +1,6 @@
 """A bundle's ladder on labelled images that it was not fitted on: compared, and reported."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,11 +17,18 @@ from tagstack.ensemble.bundle.fitted_images import overlaps_of
 from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.comparison.ladder import DECODED, climb
 from tagstack.ensemble.comparison.other_rungs import OtherTool, other_rungs
+from tagstack.ensemble.comparison.two_bundles import (
+    AS_TAGGED,
+    Entrant,
+    common_images,
+    meeting,
+)
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.report.fit_evidence import fit_evidence
 from tagstack.ensemble.report.writing import PAGE, ReportExtra, ReportPaths, write_report
 from tagstack.ensemble.rules.hygiene import canonical_names
 
+_NAMED = re.compile(r", such as [^;]*")  # the image that a notice gives as an example
 _MAX_SLICED_VALUES = 50  # a column with more values is an identity (a title, a date), not a slice
 
 
@@ -36,6 +44,10 @@ class CompareRequest:
     overwrite : bool
     others : tuple of OtherTool
         Outputs of other tools, to stand on the ladder too.
+    against : Path, optional
+        An older bundle that this one is held against, tag by tag, instead of its own ladder.
+    publish : bool
+        Whether the report leaves out names and pictures of images.
     """
 
     bundle: Path
@@ -43,6 +55,8 @@ class CompareRequest:
     out: Path
     overwrite: bool = False
     others: tuple[OtherTool, ...] = ()
+    against: Path | None = None
+    publish: bool = False
 
 
 def compare_bundle(
@@ -58,11 +72,22 @@ def compare_bundle(
     """
     # The page is written last: without it, the folder is what an interrupted run left.
     refuse_existing(request.out / PAGE, overwrite=request.overwrite)
-    found = compared(
-        load_bundle(request.bundle), request.source, settings, progress, others=request.others
-    )
+    bundle = load_bundle(request.bundle)
+    if request.against is None:
+        found = compared(bundle, request.source, settings, progress, others=request.others)
+    else:
+        old, titles = load_bundle(request.against), titles_of(request.bundle, request.against)
+        found = compared_bundles(bundle, old, titles, request.source, settings, progress)
+    if request.publish:
+        found = found.published()
     progress.stage("writing the report")
     return found.comparison, found.write(request.out)
+
+
+def titles_of(new: Path, old: Path) -> tuple[str, str]:
+    """Return what a report calls two bundles: by their folders' names, never by their paths."""
+    names = [Path(path).absolute().name for path in (new, old)]
+    return f"New bundle {names[0]}", f"old bundle {names[1]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +108,13 @@ class Compared:
     notices: tuple[str, ...]
     extra: ReportExtra
     pictures: Callable[[str], Path | None]
+
+    def published(self) -> "Compared":
+        """Return the same without names and pictures of images."""
+        bare = replace(self.comparison, worst=())
+        notices = tuple(_NAMED.sub("", notice) for notice in self.notices)
+        extra = replace(self.extra, notices=notices)
+        return replace(self, comparison=bare, notices=notices, extra=extra)
 
     def write(self, out: Path) -> ReportPaths:
         """Write the report and its tables into a folder."""
@@ -117,6 +149,73 @@ def compared(
         notices=notices,
         extra=ReportExtra(
             provenance=_provenance(bundle, source),
+            notices=notices,
+            fit=fit_evidence(bundle.evidence),
+        ),
+        pictures=_pictures(source.reader()),
+    )
+
+
+def compared_bundles(
+    bundle: Bundle,
+    old: Bundle,
+    titles: tuple[str, str],
+    source: DatasetSource,
+    settings: Settings,
+    progress: Progress,
+) -> Compared:
+    """Return the comparison of two bundles on the images that neither was fitted on.
+
+    Parameters
+    ----------
+    bundle, old : Bundle
+    titles : tuple of str
+        What the report calls them.
+    source : DatasetSource
+        Its scores hold the taggers of both.
+    settings : Settings
+    progress : Progress
+
+    Raises
+    ------
+    TagstackError
+        If scores or labels cannot be used, or no image is left.
+    """
+    seen = [own.fitted_images.without(_dataset(own, source)) for own in (bundle, old)]
+    for own, (dataset, _) in zip((bundle, old), seen, strict=True):
+        own.check_members(dataset.members)
+    ours, theirs = common_images(seen[0][0], seen[1][0])
+    progress.stage("tagging with both bundles")
+    met = meeting(
+        Entrant(bundle=bundle, dataset=ours, title=titles[0]),
+        Entrant(bundle=old, dataset=theirs, title=titles[1]),
+    )
+    notices = tuple(dict.fromkeys((*ours.notices, *seen[0][1], *seen[1][1], met.coverage)))
+    for notice in notices:
+        progress.notice(notice)
+    progress.stage("resampling")
+    reference, rival = AS_TAGGED
+    comparison = compare(
+        met.rungs,
+        met.labels,
+        met.vocabulary,
+        ours.groups,
+        reference=reference,
+        rival=rival,
+        settings=settings.compare,
+        seed=settings.seed,
+        images=ours.scores.images,
+        rules=bundle.rules.bind(met.vocabulary) if len(bundle.rules) else None,
+        slices=_slices(ours),
+        unknown=met.unknown if met.unknown.nnz else None,
+    )
+    facts = {f"{key}, old": value for key, value in _provenance(old, source).items()}
+    return Compared(
+        comparison=comparison,
+        notices=notices,
+        extra=ReportExtra(
+            title="Two bundles",
+            provenance=_provenance(bundle, source) | facts,
             notices=notices,
             fit=fit_evidence(bundle.evidence),
         ),

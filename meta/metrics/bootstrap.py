@@ -237,7 +237,8 @@ def compare_tags(
     Parameters
     ----------
     ours, theirs : array of shape (n_tags, 1 + n_resamples), float32
-        A score of every tag on the sample itself, then on the same resamples; NaN where undefined.
+        A score of every tag, in [0, 1], on the sample itself, then on the same resamples; NaN
+        where undefined.
     n_groups : array of shape (n_tags,), int64
         Groups of images on which the two decide differently. Tags with fewer than six are not
         tested: resamples of so few say nothing sure.
@@ -251,7 +252,7 @@ def compare_tags(
     Hochberg (1995), "Controlling the false discovery rate".
     """
     values = ours - theirs
-    low, high = _row_intervals(values, confidence)
+    low, high = (np.clip(ends, -1, 1) for ends in _row_intervals(values, confidence))
     tested = (n_groups >= _FEWEST_GROUPS) & ~np.isnan(low)
     p_value = np.full(len(values), np.nan)
     p_value[tested] = _p_values(values[tested].astype(np.float64))

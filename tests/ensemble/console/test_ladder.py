@@ -57,7 +57,9 @@ def test_what_is_not_sure_is_not_called_a_gain(
         dataclasses.replace(
             pair,
             differences={
-                name: dataclasses.replace(found, verdict="no significant difference")
+                name: dataclasses.replace(
+                    found, low=-1.0, high=1.0, verdict="no significant difference"
+                )
                 for name, found in pair.differences.items()
             },
         )

@@ -14,9 +14,9 @@ MUTATIONS = Path(__file__).parents[3] / "benchmarks" / "bundle_mutations.py"
 
 @pytest.mark.skipif(not MUTATIONS.is_file(), reason="the benchmarks are not here")
 def test_mutants_with_right_hashes_cost_one_line() -> None:
-    # Six of each file here; two hundred of each by the command that the script names.
+    # Three of each file here; two hundred of each by the command that the script names.
     done = subprocess.run(
-        [sys.executable, str(MUTATIONS), "--count", "66", "--seed", "1"],
+        [sys.executable, str(MUTATIONS), "--count", "33", "--seed", "1"],
         capture_output=True,
         text=True,
         check=False,
@@ -24,7 +24,7 @@ def test_mutants_with_right_hashes_cost_one_line() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.split() for line in done.stdout.splitlines()[1:]]
     assert len(rows) == 11
-    assert sum(int(row[1]) for row in rows) > 20  # that many were refused
+    assert sum(int(row[1]) for row in rows) > 10  # that many were refused
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """Random rules and images, and an oracle: a mixed-integer program over whole images."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib.util import find_spec
 from itertools import product
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -292,6 +293,21 @@ def _minimum(
     )
     assert result.status == 0
     return float(result.fun)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels(once: Callable[[str, Callable[[Path], None]], Path]) -> None:
+    """Compile the decoder in one process of a run alone: the others find its code on disk."""
+
+    def compile_all(_: Path) -> None:
+        bench = Bench("numba")
+        rules, dense, threshold = bench.drawn_images(0, 20, 9)
+        decoder = bench.decoder(rules, 9)
+        decoder.explain(pair_proba(dense[:1]), threshold)
+        decoder.decode(pair_proba(dense), threshold)
+
+    if find_spec("numba") is not None:
+        once("kernels", compile_all)
 
 
 _NUMBA = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")

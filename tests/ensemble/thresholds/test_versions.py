@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,7 @@ def test_writers_take_turns_and_readers_see_whole_versions(bundle: Path) -> None
     while any(writer.is_alive() for writer in writers):
         versions = ThresholdVersions(bundle)
         assert len(versions.thresholds(versions.current).value) == 3
+        time.sleep(0.005)  # they start for seconds
     for writer in writers:
         writer.join()
         assert writer.exitcode == 0

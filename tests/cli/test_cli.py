@@ -307,11 +307,11 @@ def test_tag_killed_and_run_again_equals_one_run(
 def test_ctrl_c_is_exit_code_130_and_loses_nothing(booru: Path, tmp_path: Path, done: Done) -> None:
     arguments = score_arguments(booru, tmp_path / "scores")
     command = [str(TAGSTACK), *map(str, arguments)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr
-    assert process.stderr.readline() == "scoring\n"
-    process.send_signal(signal.SIGINT)
-    _, message = process.communicate()
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert "scoring\n" in iter(process.stderr.readline, "")  # after a note on the settings
+        process.send_signal(signal.SIGINT)
+        _, message = process.communicate()
     assert process.returncode == 130
     assert "run the same command again" in message
     done(*arguments)

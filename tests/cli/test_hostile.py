@@ -135,9 +135,9 @@ def test_explain_wants_one_image(small: Path, tagstack: Command) -> None:
     ("name", "text", "message"),
     [
         ("l.csv", "image,tags,tags\na,b,c\n", "has the column 'tags' twice"),
-        ("l.csv", "image;tags\na;b\n", "comma-separated"),
+        ("l.csv", "image;tags\na;b\n", "was scored: it names 'a', the scores 'doll_"),
         ("l.csv", "image,tags\nNAME,\n", "names no tag that a tagger knows"),
-        ("l.csv", "image,tags\nNAME,zzz yyy\n", "its tags are ['yyy', 'zzz']"),
+        ("l.csv", "image,tags\nNAME,zzz yyy\n", "not understood are ['zzz', 'yyy']"),
         ("l.jsonl", '{"image": "a", "tags": null}\n', "'tags' is None. Expected one text"),
         ("l.jsonl", '{"image": "a", "tags": {"b": 1}}\n', "Expected one text or a list"),
         ("l.jsonl", "[" * 100_000, "Cannot read labels"),

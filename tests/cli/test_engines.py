@@ -147,6 +147,8 @@ def test_verify_fails_where_too_much_flips(images: Path, tmp_path: Path) -> None
 def test_an_int8_tagger_scores_after_one_comparison(
     images: Path, config: Path, tmp_path: Path, home: Path
 ) -> None:
+    # Pictures of noise, and a processor that may lack exact products of int8 (VNNI): far off.
+    config.write_text(CONFIG.replace("batch = 2\n", "batch = 2\nmax_flips_int8 = 0.9\n"))
     out = tmp_path / "int8"
     found = as_json("engines", "quantize", "doll_resnet", images, "--out", out, "--config", config)
     assert found["folder"] == str(out)

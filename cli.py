@@ -36,6 +36,7 @@ from tagstack.ensemble.console.options import (
     Overwrite,
     Precision,
     Scores,
+    ScoresNow,
     Seed,
     TaggersNow,
     Threads,
@@ -388,6 +389,7 @@ def explain(
     tag: Annotated[str | None, typer.Argument(help="One tag; all candidates without it.")] = None,
     bundle: BundleDir = Path("bundle"),
     models: TaggersNow = None,
+    scores: ScoresNow = None,
     as_json: Json = False,
 ) -> None:
     """Show why a tag is there or not: votes, stack, threshold, rule."""
@@ -395,7 +397,7 @@ def explain(
     from tagstack.ensemble.tasks.explain import explain_image
 
     taggers = None if models is None else listed(models, "--models")
-    print_explanation(explain_image(image, bundle, tag, taggers), as_json=as_json)
+    print_explanation(explain_image(image, bundle, tag, taggers, scores), as_json=as_json)
 
 
 @app.command(

@@ -23,6 +23,8 @@ from tagstack.configs.text_files import read_json
 
 FORMAT = 1
 MEMBER_FOLDERS = "members"
+IMPORTED = "import:"
+"""What the source of a member begins with whose scores another program computed."""
 _AGAIN = "Score again into a new folder."
 _MEMBER_KEYS = {
     "name",
@@ -47,7 +49,7 @@ class MemberInfo:
     fingerprint : str
         SHA-256 in hexadecimal over everything that changes its scores.
     source : str
-        Registry name or folder that it was scored from.
+        Registry name or folder that it was scored from, or `IMPORTED` with a file's name.
     vocabulary : Vocabulary
         Its own tags in output order; stored tag indices point here.
     aliases : mapping of str to str
@@ -75,6 +77,11 @@ class MemberInfo:
     published_counts: NDArray[np.float32]
     runtime: str
     training: Training | None
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether there are scores alone, and no tagger that could score another picture."""
+        return self.source.startswith(IMPORTED)
 
 
 def info_of_tagger(tagger: Tagger) -> MemberInfo:

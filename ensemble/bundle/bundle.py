@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tagstack import __version__
 from tagstack.base_models.atomic import file_sha256
+from tagstack.base_models.scores.member_info import IMPORTED
 from tagstack.base_models.staging import recover, staged_folder
 from tagstack.base_models.trials import Trial
 from tagstack.base_models.vocabulary import Vocabulary
@@ -150,8 +151,17 @@ class Bundle:
         Raises
         ------
         TagstackError
-            If a folder of fit time is not there; the message says how to name the new one.
+            If a folder of fit time is not there, the message says how to name the new one; if a
+            member was imported, that it has no tagger.
         """
+        for member in self.members:
+            if member.source.startswith(IMPORTED):
+                msg = (
+                    f"The bundle's member {member.name!r} is scores that were imported, so it "
+                    "cannot score new pictures. Import scores of these too (`tagstack scores "
+                    "import --append`) and say --scores STORE."
+                )
+                raise TagstackError(msg)
         if given is not None:
             return given
         for member in self.members:

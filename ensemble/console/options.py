@@ -18,6 +18,9 @@ BundleDir = Annotated[Path, typer.Option("--bundle", help="Folder of the bundle.
 TaggersNow = Annotated[
     str | None, typer.Option(help="Where the bundle's taggers are now, comma-separated.")
 ]
+ScoresNow = Annotated[
+    Path | None, typer.Option(help="Store with the pictures' scores: no tagger runs.")
+]
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Where = Annotated[str | None, typer.Option(help="Use label rows with COLUMN=VALUE only.")]
 Group = Annotated[str | None, typer.Option(help="Label column that no split may part.")]

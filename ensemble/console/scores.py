@@ -1,13 +1,24 @@
-"""``tagstack scores``: looking after score stores."""
+"""``tagstack scores``: looking after score stores, and scores that come in and go out."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tagstack.ensemble.console.options import Json, exit_unless
+from tagstack.configs.shown import shown
+from tagstack.ensemble.console.options import (
+    Config,
+    Json,
+    Overwrite,
+    Scores,
+    exit_unless,
+    exit_with_failures,
+    settings_of,
+)
 
-scores_app = typer.Typer(help="Look after score stores.", no_args_is_help=True)
+scores_app = typer.Typer(
+    help="Look after score stores; import and export scores.", no_args_is_help=True
+)
 
 Store = Annotated[Path, typer.Argument(help="Folder of the score store.")]
 
@@ -37,3 +48,155 @@ def verify(store: Store, as_json: Json = False) -> None:
         if found.damaged:
             typer.echo("Run the command that scored again: it sets them aside and scores anew.")
     exit_unless(not found.damaged)
+
+
+@scores_app.command(
+    "import",
+    epilog="tagstack scores import table.parquet --scores scores --member mine --tags tags.csv"
+    "\n\ntagstack scores import s.npy --names names.txt --scores scores --member mine --tags "
+    "tags.txt --kind logits",
+)
+def import_(
+    file: Annotated[Path, typer.Argument(help=".parquet, .csv, .tsv, .jsonl, .npz or .npy.")],
+    scores: Scores,
+    member: Annotated[str, typer.Option(help="Name of the member in the store.")],
+    tags: Annotated[Path, typer.Option(help="Its vocabulary: .csv with name and category, .txt.")],
+    kind: Annotated[
+        str | None, typer.Option(help="logits or probabilities, where the file does not say.")
+    ] = None,
+    floor: Annotated[
+        float | None, typer.Option(help="Probability below which nothing is kept or was listed.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the pictures, if the store does not know them.")
+    ] = None,
+    names: Annotated[
+        Path | None, typer.Option(help="Text with a picture a line, for arrays without names.")
+    ] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add pictures that the same program scored.")
+    ] = False,
+    overwrite: Overwrite = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Import scores that another program computed, as a member like any other."""
+    from tagstack.ensemble.console.console import print_json, stages
+    from tagstack.ensemble.tasks.scores_import import ImportRequest, import_scores, import_text
+
+    request = ImportRequest(
+        table=file,
+        store=scores,
+        member=member,
+        tags=tags,
+        kind=kind,
+        floor=floor,
+        images=images,
+        names=names,
+        append=append,
+        overwrite=overwrite,
+    )
+    settings = settings_of(config, uses=("threads", "score"))
+    with stages() as progress:
+        summary = import_scores(request, settings, progress)
+    if as_json:
+        print_json(
+            {
+                "member": summary.member,
+                "fingerprint": summary.fingerprint,
+                "floor": summary.floor,
+                "images": summary.n_images,
+                "known": summary.n_known,
+                "tags": summary.n_tags,
+                "unknown": list(summary.unknown),
+                "matched": dict(summary.matched),
+            }
+        )
+    else:
+        for line in import_text(summary):
+            typer.echo(line)
+    exit_with_failures(len(summary.unknown))
+
+
+@scores_app.command(
+    epilog="tagstack scores export scores --member mine --out mine.parquet"
+    "\n\ntagstack scores export scores --member mine --out mine.npz"
+)
+def export(
+    store: Store,
+    out: Annotated[Path, typer.Option(help="File to write: .parquet or .npz.")],
+    member: Annotated[
+        str | None, typer.Option(help="Whose scores; may be left out if there is one.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a member's scores as Parquet or NPZ, and its tags beside them."""
+    from tagstack.ensemble.console.console import stages
+    from tagstack.ensemble.tasks.scores_export import export_scores
+
+    with stages() as progress:
+        done = export_scores(store, out, progress, member=member, overwrite=overwrite)
+    typer.echo(
+        f"{done.n_scores:,} scores of {done.n_images:,} pictures in {done.table}; "
+        f"tags in {done.tags}."
+    )
+
+
+@scores_app.command(epilog="tagstack scores info scores\n\ntagstack scores info scores --json")
+def info(store: Store, as_json: Json = False) -> None:
+    """Say which members and pictures a store has."""
+    from tagstack.ensemble.console.console import print_json
+    from tagstack.ensemble.tasks.scores_export import store_facts
+
+    facts = store_facts(store)
+    if as_json:
+        print_json(
+            {
+                "images": facts.n_images,
+                "failed": facts.n_failed,
+                "unused_folders": facts.n_unused,
+                "unused_bytes": facts.unused_bytes,
+                "members": [
+                    {
+                        "name": own.info.name,
+                        "source": own.info.source,
+                        "imported": own.info.is_imported,
+                        "fingerprint": own.info.fingerprint,
+                        "contents": own.n_images,
+                        "tags": len(own.info.vocabulary),
+                        "floor": own.info.floor,
+                        "size_bytes": own.size_bytes,
+                    }
+                    for own in facts.members
+                ],
+            }
+        )
+        return
+    typer.echo(f"{facts.n_images:,} pictures, {facts.n_failed:,} of them failed.")
+    for own in facts.members:
+        kind = ", imported" if own.info.is_imported else ""
+        typer.echo(
+            f"{shown(own.info.name)}: {own.n_images:,} contents, {len(own.info.vocabulary):,} "
+            f"tags, floor {own.info.floor:g}, {own.size_bytes / 1e6:,.1f} MB{kind} "
+            f"({own.info.fingerprint[:12]})"
+        )
+    if facts.n_unused:
+        typer.echo(
+            f"Scores of {facts.n_unused} replaced members take {facts.unused_bytes / 1e6:,.1f} "
+            "MB; `tagstack scores prune` deletes them."
+        )
+
+
+@scores_app.command(epilog="tagstack scores prune scores\n\ntagstack scores prune scores --delete")
+def prune(
+    store: Store,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete, not only say what.")] = False,
+) -> None:
+    """Delete scores whose member was scored or imported anew since; first say which."""
+    from tagstack.ensemble.tasks.scores_export import prune_store
+
+    done = prune_store(store, delete=delete)
+    for folder in done.folders:
+        typer.echo(f"{'deleted' if delete else 'unused'}: {shown(str(folder))}")
+    more = "" if delete or not done.folders else " Say --delete to delete them."
+    typer.echo(f"{len(done.folders)} folders, {done.size_bytes / 1e6:,.1f} MB.{more}")

@@ -12,6 +12,7 @@ from tagstack.ensemble.console.options import (
     Json,
     Overwrite,
     Precision,
+    ScoresNow,
     Seed,
     TaggersNow,
     Threads,
@@ -102,6 +103,7 @@ def tag(
     rules: Annotated[
         str | None, typer.Option(help="Without a bundle: shipped rules by name, .toml or .csv.")
     ] = None,
+    scores: ScoresNow = None,
     config: Config = None,
     threads: Threads = None,
     backend: Backend = None,
@@ -156,6 +158,7 @@ def tag(
         overwrite=overwrite,
         rehash=rehash,
         prune=prune,
+        scores=scores,
     )
     with stages() as progress:
         summary = tag_images(request, settings, progress)

@@ -7,7 +7,8 @@ from pathlib import Path
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.memory import MemorySink
-from tagstack.base_models.scoring.sources import find_images
+from tagstack.base_models.scores.store import ScoreStore
+from tagstack.base_models.scoring.sources import ImageSources, find_images
 from tagstack.base_models.tag_names import did_you_mean
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.bundle.bundle import Bundle, load_bundle
@@ -15,6 +16,7 @@ from tagstack.ensemble.bundle.decisions import Judge, TagEntry
 from tagstack.ensemble.contradictions.explanations import Change
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks.scoring import loaded_taggers, score_sources
+from tagstack.ensemble.tasks.stored_scores import NamedContents, hashed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +47,26 @@ class Explanation:
 
 
 def explain_image(
-    image: Path, bundle_dir: Path, tag: str | None, models: tuple[str, ...] | None = None
+    image: Path,
+    bundle_dir: Path,
+    tag: str | None,
+    models: tuple[str, ...] | None = None,
+    scores: Path | None = None,
 ) -> Explanation:
     """Return what led to the tags of one image, or to one tag's being there or not.
 
     ``models`` says where the bundle's taggers are now; where they were at fit time by default.
+    ``scores`` is a store that has the image's scores, found by content; no tagger runs then.
 
     Raises
     ------
     TagstackError
-        If image, bundle or taggers cannot be used, or no tagger knows the tag.
+        If image, bundle, store or taggers cannot be used, or no tagger knows the tag.
     """
     bundle = load_bundle(bundle_dir)
     check_tag(bundle, tag)
-    return explained(bundle, _scored(image, bundle, models), tag)
+    own = _scored(image, bundle, models) if scores is None else _stored(image, bundle, scores)
+    return explained(bundle, own, tag)
 
 
 def check_tag(bundle: Bundle, tag: str | None) -> None:
@@ -85,10 +93,26 @@ def explained(bundle: Bundle, scores: Level1Scores, tag: str | None) -> Explanat
     )
 
 
-def _scored(image: Path, bundle: Bundle, given: tuple[str, ...] | None) -> Level1Scores:
+def _source(image: Path, bundle: Bundle) -> ImageSources:
     if os.path.isdir(image):
         raise TagstackError(f"{image} is a folder; expected one image file. Give the file itself.")
-    sources = find_images([image], extensions=bundle.settings.score.extensions)
+    return find_images([image], extensions=bundle.settings.score.extensions)
+
+
+def _stored(image: Path, bundle: Bundle, store: Path) -> Level1Scores:
+    reader = ScoreStore(store)
+    bundle.check_members(reader.members())
+    sources = _source(image, bundle)
+    read, failed = hashed(sources, sources.names, bundle.settings, Silent())
+    for reason in failed.values():
+        raise TagstackError(f"Cannot read {image}: {reason}.")
+    contents = {name: record.sha256 for name, record in read.items()}
+    names = [member.name for member in bundle.members]
+    return NamedContents(reader, contents).load(sources.names, names)
+
+
+def _scored(image: Path, bundle: Bundle, given: tuple[str, ...] | None) -> Level1Scores:
+    sources = _source(image, bundle)
     models = bundle.tagger_sources(given)
     names = [member.name for member in bundle.members]
     with loaded_taggers(models, bundle.settings) as taggers:

@@ -17,6 +17,7 @@ import numpy as np
 from tagstack.base_models.atomic import file_sha256, remove_leftovers
 from tagstack.base_models.atomic_batch import remove_leftovers_in
 from tagstack.base_models.locks import ProcessLock
+from tagstack.base_models.scores.reading import ScoreReader
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scoring.sources import ImageFailure, ImageSources
 from tagstack.configs.errors import TagstackError
@@ -40,6 +41,7 @@ from tagstack.ensemble.tasks.scoring import (
     write_failures,
 )
 from tagstack.ensemble.tasks.start import bundle_of_taggers
+from tagstack.ensemble.tasks.stored_scores import NamedContents, hashed
 from tagstack.ensemble.tasks.tag_plan import Pictures, look_at
 
 SCORES = ".scores"
@@ -73,6 +75,8 @@ class TagRequest:
         Whether pictures are read again whose size, time of change and inode are as they were.
     prune : bool
         Whether own files of pictures that are gone are deleted.
+    scores : Path, optional
+        Store with scores of the pictures, found by content; no tagger runs then.
     """
 
     images: tuple[Path, ...]
@@ -84,6 +88,7 @@ class TagRequest:
     overwrite: bool = False
     rehash: bool = False
     prune: bool = False
+    scores: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,8 +227,7 @@ class _Run:
         self.progress.stage("looking for changes")
         pictures = look_at(self.sources, self.folder, self.record, rehash=self.request.rehash)
         current = self._current(pictures.known)
-        failures = self._score(pictures, current)
-        contents = self._contents(pictures, failures)
+        contents, failures = self._settled(pictures, current)
         current |= self._current({n: contents[n] for n in pictures.unknown if n in contents})
         self._write(pictures, contents, [name for name in contents if name not in current])
         self._note_seen(pictures, contents, current)
@@ -235,6 +239,35 @@ class _Run:
     def _current(self, contents: Mapping[str, str]) -> set[str]:
         """Return those pictures whose sidecars are what they should be."""
         return {name for name, sha256 in contents.items() if self.folder.is_current(name, sha256)}
+
+    def _settled(
+        self, pictures: Pictures, current: Set[str]
+    ) -> tuple[dict[str, str], tuple[ImageFailure, ...]]:
+        """Return the content of every picture that has scores, and what failed."""
+        if self.request.scores is not None:
+            return self._looked_up(self.request.scores, pictures, current)
+        failures = self._score(pictures, current)
+        return self._contents(pictures, failures), failures
+
+    def _looked_up(
+        self, store: Path, pictures: Pictures, current: Set[str]
+    ) -> tuple[dict[str, str], tuple[ImageFailure, ...]]:
+        """Return the contents that a store has scores of; the others fail."""
+        reader = ScoreStore(store)
+        self.bundle.check_members(reader.members())
+        read, failed = hashed(self.sources, pictures.unknown, self.settings, self.progress)
+        contents = {**pictures.known, **{name: record.sha256 for name, record in read.items()}}
+        members = [member.name for member in self.bundle.members]
+        there = set(NamedContents(reader, contents).scored(list(contents), members)) | current
+        lacking = {
+            name: f"{store} has no scores of it by all of {', '.join(members)}"
+            for name in contents.keys() - there
+        }
+        failures = [ImageFailure(name, why) for name, why in {**failed, **lacking}.items()]
+        return (
+            {name: contents[name] for name in sorted(contents) if name in there},
+            (*self.sources.failures, *failures),
+        )
 
     def _score(self, pictures: Pictures, current: Set[str]) -> tuple[ImageFailure, ...]:
         """Score what has no scores yet; without loading a tagger where that is nothing."""
@@ -300,7 +333,7 @@ class _Run:
         output = self.settings.output
         judge = Judge(self.bundle, output.score_floor, implied=output.implied)
         members = [member.name for member in self.bundle.members]
-        store, done = ScoreStore(self.out / SCORES), 0
+        store, done = self._reader(wanted), 0
         for chunk in store.iter_chunks(_CHUNK, sorted(wanted), members):
             tagged = list(judge.judge(chunk))
             done += len(tagged)
@@ -310,6 +343,11 @@ class _Run:
                 f"{len(wanted) - done} pictures of earlier runs have no scores any more; the "
                 "tables are without them."
             )
+
+    def _reader(self, wanted: Mapping[str, str]) -> ScoreReader:
+        if self.request.scores is not None:
+            return NamedContents(ScoreStore(self.request.scores), wanted)
+        return ScoreStore(self.out / SCORES)
 
     def _file(self, tagged: TaggedImage, sha256: str) -> TaggedFile:
         row = self.record.images.get(tagged.image)

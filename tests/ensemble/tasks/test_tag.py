@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks import tag as tag_task
+from tagstack.ensemble.tasks.explain import explain_image
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
+from tagstack.ensemble.tasks.scores_export import export_scores
+from tagstack.ensemble.tasks.scores_import import ImportRequest, import_scores
 from tagstack.ensemble.tasks.scoring import score_folder, score_to_store
 from tagstack.ensemble.tasks.tag import TagRequest, TagSummary, tag_images
 
@@ -397,3 +401,39 @@ def test_a_run_that_dies_between_record_and_files_loses_nothing(
     summary = run("txt", "csv", first=["mychar"])
     assert (summary.kept, summary.n_current) == ((), 0)
     assert texts(tmp_path / "out") == {n: f"mychar, {text}" for n, text in before.items()}
+
+
+def test_an_imported_member_fits_and_tags_from_the_store(
+    fitted: Path, pictures: Path, tmp_path: Path
+) -> None:
+    settings = load_settings(changes=QUICK)
+    table = tmp_path / "resnet.parquet"
+    done = export_scores(fitted / "scores", table, Silent(), member="doll_resnet")
+    store, bundle = tmp_path / "store", tmp_path / "bundle"
+    request = ImportRequest(
+        table=table, store=store, member="theirs", tags=done.tags, images=fitted / "drawn"
+    )
+    import_scores(request, settings, Silent())
+    source = DatasetSource(scores=store, labels=fitted / "drawn" / "labels.csv")
+    fit_bundle(FitRequest(source=source, bundle=bundle, rules="danbooru"), settings, Silent())
+    out = tmp_path / "out"
+    wanted = TagRequest(images=(pictures,), bundle=bundle, out=out)
+    with pytest.raises(TagstackError, match=r"'theirs' is scores that were imported, .*--scores"):
+        tag_images(wanted, settings, Silent())
+    Image.new("RGB", (8, 8)).save(pictures / "unscored.png")
+    summary = tag_images(replace(wanted, scores=store), settings, Silent())
+    assert summary.n_images == 3
+    (failure,) = summary.failures
+    assert failure.name == "unscored.png"
+    assert "has no scores of it by all of theirs" in failure.reason
+    own = replace(wanted, bundle=fitted / "bundle", out=tmp_path / "own", scores=fitted / "scores")
+    assert tag_images(own, settings, Silent()).n_images == 3
+    for number in (1, 2, 3):  # the same scores: the same tags as of the tagger itself
+        theirs, its = (folder / f"{number}.txt" for folder in (out, tmp_path / "own"))
+        assert theirs.read_text() == its.read_text() != ""
+    again = tag_images(replace(wanted, scores=store), settings, Silent())
+    assert (again.n_current, again.n_failed) == (3, 1)
+    why = explain_image(pictures / "1.png", bundle, None, scores=store)
+    assert {entry.tag for entry in why.entries if entry.tagged}
+    with pytest.raises(TagstackError, match="no image has scores of all of"):
+        explain_image(pictures / "unscored.png", bundle, None, scores=store)

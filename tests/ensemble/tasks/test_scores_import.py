@@ -117,8 +117,7 @@ def csv_of(foreign: Foreign, rows: Sequence[Sequence[object]], file: str = "scor
 def wide_csv(foreign: Foreign) -> tuple[Path, dict[str, Any]]:
     header = ["filename", "sky", "'=_=", "Long hair", "1girl"]  # another order and writing
     rows = [
-        [n, *map(repr, p[::-1].tolist())]
-        for n, p in zip(foreign.names, foreign.proba, strict=False)
+        [n, *map(repr, p[::-1].tolist())] for n, p in zip(foreign.names, foreign.proba, strict=True)
     ]
     return csv_of(foreign, [header, *rows]), {"kind": "probabilities"}
 

@@ -17,6 +17,7 @@ class EngineSettings(Section):
     tagger_batches: dict[str, tuple[int, ...]]
     optimization_level: int = Field(ge=0, le=5)
     workspace_mib: int = Field(ge=64)
+    memory_mib: int = Field(ge=0)
     batch_invariant: bool
     hardware_compatibility: Literal["none", "ampere_plus", "same_compute_capability"]
     refit: bool

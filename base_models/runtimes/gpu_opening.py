@@ -109,7 +109,16 @@ def open_ort_gpu(
         model = prepared.path
         if prepared.batch is not None:
             settings = settings.with_batches((prepared.batch,))
-    cuda = {"device_id": "0", "use_tf32": "1" if precision == "tf32" else "0"}
+    cuda = {
+        "device_id": "0",
+        "use_tf32": "1" if precision == "tf32" else "0",
+        # An exhaustive search tries every kernel at every new size, for seconds; and taking memory
+        # in powers of two leaves none to the next tagger.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+    if settings.memory_mib:
+        cuda["gpu_mem_limit"] = str(settings.memory_mib << 20)
     options = [cuda]
     if backend == "ort-tensorrt":
         root = cache_root(settings.folder) / ORT_ENGINES
@@ -168,7 +177,7 @@ def _tensorrt_options(
         "onnxruntime": onnxruntime.__version__,
         "driver": [driver.cuda_version, [str(device) for device in driver.devices]],
         "build": settings.model_dump(
-            mode="json", exclude={"folder", "graphs", "on_failure", "tagger_batches"}
+            mode="json", exclude={"folder", "graphs", "on_failure", "tagger_batches", "memory_mib"}
         ),
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

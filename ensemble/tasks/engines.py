@@ -28,7 +28,12 @@ from tagstack.base_models.runtimes.tensorrt.prepared_model import (
     stale_models,
 )
 from tagstack.base_models.runtimes.tensorrt.provision import Workshop
-from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec, key_of_machine, model_files
+from tagstack.base_models.runtimes.tensorrt.spec import (
+    EngineSpec,
+    key_of_machine,
+    model_files,
+    shared_gpu,
+)
 from tagstack.base_models.runtimes.tensorrt.timing_cache import TimingCache, whole_content
 from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 from tagstack.base_models.runtimes.tensorrt.trtexec import trtexec_command
@@ -43,6 +48,8 @@ from tagstack.configs.level1 import EngineSettings
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.tasks.scoring import loaded_taggers
+
+_LEVEL = "hardware_compatibility"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,7 +319,9 @@ def _is_stale(entry: EngineEntry, machine: dict[str, object] | None) -> bool:
         return True
     if machine is None or entry.header.facts.get("flavour") != machine["flavour"]:
         return False  # without that TensorRT there is nothing to compare with
-    return any(entry.header.facts.get(key) != value for key, value in machine.items())
+    facts = entry.header.facts
+    own = {**machine, "gpu": shared_gpu(machine["gpu"], str(facts["build"].get(_LEVEL, "none")))}
+    return any(facts.get(key) != value for key, value in own.items())
 
 
 def _workshop(settings: EngineSettings) -> Workshop:

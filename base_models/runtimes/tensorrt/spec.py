@@ -93,12 +93,24 @@ def model_files(model: Path) -> tuple[Path, ...]:
 
 def key_facts(model: Path, spec: EngineSpec, api: TrtApi, driver: Driver) -> dict[str, Any]:
     """Return everything that decides whether an engine fits, as JSON values."""
+    machine = key_of_machine(api, driver)
     return {
         "schema": SCHEMA,
         "model": [file_sha256(path) for path in model_files(model)],
         "build": asdict(spec),
-        **key_of_machine(api, driver),
+        **machine,
+        "gpu": shared_gpu(machine["gpu"], spec.hardware_compatibility),
     }
+
+
+def shared_gpu(gpu: Any, level: str) -> Any:
+    """Return what an engine of a compatibility level asks of its GPU, of the machine's facts."""
+    if gpu is None or level == "none":
+        return gpu
+    if level == "ampere_plus":
+        return {"name": "Ampere or later"}
+    capability = gpu["compute_capability"]
+    return {"name": f"compute capability {capability}", "compute_capability": capability}
 
 
 def key_of_machine(api: TrtApi, driver: Driver) -> dict[str, Any]:

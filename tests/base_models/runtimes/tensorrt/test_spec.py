@@ -69,6 +69,24 @@ def test_equal_boards_share_engines(make_net: Callable[..., Path], spec: EngineS
     assert key(model, spec) == key(model, spec, driver=with_device(index=3))
 
 
+@pytest.mark.parametrize(
+    ("level", "same_capability", "other_capability"),
+    [("none", False, False), ("same_compute_capability", True, False), ("ampere_plus", True, True)],
+)
+def test_compatible_engines_are_shared_as_far_as_they_reach(
+    make_net: Callable[..., Path],
+    spec: EngineSpec,
+    level: str,
+    same_capability: bool,
+    other_capability: bool,
+) -> None:
+    wide, model = replace(spec, hardware_compatibility=level), make_net()
+    own = key(model, wide)
+    assert (own == key(model, wide, driver=with_device(name="NVIDIA Y"))) == same_capability
+    other = with_device(name="NVIDIA Z", compute_capability="8.6")
+    assert (own == key(model, wide, driver=other)) == other_capability
+
+
 def test_versions_count(make_net: Callable[..., Path], spec: EngineSpec) -> None:
     model = make_net()
     assert (

@@ -111,7 +111,8 @@ def made_job(folder: Path, name: str, size: int, n_tags: int, tiny: bool, cache:
     write = swin_network.swin if name == "swin" else getattr(level1_networks, name)
     write(folder / "model.onnx", size=size, n_tags=n_tags, **(TINY[name] if tiny else {}))
     (folder / "tagger.toml").write_text(CONTRACT.format(name=name, size=size))
-    changes = {"folder": str(cache), "on_failure": "error"}  # a row is what its name says
+    # A row is what its name says, and all rows take the same floats.
+    changes = {"folder": str(cache), "on_failure": "error", "pixels_on_device": False}
     engines = load_settings().score.engines.model_copy(update=changes)
     choice = replace(REFERENCE, engines=engines)
     return Job(name, folder / "model.onnx", read_contract(folder / "tagger.toml"), size, choice)

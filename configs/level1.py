@@ -19,6 +19,7 @@ class EngineSettings(Section):
     workspace_mib: int = Field(ge=64)
     memory_mib: int = Field(ge=0)
     batch_invariant: bool
+    pixels_on_device: bool
     hardware_compatibility: Literal["none", "ampere_plus", "same_compute_capability"]
     refit: bool
     graphs: int = Field(ge=0, le=1000)

@@ -7,7 +7,7 @@ tensors to raw outputs; what the numbers mean is the contract's business.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,9 @@ class SessionInfo:
         Batch size fixed in the model, None where it is dynamic.
     engine : Path or None
         The engine file that runs, where there is one.
+    takes_pixels : bool
+        Whether ``run`` takes framed pixels, uint8 of shape (n_images, height, width, 3) in RGB,
+        instead of the contract's input tensor.
     """
 
     backend: str
@@ -54,6 +57,7 @@ class SessionInfo:
     score_class: str
     model_batch: int | None
     engine: Path | None = None
+    takes_pixels: bool = False
 
 
 class Session(Protocol):
@@ -73,12 +77,12 @@ class Session(Protocol):
         """Width of the output where the file states it."""
         ...
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return the raw outputs of a batch.
 
         Parameters
         ----------
-        batch : array of shape (n_images, *input_shape), float32
+        batch : array of shape (n_images, *input_shape), float32; uint8 if ``info.takes_pixels``
             Any number of images, none included; need not be contiguous.
 
         Returns

@@ -37,6 +37,7 @@ def open_tensorrt(
     """
     from tagstack.base_models.runtimes.cuda import Cuda
     from tagstack.base_models.runtimes.tensorrt.engine_cache import EngineCache
+    from tagstack.base_models.runtimes.tensorrt.pixel_input import pixel_contract
     from tagstack.base_models.runtimes.tensorrt.provision import Workshop
     from tagstack.base_models.runtimes.tensorrt.session import TensorrtSession
     from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec
@@ -56,7 +57,10 @@ def open_tensorrt(
         trial_seconds=settings.trial_seconds,
     )
     stored = shown_precision(path, precision)
-    engine = workshop.provide(path, contract, EngineSpec.of_settings(settings, stored))
+    spec = EngineSpec.of_settings(settings, stored)
+    engine = workshop.provide(path, contract, spec, pixels=settings.pixels_on_device)
+    if engine.takes_pixels:
+        contract = pixel_contract(contract)
     cuda = Cuda()
     try:
         return TensorrtSession(
@@ -70,6 +74,7 @@ def open_tensorrt(
             precision=stored,
             device=device_name(driver),
             engine=workshop.cache.path(engine.header.key),
+            takes_pixels=engine.takes_pixels,
         )
     except TagstackError:
         cuda.close()
@@ -89,12 +94,13 @@ def open_ort_gpu(
         If the file contradicts the contract.
     """
     from tagstack.base_models.runtimes.ort_gpu import OrtGpuSession
+    from tagstack.base_models.runtimes.tensorrt.pixel_input import pixel_contract
 
     driver, settings = examine_driver(), settings.of_tagger(contract.name)
     if backend == "ort-cuda":
         _refuse_quantised(path)
-    model = path
-    if precision == "fp16" or backend == "ort-tensorrt":
+    model, takes_pixels = path, False
+    if precision == "fp16" or backend == "ort-tensorrt" or settings.pixels_on_device:
         from tagstack.base_models.runtimes.tensorrt.prepared_model import MODELS, prepared_model
 
         folder = cache_root(settings.folder) / ENGINES / MODELS
@@ -105,8 +111,11 @@ def open_ort_gpu(
             precision=precision,
             max_batch=settings.batches[-1],
             attention=backend == "ort-cuda" and _knows_attention(),
+            pixels=settings.pixels_on_device,
         )
-        model = prepared.path
+        model, takes_pixels = prepared.path, prepared.takes_pixels
+        if takes_pixels:
+            contract = pixel_contract(contract)
         if prepared.batch is not None:
             settings = settings.with_batches((prepared.batch,))
     cuda = {
@@ -131,6 +140,7 @@ def open_ort_gpu(
         sizes=BatchSizes(settings.batches),
         precision=precision,
         device=device_name(driver),
+        takes_pixels=takes_pixels,
     )
 
 

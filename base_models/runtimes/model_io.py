@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +104,12 @@ def checked_shape(path: Path, port: Port, contract: Contract) -> tuple[int, int,
 
 
 def check_batch(
-    path: Path, batch: NDArray[np.float32], shape: tuple[int, int, int], *, is_open: bool
+    path: Path,
+    batch: NDArray[Any],
+    shape: tuple[int, int, int],
+    *,
+    is_open: bool,
+    dtype: type[np.generic] = np.float32,
 ) -> None:
     """Refuse a batch that a session cannot run.
 
@@ -114,9 +120,9 @@ def check_batch(
     """
     if not is_open:
         raise TagstackError(f"{path}: the session is closed; open the tagger again.")
-    if batch.dtype != np.float32 or batch.shape[1:] != shape:
+    if batch.dtype != dtype or batch.shape[1:] != shape:
         msg = (
-            f"{path}: the batch must be float32 of shape (n_images, "
+            f"{path}: the batch must be {np.dtype(dtype)} of shape (n_images, "
             f"{', '.join(map(str, shape))}), got {batch.dtype} {batch.shape}."
         )
         raise TagstackError(msg)

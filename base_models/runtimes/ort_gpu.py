@@ -61,6 +61,8 @@ class OrtGpuSession:
         What it is called, ``"fp32"``, ``"tf32"`` or ``"fp16"``.
     device : str
         The GPU's name.
+    takes_pixels : bool
+        Whether the file and the contract are those of `pixel_input`.
 
     Raises
     ------
@@ -80,6 +82,7 @@ class OrtGpuSession:
         sizes: BatchSizes,
         precision: str,
         device: str,
+        takes_pixels: bool = False,
     ) -> None:
         self._path = path
         load_libraries(PROVIDERS[backend][0])
@@ -97,7 +100,9 @@ class OrtGpuSession:
         outputs = ports(self._session.get_outputs())
         self._output = outputs[chosen_output(path, outputs, contract)]
         self._shape = checked_shape(path, self._input, contract)
-        self._dtype = input_type(path, self._input)
+        self._dtype: type[np.generic] = np.uint8
+        if not takes_pixels:
+            self._dtype = input_type(path, self._input)
         model_batch = fixed(self._input.shape[0])
         self._sizes = BatchSizes([model_batch]) if model_batch else sizes
         self._lock = Lock()
@@ -108,8 +113,10 @@ class OrtGpuSession:
             device=device,
             threads=1,
             versions=(("onnxruntime", onnxruntime.__version__),),
-            score_class=backend,
+            # Scaling on the device may round otherwise than on the host.
+            score_class=f"{backend}-pixels" if takes_pixels else backend,
             model_batch=model_batch,
+            takes_pixels=takes_pixels,
         )
 
     @property
@@ -117,9 +124,15 @@ class OrtGpuSession:
         """Width of the output where the file states it."""
         return fixed(self._output.shape[-1]) if self._output.shape else None
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return the raw outputs of a batch; see `Session.run`. Shape (n_images, n_outputs)."""
-        check_batch(self._path, batch, self._shape, is_open=self._session is not None)
+        check_batch(
+            self._path,
+            batch,
+            self._shape,
+            is_open=self._session is not None,
+            dtype=np.uint8 if self.info.takes_pixels else np.float32,
+        )
         rows: list[NDArray[np.float32]] = [np.empty((0, self.n_outputs or 0), np.float32)]
         start = 0
         with self._lock:
@@ -142,7 +155,7 @@ class OrtGpuSession:
             raise error
         logger.warning("%s Going on with %d images at a time.", error, self._sizes.largest)
 
-    def _call(self, images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    def _call(self, images: NDArray[Any], size: int) -> NDArray[np.float32]:
         feed = np.zeros((size, *self._shape), self._dtype)
         feed[: len(images)] = images
         try:

@@ -11,9 +11,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tagstack.base_models.contract import Contract
 from tagstack.base_models.runtimes.base import Runtime, Session
@@ -184,7 +185,9 @@ def _opened(path: Path, contract: Contract, choice: RuntimeChoice, threads: int)
 
 def _first_runs(session: Session, contract: Contract, n_images: int) -> None:
     """Run the largest batch twice: kernels are loaded, memory is taken, graphs are recorded."""
-    images = np.zeros((n_images, *image_shape(contract)), np.float32)
+    images: NDArray[Any] = np.zeros((n_images, *image_shape(contract)), np.float32)
+    if session.info.takes_pixels:
+        images = np.zeros((n_images, *contract.input.height_width, 3), np.uint8)
     try:
         for _ in range(2):
             session.run(images)

@@ -169,7 +169,8 @@ class Tagger:
 
     def raw(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the model's outputs as they are, shape (n_images, n_tags), float32."""
-        raw = self.session.run(input_tensor(pixels, self.contract.input))
+        on_device = self.session.info.takes_pixels
+        raw = self.session.run(pixels if on_device else input_tensor(pixels, self.contract.input))
         if len(pixels) and raw.shape[1] != len(self.vocabulary):
             raise TagstackError(_width_message(self.folder, self.contract, raw.shape[1], self))
         return raw.reshape(len(pixels), len(self.vocabulary))

@@ -140,7 +140,7 @@ def build_engines(
         path = tagger_files(folder, contract).model
         stored = shown_precision(path, precision)
         own = EngineSpec.of_settings(engines.of_tagger(contract.name), stored)
-        engine = workshop.provide(path, contract, own)
+        engine = workshop.provide(path, contract, own, pixels=engines.pixels_on_device)
         results.append(
             BuildResult(
                 tagger=contract.name,

@@ -10,6 +10,11 @@ from tagstack.base_models.contract import Contract
 from tagstack.base_models.pictures.preprocess import input_tensor
 from tagstack.base_models.runtimes.faults import BackendError, one_line
 
+_KINDS: dict[str, type[np.generic]] = {
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+}
+
 
 def noise_batch(contract: Contract, n_images: int) -> NDArray[np.float32]:
     """Return a tagger's input for pictures of noise, soft and hard ones in turn.
@@ -24,7 +29,7 @@ def noise_batch(contract: Contract, n_images: int) -> NDArray[np.float32]:
     return input_tensor(pixels, contract.input)
 
 
-def run_onnx(path: Path, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
+def run_onnx(path: Path, batch: NDArray[Any]) -> list[NDArray[Any]]:
     """Return all outputs of a model for a batch. Shapes are the model's, images first.
 
     Raises
@@ -51,7 +56,7 @@ def run_onnx(path: Path, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
             str(path), options, providers=["CPUExecutionProvider"]
         )
         source = session.get_inputs()[0]
-        kind = np.float16 if source.type == "tensor(float16)" else np.float32
+        kind = _KINDS.get(source.type, np.float32)
         outputs = session.run(None, {source.name: batch.astype(kind, copy=False)})
     except faults as error:
         raise BackendError(f"ONNX Runtime cannot run {path}: {one_line(error)}") from error

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from tagstack.base_models.runtimes.model_io import fixed
 from tagstack.base_models.runtimes.tensorrt.dynamic_batch import write_dynamic
 from tagstack.base_models.runtimes.tensorrt.half_precision import write_half
 from tagstack.base_models.runtimes.tensorrt.onnx_file import check_ports
+from tagstack.base_models.runtimes.tensorrt.pixel_input import write_pixels
 from tagstack.base_models.runtimes.tensorrt.spec import model_files
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.text_files import read_json
@@ -44,10 +46,13 @@ class PreparedModel:
     path : Path
     batch : int or None
         The batch that it fixes, None where it takes any.
+    takes_pixels : bool
+        Whether its input is framed pixels, see `pixel_input`.
     """
 
     path: Path
     batch: int | None
+    takes_pixels: bool = False
 
 
 def prepared_model(
@@ -58,6 +63,7 @@ def prepared_model(
     precision: str,
     max_batch: int,
     attention: bool = False,
+    pixels: bool = False,
 ) -> PreparedModel:
     """Return the file to run: with a free batch where that can be, and in the precision asked for.
 
@@ -75,6 +81,8 @@ def prepared_model(
         A batch that the file fixes to this stays.
     attention : bool
         Whether the runtime has ONNX's `Attention`.
+    pixels : bool
+        Whether it shall take uint8 pixels, where its input is float32.
 
     Raises
     ------
@@ -92,7 +100,12 @@ def prepared_model(
         step = f"{kind} attention" if attention else kind
         write = partial(write_half, kind=kind, attention=attention)
         model = _derived(model, contract, folder, step, write)
-    return PreparedModel(model, batch)
+    takes_pixels = False
+    if pixels:
+        with suppress(BackendError):
+            model = _derived(model, contract, folder, "pixels", write_pixels)
+            takes_pixels = True
+    return PreparedModel(model, batch, takes_pixels)
 
 
 def stale_models(folder: Path) -> tuple[Path, ...]:

@@ -7,7 +7,7 @@ that one fails too, the caller gets a `BackendError` and takes another backend.
 import hashlib
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,11 +38,14 @@ class Engine:
     plan : bytes
     was_built : bool
         False if it was in the cache.
+    takes_pixels : bool
+        Whether its input is framed pixels, see `pixel_input`.
     """
 
     header: EngineHeader
     plan: bytes
     was_built: bool
+    takes_pixels: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +66,18 @@ class Workshop:
     driver: Driver
     trial_seconds: float
 
-    def provide(self, model: Path, contract: Contract, spec: EngineSpec) -> Engine:
+    def provide(
+        self, model: Path, contract: Contract, spec: EngineSpec, *, pixels: bool = False
+    ) -> Engine:
         """Return the engine of a model, built if there is none that fits.
+
+        Parameters
+        ----------
+        model : Path
+        contract : Contract
+        spec : EngineSpec
+        pixels : bool
+            Whether it shall take framed pixels.
 
         Raises
         ------
@@ -79,6 +92,7 @@ class Workshop:
             precision=spec.precision,
             max_batch=spec.max_batch,
             attention=self.api.knows("Attention"),
+            pixels=pixels,
         )
         source = prepared.path
         spec = spec if prepared.batch is None else spec.fixed_at(prepared.batch)
@@ -87,13 +101,18 @@ class Workshop:
         with self.cache.lock(key):
             found = self._found(key)
             if found is not None:
-                return found
+                return replace(found, takes_pixels=prepared.takes_pixels)
             self.cache.drop_unfinished(key)
             for _ in range(2):
                 header, plan = self._built(source, contract.name, spec, key, facts)
                 trial = self._tried(header)
                 if trial.passed:
-                    return Engine(header=header, plan=plan, was_built=True)
+                    return Engine(
+                        header=header,
+                        plan=plan,
+                        was_built=True,
+                        takes_pixels=prepared.takes_pixels,
+                    )
                 place = self.cache.quarantine(key, trial.reason)
                 logger.warning("Engine of %s %s; set aside: %s", model, trial.reason, place)
         raise BackendError(

@@ -124,6 +124,8 @@ class TensorrtSession:
         What the session's info says.
     engine : Path
         The file that the plan comes from, named after its key.
+    takes_pixels : bool
+        Whether the engine and the contract are those of `pixel_input`.
 
     Raises
     ------
@@ -144,6 +146,7 @@ class TensorrtSession:
         precision: str,
         device: str,
         engine: Path,
+        takes_pixels: bool = False,
     ) -> None:
         self._path, self._api, self._cuda, self._sizes = path, api, cuda, sizes
         self._runtime, self._engine = api.engine(plan, api.logger())
@@ -169,9 +172,11 @@ class TensorrtSession:
             device=device,
             threads=1,
             versions=(("tensorrt" if api.flavour == "trt" else "tensorrt-rtx", api.version),),
-            score_class=f"tensorrt-{api.flavour}",
+            # Scaling on the device may round otherwise than on the host.
+            score_class=f"tensorrt-{api.flavour}{'-pixels' if takes_pixels else ''}",
             model_batch=None,
             engine=engine,
+            takes_pixels=takes_pixels,
         )
 
     @property
@@ -180,9 +185,10 @@ class TensorrtSession:
         side = self._chosen.shape[-1]
         return side if isinstance(side, int) else None
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return the raw outputs of a batch; see `Session.run`. Shape (n_images, n_outputs)."""
-        check_batch(self._path, batch, self._shape, is_open=self._is_open)
+        dtype = np.uint8 if self.info.takes_pixels else np.float32
+        check_batch(self._path, batch, self._shape, is_open=self._is_open, dtype=dtype)
         found = np.empty((len(batch), self.n_outputs or 0), np.float32)
         start = 0
         with self._lock:
@@ -207,7 +213,7 @@ class TensorrtSession:
                 self._engine = self._runtime = None
                 self._cuda.close()
 
-    def _call(self, images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    def _call(self, images: NDArray[Any], size: int) -> NDArray[np.float32]:
         source = self._tensors[self._source.name].host
         source[: len(images)] = images
         source[len(images) : size] = 0

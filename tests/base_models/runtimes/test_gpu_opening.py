@@ -10,9 +10,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tagstack.base_models.contract import Contract
+from tagstack.base_models.pictures.preprocess import input_tensor
 from tagstack.base_models.runtimes import ort_gpu
 from tagstack.base_models.runtimes.faults import BackendError
 from tagstack.base_models.runtimes.gpu_opening import open_ort_gpu
+from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import EngineSettings
 from tagstack.configs.settings import load_settings
 
@@ -21,7 +23,9 @@ Net = Callable[..., Path]
 
 @pytest.fixture
 def engines(tmp_path: Path) -> EngineSettings:
-    return load_settings().score.engines.model_copy(update={"folder": str(tmp_path / "cache")})
+    return load_settings().score.engines.model_copy(
+        update={"folder": str(tmp_path / "cache"), "pixels_on_device": False}
+    )
 
 
 @pytest.fixture
@@ -57,6 +61,25 @@ def test_a_batch_fixed_inside_the_network_is_taken(
     images = rng.random((3, 3, 8, 8), np.float32)
     alone = np.concatenate([session.run(image[None]) for image in images])
     np.testing.assert_array_equal(session.run(images), alone)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_pixels_go_to_the_device_as_they_are(
+    opened: Any,
+    make_net: Net,
+    contract: Contract,
+    engines: EngineSettings,
+    precision: str,
+    rng: np.random.Generator,
+) -> None:
+    with_pixels = engines.model_copy(update={"pixels_on_device": True})
+    session = opened(make_net(), precision, with_pixels)
+    assert session.info.takes_pixels
+    pixels = rng.integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    expected = opened(make_net(), precision).run(input_tensor(pixels, contract.input))
+    np.testing.assert_array_equal(session.run(pixels), expected)
+    with pytest.raises(TagstackError, match=r"must be uint8 of shape \(n_images, 8, 8, 3\), got"):
+        session.run(pixels.astype(np.float32))
 
 
 def test_quantised_files_are_refused(opened: Any, make_net: Net) -> None:

@@ -54,7 +54,9 @@ def open_session(
         pytest.skip(found.reason)
     monkeypatch.setenv("TAGSTACK_HOME", str(tmp_path / "home"))
     precision = "tf32" if request.param == "ort-tensorrt" else "fp32"
-    engines = load_settings().score.engines.model_copy(update={"on_failure": "error"})
+    engines = load_settings().score.engines.model_copy(
+        update={"on_failure": "error", "pixels_on_device": False}
+    )
     choice = RuntimeChoice(backend=request.param, precision=precision, engines=engines)
 
     def opener(folder: Path, threads: int = 2) -> Session:

@@ -57,6 +57,7 @@ from tagstack.ensemble.console.rules import rules_app
 from tagstack.ensemble.console.scores import scores_app
 from tagstack.ensemble.console.tagging import tag
 from tagstack.ensemble.console.thresholds import calibrate, thresholds
+from tagstack.ensemble.console.watching import watch
 
 # As one works: from pictures to tags, then to better ones; what looks after things comes last.
 _ORDER = (
@@ -378,6 +379,11 @@ app.command(
     epilog="tagstack tag images --bundle bundle --out tags\n\n"
     "tagstack tag images --models wd-vit-tagger-v3,./mine --out tags"
 )(tag)
+
+app.command(
+    epilog="tagstack watch images --bundle bundle --out tags\n\n"
+    "tagstack watch images --bundle bundle --out tags --once"
+)(watch)
 
 
 @app.command(

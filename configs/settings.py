@@ -25,6 +25,7 @@ from tagstack.configs.serving import ModerationSettings, ServeSettings
 from tagstack.configs.stack import StackSettings
 from tagstack.configs.start import StartSettings
 from tagstack.configs.text_files import read_toml
+from tagstack.configs.watching import WatchSettings
 
 
 class Settings(Section):
@@ -42,6 +43,7 @@ class Settings(Section):
     compare: CompareSettings
     output: OutputSettings
     serve: ServeSettings
+    watch: WatchSettings
     moderation: ModerationSettings
     review: ReviewSettings
 

@@ -73,12 +73,16 @@ class ImageSources:
     passed_over : mapping of str to int
         How many files in the folders are not taken, by ending; those of systems and programs
         (hidden ones, thumbnails) under `SYSTEM`.
+    apart : tuple of str
+        Images that are there and that this run does not read: files still being written, or known
+        to fail. They only count where files are named.
     """
 
     root: Path
     names: tuple[str, ...]
     failures: tuple[ImageFailure, ...] = ()
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    apart: tuple[str, ...] = ()
 
     @property
     def n_found(self) -> int:
@@ -138,7 +142,9 @@ class GivenPictures:
         return picture_of(self._pictures[name], content)
 
 
-def find_images(paths: Sequence[Path], *, extensions: Sequence[str]) -> ImageSources:
+def find_images(
+    paths: Sequence[Path], *, extensions: Sequence[str], none_allowed: bool = False
+) -> ImageSources:
     """Return the images that files and folders hold, sorted by name.
 
     A file given by itself is taken whatever its extension is. Folders are searched through;
@@ -151,11 +157,13 @@ def find_images(paths: Sequence[Path], *, extensions: Sequence[str]) -> ImageSou
         Files or folders.
     extensions : sequence of str
         Extensions of images inside folders, with the dot, in lower case.
+    none_allowed : bool
+        Whether folders without an image are no error.
 
     Raises
     ------
     TagstackError
-        If a path does not exist, or there is no image at all.
+        If a path does not exist, or there is no image at all and that is not allowed.
     """
     given = [Path(os.path.abspath(path)) for path in paths]
     extensions = readable(extensions)
@@ -179,7 +187,7 @@ def find_images(paths: Sequence[Path], *, extensions: Sequence[str]) -> ImageSou
         found.update(
             _searched(path, tuple(extensions), failures, passed) if path.is_dir() else [path]
         )
-    if not found:
+    if not found and not none_allowed:
         seen = ImageSources(root, (), (), passed).passed_over_text()
         msg = (
             f"No images in {', '.join(map(_shown, given))}: no file ends in one of "
@@ -212,7 +220,7 @@ def _searched(
             failures.append(ImageFailure(str(current), reason))
             continue
         for entry in entries:
-            if _is_of_system(entry.name):
+            if is_of_system(entry.name):
                 passed[SYSTEM] += not entry.is_dir(follow_symlinks=False)
             elif entry.is_dir(follow_symlinks=False):
                 real.append(current / entry.name)
@@ -224,7 +232,8 @@ def _searched(
                 passed[Path(entry.name).suffix.lower() or "without an ending"] += 1
 
 
-def _is_of_system(name: str) -> bool:
+def is_of_system(name: str) -> bool:
+    """Return whether a file or folder of this name belongs to a system or program, or is hidden."""
     return name.startswith(".") or name.casefold() in _SYSTEM_NAMES
 
 

@@ -145,7 +145,7 @@ def tag(
     }
     given = {key: value for key, value in output.items() if value is not None}
     runtime = runtime_of(threads, backend, precision)
-    settings, wanted = _settings(config, preset, given, runtime, seed)
+    settings, wanted = tag_settings(config, preset, given, runtime, seed)
     if out is None and not settings.output.beside:
         raise typer.BadParameter("say where the results go, or pass --beside.", param_hint="--out")
     request = TagRequest(
@@ -166,12 +166,13 @@ def tag(
     exit_with_failures(summary.n_failed)
 
 
-def _settings(
+def tag_settings(
     config: Path | None,
     preset: str | None,
     given: dict[str, object],
     runtime: dict[str, object],
     seed: int | None,
+    uses: tuple[str, ...] = ("seed", "threads", "score", "output", "moderation"),
 ) -> "tuple[Settings, tuple[str, ...]]":
     """Return the settings and the formats: defaults, the preset, the file, then the options."""
     from tagstack.configs.presets import load_preset
@@ -183,7 +184,7 @@ def _settings(
         output=given,
         runtime=runtime,
         preset=None if chosen is None else chosen.output,
-        uses=("seed", "threads", "score", "output", "moderation"),
+        uses=uses,
     )
     return settings, formats_of(",".join(chosen.formats)) if chosen else ("txt",)
 

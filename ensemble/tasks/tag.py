@@ -6,11 +6,12 @@ and files that have not changed since are not read.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from tagstack.base_models.locks import ProcessLock
 from tagstack.base_models.scores.reading import ScoreReader
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scoring.sources import ImageFailure, ImageSources
+from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import MANIFEST, Bundle, load_bundle
@@ -47,6 +49,9 @@ from tagstack.ensemble.tasks.tag_plan import Pictures, look_at
 SCORES = ".scores"
 _CHUNK = 1000  # images stacked and written together: bounds memory, changes no result
 _NAMED = 5
+
+# Gives the taggers of some names under settings, for as long as the block runs.
+Taggers: TypeAlias = Callable[[Sequence[str], Settings], AbstractContextManager[Sequence[Tagger]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +123,8 @@ class TagSummary:
         Images that share their stem with another and keep their suffix in sidecar names.
     caution : str
         What whoever uses the tags should know of the bundle; mostly empty.
+    unwritten : tuple of str
+        Images that were read but whose files could not be written; they are among the failures.
     """
 
     n_images: int
@@ -132,6 +139,7 @@ class TagSummary:
     pruned: int
     collisions: tuple[str, ...]
     caution: str = ""
+    unwritten: tuple[str, ...] = ()
 
     @property
     def n_failed(self) -> int:
@@ -139,8 +147,25 @@ class TagSummary:
         return len(self.failures)
 
 
-def tag_images(request: TagRequest, settings: Settings, progress: Progress) -> TagSummary:
+def tag_images(
+    request: TagRequest,
+    settings: Settings,
+    progress: Progress,
+    *,
+    sources: ImageSources | None = None,
+    taggers: Taggers = loaded_taggers,
+) -> TagSummary:
     """Tag images and write the files; run again to go on, or to bring the files up to date.
+
+    Parameters
+    ----------
+    request : TagRequest
+    settings : Settings
+    progress : Progress
+    sources : ImageSources, optional
+        What was found of the request's images already.
+    taggers : callable
+        Gives the bundle's taggers where a picture is to be scored; loads them by default.
 
     Raises
     ------
@@ -152,12 +177,13 @@ def tag_images(request: TagRequest, settings: Settings, progress: Progress) -> T
         replacing = settings.output.model_copy(update={"existing": "replace"})
         settings = settings.model_copy(update={"output": replacing})
     bundle, key = _bundle(request, settings)
-    sources = found_images(request.images, settings, progress)
+    if sources is None:
+        sources = found_images(request.images, settings, progress)
     out = request.out if request.out is not None else sources.root
     with _held(out), WrittenRecord(out) as record:
         folder = output_folder(
             request.formats,
-            sources.names,
+            sorted({*sources.names, *sources.apart}),
             settings,
             root=sources.root,
             out=out,
@@ -165,7 +191,8 @@ def tag_images(request: TagRequest, settings: Settings, progress: Progress) -> T
             decided_by=key,
             moderator=moderator_of(settings, bundle.vocabulary),
         )
-        return _Run(request, settings, progress, bundle, sources, out, record, folder).done()
+        run = _Run(request, settings, progress, bundle, sources, out, record, folder, taggers)
+        return run.done()
 
 
 def _bundle(request: TagRequest, settings: Settings) -> tuple[Bundle, str]:
@@ -221,6 +248,7 @@ class _Run:
     out: Path
     record: WrittenRecord
     folder: OutputFolder
+    taggers: Taggers
 
     def done(self) -> TagSummary:
         """Do what is due and return what was done."""
@@ -281,7 +309,7 @@ class _Run:
         models = self.bundle.tagger_sources(self.request.models)
         settings = scoring_settings(self.bundle, self.settings)
         sources = replace(self.sources, names=tuple(sorted(names)))
-        with loaded_taggers(models, settings) as taggers:
+        with self.taggers(models, settings) as taggers:
             self.bundle.check_members(taggers)
             store = self.out / SCORES
             return score_to_store(sources, taggers, store, settings, self.progress).failures
@@ -421,6 +449,7 @@ class _Run:
             pruned=pruned,
             collisions=self.folder.names.collisions,
             caution=self.bundle.caution,
+            unwritten=tuple(sorted(self.folder.outcome.failures)),
         )
 
 

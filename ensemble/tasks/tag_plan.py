@@ -84,7 +84,7 @@ def look_at(
 
 
 def _others(sources: ImageSources, record: WrittenRecord) -> dict[str, str]:
-    here = set(sources.names)
+    here = {*sources.names, *(failure.name for failure in sources.failures)}
     return {
         name: row.sha256
         for name, row in record.images.items()

@@ -207,11 +207,11 @@ class FolderWatch:
                 names.append(name)
                 continue
             seen[name] = facts
-            if self._settling.waits_for(path, facts):
-                apart.append(name)
-            elif (reason := self._failed.reason(name, facts)) is not None:
+            if (reason := self._failed.reason(name, facts)) is not None:
                 apart.append(name)
                 failures.append(ImageFailure(name, reason))
+            elif self._settling.waits_for(path, facts):
+                apart.append(name)
             else:
                 names.append(name)
         parted = replace(found, names=tuple(names), apart=tuple(apart), failures=tuple(failures))

@@ -78,6 +78,7 @@ class Queue:
         self._judging = judging[table.image] if len(table.image) else np.zeros(0, bool)
         self._probe = ~table.has & (table.proba < table.threshold) & ~self._judging
         self._n_probes = int(self._probe.sum())
+        self._left: dict[Order, tuple[NDArray[np.bool_], int]] = {}
         self._lists: dict[tuple[str, int | None], Rows] = {}
         self._answered: dict[tuple[str, int | None], int] = {}  # how long a list's beginning is
 
@@ -85,13 +86,23 @@ class Queue:
         """Note that pairs were answered, or are open again."""
         changed = np.array([row for row in set(rows) if self.done[row] != done], np.int64)
         self.done[changed] = done
+        for order, (mask, n_left) in self._left.items():
+            n_changed = int(mask[changed].sum())
+            self._left[order] = mask, n_left - n_changed if done else n_left + n_changed
         self._n_probes += int(self._probe[changed].sum()) * (-1 if done else 1)
         if not done:
             self._answered.clear()
 
     def left(self, order: Order, tag: int | None = None) -> int:
         """Return how many pairs of an order are open."""
-        return int((~self.done[self._list(order, tag)]).sum())
+        rows = self._list(order, tag)
+        if tag is not None:
+            return int((~self.done[rows]).sum())
+        if order not in self._left:  # counted once, then kept in step: millions take a while
+            mask = np.zeros(len(self.done), bool)
+            mask[rows] = True
+            self._left[order] = mask, int((~self.done[rows]).sum())
+        return self._left[order][1]
 
     def draw(
         self,

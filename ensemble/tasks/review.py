@@ -77,9 +77,13 @@ def opened_review(request: ReviewRequest, settings: Settings, progress: Progress
     _make_folder(request.out)
     with DecisionStore(request.out / FILE) as store:
         desk = _desk(request, bundle, store, settings, progress)
-        Thread(target=desk.prepare, name="pairs", daemon=True).start()
-        yield desk
-        desk.stop()
+        making = Thread(target=desk.prepare, name="pairs")
+        making.start()
+        try:
+            yield desk
+        finally:
+            desk.stop()
+            making.join()  # what still computes when Python ends takes it down
 
 
 def _make_folder(out: Path) -> None:

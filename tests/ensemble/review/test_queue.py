@@ -85,6 +85,13 @@ def test_every_pair_is_asked_once_and_then_none(
     assert len(seen) == len(set(seen))
     assert {int(queue.table.tag[row]) for row in seen} == {2}
     assert queue.left("missing", 2) == 0
+    for order in ORDERS:  # as many as are really open, however often they were counted
+        before = queue.left(order)
+        row = queue.draw(order, None, rng).row  # type: ignore
+        queue.settle([row, row])
+        assert queue.left(order) == before - 1
+        queue.settle([row], done=False)
+        assert queue.left(order) == before
     queue.settle([seen[0]], done=False)  # taken back
     assert queue.left("missing", 2) == 1
 

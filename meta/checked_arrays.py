@@ -63,17 +63,17 @@ class CheckedArrays:
     def whole(
         self, name: str, shape: tuple[int | None, ...], *, low: int = 0, high: int
     ) -> NDArray[Any]:
-        """Return an array of whole numbers from ``low`` to below ``high``; see `real`."""
+        """Return whole numbers of that shape, from ``low`` to below ``high``; see `real`."""
         array = self.shaped(name, shape, "iu")
         self._require(name, (array >= low) & (array < high), f"{low} to {high - 1}")
         return array
 
     def flags(self, name: str, shape: tuple[int | None, ...]) -> NDArray[np.bool_]:
-        """Return an array of truth values; see `real`."""
+        """Return an array of truth values of that shape; see `real`."""
         return self.shaped(name, shape, "b")
 
     def starts(self, name: str, n_parts: int | None, end: int) -> NDArray[Any]:
-        """Return where parts begin in one long array, and its end: from 0 on and never back."""
+        """Return where parts begin, and the end, shape (n_parts + 1,): from 0 on and never back."""
         array = self.shaped(name, (None if n_parts is None else n_parts + 1,), "iu")
         numbers = array.astype(np.int64)
         if not len(array) or numbers[0] != 0 or numbers[-1] != end or (np.diff(numbers) < 0).any():
@@ -82,7 +82,7 @@ class CheckedArrays:
         return array
 
     def square(self, name: str, n: int, *, kind: str) -> sparse.csr_array:
-        """Return a sparse square matrix, of ``kind`` "f" or "b".
+        """Return a sparse matrix of shape (n, n), of ``kind`` "f" or "b".
 
         Raises
         ------

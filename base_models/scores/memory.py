@@ -44,7 +44,7 @@ class MemberMemory:
         return np.array([whole_digest(item) in self._kept for item in digests], bool)
 
     def gather(self, digests: Digests) -> Rows:
-        """Return the scores of contents that `knows` finds, and their positions in ``digests``."""
+        """Return scores of contents that `knows` finds, by position, each of shape (n_rows,)."""
         if not len(digests):
             return NO_ROWS
         tags, logits = zip(*(self._kept[whole_digest(item)] for item in digests), strict=True)

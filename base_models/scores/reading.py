@@ -59,7 +59,7 @@ class ScoredMember(Protocol):
         """Return for each content whether it was scored, shape (n_images,), bool."""
 
     def gather(self, digests: Digests) -> Rows:
-        """Return the scores of contents that `knows` finds, and their positions in ``digests``."""
+        """Return scores of contents that `knows` finds, by position, each of shape (n_rows,)."""
 
 
 class ScoreReader(ABC):

@@ -44,7 +44,7 @@ class Floor:
 
 
 def folds_of(stacker: Stacker, dataset: Dataset, images: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the folds of some images; where all are of one, two made of their groups."""
+    """Return folds, shape (n_images,); where all are of one, two made of their groups."""
     folds = stacker.folds_[images]
     if len(np.unique(folds)) > 1:
         return folds
@@ -52,7 +52,7 @@ def folds_of(stacker: Stacker, dataset: Dataset, images: NDArray[np.int64]) -> N
 
 
 def own_cuts(stacker: Stacker, rung: str) -> NDArray[np.float64]:
-    """Return where the start gives the tags that it serves in a rung; NaN for the others."""
+    """Return the start's cuts of tags that it serves in a rung, shape (n_tags,), NaN elsewhere."""
     cuts = stacker.start_cuts()
     if rung == START:
         return cuts

@@ -104,7 +104,7 @@ def matching(pattern: str, vocabulary: Vocabulary) -> Bools:
 
 
 def matching_some(pattern: str, vocabulary: Vocabulary) -> Bools:
-    """Return what `matching` does.
+    """Return what `matching` does, shape (n_tags,).
 
     Raises
     ------

@@ -35,7 +35,7 @@ def rung_tables(
     decoder: Decoder | None,
     told: Callable[[int, int], None],
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the thresholds of every rung.
+    """Return the thresholds of every rung, each of shape (n_tags,).
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def cutting_of(table: NDArray[np.float32], image_cut: str) -> Cutting:
 
 
 def checked_tables(arrays: CheckedArrays, n_tags: int) -> dict[str, NDArray[np.float32]]:
-    """Return tables from a file, looked at; infinite stands for never tagged for its own sake."""
+    """Return tables of shape (n_tags,) from a file; infinite is never tagged for its own sake."""
     tables = {}
     for name, found in arrays.arrays.items():
         shape = (n_tags,) if found.ndim == 1 else (min(len(found), 2), n_tags)

@@ -120,7 +120,7 @@ class ThresholdVersions:
         return Thresholds.from_csv(self.folder / name / _TABLE)
 
     def rung_thresholds(self, name: str) -> RungTables | None:
-        """Return the thresholds of every rung that were fitted with a version, if they were."""
+        """Return every rung's thresholds of a version, shape (n_tags,) each, if it has any."""
         from safetensors.numpy import load_file
 
         if name == FIT or _RUNGS not in self._checked(name)["files"]:

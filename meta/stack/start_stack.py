@@ -137,7 +137,7 @@ def is_start(directory: Path) -> bool:
 
 
 def answer_arrays(answer: StartAnswer, prefix: str = "") -> dict[str, NDArray[Any]]:
-    """Return an answer's arrays under their names."""
+    """Return an answer's arrays under their names, shapes as they are in it."""
     names = ("zero", "spread", "weight", "cut")
     return {prefix + name: np.ascontiguousarray(getattr(answer, name)) for name in names}
 

@@ -101,7 +101,7 @@ def _between(agreement: Floats, groups: tuple[tuple[int, ...], ...]) -> Floats:
 
 
 def one_factor(correlation: Floats) -> Floats:
-    """Return each member's correlation with the one thing that they all measure.
+    """Return members' correlation with the one thing that all measure, shape (n_members,).
 
     Principal factors: the diagonal is what the factor explains, found by repetition. Two members
     cannot tell which of them knows better, and get the same.

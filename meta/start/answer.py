@@ -47,7 +47,7 @@ class StartAnswer:
     cut: Floats
 
     def apply(self, scores: Level1Scores) -> tuple[Floats, Floats]:
-        """Return the logits of every listed pair, and those of the unlisted ones by tag."""
+        """Return logits, shapes (n_pairs,) of listed pairs and (n_tags,) of the unlisted by tag."""
         tag = scores.pairs.tag
         listed, base = self._mean(scores.logit, tag), self._mean_floor(scores.floor)
         return listed - self.cut[tag], np.minimum(base - self.cut, -_BELOW)

@@ -23,11 +23,11 @@ class PublishedMember(Protocol):
 
     @property
     def published_thresholds(self) -> NDArray[np.float32]:
-        """Of its own tags."""
+        """Of its own tags, shape (n_own_tags,)."""
 
     @property
     def published_counts(self) -> NDArray[np.float32]:
-        """Training images with each of its own tags; NaN where nobody says."""
+        """Training images with each of its own tags, shape (n_own_tags,); NaN where nobody says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def _differs_by_tag(member: PublishedMember) -> bool:
 
 
 def known_mean(values: Floats) -> Floats:
-    """Return the mean over the first axis of what is not NaN; NaN where all is."""
+    """Return the mean of what is not NaN, shape without the first axis; NaN where all is."""
     known = ~np.isnan(values)
     total = np.where(known, values, 0.0).sum(axis=0)
     return np.asarray(total / np.where(known.any(axis=0), known.sum(axis=0), np.nan), np.float64)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tagstack.ensemble.bundle.decisions import TaggedImage as TaggedImage
     from tagstack.ensemble.rules.rule_set import Rules as Rules
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Labels": "tagstack.api",

@@ -26,6 +26,9 @@ from tagstack.ensemble.console.options import (
 if TYPE_CHECKING:
     from tagstack.configs.settings import Settings
 
+USED = ("seed", "threads", "score", "output", "moderation")
+"""Sections of the settings that tagging with a bundle heeds."""
+
 _CAPTIONS = "Captions"
 _FILES = "Files"
 
@@ -145,7 +148,9 @@ def tag(
     }
     given = {key: value for key, value in output.items() if value is not None}
     runtime = runtime_of(threads, backend, precision)
-    settings, wanted = tag_settings(config, preset, given, runtime, seed)
+    # Without a bundle, what makes one from the taggers counts as well.
+    uses = USED if bundle is not None else (*USED, "start", "decoder")
+    settings, wanted = tag_settings(config, preset, given, runtime, seed, uses)
     if out is None and not settings.output.beside:
         raise typer.BadParameter("say where the results go, or pass --beside.", param_hint="--out")
     request = TagRequest(
@@ -172,7 +177,7 @@ def tag_settings(
     given: dict[str, object],
     runtime: dict[str, object],
     seed: int | None,
-    uses: tuple[str, ...] = ("seed", "threads", "score", "output", "moderation"),
+    uses: tuple[str, ...] = USED,
 ) -> "tuple[Settings, tuple[str, ...]]":
     """Return the settings and the formats: defaults, the preset, the file, then the options."""
     from tagstack.configs.presets import load_preset

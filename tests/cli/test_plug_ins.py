@@ -25,6 +25,9 @@ learners = ["line"]
 trials = 0
 [thresholds]
 strategy = "youden"
+[start]
+floor_images = 0  # so few pictures would fall back on the start
+anchor_positives = 0
 """
 
 

@@ -21,13 +21,13 @@ from tagstack.ensemble.console.options import (
     listed,
     runtime_of,
 )
-from tagstack.ensemble.console.tagging import tag_settings
+from tagstack.ensemble.console.tagging import USED, tag_settings
 
 if TYPE_CHECKING:
     from tagstack.ensemble.progress import Progress
     from tagstack.ensemble.tasks.watch import Batch
 
-_USES = ("seed", "threads", "score", "output", "moderation", "watch")
+_USES = (*USED, "watch")
 
 
 def watch(

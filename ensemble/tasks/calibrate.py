@@ -25,7 +25,7 @@ from tagstack.ensemble.bundle.out_of_fold import OutOfFold, joined
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.rules.hygiene import canonical_names
-from tagstack.ensemble.thresholds.fitting import fit_thresholds
+from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
 from tagstack.ensemble.thresholds.objectives import (
     objective_text,
     parse_objective,
@@ -37,7 +37,7 @@ from tagstack.ensemble.thresholds.rung_tables import RungTables, rung_tables
 from tagstack.ensemble.thresholds.table import Thresholds
 from tagstack.ensemble.thresholds.versions import ThresholdVersions
 from tagstack.meta.labels.folds import stratified_group_folds
-from tagstack.meta.labels.truth import without_unknown
+from tagstack.meta.stack.rung_spec import START
 
 _STACK_ALONE = (
     "this bundle keeps no out-of-fold probabilities of the other rungs: they keep their "
@@ -207,29 +207,28 @@ def calibrated(
     goal.check(bundle)
     ground = honest_ground(bundle, kept, source, progress)
     dataset, labels = ground.dataset, ground.dataset.labels
-    folds = stratified_group_folds(labels, dataset.groups, settings.stack.folds, settings.seed)
-
-    def fitted(proba: PairProba, decoder: Decoder | None) -> Thresholds:
-        known = without_unknown(proba, dataset.unknown)
-        return fit_thresholds(
-            known, labels, bundle.vocabulary, folds, goal.plain, decoder,
-            by_tag=goal.by_tag, groups=dataset.groups,
-        )  # fmt: skip
+    probas = ground.rung_probas(bundle, kept)
+    fitted = ThresholdFit(
+        dataset=dataset,
+        folds=stratified_group_folds(labels, dataset.groups, settings.stack.folds, settings.seed),
+        settings=goal.plain,
+        by_tag=goal.by_tag,
+        stacker=bundle.stacker,
+        start=(probas or {}).get(START),
+        anchor_positives=settings.start.anchor_positives,
+    )
 
     def told(done: int, total: int) -> None:
         progress.stage("thresholds of every rung", done, total)
 
-    decoder, probas = _decoder(bundle), ground.rung_probas(bundle, kept)
-    thresholds = fitted(ground.proba, decoder).overridden(overrides or {})
+    decoder, chosen = _decoder(bundle), bundle.stacker.chosen_
+    thresholds = fitted(chosen, ground.proba, decoder).overridden(overrides or {})
     if probas is None:
         progress.notice(_STACK_ALONE)
         return Calibrated(thresholds=thresholds, rungs=None, ground=ground)
     ruled = decoder if len(bundle.rules) else None
 
-    def of_rung(_: str, proba: PairProba, decoder: Decoder | None) -> Thresholds:
-        return fitted(proba, decoder)
-
-    rungs = rung_tables(probas, bundle.stacker.chosen_, of_rung, ruled, told)
+    rungs = rung_tables(probas, chosen, fitted, ruled, told)
     return Calibrated(thresholds=thresholds, rungs=rungs, ground=ground)
 
 

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
-from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.threads import thread_count
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
@@ -32,16 +30,11 @@ from tagstack.ensemble.rules.binding import BoundRules
 from tagstack.ensemble.rules.hygiene import canonical_names
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
-from tagstack.ensemble.tasks.floor import (
-    anchored_to_start,
-    folds_of,
-    held_against_start,
-    start_thresholds,
-)
-from tagstack.ensemble.thresholds.fitting import Thresholds, fit_thresholds
+from tagstack.ensemble.tasks.floor import held_against_start, start_thresholds
+from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
+from tagstack.ensemble.thresholds.fitting import Thresholds
 from tagstack.ensemble.thresholds.rung_tables import rung_tables
 from tagstack.meta.labels.training_range import TrainingOverlap
-from tagstack.meta.labels.truth import without_unknown
 from tagstack.meta.stack.rung_spec import START
 from tagstack.meta.stack.stacker import Stacker
 from tagstack.meta.start.published import Published
@@ -168,22 +161,14 @@ def fit_dataset(
     )
     decoder = Decoder(bound, settings.decoder)
 
-    def fitted(
-        proba: PairProba, images: NDArray[np.int64], decoder: Decoder | None = None
-    ) -> Thresholds:
-        return fit_thresholds(
-            without_unknown(proba, dataset.unknown[images]),
-            dataset.labels[images],
-            dataset.scores.vocabulary,
-            folds_of(stacker, dataset, images),
-            settings.thresholds,
-            decoder,
-            groups=dataset.groups[images],
-        )
-
-    def drawn(rung: str, proba: PairProba, decoder: Decoder | None) -> Thresholds:
-        found = fitted(proba, np.arange(dataset.scores.n_images), decoder)
-        return anchored_to_start(found, stacker, rung, settings.start.anchor_positives)
+    fitted = ThresholdFit(
+        dataset=dataset,
+        folds=stacker.folds_,
+        settings=settings.thresholds,
+        stacker=stacker,
+        start=stacker.out_of_fold(START),
+        anchor_positives=settings.start.anchor_positives,
+    )
 
     def told(done: int, total: int) -> None:
         progress.stage("thresholds of every rung", done, total)
@@ -191,7 +176,7 @@ def fit_dataset(
     floor = None
     if dataset.scores.n_images <= settings.start.floor_images:
         progress.stage("holding against the start")
-        floor = held_against_start(dataset, stacker, fitted, settings.start.anchor_positives)
+        floor = held_against_start(fitted, stacker)
         if not floor.holds:
             stacker.fall_back(
                 f"what was fitted is not ahead of it on left-out images (macro-F1 "
@@ -199,8 +184,8 @@ def fit_dataset(
                 f"{floor.micro_f[0]:.3f} against {floor.micro_f[1]:.3f})"
             )
     probas = {rung: stacker.out_of_fold(rung) for rung in stacker.rungs_}
-    rungs = rung_tables(probas, stacker.chosen_, drawn, decoder if len(rules) else None, told)
-    thresholds = drawn(stacker.chosen_, probas[stacker.chosen_], decoder)
+    rungs = rung_tables(probas, stacker.chosen_, fitted, decoder if len(rules) else None, told)
+    thresholds = fitted(stacker.chosen_, probas[stacker.chosen_], decoder)
     if floor is not None and not floor.holds:
         thresholds = start_thresholds(thresholds, stacker, rival_worth(published, settings.start))
         rungs[START] = thresholds.value

@@ -5,18 +5,38 @@ needs no label: the cut that gives a tag on as many images as the start does is 
 rung. Fitted thresholds are drawn towards it, the less the more positives a tag has.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from tagstack.base_models.pairs import PairProba
+from tagstack.ensemble.thresholds.curves import Bools
 from tagstack.ensemble.thresholds.cuts import logits_of
 from tagstack.ensemble.thresholds.table import Thresholds
 from tagstack.meta.start.unlabelled import tag_cuts
 
 _OWN = ("tuned", "pooled")  # a certified threshold keeps its promise, a fixed one its hand
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchor:
+    """What the start knows of a rung's tags, and how long it counts.
+
+    Parameters
+    ----------
+    rates : array of shape (n_tags,), integer
+        On how many of the images that thresholds are fitted on the start gives each tag.
+    own_cuts : array of shape (n_tags,), float64
+        Where the start gives a tag; NaN for tags that another rung serves.
+    positives : float
+        Positives at which a tag's own threshold counts as much as the start's.
+    """
+
+    rates: NDArray[np.int64]
+    own_cuts: NDArray[np.float64]
+    positives: float
 
 
 def start_rates(start: PairProba, cuts: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -34,11 +54,7 @@ def start_rates(start: PairProba, cuts: NDArray[np.float64]) -> NDArray[np.int64
 
 
 def anchored(
-    thresholds: Thresholds,
-    proba: PairProba,
-    rates: NDArray[np.int64],
-    own_cuts: NDArray[np.float64],
-    anchor_positives: float,
+    thresholds: Thresholds, proba: PairProba, anchor: Anchor, tags: Bools | None = None
 ) -> Thresholds:
     """Return thresholds drawn towards those that give each tag as often as the start does.
 
@@ -47,23 +63,22 @@ def anchored(
     thresholds : Thresholds
         Fitted on ``proba``.
     proba : PairProba
-        Out of fold, of the fit images.
-    rates : array of shape (n_tags,), integer
-        As `start_rates` returns them.
-    own_cuts : array of shape (n_tags,), float64
-        Where the start gives a tag; NaN for tags that another rung serves.
-    anchor_positives : float
-        Positives at which a tag's own threshold counts as much as the start's.
+        Out of fold, of the images that the anchor's rates are of.
+    anchor : Anchor
+    tags : array of shape (n_tags,), bool, optional
+        The only tags that are drawn: a target that is held, such as a precision, is none of the
+        start's.
     """
     logit = np.nan_to_num(logits_of(proba.proba).astype(np.float64), nan=-30.0)
-    cuts = expit(tag_cuts(logit, proba.pairs.tag, rates))
-    cuts = np.where(np.isnan(own_cuts), cuts, own_cuts)
-    own = thresholds.positives / np.maximum(thresholds.positives + anchor_positives, 1e-9)
-    own = np.ones(len(own)) if anchor_positives == 0 else own
+    cuts = expit(tag_cuts(logit, proba.pairs.tag, anchor.rates))
+    cuts = np.where(np.isnan(anchor.own_cuts), cuts, anchor.own_cuts)
+    own = thresholds.positives / np.maximum(thresholds.positives + anchor.positives, 1e-9)
+    own = np.ones(len(own)) if anchor.positives == 0 else own
     # Tags that the start gives nowhere here, or that nobody is to get, have nothing to draw to.
-    free = np.isnan(cuts) | np.isinf(thresholds.value)
-    free |= own == 1
+    free = np.isnan(cuts) | np.isinf(thresholds.value) | (own == 1)
     free |= np.array([state not in _OWN for state in thresholds.state])
+    if tags is not None:
+        free |= ~tags
     drawn = own * logits_of(thresholds.value) + (1 - own) * logits_of(cuts)
     value = np.where(free, thresholds.value, expit(drawn)).astype(np.float32)
     above = np.nextafter(proba.base, np.float32(1))  # an unlisted pair is never tagged

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.thresholds.anchoring import Anchor, anchored
 from tagstack.ensemble.thresholds.certification import certified
 from tagstack.ensemble.thresholds.curves import Bools
 from tagstack.ensemble.thresholds.measures import Measured
@@ -38,6 +40,7 @@ def fit_thresholds(
     *,
     by_tag: ByTag = (),
     groups: NDArray[np.integer] | None = None,
+    anchor: Anchor | None = None,
 ) -> Thresholds:
     """Return one threshold per tag for the objective of ``settings``.
 
@@ -57,6 +60,8 @@ def fit_thresholds(
         Other objectives for the tags that a pattern matches; see `plan.assignments`.
     groups : array of shape (n_images,), integer, optional
         Images of one group count once where a guarantee is asked for; by default each counts.
+    anchor : Anchor, optional
+        Draws rare tags' thresholds to what the start gave, where a score is to be raised.
 
     Raises
     ------
@@ -77,7 +82,7 @@ def fit_thresholds(
         estimates = _where(guaranteed, seen, estimates)
     estimate, low, high = estimates
     bound = rounds.limits.binding(cutting.value)
-    return Thresholds(
+    found = Thresholds(
         vocabulary=vocabulary,
         value=cutting.value,
         worth=cutting.worth,
@@ -90,6 +95,18 @@ def fit_thresholds(
         objective=_objectives(plan, len(vocabulary)),
         calibration_hash=_digest(proba, labels, folds),
     )
+    if anchor is None:
+        return found
+    drawn = anchored(found, proba, anchor, _raised(plan, len(vocabulary)))
+    return replace(drawn, value=rounds.limits.applied(drawn.value))
+
+
+def _raised(plan: Sequence[Assignment], n_tags: int) -> Bools:
+    """Return the tags whose objective is a score to raise, shape (n_tags,)."""
+    raised = np.zeros(n_tags, bool)
+    for assignment in plan:
+        raised |= assignment.tags & assignment.raises
+    return raised
 
 
 def _one_of_each(groups: NDArray[np.integer] | None, n_images: int) -> Bools:

@@ -55,6 +55,14 @@ class StartStack:
         """Its name."""
         return (START,)
 
+    def start_cuts(self) -> NDArray[np.float64]:
+        """Return where it gives each tag: at a half, shape (n_tags,)."""
+        return np.full(len(self.vocabulary), 0.5)
+
+    def tag_rungs_of(self, rung: str) -> tuple[str, ...]:
+        """Return that ``rung`` serves all tags itself."""
+        return ()
+
     def predict_proba(self, scores: Level1Scores, rung: str | None = None) -> PairProba:
         """Return the scores of new images, on a scale where a half is the threshold.
 

@@ -59,7 +59,7 @@ def dataset_of(made: Any, unknown: Any = None) -> Dataset:
             thumbnails=np.zeros((n, 192), np.uint8),
         ),
         contents=tuple(f"{i:064x}" for i in range(n)),
-        titles=(),
+        titles=("",) * n,
         columns={},
         members=members,
         notices=(),

@@ -12,7 +12,7 @@ from scipy import sparse
 from tagstack.base_models.pairs import PairProba
 from tagstack.ensemble.comparison.ladder import climb
 from tagstack.ensemble.tasks.floor import Floor, start_thresholds
-from tagstack.ensemble.thresholds.anchoring import anchored, start_rates
+from tagstack.ensemble.thresholds.anchoring import Anchor, anchored, start_rates
 from tagstack.ensemble.thresholds.table import Thresholds
 from tagstack.meta.stack.rung_spec import START
 from tagstack.meta.stack.stacker import Stacker
@@ -58,13 +58,17 @@ def test_few_positives_keep_the_start_s_rate_and_many_their_own_threshold(
     )
     rates = start_rates(proba, np.full(12, 0.7))
     free = np.full(12, np.nan)
-    none = anchored(table(made, 0.2, np.zeros(12)), proba, rates, free, 5.0)
+    loose = Anchor(rates=rates, own_cuts=free, positives=5.0)
+    none = anchored(table(made, 0.2, np.zeros(12)), proba, loose)
     given = np.bincount(pairs.tag[proba.proba >= none.value[pairs.tag]], minlength=12)
     np.testing.assert_array_equal(given, rates)
-    many = anchored(table(made, 0.2, np.full(12, 10**9)), proba, rates, free, 5.0)
+    many = anchored(table(made, 0.2, np.full(12, 10**9)), proba, loose)
     np.testing.assert_allclose(many.value, 0.2, rtol=1e-4)
-    exact = anchored(table(made, 0.2, np.zeros(12)), proba, rates, np.full(12, 0.33), 5.0)
+    held = replace(loose, own_cuts=np.full(12, 0.33))
+    exact = anchored(table(made, 0.2, np.zeros(12)), proba, held)
     np.testing.assert_allclose(exact.value, 0.33, rtol=1e-5)
+    some = anchored(table(made, 0.2, np.zeros(12)), proba, held, np.arange(12) < 5)
+    np.testing.assert_allclose(some.value, [0.33] * 5 + [0.2] * 7, rtol=1e-5)
 
 
 def test_tags_without_a_positive_keep_the_start_and_a_fall_back_is_the_start(

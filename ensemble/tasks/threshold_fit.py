@@ -1,0 +1,108 @@
+"""Thresholds of any rung on labelled images: what `fit` and `calibrate` both do.
+
+A rare tag's threshold is drawn to what the start gave before any label, whoever fits it.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.pairs import PairProba
+from tagstack.configs.decisions import ThresholdSettings
+from tagstack.ensemble.bundle.dataset import Dataset
+from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.thresholds.anchoring import Anchor, start_rates
+from tagstack.ensemble.thresholds.fitting import ByTag, Thresholds, fit_thresholds
+from tagstack.meta.labels.truth import without_unknown
+from tagstack.meta.stack.rung_spec import START
+from tagstack.meta.stack.stacker import Stacker
+from tagstack.meta.stack.start_stack import StartStack
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdFit:
+    """One set of labelled images and what thresholds are to be fitted for on them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    folds : array of shape (n_images,), int64
+    settings : ThresholdSettings
+    by_tag : sequence of (pattern, ThresholdSettings)
+    stacker : Stacker or StartStack
+        Its start is what rare tags are drawn to.
+    start : PairProba or None
+        The start's probabilities of these images; None: nothing is drawn anywhere.
+    anchor_positives : float
+        As ``start.anchor_positives`` of the settings.
+    """
+
+    dataset: Dataset
+    folds: NDArray[np.int64]
+    settings: ThresholdSettings
+    by_tag: ByTag = ()
+    stacker: Stacker | StartStack
+    start: PairProba | None
+    anchor_positives: float
+
+    def __call__(self, rung: str, proba: PairProba, decoder: Decoder | None) -> Thresholds:
+        """Return a rung's thresholds for what a decoder leaves; without rules for None.
+
+        Parameters
+        ----------
+        rung : str
+        proba : PairProba
+            Of these images, from models that had not seen them.
+        decoder : Decoder or None
+        """
+        return fit_thresholds(
+            without_unknown(proba, self.dataset.unknown),
+            self.dataset.labels,
+            self.dataset.scores.vocabulary,
+            self.folds,
+            self.settings,
+            decoder,
+            by_tag=self.by_tag,
+            groups=self.dataset.groups,
+            anchor=self._anchor(rung),
+        )
+
+    def take(self, images: NDArray[np.int64]) -> "ThresholdFit":
+        """Return the same on some of the images."""
+        return replace(
+            self,
+            dataset=self.dataset.take(images),
+            folds=_two_or_more(self.folds[images], self.dataset.groups[images]),
+            start=None if self.start is None else self.start.take(images),
+        )
+
+    @cached_property
+    def _rates(self) -> NDArray[np.int64] | None:
+        if self.start is None:
+            return None
+        known = without_unknown(self.start, self.dataset.unknown)
+        return start_rates(known, self.stacker.start_cuts())
+
+    def _anchor(self, rung: str) -> Anchor | None:
+        if self._rates is None:
+            return None
+        cuts = own_cuts(self.stacker, rung)
+        return Anchor(rates=self._rates, own_cuts=cuts, positives=self.anchor_positives)
+
+
+def own_cuts(stacker: Stacker | StartStack, rung: str) -> NDArray[np.float64]:
+    """Return the start's cuts of tags that it serves in a rung, shape (n_tags,), NaN elsewhere."""
+    cuts = stacker.start_cuts()
+    if rung == START:
+        return cuts
+    served = np.array([name == START for name in stacker.tag_rungs_of(rung)], bool)
+    return np.where(served, cuts, np.nan) if len(served) else np.full(len(cuts), np.nan)
+
+
+def _two_or_more(folds: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return folds, shape (n_images,); where all are of one, two made of their groups."""
+    if len(np.unique(folds)) > 1:
+        return folds
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64) % 2

@@ -319,7 +319,7 @@ def fit(
 @app.command(
     epilog="tagstack compare --bundle b --scores s --labels l.csv --out report\n\n"
     "tagstack compare --bundle b --scores s --labels l --out r --other mine=t.csv\n\n"
-    "tagstack compare --bundle new --against old --scores s --labels l --out r --publish"
+    "tagstack compare --bundle new --against old --scores s --labels l --out r"
 )
 def compare(
     bundle: BundleDir,

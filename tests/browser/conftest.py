@@ -43,9 +43,13 @@ class Visit:
         return bool(self.page.evaluate(wide))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Return a running browser; where there is none, skip, or fail where one is required."""
+    """Return a running browser; where there is none, skip, or fail where one is required.
+
+    It ends with its module: as long as it runs, its event loop does too, and no other test of the
+    process could run one of its own.
+    """
     chromium = shutil.which("chromium")
     if chromium is None:
         say = pytest.fail if os.environ.get("TAGSTACK_BROWSER") == "required" else pytest.skip

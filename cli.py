@@ -100,7 +100,7 @@ app.command(
 )(review)
 app.command(
     epilog="tagstack calibrate --bundle b --scores s --labels l.csv --objective f1\n\n"
-    "tagstack calibrate --bundle b --scores s --labels l.csv --tag 'rating*=precision>=0.9'"
+    "tagstack calibrate --bundle b --scores s --labels l --tag 'sky=precision>=.9'"
 )(calibrate)
 
 

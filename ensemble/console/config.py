@@ -9,7 +9,10 @@ import typer
 
 from tagstack.ensemble.console.options import Config, Json, settings_of
 
-config_app = typer.Typer(help="Settings: what holds, why, and whether a file of them is right.")
+config_app = typer.Typer(
+    help="Settings: what holds, why, and whether a file of them is right.",
+    epilog="tagstack config show\n\ntagstack config check mine.toml",
+)
 
 Key = Annotated[str | None, typer.Argument(help="A section or key, such as score.floor.")]
 

@@ -257,7 +257,7 @@ def clean(
 
 @engines.command(
     epilog="tagstack engines quantize doll_vit images --out doll-int8\n\n"
-    "tagstack engines quantize wd-vit-tagger-v3 images --out wd-fp8 --target tensorrt --type fp8"
+    "tagstack engines quantize ./mine images --out m8 --target tensorrt --type fp8"
 )
 def quantize(
     tagger: Annotated[str, typer.Argument(help="Tagger by name or folder.")],

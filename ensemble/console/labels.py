@@ -67,7 +67,7 @@ def _table(title: str, suspects: "tuple[Suspect, ...]") -> Table:
 labels_app = typer.Typer(
     help="Labels: which are probably missing or wrong.",
     epilog="tagstack labels suspects --bundle b --scores s --labels l.csv --out suspects\n\n"
-    "tagstack labels suspects --bundle b --scores s --labels l.csv --out o --where part=fit",
+    "tagstack labels suspects --bundle b --scores s --labels l --out o --where a=b",
     no_args_is_help=True,
 )
 

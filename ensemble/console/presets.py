@@ -6,7 +6,11 @@ import typer
 
 from tagstack.ensemble.console.options import Json
 
-presets = typer.Typer(help="Presets of output for other programs.", no_args_is_help=True)
+presets = typer.Typer(
+    help="Presets of output for other programs.",
+    epilog="tagstack presets list\n\ntagstack presets show kohya",
+    no_args_is_help=True,
+)
 
 
 @presets.command(

@@ -23,7 +23,10 @@ ReviewDir = Annotated[Path, typer.Option("--review", help="Folder that `review` 
 Who = Annotated[str | None, typer.Option(help="In whose name; the system's user by default.")]
 
 feedback = typer.Typer(
-    help="What people decided: out as labels, in from labels and sidecars.", no_args_is_help=True
+    help="What people decided: out as labels, in from labels and sidecars.",
+    epilog="tagstack feedback export --review review --out labels.csv\n\n"
+    "tagstack feedback import labels.csv --images images",
+    no_args_is_help=True,
 )
 
 

@@ -287,7 +287,7 @@ def audit(
 
 @rules_app.command(
     epilog="tagstack rules mine --labels labels.csv --out review.toml\n\n"
-    "tagstack rules mine --labels l.csv --rules danbooru --where part=fit --out review.toml"
+    "tagstack rules mine --labels l --rules danbooru --where part=fit --out r.toml"
 )
 def mine(
     labels: Labels,

@@ -17,7 +17,10 @@ from tagstack.ensemble.console.options import (
 )
 
 scores_app = typer.Typer(
-    help="Look after score stores; import and export scores.", no_args_is_help=True
+    help="Look after score stores; import and export scores.",
+    epilog="tagstack scores info scores\n\n"
+    "tagstack scores import table.parquet --scores s --member mine --tags t.csv",
+    no_args_is_help=True,
 )
 
 Store = Annotated[Path, typer.Argument(help="Folder of the score store.")]
@@ -52,9 +55,9 @@ def verify(store: Store, as_json: Json = False) -> None:
 
 @scores_app.command(
     "import",
-    epilog="tagstack scores import table.parquet --scores scores --member mine --tags tags.csv"
-    "\n\ntagstack scores import s.npy --names names.txt --scores scores --member mine --tags "
-    "tags.txt --kind logits",
+    epilog="tagstack scores import table.parquet --scores s --member mine --tags t.csv"
+    "\n\ntagstack scores import s.npy --names n.txt --scores s --member mine "
+    "--tags t.txt",
 )
 def import_(
     file: Annotated[Path, typer.Argument(help=".parquet, .csv, .tsv, .jsonl, .npz or .npy.")],

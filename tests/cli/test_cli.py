@@ -7,17 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from PIL import Image
 
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.taggers.registry import resolve
 from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.cli import app
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.console.ladder import print_demo
@@ -60,9 +62,23 @@ def test_help_is_fast_and_ends_with_two_commands_to_paste(done: Done) -> None:
     text = done("--help")
     assert time.perf_counter() - began < 3  # a gross bound; the figure is in docs/results.md
     assert "tagstack demo --out demo" in text
-    for command in typer.main.get_command(app).list_commands(None):
-        lines = [line.strip() for line in done(command, "--help").splitlines() if line.strip()]
-        assert all(line.startswith("tagstack ") for line in lines[-2:]), lines[-2:]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    assert all(line.startswith("tagstack ") for line in lines[-2:]), lines[-2:]
+
+
+def commands_below(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    for name, inner in getattr(command, "commands", {}).items():
+        yield " ".join((*path, name)), inner
+        yield from commands_below(inner, (*path, name))
+
+
+@pytest.mark.parametrize(("path", "command"), [*commands_below(typer.main.get_command(app))])
+def test_every_command_ends_its_help_with_examples_that_fit_a_line(path: str, command: Any) -> None:
+    examples = (command.epilog or "").split("\n\n")
+    assert len(examples) >= 2
+    for example in examples:
+        assert example.startswith("tagstack ")
+        assert len(example) <= 78, example  # of 80 columns, the margins taken off
 
 
 def test_the_package_runs_as_a_module() -> None:

@@ -56,7 +56,7 @@ def verify(store: Store, as_json: Json = False) -> None:
 @scores_app.command(
     "import",
     epilog="tagstack scores import table.parquet --scores s --member mine --tags t.csv"
-    "\n\ntagstack scores import s.npy --names n.txt --scores s --member mine "
+    "\n\ntagstack scores import s.npy --names n.txt --scores s --member m "
     "--tags t.txt",
 )
 def import_(

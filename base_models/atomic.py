@@ -1,4 +1,9 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and what killed writers left of them.
+
+A file is written under a temporary name beside its place, and moved there when it is complete. The
+temporary file is locked for as long as its writer lives, so that the next one to write into that
+folder can tell those of the dead, and removes them.
+"""
 
 import hashlib
 import os
@@ -7,13 +12,20 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tagstack.configs.errors import TagstackError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 # What a killed process leaves behind starts so, and nothing else does.
 TEMPORARY = ".tagstack-tmp-"
+UNLOCKED = f"{TEMPORARY}tag-"
+"""How names begin of temporary files that no lock tells from those of the dead: there are many."""
 
 
 @contextmanager
@@ -35,13 +47,15 @@ def written_whole(target: Path, *, label: str = "") -> Iterator[Path]:
         If the system refuses to write: no space, no permission, a read-only disk.
     """
     try:
-        temporary, mode = _reserve(target, label)
+        temporary, mode, lock = _reserve(target, label)
         try:
             yield temporary
             _flush_to_disk(temporary)
             temporary.chmod(mode)  # a writer may have put another file in its place
             temporary.replace(target)
         finally:
+            if lock is not None:
+                os.close(lock)
             temporary.unlink(missing_ok=True)
     except OSError as error:
         msg = (
@@ -62,7 +76,9 @@ def write_text(target: Path, text: str) -> None:
 
 
 def remove_leftovers(folder: Path, *, below: bool = False, label: str = "") -> None:
-    """Delete what a killed writer left in ``folder``; the caller is its only writer.
+    """Delete what killed writers left in ``folder``; what a living one has locked stays.
+
+    What has no lock is deleted, so the caller is the only one who writes such files there.
 
     Parameters
     ----------
@@ -70,12 +86,12 @@ def remove_leftovers(folder: Path, *, below: bool = False, label: str = "") -> N
     below : bool
         Look into the folders below, too.
     label : str
-        Only files of this label, whose only writer the caller is; by default all.
+        Only files of this label; by default all.
     """
     pattern = f"{TEMPORARY}{label}*"
     for path in folder.rglob(pattern) if below else folder.glob(pattern):
         if not path.is_dir():
-            path.unlink(missing_ok=True)
+            _remove_unless_locked(path)
         elif not (path / "lock").exists():  # a staging folder is left to `staging.recover`
             shutil.rmtree(path, ignore_errors=True)
 
@@ -111,9 +127,10 @@ def _is_settled(state: _FileState) -> bool:
     return max(state[-2:]) < time.time_ns() - _SETTLED_NS
 
 
-def _reserve(target: Path, label: str) -> tuple[Path, int]:
-    """Make an empty file beside the target; return it with the mode that the system gave it."""
+def _reserve(target: Path, label: str) -> tuple[Path, int, int | None]:
+    """Make an empty file beside the target; return it, its mode, and what keeps it locked."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_once(target.parent)
     while True:
         # A long target name leaves no room for additions: the temporary name does not contain it.
         name = f"{TEMPORARY}{label}{secrets.token_hex(8)}{target.suffix}"
@@ -124,10 +141,59 @@ def _reserve(target: Path, label: str) -> tuple[Path, int]:
             handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             continue
+        mode, lock = stat.S_IMODE(os.fstat(handle).st_mode), _locked(handle)
+        if lock is None:
+            os.close(handle)
+            return temporary, mode, None
+        # Before it was locked, somebody may have taken it for a dead writer's.
+        if lock and temporary.exists():
+            return temporary, mode, handle
+        os.close(handle)
+
+
+def _sweep_once(folder: Path) -> None:
+    """Delete what the dead left in a folder, when this process first writes there."""
+    place = os.path.abspath(folder)
+    if place in _SWEPT:
+        return
+    _SWEPT.add(place)
+    with os.scandir(place) as entries:
+        found = [Path(entry) for entry in entries if entry.name.startswith(TEMPORARY)]
+    for path in found:
+        if not path.is_dir() and not path.name.startswith(UNLOCKED):
+            _remove_unless_locked(path, unsure=False)
+
+
+_SWEPT: set[str] = set()
+
+
+def _remove_unless_locked(path: Path, *, unsure: bool = True) -> None:
+    """Delete a temporary file unless its writer lives; ``unsure``: also where locks say nothing."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY | _NO_FOLLOW | _NO_WAIT)
         try:
-            return temporary, stat.S_IMODE(os.fstat(handle).st_mode)
+            state = _locked(handle)
+            if state or (state is None and unsure):
+                path.unlink(missing_ok=True)
         finally:
             os.close(handle)
+
+
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # on a pipe
+
+
+def _locked(handle: int) -> bool | None:
+    """Lock an open file and return True, False if somebody else holds it, None without locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system that has none
+        return None
+    return True
 
 
 def _flush_to_disk(path: Path) -> None:

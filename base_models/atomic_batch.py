@@ -8,11 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tagstack.base_models.atomic import TEMPORARY
+from tagstack.base_models.atomic import UNLOCKED
 from tagstack.configs.errors import TagstackError
-
-LABEL = "tag-"
-"""Part of the temporary names, by which `tagstack.base_models.atomic.remove_leftovers` can tell."""
 
 
 class AtomicBatch:
@@ -63,7 +60,7 @@ class AtomicBatch:
         """
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            name = f"{TEMPORARY}{LABEL}{secrets.token_hex(8)}{target.suffix}"
+            name = f"{UNLOCKED}{secrets.token_hex(8)}{target.suffix}"
             temporary = target.parent / name
             with temporary.open("xb") as stream:
                 self._waiting.append((temporary, target))
@@ -99,7 +96,7 @@ class AtomicBatch:
 def remove_leftovers_in(folders: Iterable[Path]) -> None:
     """Delete what a killed batch left in folders, not in those below; the caller is alone there."""
     for folder in folders:
-        for path in folder.glob(f"{TEMPORARY}{LABEL}*"):
+        for path in folder.glob(f"{UNLOCKED}*"):
             path.unlink(missing_ok=True)
 
 

@@ -6,28 +6,39 @@ command runs to its end. Counted are results that differ from those of an undist
 files that nothing can read (half-written), and staging files or folders that are still there
 afterwards (left behind). All three must be 0.
 
-    python benchmarks/kills.py [--kills 1000] [--commands score,tag,fit,calibrate,add] [--seed 0]
+    python benchmarks/kills.py [--kills 1000] [--commands score,tag,watch,...] [--seed 0]
 
 A child is forked from a process that has imported everything already, so that a trial costs its
-command alone.
+command alone. The user's registry and cache lie in the copy, too. ``models pull`` asks a hub on
+this machine that holds a contract's files in miniature. The process in which an unknown file is
+tried is left out, as it writes nothing; the note that it passed is written.
 """
 
 import argparse
+import gc
+import hashlib
+import http.server
+import json
 import os
+import re
 import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from onnx import TensorProto, helper, numpy_helper
 
 from tagstack.base_models.atomic import TEMPORARY, file_sha256
 from tagstack.base_models.scores.store import ScoreStore
+from tagstack.base_models.taggers.pulling import plan_pull, pull, pulled_before
 from tagstack.base_models.taggers.registry import add_tagger, package_folder, resolve
+from tagstack.base_models.trials import Trial
 from tagstack.base_models.zoo.gallery import draw_gallery
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings, load_settings
@@ -38,12 +49,16 @@ from tagstack.ensemble.tasks.calibrate import CalibrateRequest, calibrate_bundle
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 from tagstack.ensemble.tasks.scoring import score_folder
 from tagstack.ensemble.tasks.tag import TagRequest, tag_images
+from tagstack.ensemble.tasks.watch import look_once
 
+COMMANDS = "score,tag,watch,fit,calibrate,add,pull"
+PULLED = "wd-vit-tagger-v3"
 TAGGERS = ("doll_resnet", "doll_vit")
 QUICK = {
     "threads": 1,
     "stack": {"learners": [], "folds": 2, "tuning": {"trials": 0}, "outer_fold": False,
               "member_worth": "none"},
+    "watch": {"settle_seconds": 0.01},
 }  # fmt: skip
 CHANGING = frozenset(
     ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink",
@@ -75,18 +90,22 @@ def commands() -> dict[str, Command]:
         request = CalibrateRequest(bundle=root / "bundle", source=source(root), objective="f1")
         return calibrate_bundle(request, settings, Silent())
 
-    def tag(root: Path, settings: Settings) -> object:
-        request = TagRequest(
+    def tagging(root: Path) -> TagRequest:
+        return TagRequest(
             images=(root / "new",), bundle=root / "bundle", out=root / "out",
             formats=("txt", "csv"),
         )  # fmt: skip
-        return tag_images(request, settings, Silent())
+
+    def tag(root: Path, settings: Settings) -> object:
+        return tag_images(tagging(root), settings, Silent())
+
+    def watch(root: Path, settings: Settings) -> object:
+        return look_once(tagging(root), settings, lambda: nullcontext(Silent()))
 
     def score(root: Path, settings: Settings) -> object:
         return score_folder([root / "new"], TAGGERS, root / "fresh", settings, Silent())
 
     def add(root: Path, settings: Settings) -> object:
-        os.environ["TAGSTACK_HOME"] = str(root / "home")
         folder = package_folder("tagstack.base_models.zoo", "doll_vit")
         there = (root / "home/taggers/doll_vit").exists()
         try:
@@ -96,16 +115,22 @@ def commands() -> dict[str, Command]:
                 raise
             return None  # it had been added when the kill came
 
-    def added(root: Path) -> object:
-        os.environ["TAGSTACK_HOME"] = str(root / "home")
-        return sorted(file_sha256(path) for path in resolve("doll_vit").iterdir())
+    def fetched(root: Path, settings: Settings) -> object:
+        if pulled_before(PULLED):
+            return None
+        return pull(plan_pull(PULLED), settings.score, lambda *_: None)
+
+    def entered(name: str) -> object:
+        return sorted(file_sha256(path) for path in resolve(name).iterdir())
 
     return {
         "score": Command(score, lambda root: _scores(root / "fresh")),
         "tag": Command(tag, lambda root: _texts(root / "out")),
+        "watch": Command(watch, lambda root: _texts(root / "out")),
         "fit": Command(fit, lambda root: _decides(root)),
         "calibrate": Command(calibrate, lambda root: _decides(root)),
-        "add": Command(add, added),
+        "add": Command(add, lambda root: entered("doll_vit")),
+        "pull": Command(fetched, lambda root: entered(PULLED)),
     }
 
 
@@ -169,21 +194,105 @@ def forked(work: Callable[[], object], kill_at: int | None, counter: Path | None
 
 def leftovers(root: Path) -> Iterator[Path]:
     """Yield staging files and folders below a folder."""
-    return root.rglob(f"{TEMPORARY}*")
+    yield from root.rglob(f"{TEMPORARY}*")
+    yield from (root / "home").rglob(".pull-*")
+    yield from (root / "home").rglob("*.part")
+
+
+def miniature() -> dict[str, bytes]:
+    """Return what the contract that is pulled names, with a mean of all pixels for a network."""
+    rows = "".join(f"{i},tag_{i},{(0, 4, 9)[i % 3]},9\n" for i in range(9))
+    nodes = [
+        helper.make_node("ReduceMean", ["input"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["mean", "w"], ["product"]),
+        helper.make_node("Sigmoid", ["product"], ["output"]),
+    ]
+    weights = np.random.default_rng(0).normal(0, 0.02, (3, 9)).astype(np.float32)
+    ports = (("input", ("batch", 448, 448, 3)), ("output", ("batch", 9)))
+    given, wanted = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)] for name, shape in ports
+    )
+    graph = helper.make_graph(
+        nodes, "miniature", given, wanted, [numpy_helper.from_array(weights, "w")]
+    )
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    return {
+        "model.onnx": model.SerializeToString(),
+        "selected_tags.csv": ("tag_id,name,category,count\n" + rows).encode(),
+    }
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """Answers what pulling asks of the Hugging Face hub."""
+
+    files: ClassVar[dict[str, bytes]] = miniature()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        """Describe the repository, or send one of its files from where it is asked."""
+        path = self.path.partition("?")[0]
+        name = path.rpartition("/")[2]
+        if path.startswith("/api/models/"):
+            self._send(json.dumps(self._facts()).encode())
+        elif name in self.files:
+            start = re.sub(r"\D", "", self.headers.get("Range", ""))
+            self._send(self.files[name], int(start or 0))
+        else:
+            self.send_error(404)
+
+    def _facts(self) -> dict[str, object]:
+        files = [
+            {"rfilename": name, "size": len(data), "blobId": hashlib.sha1(data).hexdigest()}
+            for name, data in self.files.items()
+        ]
+        return {"id": "hub", "sha": "a" * 40, "gated": False, "private": False, "siblings": files}
+
+    def _send(self, data: bytes, start: int = 0) -> None:
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        self.wfile.write(data[start:])
+
+
+@contextmanager
+def local_hub() -> Iterator[None]:
+    """Let a process of its own be the hub; pulling asks that one."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{server.server_port}"
+    child = os.fork()
+    if not child:
+        server.serve_forever()
+    server.server_close()
+    from huggingface_hub import HfApi  # reads the address once; its import is no child's to pay
+
+    HfApi()
+    try:
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def main() -> None:
     """Run the trials and print what was counted."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=1000)
-    parser.add_argument("--commands", default="score,tag,fit,calibrate,add")
+    parser.add_argument("--commands", default=COMMANDS)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     settings, rng = load_settings(changes=QUICK), np.random.default_rng(arguments.seed)
     names = arguments.commands.split(",")
     wrong = 0
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, local_hub():
         start = Path(scratch) / "start"
+        Trial._run = lambda self, seconds: None  # type: ignore[method-assign]
+        os.environ["TAGSTACK_HOME"] = str(start.parent / "trial/home")
+        gc.freeze()  # children share what is there
         forked(lambda: collection(start, settings), None)
         for name in names:
             wrong += trials(name, start, settings, arguments.kills // len(names), rng)
@@ -196,6 +305,7 @@ def trials(
     """Kill one command so often, print the counts and return how many results are wrong."""
     command, root = commands()[name], start.parent / "trial"
     counter = start.parent / "count"
+    shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(start, root)
     if forked(lambda: command.run(root, settings), None, counter):
         print(f"{name}: fails without a kill")
@@ -217,7 +327,8 @@ def trials(
     shutil.rmtree(root)
     print(
         f"{name:<10} {n_steps:4d} file operations, {killed} of {n_kills} killed: "
-        f"{lost} lost, {halves} half-written, {left} left behind"
+        f"{lost} lost, {halves} half-written, {left} left behind",
+        flush=True,
     )
     return lost + halves + left
 

@@ -4,11 +4,16 @@ First `plan_pull` asks the hub what it has, then the user decides, then `pull` d
 is fetched by importing this, by using a tagger, or by any other command.
 """
 
+import glob
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tagstack.base_models.atomic import write_text
 from tagstack.base_models.contract import CONTRACT_FILE, Contract
+from tagstack.base_models.locks import ProcessLock
 from tagstack.base_models.runtimes.selection import RuntimeChoice
 from tagstack.base_models.taggers.check import CheckReport, check_tagger
 from tagstack.base_models.taggers.hub import HubState, Report, fetch, hub_state
@@ -24,6 +29,7 @@ from tagstack.base_models.taggers.timm_contract import PUBLISHER_FILES
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 
+_COMMIT = 12  # digits, enough to tell commits of one repository
 _KEEP_FREE = 1 << 28  # a quarter GiB beyond the download: a full disk harms more than this command
 
 
@@ -57,7 +63,13 @@ class PullPlan:
     @property
     def staging(self) -> Path:
         """Where files gather; under the commit, so that no two commits ever mix."""
-        return registry_folder() / f".pull-{self.name}-{self.state.commit[:12]}"
+        return registry_folder() / f".pull-{self.name}-{self.state.commit[:_COMMIT]}"
+
+    @property
+    def abandoned(self) -> tuple[Path, ...]:
+        """Where files of other commits gathered, until something else was to be pulled."""
+        found = registry_folder().glob(f".pull-{glob.escape(self.name)}-{'[0-9a-f]' * _COMMIT}")
+        return tuple(path for path in found if path != self.staging)
 
     @property
     def size_bytes(self) -> int:
@@ -149,22 +161,43 @@ def pull(plan: PullPlan, settings: ScoreSettings, report: Report) -> CheckReport
         there is no room.
     """
     try:
-        plan.staging.mkdir(parents=True, exist_ok=True)
-        _check_room(plan)
-        plan.record.write()  # an interrupted first pull goes on at the same commit
-        sums = {
-            file.name: fetch(plan.state, file, plan.staging, report) for file in plan.state.files
-        }
-        plan.record.check(sums)
-        (plan.staging / CONTRACT_FILE).write_text(plan.text, encoding="utf-8")
-        runtime = RuntimeChoice.of_settings(settings)
-        checked = check_tagger(plan.staging, floor=settings.floor, threads=1, runtime=runtime)
-        if checked.passed:
-            replace(plan.record, files=sums).write()
-            plan.staging.rename(plan.target)
+        with _alone(plan):
+            plan.staging.mkdir(parents=True, exist_ok=True)
+            _check_room(plan)
+            plan.record.write()  # an interrupted first pull goes on at the same commit
+            return _pulled(plan, settings, report)
     except OSError as error:
         msg = f"Cannot write {plan.target}: {error.strerror or error}. Set TAGSTACK_HOME elsewhere."
         raise TagstackError(msg) from error
+
+
+@contextmanager
+def _alone(plan: PullPlan) -> Iterator[None]:
+    """Hold the lock of a tagger's name: two pulls would write into the same files."""
+    path = plan.record.path.with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = ProcessLock(path)
+    if not lock.take():
+        msg = f"Process {lock.owner()} is pulling {plan.name!r}. Wait for it to end."
+        raise TagstackError(msg)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _pulled(plan: PullPlan, settings: ScoreSettings, report: Report) -> CheckReport:
+    """Fetch and check the files, and move them into the registry if they passed."""
+    sums = {file.name: fetch(plan.state, file, plan.staging, report) for file in plan.state.files}
+    plan.record.check(sums)
+    write_text(plan.staging / CONTRACT_FILE, plan.text)
+    runtime = RuntimeChoice.of_settings(settings)
+    checked = check_tagger(plan.staging, floor=settings.floor, threads=1, runtime=runtime)
+    if checked.passed:
+        for path in plan.abandoned:
+            shutil.rmtree(path, ignore_errors=True)
+        replace(plan.record, files=sums).write()
+        plan.staging.rename(plan.target)
     return checked
 
 

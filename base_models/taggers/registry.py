@@ -83,7 +83,8 @@ def list_taggers() -> tuple[RegistryEntry, ...]:
         ("package", package_folder("tagstack.base_models", "zoo")),
         ("user", registry_folder()),
     ):
-        for path in sorted(folder.glob(f"*/{CONTRACT_FILE}")):
+        # Hidden ones are on their way here.
+        for path in sorted(folder.glob(f"[!.]*/{CONTRACT_FILE}")):
             try:
                 entries[path.parent.name] = _entry(path.parent.name, origin, path, path.parent)
             except TagstackError as error:

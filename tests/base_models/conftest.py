@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from tagstack.base_models import atomic
 from tagstack.base_models.contract import Contract, contract_from_toml
 from tagstack.base_models.runtimes.driver import Driver
 from tagstack.base_models.runtimes.tensorrt.engine_cache import EngineCache
@@ -149,6 +151,50 @@ def make_tagger_folder(tmp_path: Path) -> Callable[..., Path]:
         return made.write(tmp_path / "taggers" / made.name)
 
     return make
+
+
+class Death(BaseException):
+    """A process is gone: nothing that it would still do reaches the disk."""
+
+
+class DyingDisk:
+    """Counts what this thread changes on the disk, and refuses all of it from some change on."""
+
+    changes = frozenset(
+        ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink",
+         "os.chmod", "shutil.rmtree")
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self._thread: int | None = None
+        self._left = 0
+        sys.addaudithook(self._heard)  # for good: hooks cannot be taken back
+
+    def run(self, work: Callable[[], object], n_changes: int) -> bool:
+        """Run some work until so many changes were made; return whether it died of the next."""
+        atomic._SWEPT.clear()  # as in a new process
+        self._thread, self._left = threading.get_ident(), n_changes
+        try:
+            work()
+        except Death:
+            return True
+        finally:
+            self._thread = None
+        return False
+
+    def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self._thread is None or self._thread != threading.get_ident():
+            return
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & 3
+        if writes or event in self.changes:
+            self._left -= 1
+            if self._left < 0:
+                raise Death
+
+
+@pytest.fixture(scope="session")
+def dying_disk() -> DyingDisk:
+    return DyingDisk()
 
 
 @pytest.fixture

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tagstack.base_models.atomic import TEMPORARY, write_text, written_whole
+from tagstack.base_models import atomic
+from tagstack.base_models.atomic import (
+    TEMPORARY,
+    UNLOCKED,
+    remove_leftovers,
+    write_text,
+    written_whole,
+)
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o002])
@@ -44,9 +51,68 @@ def test_no_write_changes_the_umask_of_all_threads(
 def test_a_temporary_name_that_is_taken_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = iter(["taken", "free"])
+    names = iter(["taken", "taken", "free"])
     monkeypatch.setattr("tagstack.base_models.atomic.secrets.token_hex", lambda _: next(names))
-    (tmp_path / f"{TEMPORARY}taken.txt").write_text("another writer's")
+    with written_whole(tmp_path / "b.txt") as other:
+        other.write_text("another writer's")
+        write_text(tmp_path / "a.txt", "a")
+        assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "a.txt"]
+    assert (tmp_path / "b.txt").read_text() == "another writer's"
+
+
+@pytest.fixture
+def new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic, "_SWEPT", set())
+
+
+@pytest.mark.usefixtures("new_process")
+def test_what_a_dead_writer_left_goes_with_the_next_write_there(tmp_path: Path) -> None:
+    (tmp_path / f"{TEMPORARY}0123456789abcdef.json").write_text("half")
+    (tmp_path / f"{UNLOCKED}0123456789abcdef.txt").write_text("of a batch, perhaps a living one")
+    (tmp_path / ".mine").touch()
     write_text(tmp_path / "a.txt", "a")
-    assert (tmp_path / f"{TEMPORARY}taken.txt").read_text() == "another writer's"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{TEMPORARY}taken.txt", "a.txt"]
+    names = [".mine", f"{UNLOCKED}0123456789abcdef.txt", "a.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+@pytest.mark.usefixtures("new_process")
+def test_a_living_writer_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with written_whole(tmp_path / "slow.txt", label="one-") as temporary:
+        temporary.write_text("slow")
+        monkeypatch.setattr(atomic, "_SWEPT", set())
+        write_text(tmp_path / "quick.txt", "quick")
+        remove_leftovers(tmp_path)
+        remove_leftovers(tmp_path, label="one-")
+    assert (tmp_path / "slow.txt").read_text() == "slow"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.usefixtures("new_process")
+def test_without_locks_only_the_sole_writer_removes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atomic, "fcntl", None)
+    left = tmp_path / f"{TEMPORARY}0123456789abcdef"
+    left.touch()
+    write_text(tmp_path / "a.txt", "a")
+    assert left.exists()
+    remove_leftovers(tmp_path)
+    assert not left.exists()
+
+
+def test_a_file_taken_for_a_dead_writers_before_it_was_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = atomic._locked
+    calls: list[int] = []
+
+    def swept_meanwhile(handle: int) -> bool | None:
+        if not calls:
+            calls.append(handle)
+            next(tmp_path.glob(f"{TEMPORARY}*")).unlink()
+        return own(handle)
+
+    monkeypatch.setattr(atomic, "_locked", swept_meanwhile)
+    write_text(tmp_path / "a.txt", "a")
+    assert calls
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

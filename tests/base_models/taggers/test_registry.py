@@ -1,11 +1,16 @@
 """The registry: names, folders, and what is said when something is missing."""
 
+import contextlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tagstack.base_models.taggers.check import check_tagger
+from tagstack.base_models.atomic import file_sha256
+from tagstack.base_models.taggers import registry
+from tagstack.base_models.taggers.check import CheckReport, check_tagger
 from tagstack.base_models.taggers.own_folder import registry_folder
 from tagstack.base_models.taggers.registry import (
     add_tagger,
@@ -14,6 +19,7 @@ from tagstack.base_models.taggers.registry import (
     resolve,
     show_tagger,
 )
+from tagstack.base_models.taggers.trial import trial_of
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 
@@ -152,3 +158,33 @@ def test_a_folder_is_remembered_from_wherever_it_was_named(
     (tagger,) = load_taggers([folder.name], settings, threads=1)
     tagger.close()
     assert tagger.source == str(folder)
+
+
+def test_a_kill_at_any_change_of_the_disk_leaves_nothing_behind(
+    make_tagger_folder: Folder,
+    settings: ScoreSettings,
+    home: Path,
+    dying_disk: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def noted(folder: Path, **_: object) -> CheckReport:
+        trial_of(folder).remember()  # the whole check changes nothing else on the disk
+        return CheckReport(folder=folder, contract=None, findings=())
+
+    monkeypatch.setattr(registry, "check_tagger", noted)
+    folder, added = make_tagger_folder(name="mine"), home / "taggers/mine"
+
+    def add() -> None:
+        with contextlib.suppress(TagstackError):  # it had been added already
+            add_tagger(folder, settings, copy=True)
+
+    changes = 0
+    while dying_disk.run(add, changes):
+        assert not dying_disk.run(add, 10**9)
+        assert list(home.rglob(".*")) == []
+        assert [file_sha256(p) for p in sorted(added.iterdir())] == [
+            file_sha256(p) for p in sorted(folder.iterdir())
+        ]
+        shutil.rmtree(home)
+        changes += 1
+    assert changes > 12

@@ -1,6 +1,7 @@
 """Pulling from the hub, against a server that speaks the few endpoints that are used."""
 
 import hashlib
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,12 @@ import pytest
 from pydantic import ValidationError
 
 from tagstack.base_models.contract import Hub as HubSection
+from tagstack.base_models.locks import ProcessLock
 from tagstack.base_models.taggers import hub, pulling
-from tagstack.base_models.taggers.check import check_tagger
+from tagstack.base_models.taggers.check import CheckReport, check_tagger
 from tagstack.base_models.taggers.hub import web_size
 from tagstack.base_models.taggers.own_folder import registry_folder
-from tagstack.base_models.taggers.pull_record import read_record, record_path
+from tagstack.base_models.taggers.pull_record import check_pulled, read_record, record_path
 from tagstack.base_models.taggers.pulling import plan_pull, pull, pulled_before
 from tagstack.base_models.taggers.registry import (
     add_tagger,
@@ -24,6 +26,7 @@ from tagstack.base_models.taggers.registry import (
     load_taggers,
     resolve,
 )
+from tagstack.base_models.taggers.trial import trial_of
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 
@@ -366,3 +369,57 @@ def test_an_address_that_leads_away_from_https(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(utils, "get_session", Session)
     with pytest.raises(TagstackError, match=r"which is not https\. Correct \[hub\] elsewhere"):
         web_size("https://example.org/tags.json")
+
+
+def test_a_kill_at_any_change_of_the_disk_loses_and_leaves_nothing(
+    server: Hub, settings: ScoreSettings, dying_disk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noted(folder: Path, **_: object) -> CheckReport:
+        trial_of(folder).remember()  # the whole check changes nothing else on the disk
+        return CheckReport(folder=folder, contract=None, findings=())
+
+    monkeypatch.setattr(pulling, "check_tagger", noted)
+    target = registry_folder() / "tiny"
+    files = server.versions[COMMITS[0]]
+
+    def pull_unless_here() -> None:
+        if not check_pulled(target):
+            pull(plan_pull("tiny"), settings, _quiet)
+
+    changes = 0
+    while dying_disk.run(pull_unless_here, changes):
+        check_pulled(target)  # whole, if it is there
+        assert not dying_disk.run(pull_unless_here, 10**9)
+        assert list(registry_folder().parent.rglob(".*")) == []
+        assert (target / "model.onnx").read_bytes() == files["model.onnx"]
+        assert check_pulled(target)
+        shutil.rmtree(registry_folder().parent)
+        changes += 1
+    assert changes > 12
+
+
+def test_a_pull_on_its_way_is_no_tagger_and_has_no_second(
+    server: Hub, settings: ScoreSettings
+) -> None:
+    plan = plan_pull("tiny")
+    plan.staging.mkdir(parents=True)
+    for name in ("tagger.toml", "half.part"):
+        (plan.staging / name).write_text(plan.text)
+    assert [entry.name for entry in list_taggers() if entry.name.startswith(".")] == []
+    plan.record.path.parent.mkdir(parents=True)
+    lock = ProcessLock(plan.record.path.with_suffix(".lock"))
+    assert lock.take()
+    with pytest.raises(TagstackError, match=r"Process \d+ is pulling 'tiny'\. Wait"):
+        pull(plan, settings, _quiet)
+    lock.release()
+
+
+def test_what_gathered_under_another_commit_goes_when_a_pull_is_done(
+    server: Hub, settings: ScoreSettings
+) -> None:
+    old, others = (registry_folder() / f".pull-{name}-{'c' * 12}" for name in ("tiny", "tiny-too"))
+    for folder in (old, others):
+        folder.mkdir(parents=True)
+        (folder / "model.onnx.part").touch()
+    assert pull(plan_pull("tiny"), settings, _quiet).passed
+    assert (old.exists(), others.exists()) == (False, True)

@@ -35,6 +35,7 @@ from tagstack.ensemble.console.options import (
     Out,
     Overwrite,
     Precision,
+    RetryFailed,
     Scores,
     ScoresNow,
     Seed,
@@ -212,6 +213,7 @@ def score(
     threads: Threads = None,
     backend: Backend = None,
     precision: Precision = None,
+    retry_failed: RetryFailed = False,
     as_json: Json = False,
 ) -> None:
     """Run taggers over images and keep every score; run again to resume."""
@@ -223,7 +225,9 @@ def score(
     runtime = runtime_of(threads, backend, precision)
     settings = settings_of(config, runtime=runtime, uses=("threads", "score"))
     with stages() as progress:
-        summary = score_folder(images, taggers, scores, settings, progress)
+        summary = score_folder(
+            images, taggers, scores, settings, progress, retry_failed=retry_failed
+        )
     print_score_summary(summary, as_json=as_json)
     exit_with_failures(summary.n_failed)
 

@@ -27,6 +27,7 @@ _HEAD = struct.Struct("<QBQQ")
 _ANSWER = struct.Struct("<4sIIQ")
 _MODES = {"RGB": b"RGB ", "RGBA": b"RGBA"}
 _FAULT = b"ERR "
+CRASHED = "its decoder crashed"
 _DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
 
 
@@ -68,6 +69,11 @@ class DecodingProcesses:
     def too_long(self) -> str:
         """What is said of a file that took too long; the next run knows it by this."""
         return f"decoding took longer than score.decode_seconds = {self._seconds:g}"
+
+    @property
+    def final(self) -> tuple[str, ...]:
+        """What is said of files that the next run should not meet again."""
+        return self.too_long, CRASHED
 
     def decoded(self, content: bytes, factor: int) -> Image.Image:
         """Return a file decoded at 1/``factor`` of its size, as `images.decode` returns it.
@@ -127,7 +133,7 @@ class DecodingProcesses:
         except (OSError, EOFError) as error:
             if time.monotonic() - began >= self._seconds:
                 raise ImageError(self.too_long) from error
-            reason = "the run was ended" if self._closed else "its decoder crashed"
+            reason = "the run was ended" if self._closed else CRASHED
             raise ImageError(reason) from error
         finally:
             timer.cancel()

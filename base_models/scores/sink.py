@@ -74,11 +74,11 @@ def kept_scores(
 class ImageNotes(ABC):
     """The images of a run on their way to their records: what every sink does alike."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, retry_failed: bool = False) -> None:
         self._waiting: list[ImageRecord] = []
         self._failed: dict[str, str] = {}
         self._records: dict[str, ImageRecord] = {}
-        self._given_up: set[tuple[str, str]] | None = None
+        self._given_up: set[tuple[str, str]] | None = set() if retry_failed else None
 
     @property
     @abstractmethod

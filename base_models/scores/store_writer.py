@@ -153,6 +153,8 @@ class ScoreWriter(ImageNotes):
         Created where it does not exist.
     members : Members
         Of this run; their order gives the member numbers below.
+    retry_failed : bool
+        Whether to try contents again that an earlier run gave up on.
 
     Raises
     ------
@@ -160,8 +162,8 @@ class ScoreWriter(ImageNotes):
         On entering, if another process writes to the store or the folder cannot be written.
     """
 
-    def __init__(self, directory: Path, members: Members) -> None:
-        super().__init__()
+    def __init__(self, directory: Path, members: Members, *, retry_failed: bool = False) -> None:
+        super().__init__(retry_failed=retry_failed)
         self._directory = directory
         self._members = [
             MemberWriter(directory / "members" / member_folder(info), info)

@@ -133,7 +133,7 @@ class Intake:
                 self._tally.took(stage, seconds, 1)
             if item.failure is not None:
                 self._sink.fail(item.task.content.sha256, item.failure)
-                self._tally.fail_content(item.task.content.sha256, item.failure)
+                self._tally.fail_content(item.task.content.sha256, self._said(item.failure))
                 continue
             if item.hash is not None:
                 self._sink.add_hash(item.task.content.sha256, item.hash)
@@ -169,12 +169,15 @@ class Intake:
             path=name, root=self._origin, sha256=content.sha256, size_bytes=content.size_bytes
         )
         reason = self._sink.failure(content.sha256)
-        # What took too long would again: only another limit lets it try.
-        if reason is None and self._sink.failed_before(content.sha256, self._processes.too_long):
-            reason = self._processes.too_long
-            self._sink.fail(content.sha256, reason)
+        if reason is None:
+            # What took too long would again: only another limit lets it try, or being told.
+            before = (
+                r for r in self._processes.final if self._sink.failed_before(content.sha256, r)
+            )
+            if (reason := next(before, None)) is not None:
+                self._sink.fail(content.sha256, reason)
         if reason is not None:
-            self._tally.fail(name, reason)
+            self._tally.fail(name, self._said(reason))
             return None
         missing = self._sink.missing(content.sha256)
         hashed = not self._sink.has_hash(content.sha256)
@@ -183,6 +186,12 @@ class Intake:
             return None
         first = self._tally.first(content.sha256, name)
         return Task(name, content, missing, hashed) if first else None
+
+    def _said(self, reason: str) -> str:
+        """Return what the run says of a failure: how it could be tried again where it is not."""
+        if self._origin and reason in self._processes.final:
+            return f"{reason}; it is left alone from now on, unless --retry-failed is said"
+        return reason
 
     def _framed(self, task: Task) -> FramedTask:
         began = time.monotonic()

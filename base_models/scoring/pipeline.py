@@ -90,15 +90,18 @@ def score_to_store(
     *,
     threads: int,
     progress: Callable[[ScoreProgress], None] | None = None,
+    retry_failed: bool = False,
 ) -> ScoreSummary:
     """Score images into the store in a folder, which is created if needed; see `score_images`.
+
+    With ``retry_failed``, contents are tried again that an earlier run gave up on.
 
     Raises
     ------
     TagstackError
         As `score_images`; and if two taggers share a name, or the store is in use.
     """
-    with ScoreWriter(store, Members.of(taggers)) as sink:
+    with ScoreWriter(store, Members.of(taggers), retry_failed=retry_failed) as sink:
         return score_images(sources, taggers, sink, settings, threads=threads, progress=progress)
 
 

@@ -40,6 +40,10 @@ Precision = Annotated[str | None, typer.Option(help="fp32, tf32, bf16 or fp16.")
 Config = Annotated[Path | None, typer.Option(help="TOML file laid over the defaults.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
+RetryFailed = Annotated[
+    bool,
+    typer.Option("--retry-failed", help="Try images again that earlier runs gave up on."),
+]
 Seed = Annotated[
     int | None, typer.Option(min=0, max=2**31 - 1, help="Seed of every random choice.")
 ]

@@ -12,6 +12,7 @@ from tagstack.ensemble.console.options import (
     Json,
     Overwrite,
     Precision,
+    RetryFailed,
     ScoresNow,
     Seed,
     TaggersNow,
@@ -115,6 +116,7 @@ def tag(
     rehash: Annotated[
         bool, typer.Option("--rehash", help="Read pictures again that look unchanged.")
     ] = False,
+    retry_failed: RetryFailed = False,
     prune: Annotated[
         bool, typer.Option("--prune", help="Delete own files of pictures that are gone.")
     ] = False,
@@ -162,6 +164,7 @@ def tag(
         rules=rules,
         overwrite=overwrite,
         rehash=rehash,
+        retry_failed=retry_failed,
         prune=prune,
         scores=scores,
     )

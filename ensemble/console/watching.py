@@ -13,6 +13,7 @@ from tagstack.ensemble.console.options import (
     Config,
     Json,
     Precision,
+    RetryFailed,
     Seed,
     TaggersNow,
     Threads,
@@ -52,6 +53,7 @@ def watch(
     once: Annotated[
         bool, typer.Option("--once", help="Bring the folder up to date and end, as cron needs it.")
     ] = False,
+    retry_failed: RetryFailed = False,
     prune: Annotated[
         bool, typer.Option("--prune", help="Delete own files of pictures that are gone.")
     ] = False,
@@ -79,6 +81,7 @@ def watch(
         formats=formats_of(formats) if formats is not None else wanted,
         models=None if models is None else listed(models, "--models"),
         prune=prune,
+        retry_failed=retry_failed,
     )
     if once:
         batch = look_once(request, settings, _shown)
@@ -128,7 +131,7 @@ def _line(batch: "Batch") -> str:
         f"{summary.n_images} images have their tags",
     ]
     if summary.n_failed:
-        parts.append(f"{summary.n_failed} have none")
+        parts.append(f"{summary.n_failed} have none (--retry-failed tries them again)")
     return "; ".join(filter(None, parts)) + "."
 
 

@@ -40,6 +40,8 @@ def score_folder(
     store: Path,
     settings: Settings,
     progress: Progress,
+    *,
+    retry_failed: bool = False,
 ) -> ScoreSummary:
     """Score images with taggers; name every image that failed in the store's failures.csv.
 
@@ -51,6 +53,8 @@ def score_folder(
         Registry names or tagger folders.
     store : Path
         Folder of the score store; what it has already is not computed again.
+    retry_failed : bool
+        Whether to try images again whose decoding took too long or crashed in an earlier run.
 
     Raises
     ------
@@ -59,7 +63,9 @@ def score_folder(
     """
     sources = found_images(images, settings, progress)
     with loaded_taggers(models, settings) as taggers:
-        return score_to_store(sources, taggers, store, settings, progress)
+        return score_to_store(
+            sources, taggers, store, settings, progress, retry_failed=retry_failed
+        )
 
 
 def found_images(images: Sequence[Path], settings: Settings, progress: Progress) -> ImageSources:
@@ -82,9 +88,11 @@ def score_to_store(
     store: Path,
     settings: Settings,
     progress: Progress,
+    *,
+    retry_failed: bool = False,
 ) -> ScoreSummary:
     """Score found images with loaded taggers; see `score_folder`."""
-    with ScoreWriter(store, Members.of(taggers)) as sink:
+    with ScoreWriter(store, Members.of(taggers), retry_failed=retry_failed) as sink:
         summary = score_sources(sources, taggers, sink, settings, progress)
     write_failures(store / FAILURES, summary.failures)
     return summary

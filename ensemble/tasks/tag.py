@@ -78,6 +78,8 @@ class TagRequest:
         Whether existing files with other content are replaced.
     rehash : bool
         Whether pictures are read again whose size, time of change and inode are as they were.
+    retry_failed : bool
+        Whether pictures are tried again that an earlier run gave up on.
     prune : bool
         Whether own files of pictures that are gone are deleted.
     scores : Path, optional
@@ -92,6 +94,7 @@ class TagRequest:
     rules: str | None = None
     overwrite: bool = False
     rehash: bool = False
+    retry_failed: bool = False
     prune: bool = False
     scores: Path | None = None
 
@@ -311,8 +314,14 @@ class _Run:
         sources = replace(self.sources, names=tuple(sorted(names)))
         with self.taggers(models, settings) as taggers:
             self.bundle.check_members(taggers)
-            store = self.out / SCORES
-            return score_to_store(sources, taggers, store, settings, self.progress).failures
+            return score_to_store(
+                sources,
+                taggers,
+                self.out / SCORES,
+                settings,
+                self.progress,
+                retry_failed=self.request.retry_failed,
+            ).failures
 
     def _scored(self, contents: Mapping[str, str]) -> set[str]:
         """Return those pictures whose contents have scores of the bundle's taggers."""

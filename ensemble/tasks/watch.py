@@ -151,7 +151,7 @@ class FolderWatch:
         self._taggers, self._clock = taggers, clock
         self._extensions = tuple(readable(settings.score.extensions))
         self._settling = Settling(settings.watch.settle_seconds, clock)
-        self._failed = FailedPictures(self._out, self.folder, settings)
+        self._failed = FailedPictures(self._out, self.folder, settings, forget=request.retry_failed)
         self._looked: float | None = None
         self._before: TagSummary | None = None
 

@@ -30,23 +30,27 @@ class FailedPictures:
         Folder of the pictures.
     settings : Settings
         Whose limits decide what can be read.
+    forget : bool
+        Whether to try all of them once more.
     """
 
-    def __init__(self, out: Path, root: Path, settings: Settings) -> None:
+    def __init__(self, out: Path, root: Path, settings: Settings, *, forget: bool = False) -> None:
         self._path = out / FOLDER / _FILE
         self._made_by = [__version__, str(root), settings.score.model_dump(mode="json")]
         self._rows = self._read()
+        self._known = {} if forget else self._rows
 
     def reason(self, name: str, facts: Facts) -> str | None:
         """Return why a picture failed; None if it did not, or looks otherwise now."""
-        row = self._rows.get(name)
+        row = self._known.get(name)
         return row[1] if row is not None and row[0] == facts else None
 
     def keep(self, rows: Mapping[str, tuple[Facts, str]]) -> None:
         """Replace what is known, and write it if it is something else."""
+        self._known = dict(rows)
         if rows == self._rows:
             return
-        self._rows = dict(rows)
+        self._rows = self._known
         images = {name: [*facts, reason] for name, (facts, reason) in sorted(rows.items())}
         write_text(self._path, json.dumps({"made_by": self._made_by, "images": images}))
 

@@ -60,7 +60,7 @@ def test_options_are_the_settings(asked: list[Any], tmp_path: Path) -> None:
         "--max-tags", "9", "--order", "random", "--keep-first", "2", "--separator", " | ",
         "--spaces", "--escape-parentheses", "--implied", "drop", "--existing", "append",
         "--extension", ".caption", "--sidecar-name", "full", "--beside", "--parquet-rows", "pair",
-        "--format", "txt,xmp", "--seed", "3", "--rehash", "--prune",
+        "--format", "txt,xmp", "--seed", "3", "--rehash", "--retry-failed", "--prune",
     ]  # fmt: skip
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
@@ -75,7 +75,8 @@ def test_options_are_the_settings(asked: list[Any], tmp_path: Path) -> None:
     assert {key: getattr(settings.output, key) for key in expected} == expected
     # What is left has no option: it is about json alone.
     assert set(OutputSettings.model_fields) - set(expected) == {"score_floor", "unconfirmed"}
-    assert (request.formats, request.rehash, request.prune) == (("txt", "xmp"), True, True)
+    assert (request.rehash, request.retry_failed, request.prune) == (True, True, True)
+    assert request.formats == ("txt", "xmp")
     assert settings.seed == 3
     for name in expected:
         assert f"`{name}`" in PAGE or f"--{name.replace('_', '-')}" in PAGE, name

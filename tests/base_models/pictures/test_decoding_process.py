@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tagstack.base_models.pictures.decoding_process import DecodingProcesses, is_cheap
+from tagstack.base_models.pictures import decoding_process
+from tagstack.base_models.pictures.decoding_process import CRASHED, DecodingProcesses, is_cheap
 from tagstack.base_models.pictures.images import ImageError, decode, open_image
 from tagstack.base_models.pictures.png_chunks import without_large_texts
 from tagstack.base_models.scores.store import ScoreStore
@@ -90,15 +91,49 @@ def test_the_next_run_does_not_meet_it_again(
     tagger = load_tagger(make_tagger_folder(kind="logits"), floor=1e-4, threads=1)
     sources = find_images([tmp_path / "images"], extensions=settings.extensions)
     quick = settings.model_copy(update={"decode_seconds": 0.2})
-    for _ in range(2):
+    said = "decoding took longer than score.decode_seconds = 0.2; it is left alone from now on, "
+    for again in (False, True):
         with pytest.MonkeyPatch.context() as patch:
-            if _ == 1:
+            if again:
                 patch.setattr(DecodingProcesses, "decoded", None)  # it would be called
             found = score_to_store(sources, [tagger], tmp_path / "s", quick, threads=1)
         assert [(f.name, f.reason) for f in found.failures] == [
-            ("slow.jpg", "decoding took longer than score.decode_seconds = 0.2")
+            ("slow.jpg", said + "unless --retry-failed is said")
         ]
     assert ScoreStore(tmp_path / "s").load().images == ("good.jpg",)
+
+
+def test_what_was_given_up_on_is_tried_again_where_that_is_said(
+    make_tagger_folder: Callable[..., Path], settings: ScoreSettings, tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "crashing.jpg").write_bytes(_jpeg(40, scans=1200))
+    (tmp_path / "images" / "twin.jpg").write_bytes(_jpeg(40, scans=1200))
+    tagger = load_tagger(make_tagger_folder(kind="logits"), floor=1e-4, threads=1)
+    sources = find_images([tmp_path / "images"], extensions=settings.extensions)
+    fault: list[ImageError] = [ImageError(CRASHED)]
+
+    def decoded(_: DecodingProcesses, content: bytes, factor: int) -> Image.Image:
+        if fault:
+            raise fault[0]
+        return decode(open_image(content, max_pixels=MANY))
+
+    def failed(*, retry_failed: bool = False) -> list[str]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(decoding_process, "_CHEAP", 0)
+            patch.setattr(DecodingProcesses, "decoded", decoded)
+            found = score_to_store(
+                sources, [tagger], tmp_path / "s", settings, threads=1, retry_failed=retry_failed
+            )
+        return [failure.name for failure in found.failures]
+
+    both = ["crashing.jpg", "twin.jpg"]
+    assert failed() == both
+    assert failed(retry_failed=True) == both
+    fault.clear()
+    assert failed() == both
+    assert failed(retry_failed=True) == []
+    assert failed() == []
 
 
 def _with_chunk(data: bytes, kind: bytes, body: bytes) -> bytes:

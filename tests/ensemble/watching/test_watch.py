@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,9 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """Return the list of what is scored from now on."""
     names: list[tuple[str, ...]] = []
 
-    def noted(sources: Any, *rest: Any) -> Any:
+    def noted(sources: Any, *rest: Any, **options: Any) -> Any:
         names.append(sources.names)
-        return score_to_store(sources, *rest)
+        return score_to_store(sources, *rest, **options)
 
     monkeypatch.setattr("tagstack.ensemble.tasks.tag.score_to_store", noted)
     return names
@@ -185,9 +186,18 @@ def test_a_picture_that_fails_is_tried_again_only_when_it_changes(
     assert again is not None
     assert (again.n_written, again.failed, again.summary.n_failed) == (0, (), 1)
     assert scored == [("broken.png",), ("2.png",)]
+    told = replace(night.request, retry_failed=True)
+    night.request, before = told, night.request
+    night.begin()
+    for seconds in (0, SETTLE_S):
+        night.after(seconds)
+    night.watch.run()
+    assert scored == [("broken.png",), ("2.png",), ("broken.png",)]
+    night.request = before
+    night.begin()
     put(drawn[0], night.pictures / "broken.png")
     assert night.settled("broken.png").summary.n_failed == 0
-    assert scored[2:] == [("broken.png",)]
+    assert scored[3:] == [("broken.png",)]
     assert not (night.out / "failures.csv").exists()
 
 

@@ -214,6 +214,10 @@ def score(
     backend: Backend = None,
     precision: Precision = None,
     retry_failed: RetryFailed = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="I/N: of N machines this is the I-th; join with `scores merge`."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run taggers over images and keep every score; run again to resume."""
@@ -226,7 +230,7 @@ def score(
     settings = settings_of(config, runtime=runtime, uses=("threads", "score"))
     with stages() as progress:
         summary = score_folder(
-            images, taggers, scores, settings, progress, retry_failed=retry_failed
+            images, taggers, scores, settings, progress, retry_failed=retry_failed, shard=shard
         )
     print_score_summary(summary, as_json=as_json)
     exit_with_failures(summary.n_failed)

@@ -7,7 +7,7 @@ files of a new store are the same, byte for byte, however many shards there were
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias
@@ -92,24 +92,31 @@ def merge_shards(store: Path, *, part_images: int) -> int:
     return n_images
 
 
-def copy_images(readers: Sequence[ScoreReader], writer: ScoreWriter, *, part_images: int) -> int:
+def copy_images(
+    readers: Sequence[ScoreReader],
+    writer: ScoreWriter,
+    *,
+    part_images: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
     """Add the images of readers to a store, sorted by name; return how many were new to it.
 
     Parameters
     ----------
     readers : sequence of ScoreReader
-        Each with all members of the writer. A content that several have is taken from the first,
-        a name from the last.
+        Each with some members of the writer. A content that several have is taken from the first,
+        a name from the last in which it did not fail.
     writer : ScoreWriter
         What it has already is not written again.
     part_images : int
         Images in a part, at most; memory is bounded by it.
+    progress : callable (done, total), optional
+        Told before each part, in images.
     """
-    records: dict[str, ImageRecord] = {}
-    for reader in readers:
-        records.update(reader.image_records())
+    records = _latest_records(readers)
     names, n_images = sorted(records), 0
     for start in range(0, len(names), part_images):
+        progress(start, len(names))
         chunk = [records[name] for name in names[start : start + part_images]]
         contents = list(dict.fromkeys(record.sha256 for record in chunk if record.status == OK))
         _copy_scores(readers, writer, contents)
@@ -118,6 +125,15 @@ def copy_images(readers: Sequence[ScoreReader], writer: ScoreWriter, *, part_ima
             writer.add_record(record)
         n_images += writer.commit()
     return n_images
+
+
+def _latest_records(readers: Sequence[ScoreReader]) -> dict[str, ImageRecord]:
+    records: dict[str, ImageRecord] = {}
+    for reader in readers:
+        for name, record in reader.image_records().items():
+            if record.status == OK or name not in records or records[name].status != OK:
+                records[name] = record
+    return records
 
 
 def _copy_scores(
@@ -129,7 +145,8 @@ def _copy_scores(
         kept: dict[str, _Kept] = {}
         for reader in readers:
             left = [sha256 for sha256 in wanted if sha256 not in kept]
-            kept.update(_kept_rows(reader.scored_members()[name], left))
+            if name in (scored := reader.scored_members()):
+                kept.update(_kept_rows(scored[name], left))
         # In the order of the images, wherever each lay: the part is the same for any shards.
         for sha256 in wanted:
             if sha256 in kept:

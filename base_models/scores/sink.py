@@ -76,6 +76,7 @@ class ImageNotes(ABC):
 
     def __init__(self, *, retry_failed: bool = False) -> None:
         self._waiting: list[ImageRecord] = []
+        self._described: list[ImageRecord] = []
         self._failed: dict[str, str] = {}
         self._records: dict[str, ImageRecord] = {}
         self._given_up: set[tuple[str, str]] | None = set() if retry_failed else None
@@ -112,8 +113,8 @@ class ImageNotes(ABC):
         self._note(path, root, "", 0, FAILED, reason)
 
     def add_record(self, record: ImageRecord) -> None:
-        """Note an image as another sink has described it."""
-        self._waiting.append(record)
+        """Note an image as another sink has described it, whichever members have scored it."""
+        self._described.append(record)
 
     def fail(self, sha256: str, reason: str) -> None:
         """Note that a content cannot be decoded or scored."""
@@ -135,12 +136,13 @@ class ImageNotes(ABC):
 
     def _fresh(self) -> list[ImageRecord]:
         """Return the images that are through, as far as they are not described so already."""
-        settled = (self._settled(record) for record in self._waiting)
+        settled = [self._settled(record) for record in self._waiting] + self._described
         return [r for r in settled if r is not None and self._records.get(r.path) != r]
 
     def _keep(self, fresh: Sequence[ImageRecord]) -> None:
         """Let what `_fresh` returned count; the other images go on waiting."""
         self._waiting = [record for record in self._waiting if self._settled(record) is None]
+        self._described = []
         self._records.update({record.path: record for record in fresh})
 
     def _note(
@@ -154,7 +156,7 @@ class ImageNotes(ABC):
             status=status,
             reason=reason,
         )
-        self.add_record(record)
+        self._waiting.append(record)
 
     def _settled(self, record: ImageRecord) -> ImageRecord | None:
         """Return a record with its final status, None while its content is being scored."""

@@ -145,6 +145,29 @@ def export(
     )
 
 
+@scores_app.command(
+    epilog="tagstack scores merge night1 night2 --out scores\n\n"
+    "tagstack scores merge shard1 shard2 shard3 shard4 --out scores"
+)
+def merge(
+    stores: Annotated[list[Path], typer.Argument(help="Folders of score stores.")],
+    out: Annotated[Path, typer.Option(help="Folder of the store to write or to add to.")],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Join score stores of other pictures, other taggers, or the shards of one run."""
+    from tagstack.ensemble.console.console import print_json, stages
+    from tagstack.ensemble.tasks.scores_merge import merge_stores
+
+    with stages() as progress:
+        done = merge_stores(stores, out, settings_of(config, uses=("score",)), progress)
+    if as_json:
+        print_json({"members": done.members, "images": done.n_images, "new": done.n_new})
+    else:
+        members = ", ".join(map(shown, done.members))
+        typer.echo(f"{done.n_images:,} pictures ({done.n_new:,} new) by {members} in {out}.")
+
+
 @scores_app.command(epilog="tagstack scores info scores\n\ntagstack scores info scores --json")
 def info(store: Store, as_json: Json = False) -> None:
     """Say which members and pictures a store has."""

@@ -25,6 +25,7 @@ from tagstack.base_models.scoring.sources import (
 from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.base_models.threads import thread_count
+from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.configs.shown import shown
 from tagstack.configs.tables import TableWriter
@@ -42,6 +43,7 @@ def score_folder(
     progress: Progress,
     *,
     retry_failed: bool = False,
+    shard: str | None = None,
 ) -> ScoreSummary:
     """Score images with taggers; name every image that failed in the store's failures.csv.
 
@@ -55,17 +57,30 @@ def score_folder(
         Folder of the score store; what it has already is not computed again.
     retry_failed : bool
         Whether to try images again whose decoding took too long or crashed in an earlier run.
+    shard : str, optional
+        ``"I/N"``: only the I-th of N shares of the images (see `ImageSources.share`).
 
     Raises
     ------
     TagstackError
-        If a tagger or the store cannot be used, or there is no image.
+        If a tagger or the store cannot be used, there is no image, or the shard is none.
     """
-    sources = found_images(images, settings, progress)
+    number, of = _share(shard) if shard is not None else (1, 1)
+    sources = found_images(images, settings, progress).share(number, of)
     with loaded_taggers(models, settings) as taggers:
         return score_to_store(
             sources, taggers, store, settings, progress, retry_failed=retry_failed
         )
+
+
+def _share(shard: str) -> tuple[int, int]:
+    """Return which share of how many a text such as ``2/4`` names."""
+    number, slash, of = shard.partition("/")
+    digits = slash and all(text.isascii() and text.isdigit() for text in (number, of))
+    if not digits or len(of) > 6 or not 1 <= int(number[-7:]) <= int(of):
+        msg = f"--shard is {shown(shard)!r}, expected I/N with I from 1 to N, such as 2/4."
+        raise TagstackError(msg)
+    return int(number), int(of)
 
 
 def found_images(images: Sequence[Path], settings: Settings, progress: Progress) -> ImageSources:

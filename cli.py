@@ -213,6 +213,10 @@ def score(
     threads: Threads = None,
     backend: Backend = None,
     precision: Precision = None,
+    features: Annotated[
+        str | None,
+        typer.Option(help="Taggers whose features are kept as well: names, or all."),
+    ] = None,
     retry_failed: RetryFailed = False,
     shard: Annotated[
         str | None,
@@ -226,7 +230,7 @@ def score(
     from tagstack.ensemble.tasks.scoring import score_folder
 
     taggers = listed(models, "--models")
-    runtime = runtime_of(threads, backend, precision)
+    runtime = runtime_of(threads, backend, precision, features)
     settings = settings_of(config, runtime=runtime, uses=("threads", "score"))
     with stages() as progress:
         summary = score_folder(

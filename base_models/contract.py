@@ -96,11 +96,16 @@ class Input(Section):
 
 
 class Output(Section):
-    """Which output holds the scores, and on which scale."""
+    """Which output holds the scores, and on which scale.
+
+    ``features`` names what the last product of the network reads, one vector for each image: an
+    output of the file, or a tensor inside its graph. Where it is not said, it is looked for.
+    """
 
     name: str | None = None
     index: int | None = None
     kind: Literal["probabilities", "logits"]
+    features: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
 
     @model_validator(mode="after")
     def _found_one_way(self) -> Self:
@@ -196,10 +201,18 @@ class Contract(Section):
         """Return the SHA-256 of those facts that change a score, in hexadecimal.
 
         Titles, sources, thresholds and training ids are left out: correcting one of them must
-        not throw a score store away.
+        not throw a score store away. So is where the features are: a fingerprint has that where
+        they are kept.
         """
         facts = self.model_dump(mode="json", include={"input", "output", "tags", "aliases"})
+        del facts["output"]["features"]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def with_features(contract: Contract, features: str | None) -> Contract:
+    """Return the contract of the same tagger whose sessions give these features, or none."""
+    output = contract.output.model_copy(update={"features": features})
+    return contract.model_copy(update={"output": output})
 
 
 def contract_from_toml(values: dict[str, object], *, origin: str) -> Contract:

@@ -87,6 +87,8 @@ class Level1Scores:
         Every (image, tag) pair that at least one member scored at or above its floor.
     logit : array of shape (n_members, n_pairs), float32
         NaN where the member abstains, ``floor`` where it scored below the floor.
+    features : tuple of arrays of shape (n_images, n_features), float16
+        Of each member, without columns for one that keeps none; empty where nobody asked.
     """
 
     images: tuple[str, ...]
@@ -96,6 +98,7 @@ class Level1Scores:
     floor: NDArray[np.float32]
     pairs: Pairs
     logit: NDArray[np.float32]
+    features: tuple[NDArray[np.float16], ...] = ()
 
     @property
     def n_images(self) -> int:
@@ -112,6 +115,7 @@ class Level1Scores:
             floor=self.floor,
             pairs=self.pairs.take(images),
             logit=self.logit[:, self.pairs.rows(images)],
+            features=tuple(own[images] for own in self.features),
         )
 
 

@@ -78,6 +78,10 @@ class NearDuplicateSettings(Section):
     contrast: float = Field(gt=0)
 
 
+EVERY_MEMBER = "all"
+"""What ``score.features`` calls all taggers of a run."""
+
+
 class ScoreSettings(Section):
     """How images become level-1 scores; each default and its reason stand in default.toml."""
 
@@ -96,6 +100,7 @@ class ScoreSettings(Section):
     precision: Literal["fp32", "tf32", "bf16", "fp16"]
     scaled_decoding: bool
     resampling: Literal["auto", "pillow", "compiled"]
+    features: tuple[str, ...]
     extensions: tuple[str, ...] = Field(min_length=1)
     near_duplicates: NearDuplicateSettings
     engines: EngineSettings

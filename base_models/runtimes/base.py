@@ -46,6 +46,8 @@ class SessionInfo:
     takes_pixels : bool
         Whether ``run`` takes framed pixels, uint8 of shape (n_images, height, width, 3) in RGB,
         instead of the contract's input tensor.
+    n_features : int
+        Width of the features that follow the scores in every row; 0 where the contract names none.
     """
 
     backend: str
@@ -58,6 +60,7 @@ class SessionInfo:
     model_batch: int | None
     engine: Path | None = None
     takes_pixels: bool = False
+    n_features: int = 0
 
 
 class Session(Protocol):
@@ -74,7 +77,7 @@ class Session(Protocol):
 
     @property
     def n_outputs(self) -> int | None:
-        """Width of the output where the file states it."""
+        """Width of the scores where the file states it."""
         ...
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
@@ -87,7 +90,8 @@ class Session(Protocol):
 
         Returns
         -------
-        array of shape (n_images, n_outputs), float32
+        array of shape (n_images, n_outputs + info.n_features), float32
+            The scores and, where the contract names features, those behind them.
 
         Raises
         ------
@@ -132,7 +136,8 @@ class Runtime(Protocol):
         path : Path
             The ONNX file.
         contract : Contract
-            Its declared input and output, which the file must agree with.
+            Its declared input and output, which the file must agree with. It names features only
+            if the backend has an attribute ``gives_features`` that is true.
         threads : int
             Images that run side by side on a CPU, at least 1.
         precision : str

@@ -18,6 +18,7 @@ class _BuiltIn:
 
     name: str
     precisions: tuple[str, ...]
+    gives_features: bool = False
 
     def probe(self, *, flavour: str) -> Probe:
         """Return whether it can run here."""
@@ -76,8 +77,9 @@ class Tensorrt(_BuiltIn):
         return gpu_opening.open_tensorrt(path, contract, engines, precision)
 
 
-ORT = Ort("ort", ("fp32",))
-OPENVINO = Openvino("openvino", ("fp32", "bf16"))
+ORT = Ort("ort", ("fp32",), gives_features=True)
+OPENVINO = Openvino("openvino", ("fp32", "bf16"), gives_features=True)
+# On a GPU the copies that an engine records are of the scores alone.
 ORT_CUDA = OrtGpu("ort-cuda", ("fp32", "tf32", "fp16"))
 # It leaves tf32 on, and has no option to turn that off.
 ORT_TENSORRT = OrtGpu("ort-tensorrt", ("tf32", "fp16"))

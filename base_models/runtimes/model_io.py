@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from tagstack.base_models.contract import Contract
 from tagstack.configs.errors import TagstackError
 
+MOST_FEATURES = 65_536
+
 
 @dataclass(frozen=True)
 class Port:
@@ -71,6 +73,46 @@ def chosen_output(path: Path, outputs: Sequence[Port], contract: Contract) -> in
         f"{'none of them by name' if asked is None else repr(asked)}. Set [output] name."
     )
     raise TagstackError(msg)
+
+
+def chosen_features(path: Path, outputs: Sequence[Port], contract: Contract) -> int | None:
+    """Return the position of the features among the outputs; None where none are asked for.
+
+    Raises
+    ------
+    TagstackError
+        If no output has their name.
+    """
+    name, names = contract.output.features, [port.name for port in outputs]
+    if name is None or name in names:
+        return None if name is None else names.index(name)
+    raise TagstackError(no_such_features(path, name))
+
+
+def no_such_features(path: Path, name: str) -> str:
+    """Return what to say of features that a model does not have."""
+    return (
+        f"{path}: the model has no tensor {name!r}, which the contract calls its features. "
+        "Correct [output] features, or leave it out to have it looked for."
+    )
+
+
+def feature_width(path: Path, name: str, shape: tuple[int, ...], n_images: int) -> int:
+    """Return how many features an image has, by the shape of the tensor of some.
+
+    Raises
+    ------
+    TagstackError
+        If the tensor is no vector for each image.
+    """
+    width = int(np.prod(shape[1:]))
+    if shape[:1] != (n_images,) or max(shape[1:], default=0) != width or width > MOST_FEATURES:
+        msg = (
+            f"{path}: the tensor {name!r} is {list(shape)} for {n_images} images; expected one "
+            f"vector of at most {MOST_FEATURES} features for each. Correct [output] features."
+        )
+        raise TagstackError(msg)
+    return width
 
 
 def image_shape(contract: Contract) -> tuple[int, int, int]:

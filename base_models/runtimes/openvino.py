@@ -14,6 +14,7 @@ https://docs.openvino.ai/2026/openvino-workflow/running-inference/inference-devi
 
 import importlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -28,7 +29,9 @@ from tagstack.base_models.runtimes.model_io import (
     Port,
     check_batch,
     checked_shape,
+    chosen_features,
     chosen_output,
+    feature_width,
     fixed,
     only_input,
 )
@@ -69,8 +72,11 @@ class OpenvinoSession:
         model = _read(core, path)
         inputs, outputs = _ports(model.inputs, contract), _ports(model.outputs, contract)
         source = only_input(path, inputs, contract)
-        self._output = chosen_output(path, outputs, contract)
-        self._width = fixed(outputs[self._output].shape[-1]) if outputs else None
+        scores = chosen_output(path, outputs, contract)
+        self._width = fixed(outputs[scores].shape[-1]) if outputs else None
+        outputs = _with_features(path, model, outputs, contract)
+        features = chosen_features(path, outputs, contract)
+        self._outputs = [scores] if features is None else [scores, features]
         self._shape = checked_shape(path, source, contract)
         self._dtype = _dtype(path, source)
         model_batch = fixed(source.shape[0])
@@ -90,6 +96,8 @@ class OpenvinoSession:
             score_class="openvino-cpu",
             model_batch=model_batch,
         )
+        if features is not None:
+            self.info = replace(self.info, n_features=self._n_features(outputs[features].name))
 
     @property
     def n_outputs(self) -> int | None:
@@ -100,7 +108,7 @@ class OpenvinoSession:
         """Return the raw outputs of a batch; see `Session.run`. Shape (n_images, n_outputs)."""
         check_batch(self._path, batch, self._shape, is_open=self._compiled is not None)
         if len(batch) == 0:
-            return np.empty((0, self._width or 0), np.float32)
+            return np.empty((0, (self._width or 0) + self.info.n_features), np.float32)
         # One by one even where the model's batch is fixed, as a batch's rows may differ in bits.
         rows = self._pool.map(self._call, (batch[i : i + 1] for i in range(len(batch))))
         return np.concatenate(list(rows))
@@ -114,15 +122,24 @@ class OpenvinoSession:
     def _call(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         feed = np.zeros((self._call_images, *self._shape), self._dtype)
         feed[:1] = image
+        return np.concatenate([values[:1].reshape(1, -1) for values in self._raw(feed)], axis=1)
+
+    def _raw(self, feed: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Return the outputs that are wanted: the scores and, if asked for, the features."""
         request = self._requests.get()
         try:
             request.infer([feed])
-            raw = np.array(request.get_output_tensor(self._output).data[:1], np.float32)
+            outputs = (request.get_output_tensor(number) for number in self._outputs)
+            return [np.array(output.data, np.float32) for output in outputs]
         except RuntimeError as error:
             raise TagstackError(f"{self._path}: the model failed: {one_line(error)}") from error
         finally:
             self._requests.put(request)
-        return raw.reshape(1, -1)
+
+    def _n_features(self, name: str) -> int:
+        """Return the width of the features, which files mostly do not state."""
+        zeros = np.zeros((self._call_images, *self._shape), self._dtype)
+        return feature_width(self._path, name, self._raw(zeros)[1].shape, self._call_images)
 
 
 def _check_precision(core: Any, precision: str) -> None:
@@ -142,6 +159,18 @@ def _read(core: Any, path: Path) -> Any:
         return core.read_model(str(path))
     except RuntimeError as error:
         raise _unloadable(path, error) from error
+
+
+def _with_features(path: Path, model: Any, outputs: list[Port], contract: Contract) -> list[Port]:
+    """Return the model's outputs, after adding the features where they are none of them."""
+    name = contract.output.features
+    if name is None or name in [port.name for port in outputs]:
+        return outputs
+    try:
+        model.add_outputs(name)
+    except RuntimeError:  # no such tensor: said by whoever chooses among the outputs
+        return outputs
+    return _ports(model.outputs, contract)
 
 
 def _compiled(
@@ -193,7 +222,7 @@ def _ports(items: Any, contract: Contract) -> list[Port]:
 def _name(item: Any, contract: Contract) -> str:
     """Return a port's name; nodes that do nothing leave it several, of which any may be meant."""
     names = sorted(item.names)
-    wanted = (contract.input.name, contract.output.name)
+    wanted = (contract.input.name, contract.output.name, contract.output.features)
     return next((name for name in names if name in wanted), names[0] if names else "")
 
 

@@ -13,6 +13,7 @@ https://onnxruntime.ai/docs/performance/tune-performance/threading.html
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,18 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from tagstack.base_models.contract import Contract
+from tagstack.base_models.runtimes.added_output import has_tensor, output_names, with_output
 from tagstack.base_models.runtimes.base import SessionInfo
 from tagstack.base_models.runtimes.faults import one_line
 from tagstack.base_models.runtimes.model_io import (
     Port,
     check_batch,
     checked_shape,
+    chosen_features,
     chosen_output,
+    feature_width,
     fixed,
+    no_such_features,
     only_input,
 )
 from tagstack.base_models.runtimes.stored_precision import quantised_as, shown_precision
@@ -39,6 +44,8 @@ PROVIDER = "CPUExecutionProvider"
 # Images of one call where the model allows it: small networks gain up to 1.8 times from 8, large
 # ones nothing, and more than 8 brought no network anything.
 CALL_IMAGES = 8
+
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 _FLOATS: dict[str, type[np.floating[Any]]] = {
     "tensor(float)": np.float32,
@@ -79,10 +86,16 @@ class OrtCpuSession:
 
     def __init__(self, path: Path, contract: Contract, *, threads: int) -> None:
         self._path = path
-        self._session: Any = _loaded(path)
+        own = added_features(path, contract)
+        self._session: Any = _loaded(path, own)
         self._input = only_input(path, ports(self._session.get_inputs()), contract)
         outputs = ports(self._session.get_outputs())
-        self._output = outputs[chosen_output(path, outputs, contract)]
+        scores = outputs[: len(outputs) - 1] if own else outputs
+        self._output = scores[chosen_output(path, scores, contract)]
+        features = chosen_features(path, outputs, contract)
+        self._outputs = [self._output.name]
+        if features is not None:
+            self._outputs.append(outputs[features].name)
         self._shape = checked_shape(path, self._input, contract)
         self._dtype = input_type(path, self._input)
         # None until a full batch has shown whether rows are bit-equal to single images. Where the
@@ -99,6 +112,8 @@ class OrtCpuSession:
             score_class="ort-cpu",
             model_batch=fixed(self._input.shape[0]),
         )
+        if features is not None:
+            self.info = replace(self.info, n_features=self._n_features())
 
     @property
     def n_outputs(self) -> int | None:
@@ -109,7 +124,7 @@ class OrtCpuSession:
         """Return the raw outputs of a batch; see `Session.run`. Shape (n_images, n_outputs)."""
         check_batch(self._path, batch, self._shape, is_open=self._session is not None)
         if len(batch) == 0:
-            return np.empty((0, self.n_outputs or 0), np.float32)
+            return np.empty((0, (self.n_outputs or 0) + self.info.n_features), np.float32)
         if self.info.model_batch is None and len(batch) >= CALL_IMAGES:
             return self._run_wide(batch)
         return self._run_in_calls(batch, 1)
@@ -140,22 +155,51 @@ class OrtCpuSession:
         if self.info.model_batch is not None and len(feed) < self.info.model_batch:
             rest = np.zeros((self.info.model_batch - len(feed), *feed.shape[1:]), feed.dtype)
             feed = np.concatenate([feed, rest])
+        return np.concatenate(
+            [values[: len(batch)].reshape(len(batch), -1) for values in self._raw(feed)],
+            axis=1,
+            dtype=np.float32,
+            casting="unsafe",
+        )
+
+    def _raw(self, feed: NDArray[Any]) -> list[NDArray[Any]]:
+        """Return the outputs that are wanted: the scores and, if asked for, the features."""
         try:
-            raw = self._session.run([self._output.name], {self._input.name: feed})[0]
+            return list(self._session.run(self._outputs, {self._input.name: feed}))
         except FAULTS as error:
-            msg = f"{self._path}: the model failed on a batch of {len(batch)}: {one_line(error)}"
+            msg = f"{self._path}: the model failed on a batch of {len(feed)}: {one_line(error)}"
             raise TagstackError(msg) from error
-        return np.asarray(raw[: len(batch)].reshape(len(batch), -1), np.float32)
+
+    def _n_features(self) -> int:
+        """Return the width of the features, which files mostly do not state."""
+        n_images = self.info.model_batch or 1
+        features = self._raw(np.zeros((n_images, *self._shape), self._dtype))[1]
+        return feature_width(self._path, self._outputs[1], features.shape, n_images)
 
 
-def _loaded(path: Path) -> Any:
+def added_features(path: Path, contract: Contract) -> str | None:
+    """Return the tensor that is to be added to a model's outputs, None where nothing is."""
+    name = contract.output.features
+    if name is None or name in output_names(path):
+        return None
+    if not has_tensor(path, name):
+        raise TagstackError(no_such_features(path, name))
+    return name
+
+
+def _loaded(path: Path, added: str | None = None) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     leave_fp8_alone(path, options)
+    model: str | bytes = str(path)
+    if added is not None:
+        # What is loaded from memory does not know where its weights lie.
+        options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent.absolute()))
+        model = with_output(path, added)
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
+        return onnxruntime.InferenceSession(model, options, providers=[PROVIDER])
     except FAULTS as error:
         msg = (
             f"Cannot load the model {path}: {one_line(error)}. Expected a whole ONNX file; compare "

@@ -174,6 +174,13 @@ def _after(choice: RuntimeChoice, error: BackendError) -> RuntimeChoice:
 def _opened(path: Path, contract: Contract, choice: RuntimeChoice, threads: int) -> Session:
     engines = choice.engines or load_settings().score.engines
     found = runtime(choice.backend)
+    if contract.output.features is not None and not getattr(found, "gives_features", False):
+        able = [name for name in AUTO if getattr(runtime(name), "gives_features", False)]
+        msg = (
+            f"{path}: {choice.backend} gives scores alone, no features. Score with score.backend = "
+            f"{' or '.join(repr(name) for name in able)}, or without score.features."
+        )
+        raise BackendError(msg)
     with RUNTIMES.offer(choice.backend).blamed():
         session = found.open(
             path, contract, threads=threads, precision=choice.precision, engines=engines

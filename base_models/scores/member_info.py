@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.contract import Training
+from tagstack.base_models.runtimes.model_io import MOST_FEATURES
 from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
@@ -65,6 +66,8 @@ class MemberInfo:
     training : Training or None
         What its contract says about its training images; None in stores from before this was
         kept.
+    n_features : int
+        Numbers that are kept of each image beside its scores; 0 for scores alone.
     """
 
     name: str
@@ -77,6 +80,7 @@ class MemberInfo:
     published_counts: NDArray[np.float32]
     runtime: str
     training: Training | None
+    n_features: int = 0
 
     @property
     def is_imported(self) -> bool:
@@ -99,6 +103,7 @@ def info_of_tagger(tagger: Tagger) -> MemberInfo:
         published_counts=tagger.published_counts,
         runtime=f"{info.backend} {info.provider} {info.precision} {versions}",
         training=tagger.contract.training,
+        n_features=tagger.n_features,
     )
 
 
@@ -126,6 +131,8 @@ def write_member_info(folder: Path, member: MemberInfo) -> None:
             None if math.isnan(count) else count for count in member.published_counts.tolist()
         ],
     }
+    if member.n_features:
+        content["n_features"] = member.n_features
     write_text(folder / "member.json", json.dumps(content, indent=1))
 
 
@@ -153,6 +160,7 @@ def read_member_info(folder: Path) -> MemberInfo:
         published_counts=_counts(content),
         runtime=content["runtime"],
         training=_training(folder, content.get("training")),
+        n_features=_n_features(folder, content.get("n_features", 0)),
     )
 
 
@@ -160,6 +168,16 @@ def _counts(content: Mapping[str, Any]) -> NDArray[np.float32]:
     n_tags = len(content["tags"])
     counts = content.get("published_counts") or [None] * n_tags
     return np.array([np.nan if count is None else count for count in counts], np.float32)
+
+
+def _n_features(folder: Path, width: object) -> int:
+    if type(width) is int and 0 <= width <= MOST_FEATURES:
+        return width
+    msg = (
+        f"{folder / 'member.json'} is damaged: n_features is {width!r:.40}, expected 0 to "
+        f"{MOST_FEATURES}. {_AGAIN}"
+    )
+    raise TagstackError(msg)
 
 
 def _training(folder: Path, content: object) -> Training | None:

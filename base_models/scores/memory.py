@@ -19,7 +19,7 @@ from tagstack.base_models.scores.reading import (
     ScoreReader,
     whole_digest,
 )
-from tagstack.base_models.scores.sink import ImageNotes, kept_scores
+from tagstack.base_models.scores.sink import ImageNotes, kept_features, kept_scores
 from tagstack.base_models.taggers.tagger import floor_logit
 
 
@@ -30,14 +30,23 @@ class MemberMemory:
         self.info = info
         self._floor = floor_logit(info.floor)
         self._kept: dict[bytes, tuple[NDArray[np.int32], NDArray[np.float16]]] = {}
+        self._features: dict[bytes, NDArray[np.float16]] = {}
 
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._kept
 
-    def add(self, contents: Sequence[str], logits: NDArray[np.float32]) -> None:
-        """Add the scores of contents, shape (n_images, n_tags)."""
-        for sha256, kept in zip(contents, kept_scores(logits, self._floor), strict=True):
-            self._kept[bytes.fromhex(sha256)] = kept
+    def add(
+        self,
+        contents: Sequence[str],
+        logits: NDArray[np.float32],
+        features: NDArray[np.float16] | None,
+    ) -> None:
+        """Add the scores of contents, shape (n_images, n_tags), and their features."""
+        own = kept_features(self.info, len(contents), features)
+        kept = kept_scores(logits, self._floor)
+        for sha256, scores, vector in zip(contents, kept, own, strict=True):
+            digest = bytes.fromhex(sha256)
+            self._kept[digest], self._features[digest] = scores, vector
 
     def knows(self, digests: Digests) -> NDArray[np.bool_]:
         """Return for each content whether it was scored, shape (n_images,), bool."""
@@ -50,6 +59,11 @@ class MemberMemory:
         tags, logits = zip(*(self._kept[whole_digest(item)] for item in digests), strict=True)
         image = np.repeat(np.arange(len(digests)), [len(own) for own in tags])
         return image, np.concatenate(tags), np.concatenate(logits)
+
+    def features(self, digests: Digests) -> NDArray[np.float16]:
+        """Return features of contents that `knows` finds, shape (n_images, n_features)."""
+        found = [self._features[whole_digest(item)] for item in digests]
+        return np.array(found, np.float16).reshape(len(digests), self.info.n_features)
 
 
 class MemorySink(ImageNotes, ScoreReader):
@@ -92,9 +106,15 @@ class MemorySink(ImageNotes, ScoreReader):
         """Note what a content looks like; done once for each content."""
         self._hashes.setdefault(bytes.fromhex(sha256), value)
 
-    def add_scores(self, number: int, contents: Sequence[str], logits: NDArray[np.float32]) -> None:
+    def add_scores(
+        self,
+        number: int,
+        contents: Sequence[str],
+        logits: NDArray[np.float32],
+        features: NDArray[np.float16] | None = None,
+    ) -> None:
         """Add a member's scores of contents; what lies below the floor is dropped."""
-        self._members[number].add(contents, logits)
+        self._members[number].add(contents, logits, features)
 
     def commit(self) -> int:
         """Let every image that is complete be read; return their number."""

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -61,6 +61,9 @@ class ScoredMember(Protocol):
     def gather(self, digests: Digests) -> Rows:
         """Return scores of contents that `knows` finds, by position, each of shape (n_rows,)."""
 
+    def features(self, digests: Digests) -> NDArray[np.float16]:
+        """Return features of contents that `knows` finds, shape (n_images, n_features)."""
+
 
 class ScoreReader(ABC):
     """Scores of images by name; what keeps them says the rest.
@@ -103,7 +106,11 @@ class ScoreReader(ABC):
         return [record for record in self.records() if record.status != OK]
 
     def load(
-        self, images: Sequence[str] | None = None, members: Sequence[str] | None = None
+        self,
+        images: Sequence[str] | None = None,
+        members: Sequence[str] | None = None,
+        *,
+        features: bool = False,
     ) -> Level1Scores:
         """Return the scores of images over the members' joint vocabulary.
 
@@ -114,6 +121,8 @@ class ScoreReader(ABC):
             chosen member has not scored, are left out: compare with ``Level1Scores.images``.
         members : sequence of str, optional
             Member names, in the order wanted; all by default.
+        features : bool
+            Whether the members' features are read as well.
 
         Raises
         ------
@@ -128,13 +137,15 @@ class ScoreReader(ABC):
                 f"Run `tagstack score` over the images with these models."
             )
             raise TagstackError(msg)
-        return self._joined(names, chosen, self._joint(chosen))
+        return self._joined(names, chosen, self._joint(chosen), features)
 
     def iter_chunks(
         self,
         n_images: int,
         images: Sequence[str] | None = None,
         members: Sequence[str] | None = None,
+        *,
+        features: bool = False,
     ) -> Iterator[Level1Scores]:
         """Yield what `load` would return, at most ``n_images`` images at a time.
 
@@ -144,7 +155,7 @@ class ScoreReader(ABC):
         chosen = self._chosen(members)
         names, joint = self._scored(images, chosen), self._joint(chosen)
         for start in range(0, len(names), n_images):
-            yield self._joined(names[start : start + n_images], chosen, joint)
+            yield self._joined(names[start : start + n_images], chosen, joint, features)
 
     def scored(self, images: Sequence[str], members: Sequence[str] | None = None) -> list[str]:
         """Return those images that all the members have scored, in the order given."""
@@ -192,10 +203,13 @@ class ScoreReader(ABC):
         return [name for name, has in zip(good, known, strict=True) if has]
 
     def _joined(
-        self, names: Sequence[str], chosen: Sequence[ScoredMember], joint: Members
+        self, names: Sequence[str], chosen: Sequence[ScoredMember], joint: Members, features: bool
     ) -> Level1Scores:
         digests = self._digests(names)
-        return joint.joined(names, [member.gather(digests) for member in chosen])
+        scores = joint.joined(names, [member.gather(digests) for member in chosen])
+        if not features:
+            return scores
+        return replace(scores, features=tuple(member.features(digests) for member in chosen))
 
     def _joint(self, chosen: Sequence[ScoredMember]) -> Members:
         return Members(tuple(member.info for member in chosen))

@@ -31,7 +31,7 @@ from tagstack.base_models.scores.store_writer import ScoreWriter, digests_in
 from tagstack.configs.errors import TagstackError
 
 FOLDER = "shards"
-_Kept: TypeAlias = tuple[NDArray[np.int32], NDArray[np.float16]]
+_Kept: TypeAlias = tuple[NDArray[np.int32], NDArray[np.float16], NDArray[np.float16]]
 
 
 class ShardWriter(ScoreWriter):
@@ -154,16 +154,17 @@ def _copy_scores(
 
 
 def _kept_rows(member: ScoredMember, wanted: Sequence[str]) -> Iterator[tuple[str, _Kept]]:
-    """Yield those contents that a member has scored, with its scores."""
+    """Yield those contents that a member has scored, with its scores and features."""
     digests = digest_array(wanted)
     here = np.flatnonzero(member.knows(digests)) if len(digests) else np.empty(0, np.intp)
     image, tag, logit = member.gather(digests[here])
+    features = member.features(digests[here])
     order = np.argsort(image, kind="stable")
     tag, logit = tag[order], logit[order]
     ends = np.cumsum(np.bincount(image, minlength=len(here)))
     starts = np.concatenate([[0], ends])
-    for position, start, end in zip(here.tolist(), starts, ends, strict=False):
-        yield wanted[position], (tag[start:end], logit[start:end])
+    for position, start, end, vector in zip(here.tolist(), starts, ends, features, strict=False):
+        yield wanted[position], (tag[start:end], logit[start:end], vector)
 
 
 def _copy_hashes(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.pictures.picture_hash import PictureHash
+from tagstack.base_models.scores.member_info import MemberInfo
 from tagstack.base_models.scores.reading import FAILED, OK, ImageRecord
 from tagstack.configs.errors import TagstackError
 
@@ -36,8 +37,17 @@ class ScoreSink(Protocol):
     def add_failure(self, *, path: str, root: str, reason: str) -> None:
         """Note an image that could not be read at all."""
 
-    def add_scores(self, number: int, contents: Sequence[str], logits: NDArray[np.float32]) -> None:
-        """Add a member's scores of contents, shape (n_images, n_tags)."""
+    def add_scores(
+        self,
+        number: int,
+        contents: Sequence[str],
+        logits: NDArray[np.float32],
+        features: NDArray[np.float16] | None = None,
+    ) -> None:
+        """Add a member's scores of contents, shape (n_images, n_tags), and its features of them.
+
+        Features have the shape (n_images, n_features); only a member that has some gives them.
+        """
 
     def fail(self, sha256: str, reason: str) -> None:
         """Note that a content cannot be decoded or scored."""
@@ -69,6 +79,25 @@ def kept_scores(
         tags = np.flatnonzero(row >= floor).astype(np.int32)
         kept.append((tags, row[tags]))
     return kept
+
+
+def kept_features(
+    member: MemberInfo, n_images: int, features: NDArray[np.float16] | None
+) -> NDArray[np.float16]:
+    """Return what is kept of features, shape (n_images, n_features), after a look at them.
+
+    Raises
+    ------
+    ValueError
+        If they are not the member's: a fault of whoever adds them.
+    """
+    shape = (n_images, member.n_features)
+    found = np.empty(shape, np.float16) if features is None and not shape[1] else features
+    if found is None or found.shape != shape or found.dtype != np.float16:
+        got = "none" if found is None else f"{found.dtype} {found.shape}"
+        msg = f"{member.name} keeps features of shape {shape}, float16; got {got}"
+        raise ValueError(msg)
+    return found
 
 
 class ImageNotes(ABC):

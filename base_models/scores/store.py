@@ -8,6 +8,7 @@ Layout of the folder::
     hashes/part-00000000-SHA.parquet   sha256, what the picture looks like; older stores lack it
     members/NAME-FINGERPRINT/member.json
     members/NAME-FINGERPRINT/part-00000000-SHA.parquet   sha256, tag indices, float16 logits
+    members/NAME-FINGERPRINT/features/part-00000000-SHA.parquet   of the same contents, where kept
     damaged/                           parts that were set aside: their bytes had changed
     shards/00000                       stores of a run that was shared out, until they are merged
 
@@ -33,6 +34,7 @@ from tagstack.base_models.scores.store_parts import (
     IMAGES,
     SCORES,
     check_scores,
+    features_of_part,
     part_paths,
     read_hashes,
     read_part,
@@ -50,6 +52,7 @@ class MemberScores:
         self.info = info
         self._paths = part_paths(folder)
         self._last: tuple[int, _Part] | None = None
+        self._last_features: tuple[int, NDArray[np.float16]] | None = None
 
     def knows(self, digests: Digests) -> NDArray[np.bool_]:
         """Return for each content whether it was scored, shape (n_images,), bool."""
@@ -80,6 +83,24 @@ class MemberScores:
             pieces.append(self._part(int(number)).taken(here, row[place[here]]))
         image, tag, logit = zip(*pieces, strict=True)
         return np.concatenate(image), np.concatenate(tag), np.concatenate(logit)
+
+    def features(self, digests: Digests) -> NDArray[np.float16]:
+        """Return features of contents that `knows` finds, shape (n_images, n_features)."""
+        found = np.empty((len(digests), self.info.n_features), np.float16)
+        if not found.size:
+            return found
+        keys, part, row = self._index
+        place = np.searchsorted(keys, digests)
+        for number in np.unique(part[place]):
+            here = np.flatnonzero(part[place] == number)
+            found[here] = self._features(int(number))[row[place[here]]]
+        return found
+
+    def _features(self, number: int) -> NDArray[np.float16]:
+        if self._last_features is None or self._last_features[0] != number:
+            values = features_of_part(self._paths[number], self.info.n_features)
+            self._last_features = (number, values)
+        return self._last_features[1]
 
     @cached_property
     def _index(self) -> tuple[Digests, NDArray[np.int32], NDArray[np.int32]]:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import parquet
 
 from tagstack.base_models.atomic import written_whole
@@ -42,12 +43,28 @@ HASHES = pa.schema(
     ]
 )
 HASH_FOLDER = "hashes"
+FEATURE_FOLDER = "features"
+"""Inside a member's folder; each part goes with the part of scores of the same number."""
 PART_BYTES = 1024 * MIB  # a part of 2,048 images of five taggers has some 5 MB
 
 # Number and checksum: the first half of the file's SHA-256. Older parts have none.
 _PART = re.compile(r"part-(\d{8})(?:-([0-9a-f]{32}))?\.parquet")
 DAMAGED = "damaged"
 _MOST_LOGIT = 100.0  # a logit that float16 holds and no tagger gives
+
+
+def feature_schema(n_features: int) -> pa.Schema:
+    """Return the columns of a part of features: float16 in little-endian order, one after another.
+
+    The rows are those of the part of scores that it goes with.
+    """
+    return pa.schema([("sha256", pa.binary(32)), ("features", pa.binary(2 * n_features))])
+
+
+def part_number(path: Path) -> int:
+    """Return the number of a part."""
+    found = _PART.fullmatch(path.name)
+    return int(found[1]) if found is not None else -1
 
 
 def part_paths(folder: Path) -> list[Path]:
@@ -57,16 +74,21 @@ def part_paths(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _PART.fullmatch(path.name))
 
 
-def write_part(folder: Path, table: pa.Table) -> None:
-    """Add a part to a folder, whole or not at all.
+def next_number(folder: Path) -> int:
+    """Return the number of the part that `write_part` would add to a folder."""
+    last = part_paths(folder)[-1:]
+    return part_number(last[0]) + 1 if last else 0
+
+
+def write_part(folder: Path, table: pa.Table, number: int | None = None) -> None:
+    """Add a part to a folder, whole or not at all; its number follows the last by default.
 
     Raises
     ------
     TagstackError
         If the system refuses to write, for one because the disk is full.
     """
-    last = part_paths(folder)[-1:]
-    number = int(_PART.fullmatch(last[0].name)[1]) + 1 if last else 0  # type: ignore[index]
+    number = next_number(folder) if number is None else number
     content = pa.BufferOutputStream()
     parquet.write_table(table, content, compression="zstd", use_dictionary=["status"])
     data = content.getvalue().to_pybytes()
@@ -140,6 +162,78 @@ def check_scores(path: Path, tag: Any, logit: Any, n_tags: int | None = None) ->
         raise DamagedPartError(path, f"a tag index is not 0 to {n_tags - 1}")
     if not (np.abs(logits.astype(np.float32)) <= _MOST_LOGIT).all():
         raise DamagedPartError(path, "a logit is not finite or out of range")
+
+
+def features_in(path: Path, n_features: int) -> tuple[list[bytes], NDArray[np.float16]]:
+    """Return the contents that a part of features is about, and theirs.
+
+    Raises
+    ------
+    DamagedPartError
+        If the part is damaged, or a feature is not finite.
+    """
+    table = read_part(path, feature_schema(n_features))
+    column = table.column("features")
+    if column.null_count or table.column("sha256").null_count:
+        raise DamagedPartError(path, "a content is nameless, or without its features")
+    values = np.frombuffer(b"".join(column.to_pylist()), "<f2")
+    values = values.reshape(len(table), n_features)
+    if not np.isfinite(values).all():
+        raise DamagedPartError(path, "a feature is not finite")
+    return table.column("sha256").to_pylist(), values.astype(np.float16, copy=False)
+
+
+def features_of_part(path: Path, n_features: int) -> NDArray[np.float16]:
+    """Return the features of a part of scores, row by row, shape (n_rows, n_features).
+
+    Raises
+    ------
+    DamagedPartError
+        If its part of features is missing, damaged or of other contents; it names that part.
+    """
+    folder, number = path.parent / FEATURE_FOLDER, part_number(path)
+    found = [own for own in part_paths(folder) if part_number(own) == number]
+    if len(found) != 1:
+        where = found[0] if found else folder / path.name
+        raise DamagedPartError(where, f"{len(found)} parts of features number {number}, expected 1")
+    contents, values = features_in(found[0], n_features)
+    if read_part(path, SCORES, ("sha256",)).column("sha256").to_pylist() != contents:
+        raise DamagedPartError(found[0], f"its contents are not those of {path.name}")
+    return values
+
+
+def set_features_aside(folder: Path, aside: Path, n_features: int) -> list[DamagedPartError]:
+    """Move damaged parts of features elsewhere, and the parts of scores that they go with.
+
+    What a killed run left, features without their scores, is removed. The caller is the only
+    writer.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the member.
+    aside : Path
+    n_features : int
+
+    Returns
+    -------
+    list of DamagedPartError
+    """
+    found = []
+    for path in part_paths(folder):
+        try:
+            features_of_part(path, n_features)
+        except DamagedPartError as error:
+            aside.mkdir(parents=True, exist_ok=True)
+            path.replace(aside / f"{folder.name}-{path.name}")
+            if error.path.is_file():
+                error.path.replace(aside / f"{folder.name}-{FEATURE_FOLDER}-{error.path.name}")
+            found.append(error)
+    whole = {part_number(path) for path in part_paths(folder)}
+    for path in part_paths(folder / FEATURE_FOLDER):
+        if part_number(path) not in whole:
+            path.unlink()
+    return found
 
 
 def set_damaged_aside(

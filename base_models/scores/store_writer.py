@@ -26,17 +26,21 @@ from tagstack.base_models.scores.member_info import (
 )
 from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.reading import ImageRecord
-from tagstack.base_models.scores.sink import ImageNotes, kept_scores
+from tagstack.base_models.scores.sink import ImageNotes, kept_features, kept_scores
 from tagstack.base_models.scores.store import read_records
 from tagstack.base_models.scores.store_parts import (
     DAMAGED,
+    FEATURE_FOLDER,
     HASH_FOLDER,
     HASHES,
     IMAGES,
     SCORES,
+    feature_schema,
+    next_number,
     part_paths,
     read_part,
     set_damaged_aside,
+    set_features_aside,
     write_part,
 )
 from tagstack.base_models.taggers.tagger import floor_logit
@@ -63,24 +67,42 @@ class MemberWriter:
         self._digests: list[bytes] = []
         self._tags: list[NDArray[np.int32]] = []
         self._logits: list[NDArray[np.float16]] = []
+        self._features: list[NDArray[np.float16]] = []
 
     def open(self) -> None:
         """Create the folder, or find out which contents it has."""
         if not (self.folder / "member.json").exists():
             write_member_info(self.folder, self.member)
         remove_leftovers(self.folder)
+        if self.member.n_features:
+            (self.folder / FEATURE_FOLDER).mkdir(exist_ok=True)
+            remove_leftovers(self.folder / FEATURE_FOLDER)
         self.known |= digests_in(self.folder, SCORES)
 
-    def add(self, contents: Sequence[str], logits: NDArray[np.float32]) -> None:
+    def add(
+        self,
+        contents: Sequence[str],
+        logits: NDArray[np.float32],
+        features: NDArray[np.float16] | None,
+    ) -> None:
         """Add the scores of contents, shape (n_images, n_tags), those below the floor left out."""
-        for sha256, (tags, kept) in zip(contents, kept_scores(logits, self._floor), strict=True):
-            self.add_kept(bytes.fromhex(sha256), tags, kept)
+        own = kept_features(self.member, len(contents), features)
+        kept = kept_scores(logits, self._floor)
+        for sha256, (tags, values), vector in zip(contents, kept, own, strict=True):
+            self.add_kept(bytes.fromhex(sha256), tags, values, vector)
 
-    def add_kept(self, digest: bytes, tags: NDArray[np.int32], logits: NDArray[np.float16]) -> None:
-        """Add the scores of one content as `kept_scores` left them."""
+    def add_kept(
+        self,
+        digest: bytes,
+        tags: NDArray[np.int32],
+        logits: NDArray[np.float16],
+        features: NDArray[np.float16],
+    ) -> None:
+        """Add the scores of one content as `kept_scores` left them, and its features."""
         self._digests.append(digest)
         self._tags.append(tags)
         self._logits.append(logits)
+        self._features.append(features)
         self.known.add(digest)
 
     def commit(self) -> None:
@@ -93,8 +115,20 @@ class MemberWriter:
             "tag": _lists(offsets, np.concatenate(self._tags), pa.int32()),
             "logit": _lists(offsets, np.concatenate(self._logits), pa.float16()),
         }
-        write_part(self.folder, pa.table(columns, schema=SCORES))
-        self._digests, self._tags, self._logits = [], [], []
+        number = next_number(self.folder)
+        if self.member.n_features:  # first: scores without their features would be damaged
+            write_part(self.folder / FEATURE_FOLDER, self._feature_table(), number)
+        write_part(self.folder, pa.table(columns, schema=SCORES), number)
+        self._digests, self._tags, self._logits, self._features = [], [], [], []
+
+    def _feature_table(self) -> pa.Table:
+        n_features = self.member.n_features
+        values = [np.asarray(vector, "<f2").tobytes() for vector in self._features]
+        columns = {
+            "sha256": pa.array(self._digests, pa.binary(32)),
+            "features": pa.array(values, pa.binary(2 * n_features)),
+        }
+        return pa.table(columns, schema=feature_schema(n_features))
 
 
 class HashWriter:
@@ -225,7 +259,13 @@ class ScoreWriter(ImageNotes):
         """Note what a content looks like; done once for each content."""
         self._hashes.add(sha256, value)
 
-    def add_scores(self, number: int, contents: Sequence[str], logits: NDArray[np.float32]) -> None:
+    def add_scores(
+        self,
+        number: int,
+        contents: Sequence[str],
+        logits: NDArray[np.float32],
+        features: NDArray[np.float16] | None = None,
+    ) -> None:
         """Add a member's scores of contents; what lies below the floor is dropped.
 
         Parameters
@@ -235,11 +275,18 @@ class ScoreWriter(ImageNotes):
         contents : sequence of n_images str
             SHA-256 of each.
         logits : array of shape (n_images, n_tags), float32
+        features : array of shape (n_images, n_features), float16, optional
+            Of a member that keeps some.
         """
-        self._members[number].add(contents, logits)
+        self._members[number].add(contents, logits, features)
 
     def add_kept(
-        self, number: int, sha256: str, tags: NDArray[np.int32], logits: NDArray[np.float16]
+        self,
+        number: int,
+        sha256: str,
+        tags: NDArray[np.int32],
+        logits: NDArray[np.float16],
+        features: NDArray[np.float16],
     ) -> None:
         """Add a member's scores of one content as another store or sink has kept them.
 
@@ -251,8 +298,9 @@ class ScoreWriter(ImageNotes):
         tags : array of shape (n_scores,), int32
             Indices into the member's own vocabulary, ascending.
         logits : array of shape (n_scores,), float16
+        features : array of shape (n_features,), float16
         """
-        self._members[number].add_kept(bytes.fromhex(sha256), tags, logits)
+        self._members[number].add_kept(bytes.fromhex(sha256), tags, logits, features)
 
     def commit(self) -> int:
         """Write everything that is complete: scores and hashes first, then images.
@@ -284,6 +332,8 @@ class ScoreWriter(ImageNotes):
         for own in self._members:
             n_tags = len(own.member.vocabulary)
             found += set_damaged_aside(own.folder, aside, SCORES, n_tags)
+            if own.member.n_features:
+                found += set_features_aside(own.folder, aside, own.member.n_features)
         for error in found:
             logger.warning(
                 "The part %s is damaged: %s. It was moved to %s; its images are scored again.",

@@ -8,12 +8,14 @@ import pyarrow as pa
 
 from tagstack.base_models.scores.member_info import read_member_info, read_store_index
 from tagstack.base_models.scores.store_parts import (
+    FEATURE_FOLDER,
     HASH_FOLDER,
     HASHES,
     IMAGES,
     SCORES,
     DamagedPartError,
     check_scores,
+    features_of_part,
     is_sealed,
     part_paths,
     read_part,
@@ -57,8 +59,26 @@ def verify_store(directory: Path) -> StoreCheck:
                 check_scores(path, tag, logit, n_tags)
         except DamagedPartError as error:
             damaged.append(error)
+    found = {error.path for error in damaged}
+    n_features, wrong = _verified_features(directory)
+    damaged += [error for error in wrong if error.path not in found]
     unsealed = sum(not is_sealed(path) for path, _, _ in parts)
-    return StoreCheck(n_parts=len(parts), n_unsealed=unsealed, damaged=tuple(damaged))
+    return StoreCheck(n_parts=len(parts) + n_features, n_unsealed=unsealed, damaged=tuple(damaged))
+
+
+def _verified_features(directory: Path) -> tuple[int, list[DamagedPartError]]:
+    """Return how many parts of features there are, and what is wrong with them."""
+    n_parts, damaged = 0, []
+    for folder in sorted(read_store_index(directory).values()):
+        place = directory / "members" / folder
+        width = read_member_info(place).n_features
+        n_parts += len(part_paths(place / FEATURE_FOLDER))
+        for path in part_paths(place) if width else ():
+            try:
+                features_of_part(path, width)
+            except DamagedPartError as error:
+                damaged.append(error)
+    return n_parts, damaged
 
 
 def _parts(directory: Path) -> Iterator[tuple[Path, pa.Schema, int | None]]:

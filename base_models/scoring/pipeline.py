@@ -177,7 +177,7 @@ class _Run:
                 self.tally.took(f"infer {tagger.name}", time.monotonic() - began, len(own))
 
     def _run_model(self, number: int, tagger: Tagger, own: Sequence[FramedTask]) -> None:
-        logits = tagger.logits(np.stack([item.pixels[tagger.framing] for item in own]))
+        logits, features = tagger.outputs(np.stack([item.pixels[tagger.framing] for item in own]))
         finite = np.atleast_1d(np.isfinite(logits).all(axis=1))
         contents = [item.task.content.sha256 for item in own]
         for sha256, good in zip(contents, finite, strict=True):
@@ -186,7 +186,8 @@ class _Run:
                 self.sink.fail(sha256, reason)
                 self.tally.fail_content(sha256, reason)
         kept = [sha256 for sha256, good in zip(contents, finite, strict=True) if good]
-        self.sink.add_scores(number, kept, logits[finite])
+        wanted = features[finite] if tagger.n_features else None
+        self.sink.add_scores(number, kept, logits[finite], wanted)
 
     def _commit(self) -> None:
         began = time.monotonic()

@@ -9,8 +9,9 @@ import numpy as np
 
 from tagstack.base_models.contract import CONTRACT_FILE, Contract, Input
 from tagstack.base_models.runtimes.selection import REFERENCE, RuntimeChoice
+from tagstack.base_models.taggers.last_product import check_features
 from tagstack.base_models.taggers.pull_record import check_pulled
-from tagstack.base_models.taggers.tagger import Tagger, load_tagger, smoke_test
+from tagstack.base_models.taggers.tagger import Tagger, load_tagger, smoke_pixels, smoke_test
 from tagstack.base_models.taggers.timm_contract import (
     PREPROCESS_FILE,
     contract_of_folder,
@@ -92,6 +93,8 @@ def check_tagger(
             findings.append(_batched(tagger))
         finally:
             tagger.close()
+        stage = "features"
+        findings.append(_features(folder, contract, floor, threads, runtime))
     except TagstackError as error:
         findings.append(Finding(stage, False, str(error)))
     return CheckReport(folder=folder, contract=contract, findings=tuple(findings))
@@ -216,6 +219,28 @@ def _run(tagger: Tagger) -> Finding:
     raw = smoke_test(tagger)
     seen = f"{raw.min():.4g} to {raw.max():.4g} on a flat and a noisy image"
     return Finding("outputs", True, f"{tagger.contract.output.kind} from {seen}")
+
+
+def _features(
+    folder: Path, contract: Contract, floor: float, threads: int, runtime: RuntimeChoice
+) -> Finding:
+    """Say where the features are; that there are none is a fault only where the contract has some.
+
+    What the contract says is held to the last product, and so is what is found without it.
+    """
+    try:
+        tagger = load_tagger(
+            folder, floor=floor, threads=threads, smoke=False, runtime=runtime, features=True
+        )
+    except TagstackError as error:
+        if contract.output.features is not None:
+            raise
+        return Finding("features", True, f"none to keep: {error}")
+    try:
+        detail = check_features(tagger, smoke_pixels(tagger))
+    finally:
+        tagger.close()
+    return Finding("features", True, detail)
 
 
 def _batched(tagger: Tagger) -> Finding:

@@ -29,12 +29,13 @@ from tagstack.base_models.taggers.pull_record import check_pulled
 from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.base_models.taggers.timm_contract import (
     PUBLISHER_FILES,
+    contract_of_folder,
     describes_itself,
     timm_contract,
 )
 from tagstack.base_models.taggers.trial import try_tagger
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.level1 import ScoreSettings
+from tagstack.configs.level1 import EVERY_MEMBER, ScoreSettings
 from tagstack.configs.own_files import DESCRIPTION_BYTES
 from tagstack.configs.text_files import read_text
 
@@ -151,6 +152,7 @@ def load_taggers(
         folder = resolve(name)
         check_pulled(folder)
         try_tagger(folder, settings.trial_seconds)
+        wanted = set(settings.features) & {EVERY_MEMBER, contract_of_folder(folder).name}
         tagger = load_tagger(
             folder,
             floor=settings.floor,
@@ -159,6 +161,7 @@ def load_taggers(
             source=str(folder.absolute()) if _names_folder(name) else name,
             runtime=runtime,
             scaled_decoding=settings.scaled_decoding,
+            features=bool(wanted),
         )
         if tagger.name in loaded:
             msg = (
@@ -169,6 +172,13 @@ def load_taggers(
         loaded[tagger.name] = tagger
     if not loaded:
         raise TagstackError("No tagger given; expected registry names or folders.")
+    lacking = sorted(set(settings.features) - {EVERY_MEMBER, *loaded})
+    if lacking:
+        msg = (
+            f"score.features names {lacking[0]!r}, which is none of the taggers {list(loaded)}. "
+            f"Name some of these, or {EVERY_MEMBER!r}."
+        )
+        raise TagstackError(msg)
     return tuple(loaded.values())
 
 

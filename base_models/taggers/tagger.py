@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from tagstack.base_models.atomic import file_sha256
-from tagstack.base_models.contract import Contract
+from tagstack.base_models.contract import Contract, with_features
 from tagstack.base_models.pictures.preprocess import (
     PREPROCESSING_VERSION,
     SCALED_VERSION,
@@ -27,6 +27,7 @@ from tagstack.base_models.pictures.preprocess import (
 from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.runtimes.selection import REFERENCE, RuntimeChoice, open_session
 from tagstack.base_models.taggers.checked import CheckNote
+from tagstack.base_models.taggers.last_product import check_features, features_of
 from tagstack.base_models.taggers.own_folder import TaggerFiles, tagger_files
 from tagstack.base_models.taggers.tag_files import (
     counts_from_rows,
@@ -54,6 +55,7 @@ def member_fingerprint(
     files : TaggerFiles
         The model; its weights count as well.
     contract : Contract
+        As the session was opened with.
     vocabulary : Vocabulary
     session : Session
         For its precision and the class of its scores.
@@ -61,7 +63,7 @@ def member_fingerprint(
         Probabilities below it are not stored.
     scaled_decoding : bool
     """
-    facts = {
+    facts: dict[str, object] = {
         "model": [file_sha256(path) for path in (files.model, *files.weights)],
         "contract": contract.digest(),
         "tags": vocabulary.tags,
@@ -70,6 +72,8 @@ def member_fingerprint(
         "score_class": session.info.score_class,
         "floor": floor,
     }
+    if session.info.n_features:
+        facts["features"] = contract.output.features
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -77,6 +81,8 @@ def member_fingerprint(
 _PROBA_LIMIT = 1e-7
 # Keeps logits where float16 is finer than 1/32.
 _LOGIT_LIMIT = 30.0
+# Features are kept as float16, which ends here.
+_FEATURE_LIMIT = float(np.finfo(np.float16).max)
 # Rounding in a sigmoid may leave [0, 1] by this much; a logit leaves it by more.
 _PROBA_SLACK = 1e-3
 # With fewer tags than this, the range of the outputs says too little about their scale.
@@ -151,7 +157,27 @@ class Tagger:
         TagstackError
             If declared probabilities leave [0, 1], or the output is not as wide as the tag file.
         """
-        return self.logits_from_raw(self.raw(pixels))
+        return self.outputs(pixels)[0]
+
+    @property
+    def n_features(self) -> int:
+        """Width of the features that are kept of each image; 0 for scores alone."""
+        return self.session.info.n_features
+
+    def outputs(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
+        """Return the logits of framed images and their features; see `logits`.
+
+        Returns
+        -------
+        logits : array of shape (n_images, n_tags), float32
+            NaN throughout for an image with a score or a feature that is not finite.
+        features : array of shape (n_images, n_features), float16
+        """
+        raw, features = self._split(self._rows(pixels))
+        logits = self.logits_from_raw(raw)
+        logits[~np.isfinite(features).all(axis=1)] = np.nan
+        kept = np.nan_to_num(features).clip(-_FEATURE_LIMIT, _FEATURE_LIMIT)
+        return logits, kept.astype(np.float16)
 
     def logits_from_raw(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits that the model's outputs stand for; see `logits`.
@@ -168,12 +194,23 @@ class Tagger:
         return logits
 
     def raw(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the model's outputs as they are, shape (n_images, n_tags), float32."""
+        """Return the model's scores as they are, shape (n_images, n_tags), float32."""
+        return self._split(self._rows(pixels))[0]
+
+    def raw_features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the model's features as they are, shape (n_images, n_features), float32."""
+        return self._split(self._rows(pixels))[1]
+
+    def _rows(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         on_device = self.session.info.takes_pixels
-        raw = self.session.run(pixels if on_device else input_tensor(pixels, self.contract.input))
-        if len(pixels) and raw.shape[1] != len(self.vocabulary):
-            raise TagstackError(_width_message(self.folder, self.contract, raw.shape[1], self))
-        return raw.reshape(len(pixels), len(self.vocabulary))
+        rows = self.session.run(pixels if on_device else input_tensor(pixels, self.contract.input))
+        n_scores = rows.shape[1] - self.n_features
+        if len(pixels) and n_scores != len(self.vocabulary):
+            raise TagstackError(_width_message(self.folder, self.contract, n_scores, self))
+        return rows.reshape(len(pixels), len(self.vocabulary) + self.n_features)
+
+    def _split(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return rows[:, : len(self.vocabulary)], rows[:, len(self.vocabulary) :]
 
     def close(self) -> None:
         """Free the model."""
@@ -199,6 +236,7 @@ def load_tagger(
     smoke: bool = True,
     runtime: RuntimeChoice = REFERENCE,
     scaled_decoding: bool = False,
+    features: bool = False,
 ) -> Tagger:
     """Load the tagger in a folder and check it against its contract.
 
@@ -219,13 +257,17 @@ def load_tagger(
         Backend and precision; by default ONNX Runtime in fp32.
     scaled_decoding : bool
         Decode large JPEGs at a part of their size: faster, and other scores.
+    features : bool
+        Whether the features are wanted beside the scores.
 
     Raises
     ------
     TagstackError
-        If a file is missing or broken, or file and contract contradict each other.
+        If a file is missing or broken, or file and contract contradict each other; or no features
+        are found where they are wanted.
     """
     contract = contract_of_folder(folder)
+    contract = with_features(contract, features_of(folder, contract) if features else None)
     rows = read_tag_file(folder / contract.files.tags, contract.tags)
     vocabulary = vocabulary_from_rows(rows, contract)
     files = tagger_files(folder, contract)
@@ -267,9 +309,7 @@ def smoke_test(tagger: Tagger) -> NDArray[np.float32]:
     TagstackError
         If an output is not finite, or the outputs cannot be on the scale that the contract says.
     """
-    shape = (tagger.framing.height, tagger.framing.width, 3)
-    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    pixels = np.stack([np.full(shape, 128, np.uint8), noise])
+    pixels = smoke_pixels(tagger)
     raw = tagger.raw(pixels)
     if not np.isfinite(raw).all():
         msg = (
@@ -278,8 +318,17 @@ def smoke_test(tagger: Tagger) -> NDArray[np.float32]:
         )
         raise TagstackError(msg)
     tagger.logits_from_raw(raw)
+    if tagger.n_features:
+        check_features(tagger, pixels)
     _check_scale(tagger, raw)
     return raw
+
+
+def smoke_pixels(tagger: Tagger) -> NDArray[np.uint8]:
+    """Return a flat and a noisy image, shape (2, height, width, 3), uint8."""
+    shape = (tagger.framing.height, tagger.framing.width, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return np.stack([np.full(shape, 128, np.uint8), noise])
 
 
 def _check_scale(tagger: Tagger, raw: NDArray[np.float32]) -> None:

@@ -141,7 +141,7 @@ def export(
         done = export_scores(store, out, progress, member=member, overwrite=overwrite)
     typer.echo(
         f"{done.n_scores:,} scores of {done.n_images:,} pictures in {done.table}; "
-        f"tags in {done.tags}."
+        f"tags in {done.tags}{'' if done.features is None else f', features in {done.features}'}."
     )
 
 
@@ -191,6 +191,7 @@ def info(store: Store, as_json: Json = False) -> None:
                         "contents": own.n_images,
                         "tags": len(own.info.vocabulary),
                         "floor": own.info.floor,
+                        "features": own.info.n_features,
                         "size_bytes": own.size_bytes,
                     }
                     for own in facts.members
@@ -201,9 +202,10 @@ def info(store: Store, as_json: Json = False) -> None:
     typer.echo(f"{facts.n_images:,} pictures, {facts.n_failed:,} of them failed.")
     for own in facts.members:
         kind = ", imported" if own.info.is_imported else ""
+        features = f"{own.info.n_features:,} features, " if own.info.n_features else ""
         typer.echo(
             f"{shown(own.info.name)}: {own.n_images:,} contents, {len(own.info.vocabulary):,} "
-            f"tags, floor {own.info.floor:g}, {own.size_bytes / 1e6:,.1f} MB{kind} "
+            f"tags, {features}floor {own.info.floor:g}, {own.size_bytes / 1e6:,.1f} MB{kind} "
             f"({own.info.fingerprint[:12]})"
         )
     if facts.n_unused:

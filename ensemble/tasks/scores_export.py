@@ -20,7 +20,7 @@ from tagstack.base_models.scores.member_info import (
 )
 from tagstack.base_models.scores.reading import OK, Digests, ScoredMember, digest_array
 from tagstack.base_models.scores.store import ScoreStore
-from tagstack.base_models.scores.store_parts import SCORES, part_paths, read_part
+from tagstack.base_models.scores.store_parts import FEATURE_FOLDER, SCORES, part_paths, read_part
 from tagstack.base_models.scores.table_files import FLOOR_KEY
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.tables import TableWriter
@@ -99,7 +99,8 @@ def _member_facts(folder: Path) -> MemberFacts:
 
 
 def _size_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in part_paths(folder))
+    parts = (*part_paths(folder), *part_paths(folder / FEATURE_FOLDER))
+    return sum(path.stat().st_size for path in parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,11 +111,14 @@ class Exported:
     ----------
     table, tags : Path
         The scores, and the tag file that importing them needs.
+    features : Path, optional
+        Where the features are, of a member that keeps some.
     n_images, n_scores : int
     """
 
     table: Path
     tags: Path
+    features: Path | None
     n_images: int
     n_scores: int
 
@@ -123,6 +127,8 @@ def export_scores(
     store: Path, out: Path, progress: Progress, *, member: str | None, overwrite: bool = False
 ) -> Exported:
     """Write a member's scores as Parquet (a row a pair) or NPZ, and its tags beside them.
+
+    Features go to a file of their own, ``.features.npz``, a row a picture.
 
     Parameters
     ----------
@@ -139,23 +145,33 @@ def export_scores(
     TagstackError
         If the store cannot be read, the member is none of its own, or a file is there already.
     """
-    tags = out.with_suffix(".tags.csv")
+    tags, features = out.with_suffix(".tags.csv"), out.with_suffix(".features.npz")
     writer = {".parquet": _write_parquet, ".npz": _write_npz}.get(out.suffix.lower())
     if writer is None:
         raise TagstackError(f"{out}: expected a name that ends in .parquet or .npz.")
-    for path in (out, tags):
-        if path.exists() and not overwrite:
-            raise TagstackError(f"{path} exists. Choose another name or pass --overwrite.")
     reader = ScoreStore(store)
     scored = _chosen(reader, store, member)
+    has_features = scored.info.n_features > 0
+    for path in (out, tags, *((features,) if has_features else ())):
+        if path.exists() and not overwrite:
+            raise TagstackError(f"{path} exists. Choose another name or pass --overwrite.")
     pictures = _pictures(reader, scored)
     try:
         with written_whole(out) as temporary:
             n_scores = writer(temporary, scored, pictures, progress)
+        if has_features:
+            with written_whole(features) as temporary:
+                _write_features(temporary, scored, pictures)
     except OSError as error:
         raise TagstackError(f"Cannot write {out}: {error.strerror or error}.") from error
     write_text(tags, _tag_file(scored.info))
-    return Exported(table=out, tags=tags, n_images=len(pictures), n_scores=n_scores)
+    return Exported(
+        table=out,
+        tags=tags,
+        features=features if has_features else None,
+        n_images=len(pictures),
+        n_scores=n_scores,
+    )
 
 
 def _chosen(reader: ScoreStore, store: Path, member: str | None) -> ScoredMember:
@@ -256,6 +272,17 @@ def _write_npz(
             floor=np.float64(scored.info.floor),
         )
     return int(indptr[-1])
+
+
+def _write_features(path: Path, scored: ScoredMember, pictures: list[tuple[str, str]]) -> None:
+    digests = digest_array(sha256 for sha256, _ in pictures)
+    with path.open("wb") as stream:
+        np.savez(
+            stream,
+            images=np.array([_printable(name) for _, name in pictures], str),
+            sha256=np.array([sha256 for sha256, _ in pictures], str),
+            features=scored.features(digests),
+        )
 
 
 def _tag_file(info: MemberInfo) -> str:

@@ -92,9 +92,10 @@ def found_images(images: Sequence[Path], settings: Settings, progress: Progress)
 
 
 def scoring_settings(bundle: Bundle, settings: Settings) -> Settings:
-    """Return settings with the bundle's floor: what is stored is part of what was fitted on."""
-    floor = {"floor": bundle.settings.score.floor}
-    return settings.model_copy(update={"score": settings.score.model_copy(update=floor)})
+    """Return settings with what the bundle was fitted on: the floor, and whose features."""
+    fitted = bundle.settings.score
+    kept = {"floor": fitted.floor, "features": fitted.features}
+    return settings.model_copy(update={"score": settings.score.model_copy(update=kept)})
 
 
 def score_to_store(
@@ -122,9 +123,24 @@ def score_sources(
 ) -> ScoreSummary:
     """Score images with loaded taggers into an open sink, after a look at the runtimes."""
     check_runtimes(sources, taggers, settings, progress)
+    if said := features_text(taggers, len(sources.names)):
+        progress.notice(said)
     progress.stage("scoring")
     return score_images(
         sources, taggers, sink, settings.score, threads=settings.threads, progress=progress.scored
+    )
+
+
+def features_text(taggers: Sequence[Tagger], n_images: int) -> str:
+    """Return how much room features take beside the scores; nothing where none are kept."""
+    widths = {tagger.name: tagger.n_features for tagger in taggers if tagger.n_features}
+    if not widths:
+        return ""
+    each = 2 * sum(widths.values())
+    named = ", ".join(f"{name} {width:,}" for name, width in widths.items())
+    return (
+        f"Features are kept beside the scores ({named}): {each / 1e3:,.1f} kB a picture, "
+        f"{each * n_images / 1e6:,.1f} MB for {n_images:,} pictures."
     )
 
 

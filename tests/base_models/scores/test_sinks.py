@@ -28,16 +28,23 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 
 FLOOR = 0.01
+N_FEATURES = 8 * 8 * 3  # the tiny taggers' whole picture
 # NumPy drops the zeros at the end of a fixed-width byte string; a digest may well end in some.
 ENDS_IN_ZEROS = "ab" * 30 + "0000"
 
 
 @pytest.fixture
 def taggers(make_tagger_folder: Callable[..., Path]) -> Iterator[tuple[Tagger, ...]]:
-    """Two members whose names, as whose vocabularies, are not in the order of the run."""
+    """Two members whose names, as whose vocabularies, are not in the order of the run.
+
+    The second keeps features.
+    """
     first = make_tagger_folder(name="zulu", tags=("a", "b", "c", "d"))
     second = make_tagger_folder(name="alpha", tags=("e", "d", "b"), layout="NCHW", seed=3)
-    loaded = tuple(load_tagger(folder, floor=FLOOR, threads=1) for folder in (first, second))
+    loaded = (
+        load_tagger(first, floor=FLOOR, threads=1),
+        load_tagger(second, floor=FLOOR, threads=1, features=True),
+    )
     yield loaded
     for tagger in loaded:
         tagger.close()
@@ -54,6 +61,14 @@ def same_scores(left: Level1Scores, right: Level1Scores) -> None:
         one, other = getattr(left.pairs, name), getattr(right.pairs, name)
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
+    assert [own.shape for own in left.features] == [own.shape for own in right.features]
+    for one, other in zip(left.features, right.features, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def features_of(logits: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Return features that follow from the scores that they stand beside."""
+    return np.tile(logits.sum(axis=1, keepdims=True), (1, N_FEATURES)).astype(np.float16)
 
 
 def same_content(left: ScoreReader, right: ScoreReader) -> None:
@@ -61,6 +76,11 @@ def same_content(left: ScoreReader, right: ScoreReader) -> None:
     assert left.records() == right.records()
     assert [m.fingerprint for m in left.members()] == [m.fingerprint for m in right.members()]
     same_scores(left.load(), right.load())
+    assert left.load().features == ()
+    every, expected = left.load(features=True), right.load(features=True)
+    same_scores(every, expected)
+    some = np.arange(every.n_images)[::-2]
+    same_scores(every.take(some), expected.take(some))
     for member in (info.name for info in left.members()):
         same_scores(left.load(members=[member]), right.load(members=[member]))
     names = [record.path for record in left.records()]
@@ -130,9 +150,10 @@ class SinkContract:
         same_content(found, reference(logits, contents))
 
     def test_knows_what_is_missing(self, tmp_path: Path, taggers: tuple[Tagger, ...]) -> None:
+        zeros = np.zeros((1, 3), np.float32)
         with self.opened(tmp_path / "own", Members.of(taggers)) as sink:
             assert sink.missing(ENDS_IN_ZEROS) == (0, 1)
-            sink.add_scores(1, [ENDS_IN_ZEROS], np.zeros((1, 3), np.float32))
+            sink.add_scores(1, [ENDS_IN_ZEROS], zeros, features_of(zeros))
             assert sink.missing(ENDS_IN_ZEROS) == (0,)
             assert not sink.has_hash(ENDS_IN_ZEROS)
             sink.add_hash(ENDS_IN_ZEROS, PictureHash(bits=1, thumbnail=bytes(192)))
@@ -142,13 +163,35 @@ class SinkContract:
     def test_an_image_waits_until_every_member_has_scored_it(
         self, tmp_path: Path, taggers: tuple[Tagger, ...]
     ) -> None:
+        zeros = np.zeros((1, 3), np.float32)
         with self.opened(tmp_path / "own", Members.of(taggers)) as sink:
             sink.add_image(path="x", root="/r", sha256=ENDS_IN_ZEROS, size_bytes=1)
             sink.add_scores(0, [ENDS_IN_ZEROS], np.zeros((1, 4), np.float32))
             assert sink.commit() == 0
-            sink.add_scores(1, [ENDS_IN_ZEROS], np.zeros((1, 3), np.float32))
+            sink.add_scores(1, [ENDS_IN_ZEROS], zeros, features_of(zeros))
             assert sink.commit() == 1
             assert self.reader(tmp_path / "own", sink).load().images == ("x",)
+
+    def test_features_are_kept_as_they_are(
+        self, written: Callable[..., ScoreReader], rng: np.random.Generator
+    ) -> None:
+        logits = [rng.normal(0, 2, (9, n)).astype(np.float32) for n in (4, 3)]
+        contents = [f"{i:02x}" * 32 for i in range(8)] + [ENDS_IN_ZEROS]
+        found = written(logits, contents).load(features=True)
+        by_name = dict(zip(found.members, found.features, strict=True))
+        assert by_name["zulu"].shape == (9, 0)
+        np.testing.assert_array_equal(by_name["alpha"], features_of(logits[1]))
+        assert len(np.unique(by_name["alpha"])) > 1
+
+    def test_a_member_gives_its_features_or_none(
+        self, tmp_path: Path, taggers: tuple[Tagger, ...]
+    ) -> None:
+        zeros = np.zeros((1, 3), np.float32)
+        with (
+            self.opened(tmp_path / "own", Members.of(taggers)) as sink,
+            pytest.raises(ValueError, match=r"alpha keeps features of shape \(1, 192\)"),
+        ):
+            sink.add_scores(1, [ENDS_IN_ZEROS], zeros)
 
     def test_failures_are_kept_with_their_reasons(
         self, tmp_path: Path, taggers: tuple[Tagger, ...]
@@ -181,7 +224,8 @@ def write_all(sink: Any, logits: list[NDArray[np.float32]], contents: list[str])
             fresh = range(start, min(start + 3, len(contents)))
             first = [i for i in fresh if contents.index(contents[i]) == i]
             if first:
-                sink.add_scores(number, [contents[i] for i in first], own[first])
+                kept = features_of(own[first]) if number == 1 else None
+                sink.add_scores(number, [contents[i] for i in first], own[first], kept)
         sink.commit()
 
 

@@ -396,3 +396,88 @@ def test_a_file_in_the_way_is_one_line(tmp_path: Path, taggers: tuple[Tagger, Ta
     (tmp_path / "s").write_text("not a folder")
     with pytest.raises(TagstackError, match="Cannot write the score store"):
         ScoreWriter(tmp_path / "s", Members.of(taggers)).__enter__()
+
+
+def _with_features(directory: Path, folder: Path, logits: NDArray[np.float32]) -> list[int]:
+    """Score what the store lacks, two images a part; return which those were."""
+    tagger = load_tagger(folder, floor=FLOOR, threads=1, features=True)
+    tagger.close()
+    scored = []
+    with ScoreWriter(directory, Members.of((tagger,))) as writer:
+        for i, row in enumerate(logits):
+            writer.add_image(path=f"{i}.png", root="/r", sha256=_sha(i), size_bytes=9)
+            if writer.missing(_sha(i)):
+                scored.append(i)
+                writer.add_scores(0, [_sha(i)], row[None], np.full((1, 192), i, np.float16))
+            if i % 2:
+                writer.commit()
+    return scored
+
+
+def _part(directory: Path, kind: str, number: int) -> Path:
+    pattern = f"members/*/features/part-{number:08d}*" if kind else f"members/*/part-{number:08d}*"
+    (found,) = directory.glob(pattern)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda part: part.write_bytes(part.read_bytes()[:-9]), "its checksum is"),
+        (lambda part: part.unlink(), "0 parts of features number 1, expected 1"),
+        (
+            lambda part: part.rename(part.with_name("part-00000001.parquet")).write_bytes(
+                _part(part.parents[3], "features", 0).read_bytes()
+            ),
+            "its contents are not those of",
+        ),
+    ],
+)
+def test_damaged_features_cost_their_own_images_alone(
+    tmp_path: Path,
+    make_tagger_folder: Callable[..., Path],
+    logits: list[NDArray[np.float32]],
+    damage: Callable[[Path], object],
+    message: str,
+) -> None:
+    folder, store = make_tagger_folder(tags=("a", "b", "c", "d")), tmp_path / "s"
+    assert _with_features(store, folder, logits[0][:6]) == [*range(6)]
+    expected = ScoreStore(store).load(features=True)
+    assert verify_store(store).damaged == ()
+    assert verify_store(store).n_parts == 9
+    damage(_part(store, "features", 1))
+    ScoreStore(store).load()  # scores alone are whole
+    with pytest.raises(TagstackError, match=message):
+        ScoreStore(store).load(features=True)
+    assert [message in error.reason for error in verify_store(store).damaged] == [True]
+    assert _with_features(store, folder, logits[0][:6]) == [2, 3]
+    found = ScoreStore(store).load(features=True)
+    np.testing.assert_array_equal(found.features[0], expected.features[0])
+    np.testing.assert_array_equal(found.logit, expected.logit)
+    assert verify_store(store).damaged == ()
+
+
+def test_features_without_scores_are_what_a_kill_left(
+    tmp_path: Path, make_tagger_folder: Callable[..., Path], logits: list[NDArray[np.float32]]
+) -> None:
+    folder, store = make_tagger_folder(tags=("a", "b", "c", "d")), tmp_path / "s"
+    _with_features(store, folder, logits[0][:6])
+    _part(store, "", 2).unlink()  # features come first
+    assert _with_features(store, folder, logits[0][:6]) == [4, 5]
+    found = ScoreStore(store).load(features=True)
+    np.testing.assert_array_equal(found.features[0][:, 0], np.arange(6))
+    assert verify_store(store).damaged == ()
+
+
+def test_a_store_without_features_says_nothing_of_them(
+    tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
+) -> None:
+    _write(tmp_path / "s", taggers, logits, range(3))
+    (folder, _) = sorted((tmp_path / "s" / "members").iterdir())
+    assert "n_features" not in (folder / "member.json").read_text()
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".parquet"]
+    content = json.loads((folder / "member.json").read_text())
+    for width in (-1, "7", 10**9, True):
+        (folder / "member.json").write_text(json.dumps(content | {"n_features": width}))
+        with pytest.raises(TagstackError, match="n_features is"):
+            ScoreStore(tmp_path / "s").members()

@@ -18,6 +18,7 @@ from tagstack import __version__
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.shown import shown
+from tagstack.ensemble.console.acceptance import accept
 from tagstack.ensemble.console.config import config_app
 from tagstack.ensemble.console.engines import engines
 from tagstack.ensemble.console.interruption import MESSAGE, Interruption
@@ -478,6 +479,12 @@ def serve(
         lambda own: load(bundle, taggers, own).__enter__(),
         lambda url: err.print(f"Tags pictures at {url}/tags; all that it can do: {url}/docs"),
     )
+
+
+app.command(
+    epilog="tagstack accept --bundle bundle --tags tags --out accepted.csv\n\n"
+    "tagstack accept --bundle b --tags tags --fdr 0.02 --out a.csv --scores s --labels l.csv"
+)(accept)
 
 
 @app.command(epilog="tagstack doctor\n\ntagstack doctor --json")

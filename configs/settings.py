@@ -10,10 +10,12 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from tagstack.configs.acceptance import AcceptSettings
 from tagstack.configs.comparing import CompareSettings
 from tagstack.configs.decisions import DecoderSettings, ThresholdSettings
 from tagstack.configs.documented import default_text
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.feedback import FeedbackSettings
 from tagstack.configs.hooks import LEARNERS, RUNTIMES, THRESHOLD_STRATEGIES
 from tagstack.configs.labels import LabelSettings
 from tagstack.configs.level1 import ScoreSettings
@@ -46,6 +48,8 @@ class Settings(Section):
     watch: WatchSettings
     moderation: ModerationSettings
     review: ReviewSettings
+    accept: AcceptSettings
+    feedback: FeedbackSettings
 
 
 def load_settings(

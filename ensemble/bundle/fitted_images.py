@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,18 @@ def overlaps_of(dataset: Dataset, seed: int) -> tuple[TrainingOverlap, ...]:
         [member.training for member in dataset.members],
         seed=seed,
     )
+
+
+class Pictured(Protocol):
+    """Images of which is known what they hold and look like."""
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """SHA-256 of each image's bytes, in hexadecimal."""
+
+    @property
+    def hashes(self) -> PictureHashes:
+        """What each image looks like."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,11 +120,11 @@ class FittedImages:
             "thumbnails": self.looks.thumbnails,
         }
 
-    def holds(self, dataset: Dataset) -> NDArray[np.bool_]:
+    def holds(self, dataset: Pictured) -> NDArray[np.bool_]:
         """Return which of a dataset's images were fitted on, shape (n_images,), bool."""
         return np.isin(_each(dataset.contents), self.contents)
 
-    def resembles(self, dataset: Dataset) -> NDArray[np.bool_]:
+    def resembles(self, dataset: Pictured) -> NDArray[np.bool_]:
         """Return which of a dataset's images look like a fitted one, shape (n_images,), bool."""
         n_fitted = len(self.looks.bits)
         groups = near_duplicate_groups(self.looks.joined(dataset.hashes), self.near_duplicates)

@@ -7,11 +7,13 @@ models that had not seen the image, and are what `calibrate` uses for such image
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import PairProba, Pairs
+from tagstack.ensemble.bundle.fitted_labels import FittedLabels
 from tagstack.meta.checked_arrays import CheckedArrays
 
 FILE = "out_of_fold.safetensors"
@@ -30,19 +32,26 @@ class OutOfFold:
         Of the chosen rung, in the same order.
     others : mapping of rung name to PairProba
         Of all other rungs, over the same pairs; empty in bundles of before.
+    truth : FittedLabels, optional
+        What the images' labels said, in the same order; None in bundles of before.
     """
 
     contents: NDArray[np.uint64]
     proba: PairProba
     others: Mapping[str, PairProba] = field(default_factory=dict)
+    truth: FittedLabels | None = None
 
     @classmethod
     def of(
-        cls, contents: Sequence[str], chosen: str, probas: Mapping[str, PairProba]
+        cls,
+        contents: Sequence[str],
+        chosen: str,
+        probas: Mapping[str, PairProba],
+        truth: FittedLabels | None = None,
     ) -> "OutOfFold":
         """Return the probabilities of images with these SHA-256 hashes, in hexadecimal."""
         others = {rung: proba for rung, proba in probas.items() if rung != chosen}
-        return cls(contents=_numbers(contents), proba=probas[chosen], others=others)
+        return cls(contents=_numbers(contents), proba=probas[chosen], others=others, truth=truth)
 
     def rungs(self, chosen: str) -> Mapping[str, PairProba]:
         """Return the probabilities of every rung that is kept, by name."""
@@ -67,7 +76,7 @@ class OutOfFold:
 
         pairs = self.proba.pairs
         small = pairs.n_tags <= np.iinfo(np.uint16).max
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "contents": self.contents,
             "indptr": pairs.indptr,
             "tag": pairs.tag.astype(np.uint16 if small else np.int32),
@@ -76,6 +85,8 @@ class OutOfFold:
         }
         for rung, own in self.others.items():
             arrays |= {f"{_PROBA}{rung}": own.proba, f"{_BASE}{rung}": own.base}
+        if self.truth is not None:
+            arrays |= self.truth.arrays()
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
     @classmethod
@@ -103,7 +114,8 @@ class OutOfFold:
             for rung in names
         }
         own = PairProba(pairs=pairs, proba=values, base=base)
-        return cls(contents=contents, proba=own, others=others)
+        truth = FittedLabels.of_arrays(arrays, len(contents), len(base))
+        return cls(contents=contents, proba=own, others=others, truth=truth)
 
 
 def joined(first: PairProba, second: PairProba) -> PairProba:

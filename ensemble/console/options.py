@@ -65,13 +65,15 @@ def settings_of(
     output: Mapping[str, object] | None = None,
     runtime: Mapping[str, object] | None = None,
     preset: Mapping[str, object] | None = None,
+    sections: Mapping[str, object] | None = None,
     uses: Sequence[str] | None = None,
 ) -> "Settings":
     """Return the defaults with the file and the options laid over them.
 
-    ``output`` are options of ``[output]``, ``runtime`` those of `runtime_of`, and ``preset`` lies
-    under the file. ``uses`` names the sections that the command heeds, all by default; others in
-    the file are named in a notice, since what is set in vain was meant.
+    ``output`` are options of ``[output]``, ``runtime`` those of `runtime_of`, ``sections`` those
+    of other sections, and ``preset`` lies under the file. ``uses`` names the sections that the
+    command heeds, all by default; others in the file are named in a notice, since what is set in
+    vain was meant.
     """
     from tagstack.configs.settings import check_names, load_settings
 
@@ -84,7 +86,7 @@ def settings_of(
         changes["stack"] = {"tuning": {"trials": trials}}
     if output:
         changes["output"] = output
-    changes |= runtime or {}
+    changes |= {**(runtime or {}), **(sections or {})}
     settings = load_settings(config, changes, under={"output": preset or {}})
     check_names(settings)
     if config is not None and uses is not None:

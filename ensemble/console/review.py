@@ -1,6 +1,7 @@
 """The commands ``review`` and ``feedback``: a page for decisions, and decisions as labels."""
 
 import getpass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +24,9 @@ ReviewDir = Annotated[Path, typer.Option("--review", help="Folder that `review` 
 Who = Annotated[str | None, typer.Option(help="In whose name; the system's user by default.")]
 
 feedback = typer.Typer(
-    help="What people decided: out as labels, in from labels and sidecars.",
+    help="What people decided: as labels, from labels, and for the thresholds.",
     epilog="tagstack feedback export --review review --out labels.csv\n\n"
-    "tagstack feedback import labels.csv --images images",
+    "tagstack feedback apply --bundle bundle --review review",
     no_args_is_help=True,
 )
 
@@ -126,6 +127,41 @@ def import_(
 
     n_new = import_labels(review, images, labels, _name(who), endings_of(label_extension))
     _print({"decisions": n_new}, f"{n_new} new decisions.", as_json=as_json)
+
+
+class Mode(StrEnum):
+    """What becomes of thresholds that are surely worse."""
+
+    SUGGEST = "suggest"
+    AUTO = "auto"
+
+
+@feedback.command(
+    epilog="tagstack feedback apply --bundle bundle\n\n"
+    "tagstack feedback apply --bundle bundle --review review --mode auto"
+)
+def apply(
+    bundle: BundleDir,
+    review: ReviewDir = Path("review"),
+    mode: Annotated[
+        Mode, typer.Option(help="suggest shows; auto puts a new version in use, within limits.")
+    ] = Mode.SUGGEST,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Say which thresholds people's answers show to be surely worse than others."""
+    from dataclasses import asdict
+
+    from tagstack.ensemble.console.console import print_json
+    from tagstack.ensemble.console.feedback import print_applied
+    from tagstack.ensemble.tasks.feedback_apply import apply_feedback
+
+    settings = settings_of(config, uses=("feedback",))
+    found = apply_feedback(bundle, review, settings.feedback, put_in_use=mode is Mode.AUTO)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print_applied(found, auto=mode is Mode.AUTO)
 
 
 def _print(content: dict[str, object], text: str, *, as_json: bool) -> None:

@@ -22,6 +22,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.reviewing import ReviewSettings
 from tagstack.configs.shown import shown
 from tagstack.ensemble.feedback.decision import Answer, Decision, Shown, Standing
+from tagstack.ensemble.feedback.drawn import SCOPED
 from tagstack.ensemble.feedback.store import DecisionStore
 from tagstack.ensemble.review.consequences import Consequence, Consequences
 from tagstack.ensemble.review.ground import Ground
@@ -199,7 +200,8 @@ class Desk:
                 draw = queue.draw(order, tag, self._rng, self._taken(now))
                 if draw is None:
                     break
-                card = self._card(draw.row, order, draw.propensity, draw.probe)
+                scope = order if tag is None else f"{order}{SCOPED}"
+                card = self._card(draw.row, scope, draw.propensity, draw.probe)
                 held.cards.append((draw.row, card))
             return [card for _, card in held.cards[:n]]
 
@@ -272,7 +274,7 @@ class Desk:
         with self._fresh() as queue:
             return queue.done.copy()
 
-    def _card(self, row: int, order: Order, propensity: float, probe: bool) -> Card:
+    def _card(self, row: int, order: str, propensity: float, probe: bool) -> Card:
         table = self.queue.table
         image = int(table.image[row])
         tag = self.ground.bundle.vocabulary.tags[table.tag[row]]

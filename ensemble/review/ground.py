@@ -89,13 +89,13 @@ class Ground:
 
     def table(self, number: int) -> PairTable:
         """Return the pairs of one chunk, from its file where there is one."""
-        path = self.folder / f"pairs-{number:06d}.npz"
-        if (kept := _read(path)) is not None:
+        if (kept := read_chunk(self.folder, number)) is not None:
             return kept
         images = np.arange(number * CHUNK, min((number + 1) * CHUNK, len(self.images)))
         scores = self.scores([self.images[i] for i in images])
         proba = self._proba(scores, [self.contents[i] for i in images])
         table = self._pairs(proba, images, np.random.default_rng(number))
+        path = _chunk(self.folder, number)
         with written_whole(path) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **{f.name: getattr(table, f.name) for f in fields(table)})
         return table
@@ -165,10 +165,14 @@ class Ground:
         return np.unique(np.concatenate([labels, tagged[silent]]))
 
 
-def _read(path: Path) -> PairTable | None:
-    """Return the pairs of a file; None where there is none that is whole."""
+def _chunk(folder: Path, number: int) -> Path:
+    return folder / f"pairs-{number:06d}.npz"
+
+
+def read_chunk(folder: Path, number: int) -> PairTable | None:
+    """Return the pairs of a chunk's file; None where there is none that is whole."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(_chunk(folder, number), allow_pickle=False) as arrays:
             return PairTable(**{field.name: arrays[field.name] for field in fields(PairTable)})
     except (OSError, ValueError, KeyError, EOFError):
         return None  # it is made again

@@ -15,6 +15,7 @@ from tagstack.configs.shown import shown
 from tagstack.ensemble.bundle.decisions import Judge, TagEntry
 from tagstack.ensemble.contradictions.explanations import Change
 from tagstack.ensemble.feedback.decision import Standing
+from tagstack.ensemble.feedback.drawn import drawn_as
 from tagstack.ensemble.feedback.label_rows import decided_rows
 from tagstack.ensemble.review.board import board_columns
 from tagstack.ensemble.review.desk import Card, Desk, names_with
@@ -195,7 +196,9 @@ class Views:
         log = [
             (decision.image, decision.tag, decision.answer, decision.shown)
             for _, _, _, decision, undone in self.desk.store.log()
-            if not undone and decision.shown.order == "random" and decision.answer != "skip"
+            if not undone
+            and drawn_as(decision.shown.order)[0] == "random"
+            and decision.answer != "skip"
         ]
         right = sum((answer == "yes") == said.tagged for _, _, answer, said in log)
         hits, trials = np.array([right]), np.array([len(log)])

@@ -21,6 +21,7 @@ from tagstack.ensemble.bundle.bundle import (
 )
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.bundle.fitted_images import FittedImages, overlaps_of
+from tagstack.ensemble.bundle.fitted_labels import FittedLabels
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.bundle.start import rival_worth
 from tagstack.ensemble.contradictions.decoder import Decoder
@@ -201,7 +202,12 @@ def fit_dataset(
         thresholds=thresholds,
         rung_thresholds=rungs,
         rung_image_cut=thresholds.image_cut,
-        out_of_fold=OutOfFold.of(dataset.contents, stacker.chosen_, probas)
+        out_of_fold=OutOfFold.of(
+            dataset.contents,
+            stacker.chosen_,
+            probas,
+            FittedLabels(labels=dataset.labels, unknown=dataset.unknown, groups=dataset.groups),
+        )
         if settings.thresholds.keep_out_of_fold
         else None,
         settings=settings,

@@ -22,7 +22,8 @@ from tagstack.ensemble.feedback.store import FILE, DecisionStore
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.review.desk import Desk
 from tagstack.ensemble.review.frozen import frozen_slice
-from tagstack.ensemble.review.ground import Ground, Known
+from tagstack.ensemble.review.ground import CHUNK, Ground, Known
+from tagstack.ensemble.review.kept import PAIRS, PairsAbout
 from tagstack.ensemble.rules.hygiene import canonical_names
 from tagstack.ensemble.tasks.scoring import (
     found_images,
@@ -34,7 +35,7 @@ from tagstack.ensemble.tasks.tag import decision_key
 from tagstack.meta.labels.labels import align_labels
 from tagstack.meta.labels.near_duplicates import near_duplicate_groups
 
-SCORES, PAIRS = "scores", "pairs"
+SCORES = "scores"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,4 +219,9 @@ def _pairs_folder(
             if other != folder:
                 shutil.rmtree(other, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
+    about = PairsAbout(
+        bundle=file_sha256(request.bundle / MANIFEST), n_chunks=-(-len(images) // CHUNK),
+        images=images, contents=contents,
+    )  # fmt: skip
+    about.save(folder)
     return folder

@@ -15,6 +15,7 @@ pytest.importorskip("starlette", reason="needs the extra serve")
 from starlette.testclient import TestClient
 
 from tagstack.configs.settings import load_settings
+from tagstack.ensemble.feedback.decision import Answer, Decision, Shown
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.review.running import guarded
 from tagstack.ensemble.serving.guard import Access
@@ -68,7 +69,8 @@ def test_a_decision_is_kept_with_what_was_shown_and_exported(
     said = {}
     for order in ("wrong", "missing", "useful", "random"):
         card = card_of(client, order=order)
-        assert card["has"] is (order == "wrong") or order in ("useful", "random")
+        expected = order in ("useful", "random") or card["shown"]["probe"]  # a probe is any pair
+        assert expected or card["has"] is (order == "wrong")
         assert answer(client, card, "no")["before"] is None
         said[card["image"], card["tag"]] = card
     kept = [decision for _, _, _, decision, _ in desk.store.log()]
@@ -244,3 +246,89 @@ def read_rows(review: Path) -> list[tuple[str, str, str]]:
     with DecisionStore(review / FILE) as store:
         said = [d for _, _, _, d, _ in store.log() if not d.rule]
     return [(d.image, d.tag, d.who) for d in said]
+
+
+def wrong_above(desk: Any) -> tuple[str, Any]:
+    """Return the tag with most pairs closely above its threshold, and their rows."""
+    table = desk.queue.table
+    near = table.tagged & (table.margin >= 0) & (table.margin < 1) & ~desk.judging[table.image]
+    tag = int(np.bincount(table.tag[near]).argmax())
+    return desk.ground.bundle.vocabulary.tags[tag], np.flatnonzero(near & (table.tag == tag))
+
+
+def test_answers_move_a_threshold_that_is_surely_worse(
+    review: tuple[Client, Any], small: Path, tmp_path: Path, done: Callable[..., str], tagstack: Any
+) -> None:
+    client, desk = review
+    folder, bundle = desk.store.path.parent, tmp_path / "bundle"
+    shutil.copytree(small / "bundle", bundle)
+    arguments = ["feedback", "apply", "--bundle", bundle, "--review", folder]
+    assert "stays in use" in done(*arguments)
+    tag, rows = wrong_above(desk)
+    for row in rows:
+        image = desk.key(int(desk.queue.table.image[row]))
+        body = {"image": image, "tag": tag, "answer": "no", "who": "ann", "token": f"t{row}"}
+        assert client.post("/api/image/answer", json=body).status_code == 200
+    config = tmp_path / "own.toml"
+    config.write_text(f"[feedback]\nleast_answers = {len(rows)}\n")
+    arguments += ["--config", config]
+    found = json.loads(done(*arguments, "--json"))
+    (move,) = [move for move in found["moves"] if move["tag"] == tag]
+    assert move["after"] > move["before"]
+    assert move["n_counted"] == len(rows) <= move["n_pairs"]
+    assert found["version"] == ""
+    assert "Nothing was changed" in done(*arguments)
+    version = json.loads(done(*arguments, "--mode", "auto", "--json"))["version"]
+    shown = json.loads(done("thresholds", "show", "--bundle", bundle, "--tag", tag, "--json"))
+    assert version in json.dumps(shown)
+    assert json.loads((folder / "thresholds-log.jsonl").read_text())["version"] == version
+    done("thresholds", "rollback", "--bundle", bundle)
+    assert json.loads(done(*arguments, "--json"))["before"] == found["before"]
+    other = tmp_path / "other"
+    shutil.copytree(small / "bundle", other)
+    manifest = other / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"format": 1', '"format":  1'))
+    refused = tagstack("feedback", "apply", "--bundle", other, "--review", folder)
+    assert refused.returncode == 1
+    assert "another bundle" in refused.stderr
+    assert "holds no decisions" in tagstack("feedback", "apply", "--bundle", bundle).stderr
+
+
+def test_the_frozen_slice_holds_back_what_it_contradicts(
+    review: tuple[Client, Any], small: Path, done: Callable[..., str], tmp_path: Path
+) -> None:
+    _, desk = review
+    tag, rows = wrong_above(desk)
+    table = desk.queue.table
+    own = table.tagged & (table.tag == desk.tag_index(tag)) & (table.margin < 1)
+    judged = np.flatnonzero(own & desk.judging[table.image])
+    if not len(judged):
+        desk.judging[table.image[rows[-1]]] = True
+        contents = {desk.ground.contents[int(table.image[rows[-1]])]: True}
+        rows, judged = rows[:-1], rows[-1:]
+        # The slice is drawn once for all; here it is moved, so that it has something to say.
+        with desk.store._change() as connection:
+            connection.executemany("insert or replace into slice values (?, ?)", contents.items())
+    said: list[tuple[Answer, Any, bool]] = [("no", rows, False), ("yes", judged, True)]
+    for answer_, chosen, judging in said:
+        for row in chosen:
+            image = int(table.image[row])
+            desk.store.record([
+                Decision(
+                    who="ann", image=desk.ground.images[image], tag=tag, answer=answer_,
+                    content=desk.ground.contents[image], shown=Shown(judging=judging, tagged=True),
+                )
+            ])  # fmt: skip
+    found = json.loads(
+        done("feedback", "apply", "--bundle", small / "bundle", "--review",
+             desk.store.path.parent, "--json", "--config", _config(tmp_path))
+    )  # fmt: skip
+    (move,) = [move for move in found["moves"] if move["tag"] == tag]
+    assert move["slice_gain"] < 0
+    assert "frozen slice" in move["held_back"]
+
+
+def _config(folder: Path) -> Path:
+    path = folder / "one.toml"
+    path.write_text("[feedback]\nleast_answers = 1\n")
+    return path

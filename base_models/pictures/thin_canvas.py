@@ -3,10 +3,12 @@
 Made whole, an 800 x 20,000 strip is a square of 400 million pixels, and one of 1 x 65,500 a square
 of 4 billion. What lies beside a picture is one colour, so it enters each sum as one number; what
 is left costs as much as the picture. The weights are Pillow's own and whole numbers, and sums of
-whole numbers below 2^53 are exact in any order, so every pixel is Pillow's to the bit.
+whole numbers below 2^53 are exact in any order, so every pixel is Pillow's to the bit. Mostly each
+weight is parted into two so small that even sums below 2^24 do, those of half as long floats.
 """
 
-from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +23,12 @@ from tagstack.base_models.pictures.resampling_weights import (
     side_weights,
 )
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.float64] | NDArray[np.float32]
 
 _SHIFT = 22
-_STRIP_VALUES = 2_000_000  # of eight bytes, that a strip of rows becomes
+_LOW_BITS, _EXACT = 7, 1 << 24  # below that, float32 holds every whole number
+_HALF = 1 << (_LOW_BITS - 1)
+_STRIP_VALUES = 500_000  # floats that are worked on together: they stay near the processor
 _BLOCK = 8  # output pixels that share a matrix product: their reaches overlap
 
 
@@ -52,6 +56,7 @@ def resized_rows(
     """
     weights = side_weights(side, out, resample)
     start, reached = _start(weights, colour), weights.count > 0
+    kind, blocks = _blocks(weights)
     used = np.flatnonzero(reached)
     first_beside = np.flatnonzero(~reached)[:1]
     result = np.empty((image.height, len(used) + len(first_beside), 3), np.uint8)
@@ -61,10 +66,10 @@ def resized_rows(
         high = min(low + step, image.height)
         bands = image.crop((0, low, image.width, high)).split()
         for channel, band in enumerate(bands):
-            strip = np.asarray(band).astype(np.float64)
-            for block, taken, matrix in _blocks(weights):
-                sums = strip[:, taken] @ matrix.T + start[block, channel]
-                result[low:high, np.searchsorted(used, block), channel] = _levels(sums)
+            strip = np.asarray(band).astype(kind).T
+            for block in blocks:
+                sums = block.sums(strip) + start[block.outputs, channel, None]
+                result[low:high, np.searchsorted(used, block.outputs), channel] = _levels(sums).T
     return result, np.where(reached, np.cumsum(reached) - 1, len(used))
 
 
@@ -91,12 +96,13 @@ def resized_columns(
     lanes, around = levels.reshape(side.own, -1), beside.reshape(-1)
     start = _start(weights, around)
     result = _levels(start)
+    kind, blocks = _blocks(weights)
     step = max(1, _STRIP_VALUES // side.own)
     for low in range(0, lanes.shape[1], step):
         part = slice(low, low + step)
-        strip = lanes[:, part].astype(np.float64)
-        for block, taken, matrix in _blocks(weights):
-            result[block, part] = _levels(matrix @ strip[taken] + start[block, part])
+        strip = lanes[:, part].astype(kind)
+        for block in blocks:
+            result[block.outputs, part] = _levels(block.sums(strip) + start[block.outputs, part])
     return result.reshape(out, -1, 3)
 
 
@@ -122,28 +128,60 @@ def _nearest(side: Side, out: int) -> NDArray[np.int64]:
     return place
 
 
-def _start(weights: Weights, beside: Levels) -> Floats:
-    """Return what each output pixel's sum begins with, shape (out, n_values)."""
-    parts = weights.beside[:, None] * beside.astype(np.int64)
-    return (ONE // 2 + parts).astype(np.float64)
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Output pixels that the picture reaches, some neighbours, and the weights of their sums.
 
-
-def _blocks(weights: Weights) -> Iterator[tuple[NDArray[np.int64], slice, Floats]]:
-    """Yield output pixels that the picture reaches, some neighbours at a time.
-
-    Each with the picture's pixels that take part, and their weights, a row for each output pixel.
+    Parameters
+    ----------
+    outputs : array of shape (n_out,), int64
+    taken : slice
+        The picture's pixels that take part.
+    matrix : array of shape (n_out, n_taken), float64, or (2 * n_out, n_taken), float32
+        Weights, or their higher and then their lower part.
     """
+
+    outputs: NDArray[np.int64]
+    taken: slice
+    matrix: Floats
+
+    def sums(self, values: Floats) -> NDArray[np.int64]:
+        """Return the weighted sums of values, shape (n_values, n), as (n_out, n)."""
+        parts = (self.matrix @ values[self.taken]).astype(np.int64)
+        n_out = len(self.outputs)
+        return parts if len(parts) == n_out else (parts[:n_out] << _LOW_BITS) + parts[n_out:]
+
+
+def _blocks(weights: Weights) -> tuple[type[np.floating[Any]], list[_Block]]:
+    """Return what values must be, and the output pixels that the picture reaches in blocks."""
+    high = (weights.weight + _HALF) >> _LOW_BITS
+    parts: tuple[NDArray[np.int32], ...] = (high, weights.weight - (high << _LOW_BITS))
+    largest = max(int(np.abs(part).sum(1).max(initial=0)) for part in parts)
+    kind: type[np.floating[Any]] = np.float32
+    if 255 * largest >= _EXACT:  # sums of very many pixels
+        parts, kind = (weights.weight,), np.float64
     used = np.flatnonzero(weights.count > 0)
-    for begin in range(0, len(used), _BLOCK):
-        block = used[begin : begin + _BLOCK]
-        first, count = weights.first[block], weights.count[block]
-        low, high = int(first.min()), int((first + count).max())
-        matrix = np.zeros((len(block), high - low))
-        for row, which in enumerate(block):
-            n, at = int(count[row]), int(first[row]) - low
-            matrix[row, at : at + n] = weights.weight[which, :n]
-        yield block, slice(low, high), matrix
+    begins = range(0, len(used), _BLOCK)
+    return kind, [_block(weights, parts, used[at : at + _BLOCK], kind) for at in begins]
 
 
-def _levels(sums: Floats) -> Levels:
-    return (sums.astype(np.int64) >> _SHIFT).clip(0, 255).astype(np.uint8)
+def _block(
+    weights: Weights, parts: tuple[NDArray[np.int32], ...], outputs: NDArray[np.int64], kind: Any
+) -> _Block:
+    first, count = weights.first[outputs], weights.count[outputs]
+    low, high = int(first.min()), int((first + count).max())
+    matrix = np.zeros((len(parts), len(outputs), high - low), kind)
+    for row, which in enumerate(outputs):
+        n, at = int(count[row]), int(first[row]) - low
+        for number, part in enumerate(parts):
+            matrix[number, row, at : at + n] = part[which, :n]
+    return _Block(outputs, slice(low, high), matrix.reshape(-1, high - low))
+
+
+def _start(weights: Weights, beside: Levels) -> NDArray[np.int64]:
+    """Return what each output pixel's sum begins with, shape (out, n_values)."""
+    return ONE // 2 + weights.beside[:, None] * beside.astype(np.int64)
+
+
+def _levels(sums: NDArray[np.int64]) -> Levels:
+    return (sums >> _SHIFT).clip(0, 255).astype(np.uint8)

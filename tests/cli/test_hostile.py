@@ -276,4 +276,35 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, shown = process.communicate()
     assert process.returncode == 130
-    assert shown.decode().startswith("Interrupted;")
+    assert shown.decode() == "Interrupted; run the same command again to go on.\n"
+
+
+COMMAND = """
+import time
+from tagstack import cli
+@cli.app.command()
+def busy():
+    print("begun", flush=True)
+    time.sleep(600)
+cli.main()
+"""
+DEEP = """
+import hashlib, threading
+from tagstack.ensemble.console.interruption import Interruption
+Interruption(grace_s=0.1).watch()
+threading.Timer(0.1, lambda: print("begun", flush=True)).start()  # from within that call
+hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # as long as anybody can wait, in one call
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("program", [COMMAND, DEEP], ids=["a command", "deep in a library"])
+def test_one_signal_ends_a_run(program: str, number: signal.Signals, code: int) -> None:
+    command = [sys.executable, "-c", program, "busy"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(number)
+        _, shown = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert shown.decode() == "Interrupted; run the same command again to go on.\n"

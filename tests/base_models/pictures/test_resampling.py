@@ -18,7 +18,7 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from tagstack.base_models.contract import Input
-from tagstack.base_models.pictures import resampling
+from tagstack.base_models.pictures import resampling, thin_canvas
 from tagstack.base_models.pictures.images import decode, open_image
 from tagstack.base_models.pictures.preprocess import Framing, framed, framing_from_input
 from tagstack.base_models.pictures.resampling import (
@@ -28,6 +28,7 @@ from tagstack.base_models.pictures.resampling import (
     Resampler,
     chosen_resampler,
 )
+from tagstack.base_models.pictures.resampling_weights import ONE, Side, side_weights
 from tagstack.base_models.pictures.squares import Canvas, alone, on_square
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scoring.pipeline import score_to_store
@@ -197,6 +198,26 @@ def test_every_framing_is_the_same_with_both(geometry: str, resample: str, canva
 
 
 @needs_numba
+@pytest.mark.parametrize("resample", [Resampling.BOX, Resampling.BICUBIC, Resampling.LANCZOS])
+@pytest.mark.parametrize(("length", "out"), [(9, 8), (900, 100), (9000, 40), (9000, 4)])
+def test_sums_of_short_floats_are_those_of_whole_numbers(
+    rng: np.random.Generator, resample: Resampling, length: int, out: int
+) -> None:
+    weights = side_weights(Side(length, 0, length, 0, length), out, resample)
+    full = np.zeros((out, length), np.int64)
+    for row, (first, count) in enumerate(zip(weights.first, weights.count, strict=True)):
+        full[row, first : first + count] = weights.weight[row, :count]
+    assert (abs(full.sum(1) - ONE) < length).all()
+    # Where they add up most: white under one sign and black under the other.
+    values = np.concatenate([255 * (full[:4] > 0), 255 * (full[:4] < 0)]).astype(np.uint8).T
+    noise = rng.integers(0, 256, (length, 5), dtype=np.uint8)
+    values = np.concatenate([values, noise], axis=1)
+    kind, blocks = thin_canvas._blocks(weights)
+    assert (kind is np.float64) == (length / out > 2000)
+    sums = np.concatenate([block.sums(values.astype(kind)) for block in blocks])
+    np.testing.assert_array_equal(sums, full @ values.astype(np.int64))
+
+
 def test_threads_do_not_disturb_each_other() -> None:
     compiled, images = chosen_resampler("compiled"), [noise(200 + i, 300 - i) for i in range(24)]
 

@@ -53,6 +53,11 @@ class Vocabulary:
         """Index of each tag."""
         return {tag: i for i, tag in enumerate(self.tags)}
 
+    @cached_property
+    def category_of(self) -> dict[str, str]:
+        """Category of each tag."""
+        return dict(zip(self.tags, self.categories, strict=True))
+
     @classmethod
     def union(cls, vocabularies: Iterable["Vocabulary"]) -> "Vocabulary":
         """Return every tag of several vocabularies, sorted by name so that member order is moot.

@@ -117,7 +117,9 @@ def framed_picture(
             if isinstance(picture, bytes) and apart is not None:
                 image = apart.decoded(picture, factor)
             else:
-                image = decode(reduced(_opened(picture, max_pixels, max_side), factor))
+                alone = len(groups) < 2
+                opened = header if alone else _opened(picture, max_pixels, max_side)
+                image = decode(reduced(opened, factor))
             decoded = time.monotonic()
             for framing in wanted:
                 pixels[framing] = framed(image, framing, is_reduced=factor > 1, resampler=resampler)

@@ -109,6 +109,8 @@ class OpenvinoSession:
         check_batch(self._path, batch, self._shape, is_open=self._compiled is not None)
         if len(batch) == 0:
             return np.empty((0, (self._width or 0) + self.info.n_features), np.float32)
+        if len(batch) == 1:  # one call has nothing to share out among threads
+            return self._call(batch)
         # One by one even where the model's batch is fixed, as a batch's rows may differ in bits.
         rows = self._pool.map(self._call, (batch[i : i + 1] for i in range(len(batch))))
         return np.concatenate(list(rows))

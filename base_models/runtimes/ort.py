@@ -147,6 +147,8 @@ class OrtCpuSession:
         return np.concatenate(parts)
 
     def _run_in_calls(self, batch: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+        if len(batch) <= size:  # one call has nothing to share out among threads
+            return self._call(batch)
         calls = [batch[i : i + size] for i in range(0, len(batch), size)]
         return np.concatenate(list(self._pool.map(self._call, calls)))
 

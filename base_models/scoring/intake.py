@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 
 def ahead(
-    pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], window: int
+    pool: ThreadPoolExecutor | None, work: Callable[[T], R], items: Iterable[T], window: int
 ) -> Iterator[R]:
     """Yield ``work(item)`` in order while up to ``window`` items are being worked on.
 
@@ -41,14 +41,17 @@ def ahead(
 
     Parameters
     ----------
-    pool : ThreadPoolExecutor
-        Whose threads do the work.
+    pool : ThreadPoolExecutor, optional
+        Whose threads do the work; the calling thread does without one.
     work : callable
     items : iterable
         Read by the calling thread alone.
     window : int
         At least 1.
     """
+    if pool is None:
+        yield from map(work, items)
+        return
     queue: deque[Future[R]] = deque()
     for item in items:
         queue.append(pool.submit(work, item))
@@ -124,8 +127,11 @@ class Intake:
             settings.decode_seconds, settings.max_pixels, settings.max_side
         )
 
-    def framed(self, pool: ThreadPoolExecutor) -> Iterator[FramedTask]:
-        """Yield pictures as they become ready, at most two batches ahead of the reader."""
+    def framed(self, pool: ThreadPoolExecutor | None) -> Iterator[FramedTask]:
+        """Yield pictures as they become ready, at most two batches ahead of the reader.
+
+        Without a pool the reader's thread reads and decodes, picture by picture.
+        """
         window = 2 * self._settings.batch_images
         tasks = self._tasks(ahead(pool, self._identified, self._sources.names, window))
         for item in ahead(pool, self._framed, tasks, window):

@@ -68,7 +68,7 @@ def score_images(
     threads = thread_count(settings.decode_threads or threads)
     tally = Tally(len(sources.names), sources.failures, threads)
     run = _Run(taggers, sink, settings, tally, progress)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    pool = _decoding(threads, len(sources.names))
     intake = Intake(sources, taggers, sink, settings, tally, run.tick)
     try:
         run.score(intake, pool)
@@ -78,7 +78,8 @@ def score_images(
         raise
     finally:
         intake.close()
-        pool.shutdown(cancel_futures=True)
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
     return tally.summary()
 
 
@@ -105,6 +106,14 @@ def score_to_store(
         return score_images(sources, taggers, sink, settings, threads=threads, progress=progress)
 
 
+def _decoding(threads: int, n_images: int) -> ThreadPoolExecutor | None:
+    """Return what reads and decodes; None for one picture, which leaves threads nothing to do.
+
+    They would cost it a tenth of what five small taggers do.
+    """
+    return ThreadPoolExecutor(threads, thread_name_prefix="decode") if n_images > 1 else None
+
+
 @dataclass
 class _Run:
     """The models' half of one call of `score_images`."""
@@ -120,7 +129,7 @@ class _Run:
     n_committed: int = 0
     reported: float = field(default_factory=time.monotonic)
 
-    def score(self, intake: Intake, pool: ThreadPoolExecutor) -> None:
+    def score(self, intake: Intake, pool: ThreadPoolExecutor | None) -> None:
         ready: list[FramedTask] = []
         for item in intake.framed(pool):
             if item.task.missing:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +135,7 @@ class Tagger:
     session: Session
     scaled_decoding: bool
 
-    @property
+    @cached_property
     def framing(self) -> Framing:
         """The pixels it wants; taggers with equal framings share them."""
         return framing_from_input(self.contract.input, scaled_decoding=self.scaled_decoding)
@@ -184,13 +185,11 @@ class Tagger:
 
         Of the shape of ``raw``.
         """
-        broken = ~np.isfinite(raw).all(axis=1)
-        if self.contract.output.kind == "probabilities":
-            values = self._logit_of_probabilities(raw[~broken])
-        else:
-            values = raw[~broken].clip(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+        whole = np.isfinite(raw).all(axis=1)
+        if whole.all():
+            return self._logits_of_finite(raw)
         logits = np.full(raw.shape, np.nan, np.float32)
-        logits[~broken] = values
+        logits[whole] = self._logits_of_finite(raw[whole])
         return logits
 
     def raw(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -215,6 +214,11 @@ class Tagger:
     def close(self) -> None:
         """Free the model."""
         self.session.close()
+
+    def _logits_of_finite(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.contract.output.kind == "probabilities":
+            return self._logit_of_probabilities(raw).astype(np.float32)
+        return raw.clip(-_LOGIT_LIMIT, _LOGIT_LIMIT).astype(np.float32, copy=False)
 
     def _logit_of_probabilities(self, raw: NDArray[np.float32]) -> NDArray[np.float64]:
         if raw.size and not (-_PROBA_SLACK <= raw.min() and raw.max() <= 1 + _PROBA_SLACK):

@@ -91,6 +91,9 @@ class Judge:
     implied : {"keep", "add", "drop"}
         Which implied tags captions show. The decoder leaves closed sets, so "add" adds nothing
         to "keep".
+    detailed : bool
+        Whether to say what led to the tags: other candidates, the taggers' votes, the rules'
+        names. For captions alone that is most of the work.
     """
 
     def __init__(
@@ -99,9 +102,12 @@ class Judge:
         floor: float,
         always: tuple[str, ...] = (),
         implied: Literal["keep", "add", "drop"] = "keep",
+        *,
+        detailed: bool = True,
     ) -> None:
         self.bundle = bundle
         self.floor = floor
+        self.detailed = detailed
         self.implied = implied
         self.always = np.array([bundle.vocabulary.index[tag] for tag in always], np.int32)
         self.decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
@@ -124,7 +130,9 @@ class Judge:
         """
         cutting = self.bundle.thresholds.cutting
         proba = self.bundle.stacker.predict_proba(scores) if proba is None else proba
-        if scores.n_images == 1 and changes is None:  # naming the rules decides as well
+        if (
+            self.detailed and scores.n_images == 1 and changes is None
+        ):  # naming the rules decides as well
             changes = cutting.explained(proba, self.decoder, margins=False)
         proposed = cutting.decided(proba)
         if changes is None:
@@ -136,8 +144,9 @@ class Judge:
             styled = implied_tags(final, self.decoder.rules, self.implied)
         for i, (image, least) in enumerate(zip(scores.images, cutting.images(proba), strict=True)):
             kept = _row(final, i)
-            changed = np.setxor1d(kept, _row(proposed, i))
-            rules = self._rules(proba, i, changes) if len(changed) else {}
+            rules = {}
+            if self.detailed and len(np.setxor1d(kept, _row(proposed, i))):
+                rules = self._rules(proba, i, changes)
             entries = self._entries(scores, proba, i, kept, _row(styled, i), least, rules)
             yield TaggedImage(image=image, entries=entries)
 
@@ -170,13 +179,18 @@ class Judge:
     ) -> tuple[TagEntry, ...]:
         """Return an image's tags and candidates, most probable first."""
         first, last = scores.pairs.indptr[image : image + 2]
-        own = scores.pairs.tag[first:last]
-        above = own[proba.proba[first:last] >= self.floor]
-        tags = np.unique(np.concatenate([above, kept, self.always]))
-        values, logits = _of_tags(scores, proba, int(first), own, tags)
+        own, tags = scores.pairs.tag[first:last], kept
+        if self.detailed:
+            above = own[proba.proba[first:last] >= self.floor]
+            tags = np.unique(np.concatenate([above, kept, self.always]))
+        listed = np.flatnonzero(np.isin(tags, own))
+        pairs = first + np.searchsorted(own, tags[listed])
+        values = proba.base[tags]
+        values[listed] = proba.proba[pairs]
+        votes = self._votes(scores, tags, listed, pairs) if self.detailed else [{} for _ in tags]
         vocabulary = self.bundle.vocabulary
         columns = zip(
-            tags.tolist(), values.tolist(), least[tags].tolist(), expit(logits).T.tolist(),
+            tags.tolist(), values.tolist(), least[tags].tolist(), votes,
             np.isin(tags, kept).tolist(), np.isin(tags, shown).tolist(), strict=True,
         )  # fmt: skip
         entries = [
@@ -185,51 +199,40 @@ class Judge:
                 category=vocabulary.categories[tag],
                 proba=value,
                 threshold=threshold,
-                votes={
-                    member: None if isnan(vote) else vote
-                    for member, vote in zip(scores.members, votes, strict=True)
-                },
+                votes=of_tag,
                 tagged=tagged,
                 rule=rules.get(vocabulary.tags[tag], ""),
                 in_caption=in_caption,
             )
-            for tag, value, threshold, votes, tagged, in_caption in columns
+            for tag, value, threshold, of_tag, tagged, in_caption in columns
         ]
         return tuple(sorted(entries, key=lambda entry: (-entry.proba, entry.tag)))
 
+    def _votes(
+        self,
+        scores: Level1Scores,
+        tags: NDArray[np.int32],
+        listed: NDArray[np.intp],
+        pairs: NDArray[np.intp],
+    ) -> list[dict[str, float | None]]:
+        """Return every member's probability of an image's tags.
 
-def _of_tags(
-    scores: Level1Scores,
-    proba: PairProba,
-    first: int,
-    own: NDArray[np.int32],
-    tags: NDArray[np.int32],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return an image's probability of some tags, and every member's logit.
-
-    Parameters
-    ----------
-    scores : Level1Scores
-    proba : PairProba
-    first : int
-        Position of the image's first pair.
-    own : array of shape (n_pairs,), int32, ascending
-        Tags of its pairs.
-    tags : array of shape (n_chosen,), int32
-
-    Returns
-    -------
-    proba : array of shape (n_chosen,), float32
-    logit : array of shape (n_members, n_chosen), float32
-        NaN where the member does not know the tag.
-    """
-    values = proba.base[tags]
-    logits = np.where(scores.knows[:, tags], scores.floor[:, None], np.float32(np.nan))
-    listed = np.flatnonzero(np.isin(tags, own))
-    pairs = first + np.searchsorted(own, tags[listed])
-    values[listed] = proba.proba[pairs]
-    logits[:, listed] = scores.logit[:, pairs]
-    return values, logits
+        Parameters
+        ----------
+        scores : Level1Scores
+        tags : array of shape (n_chosen,), int32
+        listed, pairs : arrays of shape (n_listed,), integer
+            Which of them are listed, and at which pairs.
+        """
+        logits = np.where(scores.knows[:, tags], scores.floor[:, None], np.float32(np.nan))
+        logits[:, listed] = scores.logit[:, pairs]
+        return [
+            {
+                member: None if isnan(vote) else vote
+                for member, vote in zip(scores.members, votes, strict=True)
+            }
+            for votes in expit(logits).T.tolist()
+        ]
 
 
 def _row(tags: sparse.csr_array, image: int) -> NDArray[np.int32]:

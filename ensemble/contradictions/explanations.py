@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -101,22 +102,45 @@ class _Case:
         ]
         found = [tag for problem, solution in self.solved for tag in kept_keys(problem, solution)]
         self.chosen = {*found, *reduction.settled.tolist()}
+        self.settled = reduction.settled.tolist()
+        self.chosen = {*found, *self.settled}
         self.kept = self._closed(self.chosen)
-        within = {tag for problem in reduction.problems for tag in problem.key}
-        possible = self._closed(within | self.chosen)
-        self.choices = sorted(
-            {*reduction.settled.tolist(), *(tag for p in reduction.problems for tag in p.choices)}
-        )
-        # No other exclusion can be broken, or ask for anything.
-        near = {number for tag in possible for number in decoder.exclusions_of(tag)}
-        self.near = [self.rules.exclusives[number] for number in sorted(near | {*evidence.asking})]
-        self.asking = tuple(
-            number for number in sorted(near) if self.rules.exclusives[number].at_least_one
-        )
         self.passed = frozenset(evidence.tagged().tolist())
-        tags = np.array(sorted(possible), np.int64)
-        self.proba = dict(zip(tags.tolist(), evidence.proba_at(tags).tolist(), strict=True))
-        self.weight = dict(zip(tags.tolist(), evidence.weight_at(tags).tolist(), strict=True))
+
+    # The rest is for telling what changed: on most images nothing does.
+
+    @cached_property
+    def choices(self) -> list[int]:
+        """Tags that may be kept for their own sake."""
+        return sorted({*self.settled, *(tag for case, _ in self.solved for tag in case.choices)})
+
+    @cached_property
+    def possible(self) -> frozenset[int]:
+        """Tags that could be kept."""
+        return self._closed({tag for case, _ in self.solved for tag in case.key} | self.chosen)
+
+    @cached_property
+    def touched(self) -> list[int]:
+        """Numbers of the exclusions that those are members of."""
+        return sorted({n for tag in self.possible for n in self.decoder.exclusions_of(tag)})
+
+    @cached_property
+    def near(self) -> list[BoundExclusive]:
+        """Exclusions of which one can be broken or ask for something; no other can."""
+        numbers = sorted({*self.touched, *self.evidence.asking})
+        return [self.rules.exclusives[number] for number in numbers]
+
+    @cached_property
+    def proba(self) -> dict[int, float]:
+        """Probability of each tag that could be kept."""
+        tags = np.array(sorted(self.possible), np.int64)
+        return dict(zip(tags.tolist(), self.evidence.proba_at(tags).tolist(), strict=True))
+
+    @cached_property
+    def weight(self) -> dict[int, float]:
+        """What keeping each of them gains."""
+        tags = np.array(sorted(self.possible), np.int64)
+        return dict(zip(tags.tolist(), self.evidence.weight_at(tags).tolist(), strict=True))
 
     def changes(self, *, margins: bool) -> Iterator[Change]:
         for tag in sorted(self.kept ^ self.passed):
@@ -189,7 +213,7 @@ class _Case:
             self.evidence,
             proba=np.where(barred[self.evidence.key], np.float32(np.nan), self.evidence.proba),
             base=np.where(barred, np.float32(np.nan), self.evidence.base),
-            asking=self.asking,
+            asking=tuple(n for n in self.touched if self.rules.exclusives[n].at_least_one),
             offered=tuple(tag for tag in self.choices if not barred[tag]),
         )
         return self._lost(_Case(self.decoder, without).chosen)

@@ -51,6 +51,8 @@ def reduce_images(rules: RuleLists, evidence: Evidence, *, shortcut: bool = True
     bad[active.node] = True
     unsafe = nodes.touching(bad)
     settled = nodes.key[nodes.choice & ~unsafe]
+    if not unsafe.any():  # as on most images
+        return Reduction(settled=settled, problems=())
     parts = Parts(nodes, active, unsafe)
     if shortcut:
         won, parts = parts.plain_groups(rules)

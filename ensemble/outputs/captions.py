@@ -69,6 +69,8 @@ class Captions:
         Of ``order = "random"``.
     copyrights : mapping of str to tuple of str
         Tags that a character's tag brings along; see `output.copyrights`.
+    categories : mapping of str to str, optional
+        Category of every tag that a tagger knows.
     moderator : Moderator, optional
         Where there are policies; formats that tell decisions tell its answers.
     """
@@ -79,9 +81,11 @@ class Captions:
         *,
         seed: int = 0,
         copyrights: Mapping[str, tuple[str, ...]] | None = None,
+        categories: Mapping[str, str] | None = None,
         moderator: Moderator | None = None,
     ) -> None:
         self.settings = settings
+        self.categories = categories or {}
         self.moderator = moderator
         self._seed = seed
         self._copyrights = copyrights or {}
@@ -124,9 +128,8 @@ class Captions:
     def _chosen(self, tagged: TaggedImage) -> tuple[CaptionTag, ...]:
         entries = (entry for entry in tagged.tags if entry.in_caption)
         tags = [CaptionTag(entry.tag, entry.category, entry.proba) for entry in entries]
-        category = {entry.tag: entry.category for entry in tagged.entries}
         shown: dict[str, CaptionTag] = {}
-        for tag in self._with_copyrights(tags, category):
+        for tag in self._with_copyrights(tags):
             name = self.settings.replace.get(tag.name, tag.name)
             if name and self._shows(tag):
                 shown.setdefault(name, replace(tag, name=name))
@@ -135,9 +138,7 @@ class Captions:
         kept = set(counted[: self.settings.max_tags or None])
         return tuple(tag for tag in likely if tag in kept or tag.name in self._first)
 
-    def _with_copyrights(
-        self, tags: list[CaptionTag], category: Mapping[str, str]
-    ) -> list[CaptionTag]:
+    def _with_copyrights(self, tags: list[CaptionTag]) -> list[CaptionTag]:
         """Return the tags and what their characters imply by the table, in as many steps as due."""
         waiting = [tag for tag in tags if tag.category == "character"]
         found = {tag.name: tag for tag in tags}
@@ -145,7 +146,8 @@ class Captions:
             tag = waiting.pop()
             for name in self._copyrights.get(tag.name, ()):
                 if name not in found:
-                    found[name] = CaptionTag(name, category.get(name, "copyright"), tag.proba)
+                    category = self.categories.get(name, "copyright")
+                    found[name] = CaptionTag(name, category, tag.proba)
                     waiting.append(found[name])
         return list(found.values())
 

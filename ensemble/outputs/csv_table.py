@@ -18,6 +18,7 @@ class ScoreTable(Table):
     """One row for each tag of each image; the score is the stack's probability."""
 
     file_name = "tags.csv"
+    detailed = False
 
     @contextmanager
     def opened(self, path: Path) -> Iterator[Add]:

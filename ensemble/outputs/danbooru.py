@@ -26,6 +26,7 @@ class DanbooruPosts(Table):
     """One object a line; tags have no spaces there, whatever the settings say of captions."""
 
     file_name = "danbooru.jsonl"
+    detailed = False
 
     @contextmanager
     def opened(self, path: Path) -> Iterator[Add]:

@@ -85,11 +85,18 @@ class OutputFolder:
         self._captions = captions
         self._record = record
         self._keys = {name: key(name) for name in (*sidecars, *tables)}
+        self._spelled: dict[Sidecar, dict[str, str]] = {}
 
     @property
     def settings(self) -> OutputSettings:
         """Settings of the run."""
         return self._captions.settings
+
+    @property
+    def detailed(self) -> bool:
+        """Whether a format of the run tells more than the final tags."""
+        formats: list[Sidecar | Table] = [*self.sidecars.values(), *self.tables.values()]
+        return any(form.detailed for form in formats)
 
     def folders_of(self, images: Iterable[str]) -> set[Path]:
         """Return every folder that sidecars of images go to."""
@@ -273,7 +280,7 @@ class OutputFolder:
             refused = set(row.refused if row else ()) | (set() if own else earlier - set(present))
             ours = {sidecar.key(tag.name): tag for tag in sidecar.tags(file)}
             ours = {key: tag for key, tag in ours.items() if key not in refused}
-            theirs = self._theirs(sidecar, present, earlier, file)
+            theirs = self._theirs(sidecar, present, earlier)
             tags = self._joined(theirs | {k: t for k, t in ours.items() if k not in theirs}, file)
             dropped = frozenset(present) - theirs.keys() - ours.keys()
             new = sidecar.merged(text, tags, dropped)
@@ -282,17 +289,23 @@ class OutputFolder:
         return _Content(new, added=_sorted(ours.keys() - theirs), refused=_sorted(refused))
 
     def _theirs(
-        self, sidecar: Sidecar, present: Mapping[str, str], earlier: Set[str], file: TaggedFile
+        self, sidecar: Sidecar, present: Mapping[str, str], earlier: Set[str]
     ) -> dict[str, CaptionTag]:
         """Return the tags of a file that no earlier run put there, by key, as they are spelled."""
         if self.settings.existing == "replace":
             return {}
-        category = {sidecar.key(entry.tag): entry.category for entry in file.tagged.entries}
         return {
-            key: CaptionTag(tag, category.get(key, "general"))
+            key: CaptionTag(tag, self._category(sidecar, key))
             for key, tag in present.items()
             if key not in earlier
         }
+
+    def _category(self, sidecar: Sidecar, key: str) -> str:
+        """Return the category of the tag behind a sidecar's spelling of it."""
+        if sidecar not in self._spelled:
+            known = self._captions.categories.items()
+            self._spelled[sidecar] = {sidecar.key(tag): category for tag, category in known}
+        return self._spelled[sidecar].get(key, "general")
 
     def _joined(self, tags: Mapping[str, CaptionTag], file: TaggedFile) -> tuple[CaptionTag, ...]:
         every = tuple(tags.values())

@@ -36,11 +36,15 @@ class Sidecar(ABC):
         Whether a file that was there before can take up tags: never (``output.existing`` append
         and merge keep it), where these ask for it, or always, because other programs keep other
         things in it.
+    detailed : bool
+        Whether files tell more than the final tags: other candidates, votes, the rules' names.
+        Where no format of a run does, ``file.tagged`` holds the final tags alone.
     """
 
     suffix: ClassVar[str]
     name: ClassVar[Literal["stem", "full"]] = "stem"
     merges: ClassVar[Literal["never", "asked", "always"]] = "never"
+    detailed: ClassVar[bool] = True
 
     def __init__(self, captions: Captions) -> None:
         self.captions = captions
@@ -98,9 +102,16 @@ class Table(ABC):
     Parameters
     ----------
     captions : Captions
+
+    Attributes
+    ----------
+    file_name : str
+    detailed : bool
+        As of a `Sidecar`.
     """
 
     file_name: ClassVar[str]
+    detailed: ClassVar[bool] = True
 
     def __init__(self, captions: Captions) -> None:
         self.captions = captions

@@ -26,6 +26,7 @@ class Hydrus(Sidecar):
     """A tag a line; the tags' own spelling is kept, underscores become spaces where asked for."""
 
     suffix = ".txt"
+    detailed = False
     name: ClassVar[Literal["full"]] = "full"
     merges: ClassVar[Literal["asked"]] = "asked"
 

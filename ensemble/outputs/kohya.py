@@ -18,6 +18,7 @@ class KohyaMetadata(Table):
     """One object: absolute path -> ``{"tags": "a, b"}``."""
 
     file_name = "kohya.json"
+    detailed = False
 
     @contextmanager
     def opened(self, path: Path) -> Iterator[Add]:
@@ -44,6 +45,7 @@ class KohyaLines(Table):
     """One object a line: ``image_path`` and ``caption``."""
 
     file_name = "kohya.jsonl"
+    detailed = False
 
     @contextmanager
     def opened(self, path: Path) -> Iterator[Add]:

@@ -1,7 +1,7 @@
 """From settings and a bundle to the output folder of a run."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tagstack import __version__
@@ -27,6 +27,7 @@ def output_folder(
     out: Path,
     record: WrittenRecord,
     decided_by: str,
+    categories: Mapping[str, str],
     moderator: Moderator | None = None,
 ) -> OutputFolder:
     """Return the folder that a run writes to.
@@ -44,6 +45,8 @@ def output_folder(
         Open.
     decided_by : str
         Hash of everything that decides an image's tags but its own content.
+    categories : mapping of str to str
+        Category of every tag that a tagger knows.
     moderator : Moderator, optional
         Of the settings' policies.
 
@@ -54,7 +57,11 @@ def output_folder(
     """
     copyrights = copyrights_of(settings.output.copyrights)
     captions = Captions(
-        settings.output, seed=settings.seed, copyrights=copyrights, moderator=moderator
+        settings.output,
+        seed=settings.seed,
+        copyrights=copyrights,
+        categories=categories,
+        moderator=moderator,
     )
     sidecars: dict[str, Sidecar] = {}
     tables: dict[str, Table] = {}

@@ -12,6 +12,7 @@ class Caption(Sidecar):
     """A line of tags; ``output.extension`` gives it another suffix."""
 
     suffix = ".txt"
+    detailed = False
     merges: ClassVar[Literal["asked"]] = "asked"
 
     @property

@@ -56,6 +56,7 @@ class Xmp(Sidecar):
     """Three keyword fields of an XMP sidecar."""
 
     suffix = ".xmp"
+    detailed = False
     name: ClassVar[Literal["full"]] = "full"
     merges: ClassVar[Literal["always"]] = "always"
 

@@ -192,6 +192,7 @@ def tag_images(
             out=out,
             record=record,
             decided_by=key,
+            categories=bundle.vocabulary.category_of,
             moderator=moderator_of(settings, bundle.vocabulary),
         )
         run = _Run(request, settings, progress, bundle, sources, out, record, folder, taggers)
@@ -368,7 +369,12 @@ class _Run:
         if not wanted:
             return
         output = self.settings.output
-        judge = Judge(self.bundle, output.score_floor, implied=output.implied)
+        judge = Judge(
+            self.bundle,
+            output.score_floor,
+            implied=output.implied,
+            detailed=self.folder.detailed,
+        )
         members = [member.name for member in self.bundle.members]
         store, done = self._reader(wanted), 0
         for chunk in store.iter_chunks(_CHUNK, sorted(wanted), members):

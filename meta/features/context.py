@@ -35,11 +35,9 @@ def rival_logit(pairs: Pairs, logit: Floats, relations: TagRelations) -> Floats:
     array of shape (n_pairs,), float64
         NaN where the tag stands in no group or no other member of it is listed.
     """
-    tag, group = relations.group_edges()
-    ones = np.ones(len(tag), np.int8)
-    shape = (pairs.n_tags, max(len(relations.groups), 1))
-    pair, number = _expanded(pairs.tag, sparse.csr_array((ones, (tag, group)), shape=shape))
-    key = pairs.image[pair].astype(np.int64) * shape[1] + number
+    membership = relations.membership
+    pair, number = _expanded(pairs.tag, membership)
+    key = pairs.image[pair].astype(np.int64) * membership.shape[1] + number
     return _fold_max(pair, _highest_other(key, logit[pair]), len(pairs))
 
 
@@ -125,8 +123,8 @@ def company(pairs: Pairs, logit: Floats, lift: sparse.csr_array) -> Floats:
     """
     proba = expit(logit)
     proba[proba < _LISTENING] = 0.0
-    said = sparse.csr_array((proba, pairs.tag, pairs.indptr), (pairs.n_images, pairs.n_tags)) @ lift
-    said = sparse.csr_array(said)
+    shape = (pairs.n_images, pairs.n_tags)
+    said: sparse.csr_array = sparse.csr_array((proba, pairs.tag, pairs.indptr), shape) @ lift
     said.sort_indices()
     heard = Pairs(
         indptr=said.indptr.astype(np.int64), tag=said.indices.astype(np.int32), n_tags=pairs.n_tags

@@ -270,7 +270,7 @@ def _context_columns(
         "rival": rival,
         "lead_over_rival": logit - rival,
         "parent": relative_logit(pairs, logit, relations.parents),
-        "child": relative_logit(pairs, logit, relations.parents.T.tocsr()),
+        "child": relative_logit(pairs, logit, relations.children),
         "company": company(pairs, logit, statistics.lift),
     }
 

@@ -5,9 +5,9 @@ plain extract that a learner can use as context.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.configs.errors import TagstackError
@@ -53,8 +53,15 @@ class TagRelations:
         """Size of the vocabulary."""
         return int(self.parents.shape[0])
 
-    def group_edges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return (tag, group) of every membership, two arrays of shape (n_memberships,)."""
-        tag = [t for group in self.groups for t in group]
-        number = [g for g, group in enumerate(self.groups) for _ in group]
-        return np.array(tag, np.int64), np.array(number, np.int64)
+    @cached_property
+    def children(self) -> sparse.csr_array:
+        """``children[parent, child]``, shape (n_tags, n_tags), bool."""
+        return self.parents.T.tocsr()
+
+    @cached_property
+    def membership(self) -> sparse.csr_array:
+        """``membership[tag, group]``, shape (n_tags, at least 1 group), int8."""
+        edges = [(tag, number) for number, group in enumerate(self.groups) for tag in group]
+        tag, number = np.array(edges, np.int64).reshape(-1, 2).T
+        shape = (self.n_tags, max(len(self.groups), 1))
+        return sparse.csr_array((np.ones(len(edges), np.int8), (tag, number)), shape=shape)

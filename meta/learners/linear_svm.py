@@ -156,11 +156,13 @@ class LinearSvms(PairEstimator):
         return HingeBatch(design=design, side=side, weight=counts)
 
     def _margins(self, raw: NDArray[np.float32], tag: NDArray[np.int32]) -> Floats:
-        # The columns are standardised in the coefficients, of which there are fewer.
-        slopes = self.coefficients_[:, :-1] / self.scale_
-        margin: Floats = (self.coefficients_[:, -1] - (slopes * self.centre_).sum(axis=1))[tag]
+        # The columns are standardised in the coefficients, of which there are mostly fewer.
+        few = len(tag) < len(self.coefficients_)
+        chosen, place = (self.coefficients_[tag], slice(None)) if few else (self.coefficients_, tag)
+        slopes = chosen[:, :-1] / self.scale_
+        margin: Floats = (chosen[:, -1] - (slopes * self.centre_).sum(axis=1))[place]
         for column, slope in enumerate(slopes.T):
-            margin += slope[tag] * raw[:, column]
+            margin += slope[place] * raw[:, column]
         return margin
 
     def _margin_platt(

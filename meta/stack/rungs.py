@@ -98,7 +98,8 @@ def by_band(rungs: Mapping[str, RungLogits], tag_rungs: Sequence[str], pairs: Pa
     pairs : Pairs
     """
     names = sorted(rungs)
-    number = np.array([names.index(rung) for rung in tag_rungs], np.int64)
+    place = {name: i for i, name in enumerate(names)}
+    number = np.array([place[rung] for rung in tag_rungs], np.int64)
     return RungLogits(
         listed=_picked([rungs[name].listed for name in names], number[pairs.tag]),
         base=_picked([rungs[name].base for name in names], number),

@@ -54,6 +54,7 @@ def make_captions() -> Callable[..., Captions]:
         *, seed: int = 0, copyrights: dict[str, tuple[str, ...]] | None = None, **changes: Any
     ) -> Captions:
         output = load_settings(changes={"output": changes}).output
-        return Captions(output, seed=seed, copyrights=copyrights)
+        categories = {entry.tag: entry.category for entry in ENTRIES}
+        return Captions(output, seed=seed, copyrights=copyrights, categories=categories)
 
     return make

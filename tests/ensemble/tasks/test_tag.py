@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tagstack.base_models.zoo.gallery import draw_gallery
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.dataset import DatasetSource
+from tagstack.ensemble.bundle.decisions import Judge, TaggedImage
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks import tag as tag_task
 from tagstack.ensemble.tasks.explain import explain_image
@@ -289,6 +290,35 @@ def test_merge_puts_both_in_our_order(run: Tag, by_hand: Path) -> None:
     assert tags[0] == "mychar"
     assert tags[1:] == sorted(tags[1:])
     assert {"A Sentence about her", "Long Hair", "1girl"} <= set(tags)
+
+
+def test_a_tag_by_hand_has_its_category_however_unlikely_it_is(run: Tag, by_hand: Path) -> None:
+    by_hand.write_text("1girl, sensitive\n")
+    run("txt", existing="merge", order="category", categories=["rating", "general"])
+    tags = by_hand.read_text().rstrip("\n").split(", ")
+    assert tags.index("sensitive") < tags.index("1girl")
+
+
+@pytest.mark.parametrize("form", ["txt", "csv", "hydrus", "xmp", "kohya", "danbooru"])
+def test_a_file_is_the_same_beside_one_that_tells_more(
+    run: Tag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    judged: list[bool] = []
+    real = Judge.judge
+
+    def noted(judge: Judge, *rest: Any) -> Iterator[TaggedImage]:
+        judged.append(judge.detailed)
+        return real(judge, *rest)
+
+    monkeypatch.setattr(Judge, "judge", noted)
+    out = tmp_path / "out"
+    run(form)
+    alone = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    shutil.rmtree(out / ".tagstack")
+    run(form, "jsonl", overwrite=True)
+    assert judged == [False, True]
+    assert alone
+    assert all((out / name).read_bytes() == content for name, content in alone.items())
 
 
 def test_replace_replaces_and_keep_keeps(run: Tag, by_hand: Path) -> None:

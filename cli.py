@@ -258,6 +258,9 @@ def start(
     ] = None,
     rules: Annotated[str | None, typer.Option(help="Shipped rules by name, .toml or .csv.")] = None,
     config: Config = None,
+    threads: Threads = None,
+    backend: Backend = None,
+    precision: Precision = None,
     seed: Seed = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -276,8 +279,9 @@ def start(
         rules=rules,
         overwrite=overwrite,
     )
+    settings = settings_of(config, seed=seed, runtime=runtime_of(threads, backend, precision))
     with stages() as progress:
-        made = make_start(request, settings_of(config, seed=seed), progress)
+        made = make_start(request, settings, progress)
     print_start(made, bundle, as_json=as_json)
 
 
@@ -409,6 +413,9 @@ def explain(
     bundle: BundleDir = Path("bundle"),
     models: TaggersNow = None,
     scores: ScoresNow = None,
+    threads: Threads = None,
+    backend: Backend = None,
+    precision: Precision = None,
     as_json: Json = False,
 ) -> None:
     """Show why a tag is there or not: votes, stack, threshold, rule."""
@@ -416,7 +423,9 @@ def explain(
     from tagstack.ensemble.tasks.explain import explain_image
 
     taggers = None if models is None else listed(models, "--models")
-    print_explanation(explain_image(image, bundle, tag, taggers, scores), as_json=as_json)
+    runtime = runtime_of(threads, backend, precision)
+    found = explain_image(image, bundle, tag, taggers, scores, runtime)
+    print_explanation(found, as_json=as_json)
 
 
 @app.command(
@@ -428,6 +437,9 @@ def moderate(
     bundle: BundleDir,
     config: Config = None,
     models: TaggersNow = None,
+    threads: Threads = None,
+    backend: Backend = None,
+    precision: Precision = None,
     as_json: Json = False,
 ) -> None:
     """Say block, review or allow for each image; exit code 0 allow, 5 review, 4 block."""
@@ -436,7 +448,9 @@ def moderate(
     from tagstack.ensemble.console.moderation import print_answers
     from tagstack.ensemble.tasks.moderate import moderate_images
 
-    settings = settings_of(config, uses=("threads", "score", "output", "moderation"))
+    runtime = runtime_of(threads, backend, precision)
+    used = ("threads", "score", "output", "moderation")
+    settings = settings_of(config, runtime=runtime, uses=used)
     taggers = None if models is None else listed(models, "--models")
     with stages() as progress:
         answers = list(
@@ -461,6 +475,9 @@ def serve(
     ] = False,
     models: TaggersNow = None,
     config: Config = None,
+    threads: Threads = None,
+    backend: Backend = None,
+    precision: Precision = None,
 ) -> None:
     """Answer pictures over HTTP with their tags, until stopped."""
     from tagstack.api import load
@@ -468,7 +485,9 @@ def serve(
     from tagstack.ensemble.serving.running import ServeRequest
     from tagstack.ensemble.serving.running import serve as run
 
-    settings = settings_of(config, uses=("threads", "score", "output", "serve", "moderation"))
+    runtime = runtime_of(threads, backend, precision)
+    used = ("threads", "score", "output", "serve", "moderation")
+    settings = settings_of(config, runtime=runtime, uses=used)
     request = ServeRequest(
         bundle=bundle, host=host, port=port, token_file=token_file, trust_proxy=trust_proxy
     )

@@ -84,6 +84,25 @@ def load_settings(
         raise TagstackError(msg) from error
 
 
+def changed_settings(settings: Settings, changes: Mapping[str, object]) -> Settings:
+    """Return settings, such as a bundle's, with ``changes`` laid over them, nested alike.
+
+    Raises
+    ------
+    TagstackError
+        If a value is out of range, or a name is not known.
+    """
+    if not changes:
+        return settings
+    try:
+        own = validated(Settings, _overlaid(settings.model_dump(mode="json"), changes))
+    except ValidationError as error:
+        raise TagstackError(f"Settings: {validation_summary(error)}.") from error
+    if own.score.backend not in ("auto", settings.score.backend):
+        RUNTIMES.offer(own.score.backend)
+    return own
+
+
 def check_names(settings: Settings) -> None:
     """Refuse names in the settings that nothing built in or installed answers to.
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from tagstack.configs.shown import shown
 if TYPE_CHECKING:
     from tagstack.base_models.scoring.pipeline import ScoreProgress
 
+_LOG_SECONDS = 30.0  # in a log, a long stage says so often how far it is
 _NAMED = 5  # how many failures a summary shows before it refers to the file
 
 
@@ -77,6 +79,7 @@ class _Stages:
         self._bars = bars
         self._task = bars.add_task("starting", total=None)
         self._stage = ""
+        self._lines = _LogLines()
 
     def stage(self, text: str, done: int = 0, total: int = 0) -> None:
         """Name the stage and move the bar; the clock starts anew with every stage."""
@@ -86,6 +89,9 @@ class _Stages:
             self._bars.reset(self._task, total=None, description=shown(text))
             if not err.is_terminal and not is_quiet():
                 err.print(text, markup=False)
+            self._lines.begin()
+        if total:
+            self._lines.add(f"{text}: {done:,} of {total:,}")
         self._bars.update(self._task, completed=done, total=total or None)
 
     def notice(self, text: str) -> None:
@@ -100,9 +106,28 @@ class _Stages:
         if state.n_failed:
             description += f", {state.n_failed} failed"
         self._bars.detail = shown(rates(state.stage_rates))
+        self._lines.add(f"{description}: {state.n_done:,} of {state.n_images:,}")
         self._bars.update(
             self._task, description=description, completed=state.n_done, total=state.n_images
         )
+
+
+class _LogLines:
+    """Lines in a log, where nobody sees a bar: one now and then, the first after a while."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Wait anew, as something was just said."""
+        self._last = time.monotonic()
+
+    def add(self, text: str) -> None:
+        """Print a line unless the last one was printed just now."""
+        if err.is_terminal or is_quiet() or time.monotonic() - self._last < _LOG_SECONDS:
+            return
+        self.begin()
+        err.print(text, soft_wrap=True)
 
 
 def is_quiet() -> bool:
@@ -198,8 +223,10 @@ def downloads() -> Iterator[Callable[[str, int, int], None]]:
     )
     with Progress(*columns, console=err, disable=is_quiet() or not err.is_terminal) as bars:
         tasks = {}
+        lines = _LogLines()
 
         def show(name: str, here: int, size: int) -> None:
+            lines.add(f"{name}: {decimal(here)} of {decimal(size)}")
             if name not in tasks:
                 tasks[name] = bars.add_task(name, total=size)
             bars.update(tasks[name], completed=here)

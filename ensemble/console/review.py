@@ -9,14 +9,18 @@ import typer
 
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.console.options import (
+    Backend,
     BundleDir,
     Config,
     Json,
     LabelExtension,
     Overwrite,
+    Precision,
     TaggersNow,
+    Threads,
     endings_of,
     listed,
+    runtime_of,
     settings_of,
 )
 
@@ -52,6 +56,9 @@ def review(
     ] = False,
     models: TaggersNow = None,
     config: Config = None,
+    threads: Threads = None,
+    backend: Backend = None,
+    precision: Precision = None,
 ) -> None:
     """Settle doubtful tags on a page in the browser, one key a decision, until stopped."""
     try:
@@ -65,7 +72,8 @@ def review(
     from tagstack.ensemble.tasks.review import ReviewRequest, opened_review
 
     used = ("seed", "threads", "score", "output", "serve", "review")
-    settings = settings_of(config, uses=used)
+    runtime = runtime_of(threads, backend, precision)
+    settings = settings_of(config, runtime=runtime, uses=used)
     request = ReviewRequest(
         bundle=bundle,
         images=images,

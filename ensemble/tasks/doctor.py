@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tagstack.base_models.compilation import numba_fault
+from tagstack.base_models.runtimes.bf16 import bf16_advice, bf16_units, openvino_takes_bf16
 from tagstack.base_models.runtimes.driver import examine_driver
 from tagstack.base_models.runtimes.probing import BACKENDS, Probe, probe
 from tagstack.base_models.runtimes.selection import RuntimeChoice, choose
@@ -54,6 +55,7 @@ def examine(directory: Path) -> tuple[Finding, ...]:
         *(_exactly_one(module, names) for module, names in _EITHER.items()),
         _gpu(),
         *_backends(),
+        _bf16(),
         *(_optional(module, advice) for module, advice in _OPTIONAL.items()),
         _numba(),
         *(_plug_in(offer) for hook in HOOKS for offer in hook.plug_ins()),
@@ -126,6 +128,14 @@ def _backend(found: Probe) -> Finding:
         return Finding(subject=subject, state="ok", detail=f"runs on {', '.join(found.devices)}")
     state = "fault" if found.backend == "ort" else "absent"
     return Finding(subject=subject, state=state, detail=f"{found.reason}; run: {found.install}")
+
+
+def _bf16() -> Finding:
+    """Say where scoring in bf16 would take half the time; OpenVINO knows what is switched on."""
+    units = bf16_units() or (("says OpenVINO",) if openvino_takes_bf16() else ())
+    if not units:
+        return Finding(subject="bf16", state="absent", detail="this processor shows no bf16 units")
+    return Finding(subject="bf16", state="ok", detail=bf16_advice(units))
 
 
 def _optional(module: str, advice: str) -> Finding:

@@ -1,7 +1,8 @@
 """Why a tag is on an image or not: each vote, the stack, the threshold, the rule."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tagstack.base_models.pairs import Level1Scores
@@ -11,6 +12,7 @@ from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scoring.sources import ImageSources, find_images
 from tagstack.base_models.tag_names import did_you_mean
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import changed_settings
 from tagstack.ensemble.bundle.bundle import Bundle, load_bundle
 from tagstack.ensemble.bundle.decisions import Judge, TagEntry
 from tagstack.ensemble.contradictions.explanations import Change
@@ -52,11 +54,13 @@ def explain_image(
     tag: str | None,
     models: tuple[str, ...] | None = None,
     scores: Path | None = None,
+    runtime: Mapping[str, object] | None = None,
 ) -> Explanation:
     """Return what led to the tags of one image, or to one tag's being there or not.
 
     ``models`` says where the bundle's taggers are now; where they were at fit time by default.
     ``scores`` is a store that has the image's scores, found by content; no tagger runs then.
+    ``runtime`` are settings laid over the bundle's, such as its threads.
 
     Raises
     ------
@@ -64,6 +68,7 @@ def explain_image(
         If image, bundle, store or taggers cannot be used, or no tagger knows the tag.
     """
     bundle = load_bundle(bundle_dir)
+    bundle = replace(bundle, settings=changed_settings(bundle.settings, runtime or {}))
     check_tag(bundle, tag)
     own = _scored(image, bundle, models) if scores is None else _stored(image, bundle, scores)
     return explained(bundle, own, tag)

@@ -11,6 +11,7 @@ from tagstack.base_models.parity.first_use import (
     needs_report,
     verify_first_use,
 )
+from tagstack.base_models.runtimes.bf16 import bf16_advice, bf16_units
 from tagstack.base_models.runtimes.selection import RuntimeChoice, choose
 from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.sink import ScoreSink
@@ -68,6 +69,8 @@ def score_folder(
     number, of = _share(shard) if shard is not None else (1, 1)
     sources = found_images(images, settings, progress).share(number, of)
     with loaded_taggers(models, settings) as taggers:
+        if said := faster_text(taggers):
+            progress.notice(said)
         return score_to_store(
             sources, taggers, store, settings, progress, retry_failed=retry_failed
         )
@@ -129,6 +132,14 @@ def score_sources(
     return score_images(
         sources, taggers, sink, settings.score, threads=settings.threads, progress=progress.scored
     )
+
+
+def faster_text(taggers: Sequence[Tagger]) -> str:
+    """Return how to score in half the time, where taggers run in fp32 on a CPU with bf16 units."""
+    infos = [tagger.session.info for tagger in taggers]
+    slow = any((info.device, info.precision) == ("cpu", "fp32") for info in infos)
+    units = bf16_units() if slow else ()
+    return bf16_advice(units) if units else ""
 
 
 def features_text(taggers: Sequence[Tagger], n_images: int) -> str:

@@ -1,6 +1,7 @@
 """What the progress shows of scoring: each stage's own rate, the slowest first."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -45,3 +46,23 @@ def test_the_summary_ends_with_what_each_stage_can_do(capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "Scored 10 images in 2.0 s (5/s), 2 were there already, 0 failed." in printed
     assert "Each stage by itself: doll_vit 12.3/s" in printed
+
+
+def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, now = io.StringIO(), 0.0
+    monkeypatch.setattr(console, "err", Console(file=log, width=100))
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: now))
+    with console.stages() as progress:
+        for now in (0.0, 10.0, 31.0, 40.0, 62.0):
+            progress.stage("folds", int(now), 1000)
+        now = 70.0
+        progress.stage("thresholds", 1, 2)
+    assert log.getvalue().splitlines() == [
+        "folds", "folds: 31 of 1,000", "folds: 62 of 1,000", "thresholds",
+    ]  # fmt: skip
+    log.truncate(0)
+    with console.downloads() as show:
+        show("model.onnx", 500, 3000)
+        now = 120.0
+        show("model.onnx", 1500, 3000)
+    assert log.getvalue().strip("\0\n") == "model.onnx: 1.5 kB of 3.0 kB"

@@ -80,3 +80,14 @@ def test_a_machine_without_any_runtime_is_a_fault(
     monkeypatch.setattr(doctor, "choose", none)
     status, detail = state(doctor.examine(tmp_path), "backend auto")
     assert (status, "onnxruntime is not installed" in detail) == ("fault", True)
+
+
+def test_bf16_units_are_told_with_what_they_gain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "bf16_units", lambda: ("avx512_bf16",))
+    status, detail = state(doctor.examine(tmp_path), "bf16")
+    assert (status, "avx512_bf16" in detail, "half the time" in detail) == ("ok", True, True)
+    monkeypatch.setattr(doctor, "bf16_units", tuple)
+    monkeypatch.setattr(doctor, "openvino_takes_bf16", lambda: False)
+    assert state(doctor.examine(tmp_path), "bf16")[0] == "absent"

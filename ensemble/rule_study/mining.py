@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import gammaincinv, pdtr
-from scipy.stats import false_discovery_control
 
 from tagstack.configs.ruling import RuleSettings
 from tagstack.ensemble.rule_study.labelled import LabelledTags
@@ -116,6 +115,8 @@ def _adjusted(p_values: list[Floats], settings: RuleSettings) -> Floats:
     ----------
     Zhao, Small & Su (2019), "Multiple testing when many p-values are uniformly conservative".
     """
+    from scipy.stats import false_discovery_control  # a second to import: here alone it is needed
+
     together = np.concatenate(p_values)
     q_values = np.ones(len(together))
     open_ = together <= _HALF

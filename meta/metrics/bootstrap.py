@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse, special, stats
+from scipy import sparse, special
 
 from tagstack.configs.errors import TagstackError
 from tagstack.meta.metrics.counts import canonical
@@ -251,6 +251,8 @@ def compare_tags(
     Efron & Tibshirani (1993), "An Introduction to the Bootstrap", chapters 15 and 16; Benjamini &
     Hochberg (1995), "Controlling the false discovery rate".
     """
+    from scipy.stats import false_discovery_control  # a second to import: here alone it is needed
+
     values = ours - theirs
     low, high = (np.clip(ends, -1, 1) for ends in _row_intervals(values, confidence))
     tested = (n_groups >= _FEWEST_GROUPS) & ~np.isnan(low)
@@ -258,7 +260,7 @@ def compare_tags(
     p_value[tested] = _p_values(values[tested].astype(np.float64))
     q_value = np.full(len(values), np.nan)
     if tested.any():
-        q_value[tested] = stats.false_discovery_control(p_value[tested])
+        q_value[tested] = false_discovery_control(p_value[tested])
     found = np.nan_to_num(q_value, nan=1.0) <= false_discovery_rate
     verdict = np.where(found, np.where(values[:, 0] > 0, BETTER, WORSE), UNDECIDED)
     return TagTests(

@@ -8,9 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
-from scipy.stats import beta as beta_distribution
-from scipy.stats import binom
+from scipy.special import betainc, betaincinv, ndtri
 
 from tagstack.meta.metrics.counts import Counts
 
@@ -40,7 +38,7 @@ def lower_bound(hits: Ints, trials: Ints, confidence: float, bound: Bound) -> Fl
     if bound == "wilson":
         low = _wilson(hits, trials, float(ndtri(confidence)), -1)
     else:
-        low = beta_distribution.ppf(1 - confidence, np.maximum(hits, 1), trials - hits + 1)
+        low = betaincinv(np.maximum(hits, 1), trials - hits + 1, 1 - confidence)
         low = np.where(hits > 0, low, 0.0)
     return np.where(trials > 0, low, 0.0)
 
@@ -92,7 +90,9 @@ def too_good_for(hits: Ints, trials: Ints, target: float) -> Floats:
 
     Exact: the chance of at least so many hits if the share were just ``target``.
     """
-    return np.asarray(np.where(trials > 0, binom.sf(hits - 1, np.maximum(trials, 1), target), 1.0))
+    # The binomial tail as an incomplete beta function: scipy.stats takes a second to import.
+    tail = betainc(np.maximum(hits, 1), np.maximum(trials - hits, 0) + 1, target)
+    return np.asarray(np.where((trials > 0) & (hits > 0), tail, 1.0))
 
 
 def least_trials(target: float, confidence: float) -> int:

@@ -3,12 +3,10 @@
 import csv
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,10 @@ import pytest
 import typer
 from PIL import Image
 
-from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.taggers.registry import resolve
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.cli import app
-from tagstack.configs.errors import TagstackError
-from tagstack.configs.settings import load_settings
-from tagstack.ensemble.console.ladder import print_demo
-from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.sources import load_rules
-from tagstack.ensemble.tasks.demo import run_demo
 
 Command = Callable[..., Any]  # the fixtures of conftest.py
 Done = Callable[..., str]
@@ -38,13 +30,6 @@ def fit_arguments(root: Path, bundle: Path) -> list[object]:
     return [
         "fit", "--scores", root / "scores", "--labels", root / "labels.csv", "--bundle", bundle,
         "--rules", "danbooru", "--group", "series", "--where", "part=fit",
-        "--config", root / "config.toml",
-    ]  # fmt: skip
-
-
-def score_arguments(root: Path, scores: Path) -> list[object]:
-    return [
-        "score", root / "images", "--models", TAGGERS, "--scores", scores,
         "--config", root / "config.toml",
     ]  # fmt: skip
 
@@ -282,58 +267,6 @@ def test_an_existing_bundle_stays_unless_told(booru: Path, tagstack: Command) ->
     assert files(booru / "bundle") == before
 
 
-def test_score_killed_and_run_again_equals_one_run(
-    booru: Path, tmp_path: Path, done: Done, killed: Callable[..., int]
-) -> None:
-    arguments = score_arguments(booru, tmp_path / "scores")
-    killed(arguments, lambda: len(list((tmp_path / "scores").rglob("*.parquet"))) >= 2)
-    done(*arguments)
-    assert loaded(tmp_path / "scores") == loaded(booru / "scores")
-
-
-def loaded(store: Path) -> tuple[tuple[str, ...], bytes, bytes]:
-    scores = ScoreStore(store).load()
-    return scores.images, scores.pairs.tag.tobytes(), scores.logit.tobytes()
-
-
-def test_fit_killed_and_run_again_equals_one_run(
-    booru: Path, tmp_path: Path, done: Done, killed: Callable[..., int]
-) -> None:
-    arguments = fit_arguments(booru, tmp_path / "bundle")
-    kept = tmp_path / ".bundle.fitting"
-    killed(arguments, lambda: any(path.is_file() for path in kept.rglob("*")))
-    assert not (tmp_path / "bundle").exists()
-    done(*arguments)
-    assert files(tmp_path / "bundle") == files(booru / "bundle")
-    assert not kept.exists()
-
-
-def test_tag_killed_and_run_again_equals_one_run(
-    booru: Path, tmp_path: Path, done: Done, killed: Callable[..., int]
-) -> None:
-    images = some_of(booru, 100, tmp_path / "images")
-    arguments = ["tag", images, "--bundle", booru / "bundle", "--format", "txt,jsonl"]
-    done(*arguments, "--out", tmp_path / "whole")
-    parts = [*arguments, "--out", tmp_path / "parts"]
-    killed(parts, lambda: len(list((tmp_path / "parts").glob("*.txt"))) >= 10)
-    done(*parts)
-    assert files(tmp_path / "parts") == files(tmp_path / "whole")
-
-
-def test_ctrl_c_is_exit_code_130_and_loses_nothing(booru: Path, tmp_path: Path, done: Done) -> None:
-    arguments = score_arguments(booru, tmp_path / "scores")
-    command = [str(TAGSTACK), *map(str, arguments)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr
-        assert "scoring\n" in iter(process.stderr.readline, "")  # after a note on the settings
-        process.send_signal(signal.SIGINT)
-        _, message = process.communicate()
-    assert process.returncode == 130
-    assert "run the same command again" in message
-    done(*arguments)
-    assert loaded(tmp_path / "scores") == loaded(booru / "scores")
-
-
 def test_one_image_is_too_few_to_fit_on(booru: Path, tmp_path: Path, tagstack: Command) -> None:
     with (booru / "labels.csv").open(newline="") as stream:
         rows = list(csv.reader(stream))[:2]
@@ -360,59 +293,6 @@ def test_images_of_one_stem_get_a_sidecar_each(
     assert result.returncode == 0
     assert "2 images share their name" in result.stderr
     assert set(files(tmp_path / "tags")) == {"1.png.txt", "1.jpg.txt"}
-
-
-def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
-    booru: Path, tmp_path: Path, done: Done, in_a_process: Command
-) -> None:
-    """A limit on file sizes makes writing fail as a full disk does, in the middle of a file."""
-    import resource
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-
-    arguments = score_arguments(booru, tmp_path / "scores")
-    result = in_a_process(*arguments, before=limit)
-    assert result.returncode == 1
-    assert result.stderr.strip().splitlines()[-1].startswith("Error: Cannot write")
-    assert "Traceback" not in result.stderr
-    done(*arguments)
-    assert loaded(tmp_path / "scores") == loaded(booru / "scores")
-
-
-_DEMO = """
-from pathlib import Path
-from tagstack.configs.settings import load_settings
-from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.tasks.demo import run_demo
-
-settings = load_settings(Path(CONFIG))
-run_demo(Path(OUT), n_images=60, overwrite=False, settings=settings, progress=Silent())
-"""
-
-
-def test_a_demonstration_that_was_killed_goes_on(
-    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A small one with quick fits; .ci/run runs the README's as it stands."""
-    out, config = tmp_path / "demo", small / "config.toml"
-    script = _DEMO.replace("CONFIG", repr(str(config))).replace("OUT", repr(str(out)))
-    with subprocess.Popen([sys.executable, "-c", script]) as process:
-        while not (out / "scores/fit").is_dir():
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.kill()
-    again = partial(
-        run_demo, out, n_images=60, overwrite=False, settings=load_settings(config),
-        progress=Silent(),
-    )  # fmt: skip
-    print_demo(again())
-    assert "stack + decoder" in capsys.readouterr().out
-    assert (out / "report/report.html").exists()
-    assert len(list((out / "tags").glob("*.txt"))) == 24
-    with pytest.raises(TagstackError, match="--overwrite"):
-        again()
 
 
 def some_of(booru: Path, n_images: int, folder: Path) -> Path:

@@ -37,6 +37,11 @@ class EngineSettings(Section):
             raise ValueError(msg)
         return self
 
+    @property
+    def build_mib(self) -> int:
+        """Scratch memory of a build: never more than a tagger may have."""
+        return min(self.workspace_mib, self.memory_mib or self.workspace_mib)
+
     def of_tagger(self, name: str) -> Self:
         """Return the settings as they are for one tagger."""
         own = self.tagger_batches.get(name)

@@ -20,6 +20,9 @@ from numpy.typing import DTypeLike, NDArray
 from tagstack.base_models.runtimes.faults import BackendError, DeviceMemoryError, one_line
 
 _NON_BLOCKING = 1  # cudaStreamNonBlocking
+# cudaEventBlockingSync and cudaEventDisableTiming: a thread that waits sleeps instead of spinning,
+# as the cores have pictures to decode.
+_SLEEPING = 1 | 2
 
 
 @dataclass
@@ -37,6 +40,8 @@ class Cuda:
     device : int
     module : module, optional
         ``cuda.bindings.runtime``, imported if not given.
+    limit_bytes : int
+        Most memory on the device that it takes, with what is held (`hold`); 0 is all there is.
 
     Raises
     ------
@@ -44,14 +49,30 @@ class Cuda:
         If the device cannot be used; `DeviceMemoryError` wherever memory ends.
     """
 
-    def __init__(self, device: int = 0, module: Any = None) -> None:
+    def __init__(self, device: int = 0, module: Any = None, *, limit_bytes: int = 0) -> None:
         self._runtime = module or _imported()
+        self._limit_bytes, self._held_bytes = limit_bytes, 0
+        self._sizes: dict[int, int] = {}
         self._call("cudaSetDevice", device)
         (self.stream,) = self._call("cudaStreamCreateWithFlags", _NON_BLOCKING)
 
+    def hold(self, size_bytes: int) -> None:
+        """Count memory that a library takes by itself, such as that of weights."""
+        self._held_bytes += size_bytes
+
     def device_memory(self, size_bytes: int) -> int:
         """Return the address of new memory on the device."""
-        return int(self._call("cudaMalloc", max(size_bytes, 1))[0])
+        wanted = self._held_bytes + sum(self._sizes.values()) + size_bytes
+        if self._limit_bytes and wanted > self._limit_bytes:
+            msg = (
+                f"A tagger wants {-(-wanted // 2**20)} MiB of GPU memory, more than "
+                f"score.engines.memory_mib = {self._limit_bytes >> 20}. Raise that, or lower "
+                f"score.engines.batches."
+            )
+            raise DeviceMemoryError(msg)
+        address = int(self._call("cudaMalloc", max(size_bytes, 1))[0])
+        self._sizes[address] = size_bytes
+        return address
 
     def pinned_memory(self, size_bytes: int) -> int:
         """Return the address of new memory on the host that the device reads directly."""
@@ -60,6 +81,7 @@ class Cuda:
     def free_device(self, address: int) -> None:
         """Free device memory."""
         self._call("cudaFree", address)
+        self._sizes.pop(address, None)
 
     def free_pinned(self, address: int) -> None:
         """Free pinned memory."""
@@ -76,6 +98,23 @@ class Cuda:
     def wait(self) -> None:
         """Wait until everything queued has been done."""
         self._call("cudaStreamSynchronize", self.stream)
+
+    def new_event(self) -> Any:
+        """Return an event that `mark` can put into the queue."""
+        (event,) = self._call("cudaEventCreateWithFlags", _SLEEPING)
+        return event
+
+    def mark(self, event: Any) -> None:
+        """Queue an event: it is reached when everything queued before has been done."""
+        self._call("cudaEventRecord", event, self.stream)
+
+    def wait_for(self, event: Any) -> None:
+        """Wait until an event is reached."""
+        self._call("cudaEventSynchronize", event)
+
+    def free_event(self, event: Any) -> None:
+        """Free an event."""
+        self._call("cudaEventDestroy", event)
 
     @contextmanager
     def capture(self) -> Iterator["Recording"]:

@@ -61,7 +61,9 @@ def open_tensorrt(
     engine = workshop.provide(path, contract, spec, pixels=settings.pixels_on_device)
     if engine.takes_pixels:
         contract = pixel_contract(contract)
-    cuda = Cuda()
+    cuda = Cuda(limit_bytes=settings.memory_mib << 20)
+    # Nearly all of a plan is weights, which go to the device as they are.
+    cuda.hold(len(engine.plan))
     try:
         return TensorrtSession(
             path,
@@ -188,7 +190,8 @@ def _tensorrt_options(
         "driver": [driver.cuda_version, [str(device) for device in driver.devices]],
         "build": settings.model_dump(
             mode="json", exclude={"folder", "graphs", "on_failure", "tagger_batches", "memory_mib"}
-        ),
+        )
+        | {"workspace_mib": settings.build_mib},
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     folder = str(EngineCache(root).folder / key)
@@ -201,7 +204,7 @@ def _tensorrt_options(
         "trt_timing_cache_path": folder,
         "trt_int8_enable": "1" if quantised_as(model) == "int8" else "0",
         "trt_builder_optimization_level": str(settings.optimization_level),
-        "trt_max_workspace_size": str(settings.workspace_mib << 20),
+        "trt_max_workspace_size": str(settings.build_mib << 20),
         **{
             f"trt_profile_{name}_shapes": _shape_text(model, contract, batch)
             for name, batch in zip(("min", "opt", "max"), shapes, strict=True)

@@ -47,7 +47,8 @@ CALL_IMAGES = 8
 
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
-_FLOATS: dict[str, type[np.floating[Any]]] = {
+# Types of inputs and outputs that are numbers of tagstack's kind.
+FLOATS: dict[str, type[np.floating[Any]]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
 }
@@ -230,10 +231,10 @@ def _verified_provider(path: Path, session: Any) -> str:
 
 def input_type(path: Path, port: Port) -> type[np.floating[Any]]:
     """Return the numpy type of an input; a type that is no float is a TagstackError."""
-    if port.kind not in _FLOATS:
-        msg = f"{path}: input {port.name!r} is {port.kind}; expected {sorted(_FLOATS)}."
+    if port.kind not in FLOATS:
+        msg = f"{path}: input {port.name!r} is {port.kind}; expected {sorted(FLOATS)}."
         raise TagstackError(msg)
-    return _FLOATS[port.kind]
+    return FLOATS[port.kind]
 
 
 def ports(items: Sequence[Any]) -> list[Port]:

@@ -1,9 +1,11 @@
 """ONNX Runtime on an NVIDIA GPU: its CUDA or its TensorRT provider.
 
 ONNX Runtime falls back to the CPU in silence, so what it really uses is read back after opening.
-Batches are filled up to few sizes, for which kernels are chosen once. cuBLAS may take another
-kernel for another size: the last bits of a score can depend on how many images came with it
-(`score.engines.batches` with a single size prevents that); the parity report says by how much.
+Batches are filled up to few sizes, for which kernels are chosen once, and each of which has its
+input and output on the device, bound for good: a call is one copy in, a run and one copy out.
+cuBLAS may take another kernel for another size: the last bits of a score can depend on how many
+images came with it (`score.engines.batches` with a single size prevents that); the parity report
+says by how much.
 
 References
 ----------
@@ -13,6 +15,7 @@ https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -32,7 +35,14 @@ from tagstack.base_models.runtimes.model_io import (
     fixed,
     only_input,
 )
-from tagstack.base_models.runtimes.ort import FAULTS, input_type, leave_fp8_alone, ports
+from tagstack.base_models.runtimes.ort import (
+    FAULTS,
+    FLOATS,
+    PROVIDER,
+    input_type,
+    leave_fp8_alone,
+    ports,
+)
 from tagstack.base_models.runtimes.provider_libraries import load_libraries
 from tagstack.base_models.runtimes.stored_precision import shown_precision
 
@@ -42,6 +52,24 @@ PROVIDERS = {
     "ort-cuda": ("CUDAExecutionProvider",),
     "ort-tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
 }
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """Memory on the device for calls of one size, bound to the network's input and output.
+
+    ``target`` is None where the file leaves the output's shape open: then the run takes memory.
+    """
+
+    binding: Any
+    source: Any
+    target: Any
+
+    def scores(self) -> NDArray[Any]:
+        """Return what the run left in the output, copied to the host."""
+        self.binding.synchronize_outputs()
+        value = self.target or self.binding.get_outputs()[0]
+        return np.asarray(value.numpy())
 
 
 class OrtGpuSession:
@@ -105,6 +133,8 @@ class OrtGpuSession:
             self._dtype = input_type(path, self._input)
         model_batch = fixed(self._input.shape[0])
         self._sizes = BatchSizes([model_batch]) if model_batch else sizes
+        self._bound: dict[int, _Bound] = {}
+        self._device = "cpu" if used[0] == PROVIDER else "cuda"
         self._lock = Lock()
         self.info = SessionInfo(
             backend=backend,
@@ -148,21 +178,48 @@ class OrtGpuSession:
     def close(self) -> None:
         """Free the model."""
         with self._lock:
+            self._bound.clear()
             self._session = None
 
     def _halve(self, error: DeviceMemoryError) -> None:
         if self.info.model_batch is not None or not self._sizes.shrink():
             raise error
+        self._bound.clear()
         logger.warning("%s Going on with %d images at a time.", error, self._sizes.largest)
 
     def _call(self, images: NDArray[Any], size: int) -> NDArray[np.float32]:
-        feed = np.zeros((size, *self._shape), self._dtype)
-        feed[: len(images)] = images
+        feed = np.asarray(images, self._dtype)
+        if len(images) < size:
+            feed = np.zeros((size, *self._shape), self._dtype)
+            feed[: len(images)] = images
         try:
-            raw = self._session.run([self._output.name], {self._input.name: feed})[0]
-        except FAULTS as error:
+            bound = self._bound.get(size) or self._bind(size)
+            bound.source.update_inplace(np.ascontiguousarray(feed))
+            self._session.run_with_iobinding(bound.binding)
+            raw = bound.scores()
+        except (*FAULTS, RuntimeError) as error:
             raise run_fault(self._path, len(images), error) from error
-        return np.asarray(raw[: len(images)].reshape(len(images), -1), np.float32)
+        # A copy: the next call writes over what is bound.
+        return np.array(raw[: len(images)].reshape(len(images), -1), np.float32)
+
+    def _bind(self, size: int) -> _Bound:
+        """Take memory for calls of a size and bind it."""
+        values = onnxruntime.OrtValue
+        binding = self._session.io_binding()
+        source = values.ortvalue_from_shape_and_type(
+            (size, *self._shape), self._dtype, self._device, 0
+        )
+        binding.bind_ortvalue_input(self._input.name, source)
+        sides = [fixed(side) for side in self._output.shape[1:]]
+        target = None
+        if self._output.kind in FLOATS and sides and None not in sides:
+            kind = FLOATS[self._output.kind]
+            target = values.ortvalue_from_shape_and_type((size, *sides), kind, self._device, 0)
+            binding.bind_ortvalue_output(self._output.name, target)
+        else:
+            binding.bind_output(self._output.name, self._device, 0)
+        self._bound[size] = _Bound(binding, source, target)
+        return self._bound[size]
 
 
 def run_fault(path: Path, n_images: int, error: BaseException) -> BackendError:
@@ -206,5 +263,10 @@ def _unloadable(path: Path, error: BaseException) -> BackendError:
 
 
 def _ends_memory(error: BaseException) -> bool:
-    words = ("out of memory", "failed to allocate memory", "cudnn_status_alloc_failed")
+    words = (
+        "out of memory",
+        "failed to allocate memory",
+        "is smaller than requested bytes",  # of an arena that `gpu_mem_limit` bounds
+        "cudnn_status_alloc_failed",
+    )
     return any(word in str(error).lower() for word in words)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 class FakeCudaRuntime:
     """Stands in for ``cuda.bindings.runtime``: host memory, and queued work done at the wait.
 
-    Freeing twice, or copying where nothing was allocated, is an error as on a device.
+    Freeing twice, or copying where nothing was allocated, is an error as on a device. ``log`` has
+    the calls that order work, with the bytes of copies and the numbers of graphs and events.
     """
 
     cudaError_t = IntEnum(
@@ -46,9 +48,13 @@ class FakeCudaRuntime:
         self.graphs: dict[int, list[Callable[[], None]]] = {}
         self.launched: list[int] = []
         self.stream_open = False
+        self.events: dict[int, list[Callable[[], None]]] = {}
+        self.log: list[tuple[str, int]] = []
+        self.lock = RLock()  # a driver takes calls of several threads
 
     def do(self, action: Callable[[], None]) -> None:
-        (self.queue if self.capture is None else self.capture).append(action)
+        with self.lock:
+            (self.queue if self.capture is None else self.capture).append(action)
 
     def cudaSetDevice(self, device: int) -> tuple[int]:
         return (0,)
@@ -66,14 +72,17 @@ class FakeCudaRuntime:
         used = sum(self.memory[address].nbytes for address in self.device)
         if used + size > self.device_limit:
             return self.cudaError_t(2), None
-        _, address = self.cudaMallocHost(size)
+        address = self.block(size)
         self.device.add(address)
         return 0, address
 
     def cudaMallocHost(self, size: int) -> tuple[int, int]:
+        return 0, self.block(size)
+
+    def block(self, size: int) -> int:
         block = np.full(size, 0xAB, np.uint8)
         self.memory[block.ctypes.data] = block
-        return 0, block.ctypes.data
+        return int(block.ctypes.data)
 
     def cudaFree(self, address: int) -> tuple[Any]:
         self.device.discard(address)
@@ -88,6 +97,7 @@ class FakeCudaRuntime:
         device, host = (target, source) if kind == 1 else (source, target)
         if device not in self.device or host not in self.memory or host in self.device:
             return (self.cudaError_t(1),)
+        self.log.append(("in" if kind == 1 else "out", size))
         self.do(lambda: self.copy(target, source, size))
         return (0,)
 
@@ -95,10 +105,43 @@ class FakeCudaRuntime:
         self.memory[target][:size] = self.memory[source][:size]
 
     def cudaStreamSynchronize(self, stream: int) -> tuple[int]:
-        actions, self.queue = self.queue, []
-        for action in actions:
-            action()
+        assert self.capture is None, "a stream that records cannot be waited for"
+        with self.lock:
+            actions, self.queue = self.queue, []
+            for action in actions:
+                action()
         return (0,)
+
+    def cudaEventCreateWithFlags(self, flags: int) -> tuple[int, int]:
+        assert flags == 3, "a thread that waits would keep a core from decoding"
+        number = 100 + len(self.events)
+        self.events[number] = []
+        return 0, number
+
+    def cudaEventRecord(self, event: int, stream: int) -> tuple[Any]:
+        if event not in self.events or stream != 7:
+            return (self.cudaError_t(1),)
+        self.log.append(("mark", event))
+
+        def reached() -> None:
+            pass
+
+        self.events[event].append(reached)
+        self.do(reached)
+        return (0,)
+
+    def cudaEventSynchronize(self, event: int) -> tuple[Any]:
+        """Do what was queued up to the event's last mark, and nothing after it."""
+        if event not in self.events:
+            return (self.cudaError_t(1),)
+        with self.lock:
+            self.log.append(("wait", event))
+            while any(mark in self.queue for mark in self.events[event]):
+                self.queue.pop(0)()
+        return (0,)
+
+    def cudaEventDestroy(self, event: int) -> tuple[Any]:
+        return (0 if self.events.pop(event, None) is not None else self.cudaError_t(1),)
 
     def cudaStreamBeginCapture(self, stream: int, mode: int) -> tuple[int]:
         self.capture = []
@@ -118,7 +161,9 @@ class FakeCudaRuntime:
 
     def cudaGraphLaunch(self, number: int, stream: int) -> tuple[int]:
         self.launched.append(number)
-        self.queue.extend(self.graphs[number])
+        with self.lock:
+            self.log.append(("launch", number))
+            self.queue.extend(self.graphs[number])
         return (0,)
 
     def cudaGraphExecDestroy(self, number: int) -> tuple[Any]:
@@ -240,6 +285,7 @@ class FakeContext:
         enough = address in memory and size >= 1000 * self.shape[0]
         if stream != 7 or not enough or len(self.addresses) != self.engine.num_io_tensors:
             return False
+        self.engine.trt.cuda.log.append(("run", self.shape[0]))
         self.engine.trt.cuda.do(self._run)
         self.n_runs += 1
         return True
@@ -270,7 +316,12 @@ class FakeGpu:
         return cls(cuda, FakeTensorrt(cuda), cache)
 
     def open(
-        self, folder: Path, *, sizes: Sequence[int] = (1, 2, 4, 8, 16, 32), graphs: int = 6
+        self,
+        folder: Path,
+        *,
+        sizes: Sequence[int] = (1, 2, 4, 8, 16, 32),
+        graphs: int = 6,
+        limit_bytes: int = 0,
     ) -> Any:
         contract = read_contract(folder / "tagger.toml")
         model = prepared_model(
@@ -281,7 +332,7 @@ class FakeGpu:
             contract,
             plan=str(model.path).encode(),
             api=TrtApi("trt", self.trt),
-            cuda=Cuda(0, self.cuda),
+            cuda=Cuda(0, self.cuda, limit_bytes=limit_bytes),
             sizes=BatchSizes(sizes),
             graphs=graphs,
             precision="fp32",

@@ -1,9 +1,10 @@
 """A TensorRT engine on an NVIDIA GPU, without torch.
 
-Pinned memory on the host, one stream, and one CUDA graph for each batch size: copy in, run, copy
-out, recorded once and replayed. A recording fixes its execution context, so each size has a
-context of its own; all share one piece of scratch memory, as only one runs at a time. Threads
-take turns.
+Pinned memory on the host in two halves (`session_memory`), one stream, and for each batch size and
+half one CUDA graph: copy in, run, copy out, recorded once and replayed. A recording fixes its
+execution context, so each size has a context of its own; all share one piece of scratch memory, as
+only one runs at a time. Two threads keep the device busy: one fills its half while it is at the
+other's. So does one thread whose batch takes several calls.
 
 The bits of a score may depend on the batch size (another kernel shape); engines are built with
 TensorRT's request for the contrary, and the parity report says what came of it.
@@ -14,9 +15,10 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.
 """
 
 import logging
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, TypeVar
@@ -27,7 +29,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.contract import Contract
 from tagstack.base_models.runtimes.base import SessionInfo
 from tagstack.base_models.runtimes.batch_sizes import BatchSizes
-from tagstack.base_models.runtimes.cuda import Cuda, host_array
+from tagstack.base_models.runtimes.cuda import Cuda
 from tagstack.base_models.runtimes.faults import BackendError, DeviceMemoryError
 from tagstack.base_models.runtimes.model_io import (
     Port,
@@ -35,6 +37,12 @@ from tagstack.base_models.runtimes.model_io import (
     checked_shape,
     chosen_output,
     only_input,
+)
+from tagstack.base_models.runtimes.tensorrt.session_memory import (
+    Half,
+    SessionMemory,
+    TensorKind,
+    Turns,
 )
 from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 
@@ -85,24 +93,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _Lane:
-    """What one batch size needs: its context, and its recording once there is one."""
+    """What one batch size needs: its context, and its recording for each half once there is one."""
 
     context: Any
-    graph: Any = None
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    """An input or output: memory on both sides, with room for the largest batch."""
-
-    name: str
-    host: NDArray[Any]
-    host_address: int
-    device_address: int
-
-    @property
-    def image_bytes(self) -> int:
-        return self.host.nbytes // len(self.host)
+    graphs: dict[int, Any] = field(default_factory=dict)
 
 
 class TensorrtSession:
@@ -119,7 +113,7 @@ class TensorrtSession:
     cuda : Cuda
     sizes : BatchSizes
     graphs : int
-        CUDA graphs kept; 0 runs without.
+        Batch sizes whose CUDA graphs are kept; 0 runs without.
     precision, device : str
         What the session's info says.
     engine : Path
@@ -160,10 +154,12 @@ class TensorrtSession:
         sizes.limit(int(next(iter(smallest))), self._profile_batch)
         self._lanes = RecentlyUsed[int, _Lane](max(graphs, 1), self._free_lane)
         self._with_graphs = graphs > 0
-        self._tensors: dict[str, _Tensor] = {}
-        self._scratch = self._scratch_bytes = 0
-        self._lock = Lock()
+        self._memory = SessionMemory(cuda)
+        self._n_reserved = 0
+        self._turns = Turns()
+        self._stream_lock = Lock()  # whoever queues something holds it
         self._is_open = True
+        self._kinds = {port.name: self._kind(port) for port in (self._source, *outputs)}
         self._reserve()
         self.info = SessionInfo(
             backend="tensorrt",
@@ -190,74 +186,104 @@ class TensorrtSession:
         dtype = np.uint8 if self.info.takes_pixels else np.float32
         check_batch(self._path, batch, self._shape, is_open=self._is_open, dtype=dtype)
         found = np.empty((len(batch), self.n_outputs or 0), np.float32)
-        start = 0
-        with self._lock:
-            while start < len(batch):
-                call = self._sizes.call(len(batch) - start)
-                try:
-                    rows = self._call(batch[start : start + call.count], call.size)
-                except DeviceMemoryError as error:
-                    self._smaller(error)
-                    self._reserve()
-                    continue
-                found[start : start + call.count] = rows
-                start += call.count
+        n_found = 0
+        while n_found < len(batch):
+            n_reserved = self._n_reserved
+            try:
+                with closing(self._rows(batch, n_found)) as rows:
+                    for some in rows:
+                        found[n_found : n_found + len(some)] = some
+                        n_found += len(some)
+            except DeviceMemoryError as error:
+                self._smaller(error, n_reserved)
         return found
 
     def close(self) -> None:
         """Free the engine and its memory."""
-        with self._lock:
+        with self._turns.all():
             if self._is_open:
                 self._is_open = False
                 self._release()
                 self._engine = self._runtime = None
                 self._cuda.close()
 
-    def _call(self, images: NDArray[Any], size: int) -> NDArray[np.float32]:
-        source = self._tensors[self._source.name].host
-        source[: len(images)] = images
-        source[len(images) : size] = 0
-        lane = self._lanes.get(size)
-        if lane is None:
-            # The first run of a size is not recorded: kernels may be loaded, memory taken.
-            lane = self._new_lane(size)
-            self._queue(lane, size)
-            self._cuda.wait()
-            self._lanes.put(size, lane)
-        else:
-            if self._with_graphs and lane.graph is None:
-                self._record(lane, size)
-            if lane.graph is None:
-                self._queue(lane, size)
+    def _rows(self, batch: NDArray[Any], start: int) -> Iterator[NDArray[np.float32]]:
+        """Yield the scores from an image on, call by call, with up to two calls under way.
+
+        A half is waited for only while this thread has none: two threads never wait for each other.
+        """
+        under_way: deque[tuple[int, int]] = deque()
+        try:
+            while start < len(batch) or under_way:
+                number = self._turns.take(wait=not under_way) if start < len(batch) else None
+                if number is None:
+                    yield self._scores(*under_way[0])
+                    self._turns.give(under_way.popleft()[0])
+                else:
+                    under_way.append((number, 0))  # to be given back however the launch ends
+                    call = self._sizes.call(len(batch) - start)
+                    self._launch(number, batch[start : start + call.count], call.size)
+                    under_way[-1] = (number, call.count)
+                    start += call.count
+        finally:
+            if under_way:  # something failed: the device may still be at these halves
+                with self._stream_lock, suppress(BackendError):
+                    self._cuda.wait()
+            for number, _ in under_way:
+                self._turns.give(number)
+
+    def _launch(self, number: int, images: NDArray[Any], size: int) -> None:
+        if not self._is_open:
+            raise BackendError(f"{self._path}: the session was closed meanwhile.")
+        half = self._memory.halves[number]
+        half.source[: len(images)] = images
+        half.source[len(images) : size] = 0
+        with self._stream_lock:
+            lane = self._lanes.get(size)
+            if lane is None:
+                # The first run of a size is not recorded: kernels may be loaded, memory taken.
+                lane = self._new_lane(size)
+                self._queue(lane, half, size)
+                self._lanes.put(size, lane)
             else:
-                self._cuda.launch(lane.graph)
-            self._cuda.wait()
-        rows = self._tensors[self._chosen.name].host[: len(images)]
-        return rows.reshape(len(images), -1).astype(np.float32)
+                if self._with_graphs and number not in lane.graphs:
+                    self._record(lane, half, size)
+                if number in lane.graphs:
+                    self._cuda.launch(lane.graphs[number])
+                else:
+                    self._queue(lane, half, size)
+            self._cuda.mark(half.event)
+
+    def _scores(self, number: int, count: int) -> NDArray[np.float32]:
+        half = self._memory.halves[number]
+        self._cuda.wait_for(half.event)
+        return half.target[:count].reshape(count, -1).astype(np.float32)
 
     def _new_lane(self, size: int) -> _Lane:
         context = self._api.context(self._engine)
         if not context.set_input_shape(self._source.name, (size, *self._shape)):
             raise BackendError(f"{self._path}: the engine does not take {size} images.")
-        for tensor in self._tensors.values():
-            context.set_tensor_address(tensor.name, tensor.device_address)
-        context.set_device_memory(self._scratch, self._scratch_bytes)
+        for name, address in self._memory.device.items():
+            context.set_tensor_address(name, address)
+        context.set_device_memory(self._memory.scratch, self._memory.scratch_bytes)
         return _Lane(context)
 
-    def _queue(self, lane: _Lane, size: int) -> None:
-        source = self._tensors[self._source.name]
-        target = self._tensors[self._chosen.name]
-        self._cuda.copy_in(source.device_address, source.host_address, size * source.image_bytes)
+    def _queue(self, lane: _Lane, half: Half, size: int) -> None:
+        source, target = self._source.name, self._chosen.name
+        device, kinds = self._memory.device, self._kinds
+        filled, wanted = half.addresses
+        self._cuda.copy_in(device[source], filled, size * kinds[source].image_bytes)
         if not lane.context.execute_async_v3(int(self._cuda.stream)):
             raise BackendError(f"{self._path}: the engine failed on {size} images; see the log.")
-        self._cuda.copy_out(target.host_address, target.device_address, size * target.image_bytes)
+        self._cuda.copy_out(wanted, device[target], size * kinds[target].image_bytes)
 
-    def _record(self, lane: _Lane, size: int) -> None:
-        """Record a size; where that cannot be, go on without recordings."""
+    def _record(self, lane: _Lane, half: Half, size: int) -> None:
+        """Record a size for a half; where that cannot be, go on without recordings."""
         try:
+            self._cuda.wait()  # nothing of the other half shall run into the recording
             with self._cuda.capture() as recording:
-                self._queue(lane, size)
-            lane.graph = recording.graph
+                self._queue(lane, half, size)
+            lane.graphs[half.number] = recording.graph
         except DeviceMemoryError:
             raise
         except BackendError as error:
@@ -268,13 +294,17 @@ class TensorrtSession:
         """Take memory for the largest batch that there is room for."""
         while True:
             try:
-                self._scratch_bytes = self._scratch_needed()
-                self._scratch = self._cuda.device_memory(self._scratch_bytes)
-                for port in (self._source, *self._outputs):
-                    self._tensors[port.name] = self._tensor(port, self._sizes.largest)
+                self._memory.reserve(
+                    self._kinds,
+                    source=self._source.name,
+                    target=self._chosen.name,
+                    n_images=self._sizes.largest,
+                    scratch_bytes=self._scratch_needed(),
+                )
+                self._n_reserved += 1
                 return
             except DeviceMemoryError as error:
-                self._smaller(error)
+                self._shrink(error)
 
     def _scratch_needed(self) -> int:
         """Return the scratch memory of the largest batch: the engine's own figure, or less."""
@@ -285,38 +315,32 @@ class TensorrtSession:
             raise BackendError(f"{self._path}: the engine does not take {self._sizes.largest}.")
         return int(context.update_device_memory_size_for_shapes())
 
-    def _smaller(self, error: DeviceMemoryError) -> None:
-        self._release()
+    def _smaller(self, error: DeviceMemoryError, n_reserved: int) -> None:
+        """Go on with less memory than that of the reservation, unless another thread saw to it."""
+        with self._turns.all():
+            if n_reserved == self._n_reserved:
+                self._shrink(error)
+                self._release()
+                self._reserve()
+
+    def _shrink(self, error: DeviceMemoryError) -> None:
         if not self._sizes.shrink():
             raise error
         logger.warning("%s Going on with %d images at a time.", error, self._sizes.largest)
 
-    def _tensor(self, port: Port, n_images: int) -> _Tensor:
+    def _kind(self, port: Port) -> TensorKind:
         dtype = np.dtype(self._api.host_type(self._engine.get_tensor_dtype(port.name)))
         # An output that the engine leaves open beyond its batch cannot be given memory.
-        sides = tuple(int(side) for side in port.shape[1:] if side is not None)
-        size = n_images * int(np.prod(sides)) * dtype.itemsize
-        address = self._cuda.pinned_memory(size)
-        try:
-            device = self._cuda.device_memory(size)
-        except BackendError:
-            self._cuda.free_pinned(address)
-            raise
-        return _Tensor(port.name, host_array(address, (n_images, *sides), dtype), address, device)
+        return TensorKind(tuple(int(side) for side in port.shape[1:] if side is not None), dtype)
 
     def _release(self) -> None:
         self._lanes.clear()
-        for tensor in self._tensors.values():
-            self._cuda.free_pinned(tensor.host_address)
-            self._cuda.free_device(tensor.device_address)
-        self._tensors = {}
-        if self._scratch:
-            self._cuda.free_device(self._scratch)
-            self._scratch = 0
+        self._memory.free()
 
     def _free_lane(self, lane: _Lane) -> None:
-        if lane.graph is not None:
-            self._cuda.free_graph(lane.graph)
+        self._cuda.wait()  # the device may be at it
+        for graph in lane.graphs.values():
+            self._cuda.free_graph(graph)
 
     def _ports(self) -> tuple[list[Port], list[Port]]:
         engine, mode = self._engine, self._api.trt.TensorIOMode

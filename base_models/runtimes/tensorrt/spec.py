@@ -59,7 +59,7 @@ class EngineSpec:
             typical_batch=settings.typical_batch,
             max_batch=settings.batches[-1],
             optimization_level=settings.optimization_level,
-            workspace_mib=settings.workspace_mib,
+            workspace_mib=settings.build_mib,
             batch_invariant=settings.batch_invariant,
             hardware_compatibility=settings.hardware_compatibility,
             refit=settings.refit,

@@ -14,6 +14,7 @@ from tagstack.base_models.pictures.preprocess import input_tensor
 from tagstack.base_models.runtimes import ort_gpu
 from tagstack.base_models.runtimes.faults import BackendError
 from tagstack.base_models.runtimes.gpu_opening import open_ort_gpu
+from tagstack.base_models.runtimes.tensorrt.spec import EngineSpec
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import EngineSettings
 from tagstack.configs.settings import load_settings
@@ -46,6 +47,24 @@ def test_batches_are_each_taggers_own(opened: Any, make_net: Net, engines: Engin
     assert opened(make_net())._sizes.sizes == engines.batches
     assert opened(make_net(), settings=own)._sizes.sizes == (1, 3)
     assert own.of_tagger("other").typical_batch == 5
+
+
+@pytest.mark.parametrize("backend", ["ort-cuda", "ort-tensorrt", "tensorrt"])
+def test_memory_is_bounded_in_every_backend(
+    make_net: Net, contract: Contract, engines: EngineSettings, backend: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    given: dict[str, Any] = {}
+    bounded = engines.model_copy(update={"memory_mib": 512})
+    assert (engines.build_mib, bounded.build_mib) == (engines.workspace_mib, 512)
+    if backend == "tensorrt":
+        assert EngineSpec.of_settings(bounded, "fp16").workspace_mib == 512
+        return
+    monkeypatch.setattr(ort_gpu, "OrtGpuSession", lambda *_, **options: given.update(options))
+    open_ort_gpu(make_net(), contract, bounded, "tf32", backend)
+    *before, cuda = given["options"]
+    assert cuda["gpu_mem_limit"] == str(512 << 20)
+    assert [own["trt_max_workspace_size"] for own in before] == [str(512 << 20)] * len(before)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

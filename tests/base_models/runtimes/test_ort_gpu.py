@@ -2,17 +2,23 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
+from onnx import helper
 
-from tagstack.base_models.contract import read_contract
+from tagstack.base_models.contract import Contract, read_contract
 from tagstack.base_models.runtimes import ort_gpu
 from tagstack.base_models.runtimes.batch_sizes import BatchSizes
 from tagstack.base_models.runtimes.faults import BackendError, DeviceMemoryError
+from tagstack.base_models.runtimes.model_io import image_shape
+from tagstack.base_models.runtimes.ort import OrtCpuSession
 from tagstack.base_models.runtimes.ort_gpu import OrtGpuSession, run_fault
 from tagstack.base_models.runtimes.probing import probe
 
@@ -71,6 +77,65 @@ def test_padded_calls_give_the_rows(
 
 
 @pytest.mark.usefixtures("on_cpu")
+@pytest.mark.parametrize("three_outputs", [False, True])
+def test_bound_memory_gives_the_bits_of_the_cpu_session(
+    make_tagger_folder: Folder, batch: NDArray[np.float32], three_outputs: bool
+) -> None:
+    folder = make_tagger_folder(three_outputs=three_outputs)
+    session = opened(folder)
+    contract = read_contract(folder / "tagger.toml")
+    with closing(OrtCpuSession(folder / "model.onnx", contract, threads=1)) as plain:
+        for part in (batch[:16], batch[7:23], batch[:1], batch[3:6], batch[::2], batch[:16]):
+            # Singly and in batches rows of a product may differ by a bit: like for like.
+            call = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+            size = session._sizes.call(len(part)).size
+            feed = np.zeros((size, 8, 8, 3), np.float32)
+            feed[: len(part)] = part
+            rows = call.run(["chosen"], {"input": feed})[0][: len(part)]
+            np.testing.assert_array_equal(session.run(part), rows)
+            np.testing.assert_allclose(rows, plain.run(part), rtol=1e-5, atol=1e-6)
+    assert {size: bound.target is not None for size, bound in session._bound.items()} == {
+        16: True, 1: True, 4: True,
+    }  # fmt: skip
+    session.close()
+    assert session._bound == {}
+
+
+@pytest.mark.usefixtures("on_cpu")
+def test_an_output_of_open_width_is_bound_without_memory(
+    make_net: Callable[..., Path], contract: Contract, rng: np.random.Generator
+) -> None:
+    def open_width(nodes: list[Any], weights: dict[str, Any]) -> str:
+        """Keep every column of which some logit is above -1e9: all, which only the run finds."""
+        weights["low"] = np.array(-1e9, np.float32)
+        nodes += [
+            helper.make_node("ReduceMax", ["logits"], ["highest"], axes=[0], keepdims=0),
+            helper.make_node("Greater", ["highest", "low"], ["wanted"]),
+            helper.make_node("Compress", ["logits", "wanted"], ["some"], axis=1),
+        ]
+        return "some"
+
+    model = make_net(extra=open_width)
+    network = onnx.load(model)
+    network.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "open"
+    onnx.save(network, model)
+    session = OrtGpuSession(
+        model,
+        contract,
+        backend="ort-cuda",
+        options=[{}],
+        sizes=BatchSizes([4]),
+        precision="fp32",
+        device="cuda:0 test",
+    )
+    images = rng.random((6, *image_shape(contract))).astype(np.float32)
+    found = session.run(images)
+    rows = [session.run(images[i : i + 1])[0] for i in range(6)]
+    np.testing.assert_allclose(found, rows, rtol=1e-5, atol=1e-6)
+    assert session._bound[4].target is None
+
+
+@pytest.mark.usefixtures("on_cpu")
 def test_memory_that_ends_halves_the_batch(
     make_tagger_folder: Folder,
     batch: NDArray[np.float32],
@@ -96,6 +161,8 @@ def test_memory_that_ends_halves_the_batch(
 def test_faults_of_a_run() -> None:
     memory = RuntimeError("CUDA failure 2: out of memory ; GPU=0")
     assert type(run_fault(Path("m"), 8, memory)) is DeviceMemoryError
+    limit = RuntimeError("Available memory of 0 is smaller than requested bytes of 19267584")
+    assert type(run_fault(Path("m"), 8, limit)) is DeviceMemoryError
     other = run_fault(Path("m"), 8, RuntimeError("bad node"))
     assert type(other) is BackendError
     assert "failed on a batch of 8: bad node" in str(other)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tagstack.base_models.runtimes.cuda import Cuda
 from tagstack.base_models.runtimes.faults import BackendError, DeviceMemoryError
 from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 from tagstack.configs.errors import TagstackError
@@ -42,6 +44,85 @@ def test_a_size_is_recorded_at_its_second_use_and_replayed_after(
     assert len(fake_gpu.cuda.launched) == 3
     # One context a size, whose shape is set once: a recording must not see it change.
     assert [(context.shape[0], context.n_shapes) for context in fake_gpu.trt.contexts] == [(4, 1)]
+
+
+def test_the_host_fills_one_half_while_the_device_is_at_the_other(
+    fake_gpu: Any, folder: Path, tiny: Any, batch: NDArray[np.float32]
+) -> None:
+    """The stand-in works when it is waited for: a half that was filled too early shows."""
+    session, cuda = fake_gpu.open(folder, sizes=[8], graphs=0), fake_gpu.cuda
+    np.testing.assert_allclose(session.run(batch[:30]), expected(tiny, batch[:30]), atol=1e-3)
+    first, second = sorted(cuda.events)
+
+    def queued(event: int) -> list[tuple[str, int]]:
+        return [("in", 8 * 192 * 4), ("run", 8), ("out", 8 * 10 * 4), ("mark", event)]
+
+    waits = [("wait", first), ("wait", second)]
+    assert cuda.log == [
+        *queued(first), *queued(second),
+        waits[0], *queued(first),
+        waits[1], *queued(second),
+        *waits,
+    ]  # fmt: skip
+    session.close()
+    assert (cuda.memory, cuda.events, cuda.stream_open) == ({}, {}, False)
+
+
+def test_each_half_has_its_recording(
+    fake_gpu: Any, folder: Path, tiny: Any, batch: NDArray[np.float32]
+) -> None:
+    session = fake_gpu.open(folder, sizes=[8])
+    for _ in range(3):
+        np.testing.assert_allclose(session.run(batch[:32]), expected(tiny, batch[:32]), atol=1e-3)
+    assert len(fake_gpu.cuda.graphs) == len(set(fake_gpu.cuda.launched)) == 2
+    assert [context.n_runs for context in fake_gpu.trt.contexts if context.n_runs] == [
+        3
+    ]  # one plain, two recorded
+
+
+def test_threads_share_the_halves(
+    fake_gpu: Any, folder: Path, tiny: Any, batch: NDArray[np.float32]
+) -> None:
+    fake_gpu.cuda.device_limit = 16 * (1000 + IMAGE_BYTES) + 100
+    session = fake_gpu.open(folder)
+    parts = [batch[start : start + 23] for start in (0, 5, 11, 17)] * 3
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(session.run, parts, timeout=30))
+    for part, rows in zip(parts, found, strict=True):
+        np.testing.assert_allclose(rows, expected(tiny, part), atol=1e-3)
+    session.close()
+    assert (fake_gpu.cuda.memory, fake_gpu.cuda.events) == ({}, {})
+
+
+def test_memory_that_ends_for_two_threads_is_given_up_once(
+    fake_gpu: Any, folder: Path, tiny: Any, batch: NDArray[np.float32]
+) -> None:
+    session, error = fake_gpu.open(folder), DeviceMemoryError("no memory.")
+    session._smaller(error, n_reserved=1)
+    session._smaller(error, n_reserved=1)  # the other thread's: it ran before there was less
+    assert session._sizes.largest == 16
+    np.testing.assert_allclose(session.run(batch), expected(tiny, batch), atol=1e-3)
+
+
+@pytest.mark.parametrize("step", ["cudaMallocHost", "cudaEventCreateWithFlags", "cudaMalloc"])
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_whatever_is_refused_while_memory_is_taken_leaves_nothing(
+    fake_gpu: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, step: str, call: int
+) -> None:
+    cuda, asked = fake_gpu.cuda, [0]
+    real = getattr(cuda, step)
+
+    def refused(*arguments: Any) -> Any:
+        asked[0] += 1
+        return (cuda.cudaError_t(1), None) if asked[0] == call else real(*arguments)
+
+    monkeypatch.setattr(cuda, step, refused)
+    if (step, call) == ("cudaEventCreateWithFlags", 3):
+        fake_gpu.open(folder).close()  # there are only two
+    else:
+        with pytest.raises(BackendError, match=rf"{step} failed: cudaErrorInvalidValue"):
+            fake_gpu.open(folder)
+    assert (cuda.memory, cuda.events) == ({}, {})
 
 
 def test_rest_of_a_batch_is_filled_up_to_the_next_size(
@@ -101,6 +182,35 @@ def test_memory_that_is_short_halves_the_batch_loudly(
     assert fake_gpu.cuda.memory == {}
 
 
+def test_a_limit_halves_the_batch_as_memory_that_ends_does(
+    fake_gpu: Any,
+    folder: Path,
+    tiny: Any,
+    batch: NDArray[np.float32],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, logger="tagstack")
+    session = fake_gpu.open(folder, limit_bytes=8 * (1000 + IMAGE_BYTES))
+    np.testing.assert_allclose(session.run(batch), expected(tiny, batch), atol=1e-3)
+    assert session._sizes.largest == 8
+    assert "wants 1 MiB of GPU memory, more than score.engines.memory_mib = 0" in caplog.text
+    session.close()
+    with pytest.raises(
+        DeviceMemoryError, match=r"more than score\.engines\.memory_mib = 0\. Raise"
+    ):
+        fake_gpu.open(folder, limit_bytes=500)
+    assert fake_gpu.cuda.memory == {}
+
+
+def test_weights_count_and_what_is_freed_does_not(fake_gpu: Any) -> None:
+    cuda = Cuda(0, fake_gpu.cuda, limit_bytes=1000)
+    cuda.hold(600)
+    for _ in range(3):
+        cuda.free_device(cuda.device_memory(400))
+    with pytest.raises(DeviceMemoryError, match="memory_mib"):
+        cuda.device_memory(401)
+
+
 def test_no_memory_even_for_one_image(fake_gpu: Any, folder: Path) -> None:
     fake_gpu.cuda.device_limit = 500
     with pytest.raises(DeviceMemoryError, match=r"cudaMalloc failed.*lower score\.engines\.bat"):
@@ -137,7 +247,11 @@ def test_memory_that_ends_during_a_run(
 
 
 def test_an_engine_that_fails(
-    fake_gpu: Any, folder: Path, batch: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+    fake_gpu: Any,
+    folder: Path,
+    tiny: Any,
+    batch: NDArray[np.float32],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     session = fake_gpu.open(folder)
     session.run(batch[:2])
@@ -146,8 +260,10 @@ def test_an_engine_that_fails(
     with pytest.raises(BackendError, match=r"the engine failed on 2 images"):
         session.run(batch[:2])
     assert fake_gpu.cuda.capture is None
+    monkeypatch.undo()
+    np.testing.assert_allclose(session.run(batch[:9]), expected(tiny, batch[:9]), atol=1e-3)
     session.close()
-    assert fake_gpu.cuda.graphs == {}
+    assert (fake_gpu.cuda.graphs, fake_gpu.cuda.memory) == ({}, {})
 
 
 @pytest.mark.parametrize("step", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "enqueue"])

@@ -16,7 +16,7 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,7 +207,7 @@ class TensorrtSession:
                 self._engine = self._runtime = None
                 self._cuda.close()
 
-    def _rows(self, batch: NDArray[Any], start: int) -> Iterator[NDArray[np.float32]]:
+    def _rows(self, batch: NDArray[Any], start: int) -> Generator[NDArray[np.float32], None, None]:
         """Yield the scores from an image on, call by call, with up to two calls under way.
 
         A half is waited for only while this thread has none: two threads never wait for each other.

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from pyarrow import compute, parquet
 
 from tagstack.base_models.scores.array_files import read_npy, read_npz
-from tagstack.base_models.scores.score_table import ScoreTable
+from tagstack.base_models.scores.score_table import PROBABILITIES, ScoreTable
 from tagstack.base_models.scores.table_parts import (
     CONTENT,
+    GROUPS,
     KIND_OF,
     NAMES,
     listed_scores,
@@ -225,6 +226,7 @@ def _jsonl(path: Path, _: tuple[str, ...] | None) -> ScoreTable:
     ]
     if not rows:
         raise TagstackError(f"{path}: no picture in it. Write scores into it first.")
+    rows = [(number, _ungrouped(path, number, row)) for number, row in rows]
     first = rows[0][1]
     key, _tag, _value = roles(tuple(k for k in first if k != "tag"), str(path))
     values = [name for name in first if name.casefold() in KIND_OF]
@@ -260,6 +262,21 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise TagstackError(f"{path}, line {number}: expected an object, one a picture.")
     return row
+
+
+def _ungrouped(path: Path, number: int, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row whose scores come by category, as of `imgutils`, with all of them in one."""
+    groups = [name for name in row if name.casefold() in GROUPS and isinstance(row[name], dict)]
+    if not groups:
+        return row
+    scores: dict[str, Any] = {}
+    for name in groups:
+        for tag, value in row[name].items():
+            if scores.setdefault(tag, value) != value:
+                msg = f"{path}, line {number}: {shown(tag)!r:.80} has two scores. Keep one."
+                raise TagstackError(msg)
+    kept = {name: value for name, value in row.items() if name not in groups}
+    return {**kept, PROBABILITIES: scores}
 
 
 def _json_pairs(

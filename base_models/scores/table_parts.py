@@ -22,10 +22,13 @@ KIND_OF = {
     "probabilities": PROBABILITIES,
     "proba": PROBABILITIES,
     "prob": PROBABILITIES,
+    "prediction": PROBABILITIES,  # as imgutils calls a tagger's whole output
     "score": None,
     "scores": None,
 }
 """What scores of a column or array of this name are; None where the name does not say."""
+GROUPS = ("rating", "general", "character", "artist", "copyright", "meta", "species", "tag")
+"""Keys under which imgutils gives probabilities by category; ``tag`` has all but the ratings."""
 _DIGEST_CHARACTERS = 64
 
 

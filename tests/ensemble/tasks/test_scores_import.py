@@ -141,6 +141,29 @@ def json_lines(foreign: Foreign) -> tuple[Path, dict[str, Any]]:
     return path, {"floor": 1e-4}
 
 
+def imgutils_lines(foreign: Foreign) -> tuple[Path, dict[str, Any]]:
+    """Rows as ``get_wd14_tags`` fills them with fmt={"general": "general", ...}."""
+    rows = []
+    for name, own in zip(foreign.names, foreign.proba, strict=True):
+        given = dict(zip(("1girl", "long hair", "=_=", "sky"), map(float, own), strict=True))
+        character = {"=_=": given.pop("=_=")}
+        row = {"image": name, "general": given, "character": character, "tag": given | character}
+        rows.append(row)
+    path = foreign.folder / "imgutils.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path, {"floor": 1e-4}
+
+
+def imgutils_predictions(foreign: Foreign) -> tuple[Path, dict[str, Any]]:
+    rows = [
+        {"image": name, "prediction": own.tolist()}
+        for name, own in zip(foreign.names, foreign.proba, strict=True)
+    ]
+    path = foreign.folder / "predictions.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path, {}
+
+
 def archive(foreign: Foreign) -> tuple[Path, dict[str, Any]]:
     path = foreign.folder / "scores.npz"
     np.savez(path, images=np.array(foreign.names), probabilities=foreign.proba)
@@ -163,7 +186,18 @@ def long_parquet(foreign: Foreign) -> tuple[Path, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "write", [wide_csv, long_csv, json_lines, archive, array, wide_parquet, long_parquet]
+    "write",
+    [
+        wide_csv,
+        long_csv,
+        json_lines,
+        imgutils_lines,
+        imgutils_predictions,
+        archive,
+        array,
+        wide_parquet,
+        long_parquet,
+    ],
 )
 def test_every_form_gives_the_same_member(
     foreign: Foreign, write: Callable[[Foreign], tuple[Path, dict[str, Any]]]

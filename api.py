@@ -345,6 +345,22 @@ class Stack:
         """Return another bundle with the same taggers, for one with other thresholds."""
         return Stack(bundle, self.settings, models=self._models)
 
+    def beside(self, bundle: Bundle) -> "Stack":
+        """Return another bundle; over the taggers that are open here, where they are its own.
+
+        Both may work at once; then close only one of them. Where it has other taggers these are
+        opened.
+        """
+        new = Stack(bundle, self.settings, models=self._models)
+        if not self.shares_taggers(new):
+            new = Stack(bundle, self.settings)
+            new._open()
+            return new
+        with self._lock:
+            new._lock = self._lock
+            new._opened = self._open().judging(bundle, self.settings)
+        return new
+
     def _open(self) -> "_Opened":
         with self._lock:
             if self._opened is None:

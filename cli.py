@@ -21,6 +21,7 @@ from tagstack.configs.shown import shown
 from tagstack.ensemble.console.acceptance import accept
 from tagstack.ensemble.console.config import config_app
 from tagstack.ensemble.console.engines import engines
+from tagstack.ensemble.console.experiments import experiment
 from tagstack.ensemble.console.interruption import MESSAGE, Interruption
 from tagstack.ensemble.console.labels import labels_app
 from tagstack.ensemble.console.models import models
@@ -88,6 +89,7 @@ app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 app.add_typer(engines, name="engines")
+app.add_typer(experiment, name="experiment")
 app.add_typer(feedback, name="feedback")
 app.add_typer(labels_app, name="labels")
 app.add_typer(models, name="models")
@@ -473,6 +475,9 @@ def serve(
     trust_proxy: Annotated[
         bool, typer.Option("--trust-proxy", help="A proxy in front says who may ask.")
     ] = False,
+    experiment: Annotated[
+        Path | None, typer.Option(help="Experiment whose arms tag the pictures.")
+    ] = None,
     models: TaggersNow = None,
     config: Config = None,
     threads: Threads = None,
@@ -489,7 +494,12 @@ def serve(
     used = ("threads", "score", "output", "serve", "moderation")
     settings = settings_of(config, runtime=runtime, uses=used)
     request = ServeRequest(
-        bundle=bundle, host=host, port=port, token_file=token_file, trust_proxy=trust_proxy
+        bundle=bundle,
+        host=host,
+        port=port,
+        token_file=token_file,
+        trust_proxy=trust_proxy,
+        experiment=experiment,
     )
     taggers = None if models is None else listed(models, "--models")
     run(
@@ -502,7 +512,7 @@ def serve(
 
 app.command(
     epilog="tagstack accept --bundle bundle --tags tags --out accepted.csv\n\n"
-    "tagstack accept --bundle b --tags tags --fdr 0.02 --out a.csv --scores s --labels l.csv"
+    "tagstack accept --bundle b --tags tags --out a.csv --scores s --labels l.csv"
 )(accept)
 
 

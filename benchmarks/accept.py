@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from start_bundle import parts
 
 from tagstack.base_models.threads import let_idle_threads_sleep
-from tagstack.configs.settings import load_settings
+from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.acceptance.conformal import accepted, p_values
 from tagstack.ensemble.acceptance.evidence import LabelledProposals
 from tagstack.ensemble.acceptance.proposals import Proposals
-from tagstack.ensemble.bundle.bundle import Bundle
+from tagstack.ensemble.bundle.bundle import Bundle, load_bundle, out_of_fold_of, save_bundle
 from tagstack.ensemble.bundle.dataset import Dataset
 from tagstack.ensemble.bundle.fitted_labels import FittedLabels
+from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.console.options import QUICK
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Silent
@@ -106,12 +107,20 @@ def draws(judged: Judged, rate: float, n_draws: int, seed: int) -> NDArray[np.fl
     return np.array(found)
 
 
+def fitted(
+    fit: Dataset, rules: Path, folder: Path, settings: Settings
+) -> tuple[Bundle, OutOfFold | None]:
+    """Return the fitted bundle; one that an earlier run left is taken again."""
+    if not folder.exists():
+        save_bundle(fit_dataset(fit, load_rules(str(rules)), settings, None, Silent()), folder)
+    return load_bundle(folder), out_of_fold_of(folder)
+
+
 def run(root: Path, name: str, out: Path, n_draws: int, seed: int) -> None:
     """Judge one set and print its tables."""
     settings = load_settings(changes={"seed": seed, **QUICK})
     fit, judging = parts(root, name, out, settings, seed)
-    rules = load_rules(str(root / "data" / name / "tags.csv"))
-    bundle = fit_dataset(fit, rules, settings, None, Silent())
+    bundle, kept = fitted(fit, root / "data" / name / "tags.csv", out / "accept-bundle", settings)
     judged = Judged(bundle, judging)
     n_tags = len(np.unique(judged.all.tag))
     wrong = (~judged.right)[~judged.unknown].mean()
@@ -122,14 +131,13 @@ def run(root: Path, name: str, out: Path, n_draws: int, seed: int) -> None:
     )
     print("| rate | wrong, mean of draws | error | accepted | different tags | of the fit: wrong |")
     print("|--:|--:|--:|--:|--:|--:|")
-    kept = bundle.out_of_fold
     assert kept is not None
     assert kept.truth is not None
-    fitted = Proposals.of(kept.proba, judged.cutting, judged.decoder)
+    of_fit = Proposals.of(kept.proba, judged.cutting, judged.decoder)
     everything = np.ones(judging.scores.n_images, bool)
     for rate in RATES:
         rows = draws(judged, rate, n_draws, seed)
-        labelled = LabelledProposals.of(fitted, kept.truth, judged.decoder.rules.ancestors, rate)
+        labelled = LabelledProposals.of(of_fit, kept.truth, judged.decoder.rules.ancestors, rate)
         found = judged.accept(labelled, everything, rate)
         own, (low, high) = judged.shares(found, everything), judged.interval(found, seed)
         mean, error = rows.mean(0), rows[:, 0].std() / np.sqrt(len(rows))

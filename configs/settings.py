@@ -15,6 +15,7 @@ from tagstack.configs.comparing import CompareSettings
 from tagstack.configs.decisions import DecoderSettings, ThresholdSettings
 from tagstack.configs.documented import default_text
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.experiments import ExperimentSettings
 from tagstack.configs.feedback import FeedbackSettings
 from tagstack.configs.hooks import LEARNERS, RUNTIMES, THRESHOLD_STRATEGIES
 from tagstack.configs.labels import LabelSettings
@@ -50,6 +51,7 @@ class Settings(Section):
     review: ReviewSettings
     accept: AcceptSettings
     feedback: FeedbackSettings
+    experiment: ExperimentSettings
 
 
 def load_settings(

@@ -17,7 +17,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from tagstack import __version__
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
+from tagstack.ensemble.experiments.experiment import Experiment
 from tagstack.ensemble.serving import answers
+from tagstack.ensemble.serving.arms import unit_of
 from tagstack.ensemble.serving.batching import QueueFullError, WaitedTooLongError
 from tagstack.ensemble.serving.fetching import Fetcher
 from tagstack.ensemble.serving.guard import Access, Guard
@@ -32,6 +34,7 @@ from tagstack.ensemble.serving.uploads import Intake
 logger = logging.getLogger("tagstack")
 
 SUMMARY = 'Tags pictures with a fitted stack. Every error is one line: {"error": "..."}.'
+ARM_HEADER = "X-Tagstack-Arm"
 _EVALUATE_LIMIT = 50  # tags of a picture, as danbooru's autotagger lists them
 _ERROR = {"model": answers.ErrorAnswer}
 _BUSY: dict[int | str, dict[str, Any]] = {
@@ -62,6 +65,7 @@ def create_app(
     *,
     routers: Sequence[APIRouter] = (),
     fetcher: Fetcher | None = None,
+    experiment: Experiment | None = None,
 ) -> FastAPI:
     """Return the application; it starts ``live`` when it is started, and stops it at its end.
 
@@ -75,6 +79,8 @@ def create_app(
         Further pages.
     fetcher : Fetcher, optional
         For pictures by address.
+    experiment : Experiment, optional
+        Whose arms tag the pictures; answers name the arm of each.
     """
 
     @asynccontextmanager
@@ -94,7 +100,8 @@ def create_app(
         lifespan=running,
     )
     counts = Counts(live)
-    routes = _Routes(live, access, settings, counts, Intake(live, settings.serve, fetcher))
+    intake = Intake(live, settings.serve, fetcher)
+    routes = _Routes(live, access, settings, counts, intake, experiment)
     app.include_router(_operations(routes))
     for router in routers:
         app.include_router(router)
@@ -126,6 +133,7 @@ class _Routes:
     settings: Settings
     counts: Counts
     intake: Intake
+    experiment: Experiment | None
 
     async def tags(self, request: Request) -> Response:
         """Tag pictures: files of a form, or one as the body.
@@ -146,7 +154,12 @@ class _Routes:
             answers.picture_answer(name, one, preferences, floor=floor, share=share)
             for name, one in zip(names, judged, strict=True)
         ]
-        return JSONResponse({**vars(judged[0].versions), "images": images})
+        arms = [self._arm(upload.data) for upload in asked.uploads]
+        for image, arm in zip(images, arms, strict=True):
+            image |= arm
+        given = [arm["arm"] for arm in arms if arm]
+        headers = {ARM_HEADER: ",".join(given)} if given else None
+        return JSONResponse({**vars(judged[0].versions), "images": images}, headers=headers)
 
     async def evaluate(self, request: Request) -> Response:
         """Answer as danbooru's autotagger: every tag with at least the threshold.
@@ -168,7 +181,10 @@ class _Routes:
             {"filename": name, "tags": answers.evaluated(one.tagged, threshold, limit)}
             for name, one in zip(names, judged, strict=True)
         ]
-        return evaluated_page(found) if form == "html" else JSONResponse(found)
+        answer = evaluated_page(found) if form == "html" else JSONResponse(found)
+        if given := [arm["arm"] for upload in asked.uploads if (arm := self._arm(upload.data))]:
+            answer.headers[ARM_HEADER] = ",".join(given)
+        return answer
 
     async def explain(self, request: Request) -> Response:
         """Say why a tag is on a picture or not: each vote, the stack, the threshold, the rule.
@@ -213,6 +229,15 @@ class _Routes:
     async def metrics(self) -> Response:
         """Return counters for Prometheus."""
         return PlainTextResponse(self.counts.text(), media_type=CONTENT_TYPE)
+
+    def _arm(self, picture: bytes) -> dict[str, str]:
+        """Return the arm of a picture and the unit that its outcome is told of."""
+        if self.experiment is None:
+            return {}
+        unit = unit_of(picture)
+        arm = self.experiment.arm_of(unit)
+        own = self.experiment.arms[arm]
+        return {"arm": arm, "unit": unit, "thresholds": own.thresholds}
 
     def _count(self, judged: Sequence[Any]) -> None:
         for one in judged:

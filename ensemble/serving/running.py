@@ -26,6 +26,8 @@ class ServeRequest:
         With the token that every request must carry; else that of the environment counts.
     trust_proxy : bool
         Whether a proxy in front says who may ask.
+    experiment : Path, optional
+        Folder of an experiment whose arms tag the pictures.
     """
 
     bundle: Path
@@ -33,6 +35,7 @@ class ServeRequest:
     port: int
     token_file: Path | None = None
     trust_proxy: bool = False
+    experiment: Path | None = None
 
 
 def serve(
@@ -61,9 +64,13 @@ def serve(
     try:
         import uvicorn
 
+        from tagstack.ensemble.experiments.experiment import Experiment
         from tagstack.ensemble.serving.app import create_app
+        from tagstack.ensemble.serving.arms import ArmedStack
         from tagstack.ensemble.serving.guard import access_of, token_of
         from tagstack.ensemble.serving.live import LiveStack
+        from tagstack.ensemble.serving.outcomes import outcome_router
+        from tagstack.ensemble.tasks.experiment import bundle_of
     except ImportError as error:
         msg = f"The service needs an extra ({error}): pip install 'tagstack[serve]'."
         raise TagstackError(msg) from error
@@ -75,8 +82,14 @@ def serve(
         origins=settings.serve.origins,
     )
     with bound(request.host, request.port) as listener:
-        live = LiveStack(opened(serving_settings(settings)), request.bundle)
-        app = create_app(live, access, settings)
+        stack = opened(serving_settings(settings))
+        trial = None if request.experiment is None else Experiment.load(request.experiment)
+        if trial is not None:
+            arms = {name: bundle_of(arm) for name, arm in trial.arms.items()}
+            stack = ArmedStack(stack, trial, arms)
+        live = LiveStack(stack, request.bundle)
+        routers = [] if request.experiment is None else [outcome_router(request.experiment)]
+        app = create_app(live, access, settings, routers=routers, experiment=trial)
         config = uvicorn.Config(
             app,
             access_log=False,

@@ -33,5 +33,8 @@ class OpenStack(Protocol):
     def shares_taggers(self, other: Self) -> bool:
         """Return whether another has the same open taggers."""
 
+    def beside(self, bundle: Bundle) -> "OpenStack":
+        """Return another bundle; over the same open taggers, where it was fitted with these."""
+
     def close(self) -> None:
         """Free the taggers."""

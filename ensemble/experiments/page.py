@@ -1,0 +1,128 @@
+"""The page of an experiment: one file without scripts, in the look of the comparison's."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from importlib import resources
+from typing import Any
+
+from tagstack.configs.shown import shown
+from tagstack.ensemble.experiments.contrast import A, B
+from tagstack.ensemble.experiments.experiment import Experiment
+from tagstack.ensemble.experiments.running import Point, Standing, sentence
+
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 900, 360, 56, 884, 12, 326
+_ROWS, _NEAR = 5, 22  # scale lines, and how near two numbers of units may stand
+
+
+def render_page(experiment: Experiment, standing: Standing, stopped_s: float | None) -> str:
+    """Return the page as HTML.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    standing : Standing
+    stopped_s : float or None
+        When it was stopped.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    style = resources.files("tagstack.ensemble.report").joinpath("templates/report.css")
+    template = resources.files("tagstack.ensemble.experiments").joinpath(
+        "templates/experiment.html"
+    )
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, finalize=_displayed
+    )
+    when = "" if stopped_s is None else time.strftime("%Y-%m-%d", time.gmtime(stopped_s))
+    return environment.from_string(template.read_text("utf-8")).render(
+        experiment=experiment,
+        sentence=sentence(experiment, standing),
+        progress=progress_of(experiment, standing),
+        plan=plan_text(experiment.plan),
+        stopped=when,
+        rows=_rows(experiment, standing),
+        chart=_chart(standing, experiment.effect) if standing.curve else None,
+        style=Markup(style.read_text("utf-8")),  # ours
+    )
+
+
+def progress_of(experiment: Experiment, standing: Standing) -> str:
+    """Return in words how far it is."""
+    unit = "pairs of outcomes" if experiment.paired else "units"
+    estimate = "" if math.isnan(standing.estimate) else f", B minus A {standing.estimate:+.3f}"
+    return f"{standing.n} {unit} so far{estimate}; expected: {plan_text(experiment.plan)}."
+
+
+def plan_text(plan: Mapping[str, Any]) -> str:
+    """Return the expected duration in words."""
+    looked = plan.get("looked", 0)
+
+    def number(name: str) -> str:
+        value = plan.get(name)
+        return f"more than {looked}" if value is None else f"{value}"
+
+    return f"{number('typical')} units in half of the cases, {number('long')} in nine of ten"
+
+
+def _displayed(value: Any) -> Any:
+    """Show names and notes as text, whatever they hold; markup stays ours."""
+    return shown(value) if type(value) is str else value
+
+
+def _rows(experiment: Experiment, standing: Standing) -> list[Mapping[str, object]]:
+    return [
+        {
+            "arm": arm,
+            "title": experiment.arms[arm].title or "not described",
+            "n": standing.counts[i],
+            "mean": "" if math.isnan(standing.means[i]) else f"{standing.means[i]:.3f}",
+        }
+        for i, arm in enumerate((A, B))
+    ]
+
+
+def _chart(standing: Standing, effect: float) -> Mapping[str, Any]:
+    """Return coordinates of the curve: units on a logarithmic scale, differences on a plain one."""
+    last = standing.curve[-1]
+    # What the first units leave open fills the page with nothing: the later half sets the scale.
+    later = [p for p in standing.curve if p.n * p.n >= last.n] or [last]
+    most = max(effect, *(max(abs(p.low), abs(p.high)) for p in later)) * 1.05
+
+    def x(n: float) -> float:
+        share = math.log(n) / math.log(last.n) if last.n > 1 else 0.5
+        return round(_LEFT + share * (_RIGHT - _LEFT), 1)
+
+    def y(value: float) -> float:
+        held = max(-most, min(most, value))
+        return round(_TOP + (most - held) / (2 * most) * (_BOTTOM - _TOP), 1)
+
+    def line(read: Callable[[Point], float]) -> str:
+        return " ".join(f"{x(p.n)},{y(read(p))}" for p in standing.curve)
+
+    low, high = line(lambda p: p.low), line(lambda p: p.high)
+    return {
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "left": _LEFT,
+        "right": _RIGHT,
+        "strip": {"top": y(effect), "height": round(y(-effect) - y(effect), 1)},
+        "rows": [
+            {"at": y(value), "text": f"{value:+.2f}", "zero": value == 0}
+            for value in (most * (i - _ROWS // 2) / (_ROWS // 2 + 0.5) for i in range(_ROWS))
+        ],
+        "columns": _columns(last.n, x),
+        "low": low,
+        "high": high,
+        "mean": line(lambda p: p.mean),
+        "area": " ".join((high, *reversed(low.split()))),
+        "label": f"After {last.n} units: B minus A from {last.low:+.3f} to {last.high:+.3f}",
+    }
+
+
+def _columns(last: int, x: Callable[[float], float]) -> list[Mapping[str, object]]:
+    numbers = [10**power for power in range(len(str(last))) if 10**power <= last]
+    if x(last) - x(numbers[-1]) < _NEAR:
+        numbers = numbers[:-1]
+    return [{"at": x(n), "text": f"{n}"} for n in (*numbers, last)]

@@ -1,0 +1,295 @@
+"""Experiments: begin one, take outcomes in, say where it stands, end it."""
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tagstack.base_models.atomic import file_sha256, write_text
+from tagstack.base_models.scores.store import ScoreStore
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.experiments import ExperimentSettings
+from tagstack.configs.tables import number_of, read_table
+from tagstack.ensemble.bundle.bundle import MANIFEST, Bundle, check_bundle, load_bundle
+from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.experiments.contrast import A, B, Outcome
+from tagstack.ensemble.experiments.experiment import FILE, Arm, Experiment
+from tagstack.ensemble.experiments.outcomes import OutcomeStore
+from tagstack.ensemble.experiments.page import render_page
+from tagstack.ensemble.experiments.planning import expected_duration
+from tagstack.ensemble.experiments.running import Standing, standing_of
+from tagstack.ensemble.feedback.store import FILE as DECISIONS
+from tagstack.ensemble.feedback.store import DecisionStore
+from tagstack.ensemble.thresholds.versions import ThresholdVersions
+
+NOTE = "note:"
+_CHUNK = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What was taken in: new outcomes, and those whose unit had one already."""
+
+    n_new: int
+    n_known: int
+
+
+def arm_from(text: str) -> Arm:
+    """Return the arm that ``BUNDLE``, ``BUNDLE@VERSION`` or ``note:TEXT`` means.
+
+    Raises
+    ------
+    TagstackError
+        If it means no bundle, or no version of its thresholds.
+    """
+    if text.startswith(NOTE):
+        note = text.removeprefix(NOTE).strip()
+        if not note:
+            raise TagstackError(f"{text!r} says nothing; expected a description after {NOTE!r}.")
+        return Arm(note=note)
+    whole = Path(text)
+    folder, at, version = text.rpartition("@")
+    if (whole / MANIFEST).is_file() or not at:
+        folder, version = text, "current"
+    path = Path(folder).absolute()
+    check_bundle(path)
+    versions = ThresholdVersions(path)
+    return Arm(
+        bundle=str(path),
+        manifest=file_sha256(path / MANIFEST),
+        thresholds=versions.resolve(version),
+    )
+
+
+def bundle_of(arm: Arm) -> Bundle:
+    """Return an arm's bundle with its thresholds, as they were when the experiment began.
+
+    Raises
+    ------
+    TagstackError
+        If the arm is none of a bundle, or the bundle is another now.
+    """
+    if not arm.bundle:
+        raise TagstackError(f"The arm {arm.note!r} is no bundle; give its outcomes with --csv.")
+    folder = Path(arm.bundle)
+    check_bundle(folder)
+    if file_sha256(folder / MANIFEST) != arm.manifest:
+        msg = f"{folder} is another bundle than at the start. Restore it, or begin anew."
+        raise TagstackError(msg)
+    bundle, versions = load_bundle(folder), ThresholdVersions(folder)
+    thresholds = versions.thresholds(arm.thresholds)
+    return replace(bundle, thresholds=thresholds, threshold_version=arm.thresholds)
+
+
+def start_experiment(
+    folder: Path,
+    arms: Mapping[str, str],
+    settings: ExperimentSettings,
+    *,
+    name: str,
+    outcome: str,
+    paired: bool,
+) -> Experiment:
+    """Begin an experiment in a folder of its own and return it, its expected duration included.
+
+    Raises
+    ------
+    TagstackError
+        If the folder holds one, or an arm is none.
+    """
+    if (folder / FILE).exists():
+        msg = f"{folder} holds an experiment already, which stays. Choose another folder."
+        raise TagstackError(msg)
+    found = {arm: arm_from(text) for arm, text in arms.items()}
+    if found[A] == found[B]:
+        msg = f"Both arms are {found[A].title!r}; expected two that differ."
+        raise TagstackError(msg)
+    salt = secrets.token_hex(16)
+    plan = expected_duration(
+        settings.baseline,
+        settings.effect,
+        alpha=settings.alpha,
+        share=settings.share,
+        paired=paired,
+        seed=0,
+    )
+    experiment = Experiment(
+        name=name,
+        outcome=outcome,
+        arms=found,
+        share=settings.share,
+        paired=paired,
+        alpha=settings.alpha,
+        effect=settings.effect,
+        baseline=settings.baseline,
+        salt=salt,
+        started_s=time.time(),
+        plan=asdict(plan),
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        experiment.save(folder)
+    except OSError as error:
+        raise TagstackError(f"Cannot write to {folder}: {error.strerror or error}.") from error
+    return experiment
+
+
+def record_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> Recorded:
+    """Keep outcomes that belong to an experiment.
+
+    Raises
+    ------
+    TagstackError
+        If one is not in [0, 1], or of an arm that its unit was not given.
+    """
+    experiment = Experiment.load(folder)
+    for outcome in outcomes:
+        _check(experiment, outcome)
+    with OutcomeStore(folder) as store:
+        n_new = store.record(outcomes)
+    return Recorded(n_new=n_new, n_known=len(outcomes) - n_new)
+
+
+def outcomes_of_table(folder: Path, table: Path) -> list[Outcome]:
+    """Return the outcomes in a CSV file: ``unit,outcome``, ``unit,arm,outcome`` or ``unit,a,b``.
+
+    Raises
+    ------
+    TagstackError
+        If columns are missing or a cell cannot be meant.
+    """
+    experiment = Experiment.load(folder)
+    read = read_table(table, what="outcomes", expected=("unit", "outcome", "arm", "a", "b"))
+    both = {"unit", "a", "b"} <= set(read.columns)
+    if not both and not {"unit", "outcome"} <= set(read.columns):
+        msg = (
+            f"{table} has the columns {list(read.columns)}; expected unit and outcome (and arm), "
+            "or unit, a and b."
+        )
+        raise TagstackError(msg)
+    if experiment.paired and not both and "arm" not in read.columns:
+        msg = f"{table} has no column 'arm': in a paired experiment every unit has both. Add it."
+        raise TagstackError(msg)
+    found: list[Outcome] = []
+    for row in read.rows:
+        where = f"{table.name}, line {row.line}"
+        unit = row.cells["unit"]
+        if both:
+            for arm in (A, B):
+                value = number_of(row.cells[arm.lower()], where)
+                found.append(Outcome(unit=unit, arm=arm, value=value))
+            continue
+        arm = row.cells.get("arm", "").strip().upper() or experiment.arm_of(unit)
+        value = number_of(row.cells["outcome"], where)
+        found.append(Outcome(unit=unit, arm=arm, value=value))
+    return found
+
+
+def outcomes_of_review(folder: Path, review: Path, scores: Path) -> list[Outcome]:
+    """Return for every judged picture of a review which share of its answers each arm gets right.
+
+    Answers on the frozen slice alone count: its pairs were drawn evenly, whichever tags an arm
+    gives; what another order asks about is what the arm that was reviewed is in doubt of.
+
+    Raises
+    ------
+    TagstackError
+        If the experiment is not paired, an arm is no bundle, or nothing was judged.
+    """
+    experiment = Experiment.load(folder)
+    if not experiment.paired:
+        msg = "Answers of a review judge both arms of every picture: start with --paired for them."
+        raise TagstackError(msg)
+    answers = _judged(review)
+    store = ScoreStore(scores)
+    found: dict[str, dict[str, float]] = {}
+    for arm in (A, B):
+        for image, value in _shares(bundle_of(experiment.arms[arm]), store, answers):
+            found.setdefault(image, {})[arm] = value
+    return [
+        Outcome(unit=image, arm=arm, value=own[arm])
+        for image in answers
+        if len(own := found.get(image, {})) == 2
+        for arm in (A, B)
+    ]
+
+
+def status_of(folder: Path) -> tuple[Experiment, Standing, float | None]:
+    """Return an experiment, where it stands, and when it was stopped."""
+    experiment = Experiment.load(folder)
+    with OutcomeStore(folder) as store:
+        outcomes, stopped = list(store.all()), store.stopped_s
+    return experiment, standing_of(experiment, outcomes), stopped
+
+
+def write_page(folder: Path, target: Path) -> None:
+    """Write the page of an experiment."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, render_page(*status_of(folder)))
+    except OSError as error:
+        raise TagstackError(f"Cannot write {target}: {error.strerror or error}.") from error
+
+
+def stop_experiment(folder: Path) -> None:
+    """End an experiment: no outcome is taken any more."""
+    Experiment.load(folder)
+    with OutcomeStore(folder) as store:
+        store.stop()
+
+
+def _check(experiment: Experiment, outcome: Outcome) -> None:
+    if not 0 <= outcome.value <= 1:  # NaN is neither
+        msg = f"The outcome of {outcome.unit!r:.80} is {outcome.value}; expected one in [0, 1]."
+        raise TagstackError(msg)
+    if outcome.arm not in (A, B):
+        msg = f"The arm of {outcome.unit!r:.80} is {outcome.arm!r:.20}; expected A or B."
+        raise TagstackError(msg)
+    if not outcome.unit.strip():
+        raise TagstackError("An outcome has no unit; expected a name, such as a picture's hash.")
+    if not experiment.paired and outcome.arm != (given := experiment.arm_of(outcome.unit)):
+        msg = (
+            f"{outcome.unit!r:.80} belongs to arm {given}, not {outcome.arm}: chance has to give "
+            "the arms. `tagstack experiment arm` says which one a unit gets."
+        )
+        raise TagstackError(msg)
+
+
+def _judged(review: Path) -> dict[str, dict[str, bool]]:
+    """Return the answers on the frozen slice by image and tag, in the order of the answers."""
+    if not (review / DECISIONS).is_file():
+        msg = f"{review} holds no decisions ({DECISIONS}). Give the folder that a review keeps."
+        raise TagstackError(msg)
+    with DecisionStore(review / DECISIONS) as store:
+        standing = sorted(store.standing(), key=lambda item: item.number)
+    found: dict[str, dict[str, bool]] = {}
+    for item in standing:
+        if item.judging and item.answer != "skip":
+            found.setdefault(item.image, {})[item.tag] = item.answer == "yes"
+    if not found:
+        msg = (
+            f"Nobody has answered on the frozen slice of {review}. Choose the order 'Random slice' "
+            "on the page."
+        )
+        raise TagstackError(msg)
+    return found
+
+
+def _shares(
+    bundle: Bundle, store: ScoreStore, answers: Mapping[str, Mapping[str, bool]]
+) -> Iterator[tuple[str, float]]:
+    """Yield images with the share of their answers that a bundle's tags agree with."""
+    bundle.check_members(store.members())
+    members = [member.name for member in bundle.members]
+    decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
+    tags = np.array(bundle.vocabulary.tags, object)
+    for chunk in store.iter_chunks(_CHUNK, sorted(answers), members):
+        proba = bundle.stacker.predict_proba(chunk)
+        decided = bundle.thresholds.cutting.decoded(proba, decoder)
+        for i, image in enumerate(chunk.images):
+            given = set(tags[decided.indices[decided.indptr[i] : decided.indptr[i + 1]]])
+            own = answers[image]
+            yield image, sum((tag in given) == there for tag, there in own.items()) / len(own)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.pairs import Level1Scores, PairProba, Pairs
-from tagstack.base_models.taggers import check, registry
+from tagstack.base_models.taggers import check, trial
 from tagstack.base_models.vocabulary import Vocabulary
 
 
@@ -33,7 +33,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep what tests note of their taggers out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         # Tests make taggers by the hundred: a process for each would take longer than they do.
-        patch.setattr(registry, "try_tagger", lambda folder, seconds: None)
+        patch.setattr(trial, "try_tagger", lambda folder, seconds: None)
         patch.setattr(check, "try_tagger", lambda folder, seconds: None)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.pictures.picture_hash import PictureHashes
+from tagstack.base_models.scores.arrow_arrays import numbers_of
 from tagstack.base_models.scores.member_info import MemberInfo, read_member_info, read_store_index
 from tagstack.base_models.scores.members import NO_ROWS, Rows
 from tagstack.base_models.scores.reading import Digests, ImageRecord, ScoredMember, ScoreReader
@@ -123,9 +124,9 @@ class _Part:
         table = read_part(path, SCORES, ("tag", "logit"))
         lists, logits = (table.column(name).combine_chunks() for name in ("tag", "logit"))
         check_scores(path, lists, logits, n_tags)
-        self._offsets = lists.offsets.to_numpy().astype(np.int64)
-        self._tag: NDArray[np.int32] = lists.values.to_numpy()
-        self._logit: NDArray[np.float16] = logits.values.to_numpy()
+        self._offsets = numbers_of(lists.offsets).astype(np.int64)
+        self._tag = numbers_of(lists.values).astype(np.int32, copy=False)
+        self._logit = numbers_of(logits.values).astype(np.float16, copy=False)
 
     def taken(self, image: NDArray[np.int64], row: NDArray[np.int32]) -> Rows:
         counts = np.diff(self._offsets)[row]

@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from tagstack.base_models.atomic import written_whole
 from tagstack.base_models.pictures.picture_hash import THUMBNAIL_BYTES, PictureHashes
+from tagstack.base_models.scores.arrow_arrays import numbers_of
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.own_files import MIB, read_regular
 
@@ -110,7 +111,8 @@ def read_part(path: Path, schema: pa.Schema, columns: Sequence[str] | None = Non
         _check_sum(path, data)
         names = list(columns or schema.names)
         table = parquet.ParquetFile(pa.BufferReader(data)).read(columns=names)
-        return table.cast(pa.schema([schema.field(name) for name in names]))
+        wanted = pa.schema([schema.field(name) for name in names])
+        return table if table.schema.equals(wanted) else table.cast(wanted)
     except (OSError, ValueError, pa.ArrowException, TagstackError) as error:
         raise DamagedPartError(path, error) from error
 
@@ -157,7 +159,9 @@ def check_scores(path: Path, tag: Any, logit: Any, n_tags: int | None = None) ->
     """
     if tag.null_count or logit.null_count or not tag.offsets.equals(logit.offsets):
         raise DamagedPartError(path, "its rows have another number of tags than of logits")
-    tags, logits = tag.flatten().to_numpy(), logit.flatten().to_numpy()
+    if tag.values.null_count or logit.values.null_count:
+        raise DamagedPartError(path, "a tag or a logit is missing")
+    tags, logits = numbers_of(tag.values), numbers_of(logit.values)
     if n_tags is not None and len(tags) and not (tags.min() >= 0 and tags.max() < n_tags):
         raise DamagedPartError(path, f"a tag index is not 0 to {n_tags - 1}")
     if not (np.abs(logits.astype(np.float32)) <= _MOST_LOGIT).all():

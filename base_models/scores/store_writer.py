@@ -17,6 +17,12 @@ from numpy.typing import NDArray
 from tagstack.base_models.atomic import remove_leftovers
 from tagstack.base_models.locks import ProcessLock
 from tagstack.base_models.pictures.picture_hash import PictureHash
+from tagstack.base_models.scores.arrow_arrays import (
+    bytes_array,
+    list_array,
+    number_array,
+    text_array,
+)
 from tagstack.base_models.scores.member_info import (
     MemberInfo,
     member_folder,
@@ -111,9 +117,9 @@ class MemberWriter:
             return
         offsets = np.concatenate([[0], np.cumsum([len(tags) for tags in self._tags])])
         columns = {
-            "sha256": pa.array(self._digests, pa.binary(32)),
-            "tag": _lists(offsets, np.concatenate(self._tags), pa.int32()),
-            "logit": _lists(offsets, np.concatenate(self._logits), pa.float16()),
+            "sha256": bytes_array(self._digests, pa.binary(32)),
+            "tag": list_array(offsets, np.concatenate(self._tags)),
+            "logit": list_array(offsets, np.concatenate(self._logits)),
         }
         number = next_number(self.folder)
         if self.member.n_features:  # first: scores without their features would be damaged
@@ -125,8 +131,8 @@ class MemberWriter:
         n_features = self.member.n_features
         values = [np.asarray(vector, "<f2").tobytes() for vector in self._features]
         columns = {
-            "sha256": pa.array(self._digests, pa.binary(32)),
-            "features": pa.array(values, pa.binary(2 * n_features)),
+            "sha256": bytes_array(self._digests, pa.binary(32)),
+            "features": bytes_array(values, pa.binary(2 * n_features)),
         }
         return pa.table(columns, schema=feature_schema(n_features))
 
@@ -155,10 +161,11 @@ class HashWriter:
         """Write what was added as one part."""
         if not self._waiting:
             return
+        bits = np.array([value.bits for _, value in self._waiting], np.uint64)
         columns = {
-            "sha256": pa.array([digest for digest, _ in self._waiting], pa.binary(32)),
-            "bits": pa.array([value.bits for _, value in self._waiting], pa.uint64()),
-            "thumbnail": pa.array([v.thumbnail for _, v in self._waiting], pa.binary(192)),
+            "sha256": bytes_array([digest for digest, _ in self._waiting], pa.binary(32)),
+            "bits": number_array(bits),
+            "thumbnail": bytes_array([v.thumbnail for _, v in self._waiting], pa.binary(192)),
         }
         write_part(self._folder, pa.table(columns, schema=HASHES))
         self._waiting = []
@@ -170,10 +177,6 @@ def digests_in(folder: Path, schema: pa.Schema) -> set[bytes]:
     for path in part_paths(folder):
         found.update(read_part(path, schema, ("sha256",)).column("sha256").to_pylist())
     return found
-
-
-def _lists(offsets: NDArray[np.int64], values: NDArray[np.generic], kind: pa.DataType) -> pa.Array:
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values, kind))
 
 
 class ScoreWriter(ImageNotes):
@@ -356,15 +359,16 @@ class ScoreWriter(ImageNotes):
 
 
 def _images_table(records: Sequence[ImageRecord]) -> pa.Table:
-    rows = [
-        {
-            "path": record.path.encode("utf-8", "surrogateescape"),
-            "root": record.root.encode("utf-8", "surrogateescape"),
-            "sha256": bytes.fromhex(record.sha256),
-            "size_bytes": record.size_bytes,
-            "status": record.status,
-            "reason": record.reason,
-        }
-        for record in records
-    ]
-    return pa.Table.from_pylist(rows, schema=IMAGES)
+    columns = {
+        "path": _name_array([record.path for record in records]),
+        "root": _name_array([record.root for record in records]),
+        "sha256": bytes_array([bytes.fromhex(r.sha256) for r in records], pa.binary()),
+        "size_bytes": number_array(np.array([r.size_bytes for r in records], np.int64)),
+        "status": text_array([r.status for r in records]),
+        "reason": text_array([r.reason for r in records]),
+    }
+    return pa.table(columns, schema=IMAGES)
+
+
+def _name_array(names: Sequence[str]) -> pa.Array:
+    return bytes_array([name.encode("utf-8", "surrogateescape") for name in names], pa.binary())

@@ -13,12 +13,11 @@ import shutil
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tagstack.base_models.contract import CONTRACT_FILE, Contract, contract_toml, read_contract
-from tagstack.base_models.runtimes.selection import RuntimeChoice
 from tagstack.base_models.staging import recover, staged_folder
 from tagstack.base_models.tag_names import did_you_mean
-from tagstack.base_models.taggers.check import CheckReport, check_tagger
 from tagstack.base_models.taggers.own_folder import (
     TaggerFiles,
     described_files,
@@ -26,18 +25,20 @@ from tagstack.base_models.taggers.own_folder import (
     tagger_files,
 )
 from tagstack.base_models.taggers.pull_record import check_pulled
-from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.base_models.taggers.timm_contract import (
     PUBLISHER_FILES,
     contract_of_folder,
     describes_itself,
     timm_contract,
 )
-from tagstack.base_models.taggers.trial import try_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import EVERY_MEMBER, ScoreSettings
 from tagstack.configs.own_files import DESCRIPTION_BYTES
 from tagstack.configs.text_files import read_text
+
+if TYPE_CHECKING:  # who looks a name up loads nothing: what does is imported where it is used
+    from tagstack.base_models.taggers.check import CheckReport
+    from tagstack.base_models.taggers.tagger import Tagger
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def resolve(name_or_folder: str) -> Path:
 
 def load_taggers(
     names: list[str] | tuple[str, ...], settings: ScoreSettings, *, threads: int
-) -> tuple[Tagger, ...]:
+) -> "tuple[Tagger, ...]":
     """Return the taggers of registry names or folders, loaded and checked.
 
     Raises
@@ -146,6 +147,10 @@ def load_taggers(
     TagstackError
         If one cannot be found or loaded, or two have the same member name.
     """
+    from tagstack.base_models.runtimes.selection import RuntimeChoice
+    from tagstack.base_models.taggers.tagger import load_tagger
+    from tagstack.base_models.taggers.trial import try_tagger
+
     loaded: dict[str, Tagger] = {}
     runtime = RuntimeChoice.of_settings(settings)
     for name in names:
@@ -218,7 +223,7 @@ def add_tagger(
     *,
     contract: str | None = None,
     copy: bool = False,
-) -> CheckReport:
+) -> "CheckReport":
     """Check a tagger's folder and enter it in the user's registry under its contract's name.
 
     Parameters
@@ -242,6 +247,9 @@ def add_tagger(
     TagstackError
         If a file is missing, the name is taken, or the registry cannot be written.
     """
+    from tagstack.base_models.runtimes.selection import RuntimeChoice
+    from tagstack.base_models.taggers.check import check_tagger
+
     facts, text = contract_and_text(folder, contract)
     target = registry_folder() / facts.name
     recover(target)  # a run may have been killed after it was done
@@ -293,7 +301,7 @@ def _names(folder: Path, files: TaggerFiles) -> tuple[str, ...]:
 class _RefusedError(Exception):
     """A tagger that failed its check, so that nothing of it is entered."""
 
-    def __init__(self, report: CheckReport) -> None:
+    def __init__(self, report: "CheckReport") -> None:
         super().__init__()
         self.report = report
 

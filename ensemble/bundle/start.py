@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.taggers.tagger import floor_logit
 from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.configs.json_values import plain
 from tagstack.configs.settings import Settings
 from tagstack.configs.start import StartSettings
 from tagstack.ensemble.bundle.bundle import Bundle, BundleMember, Fingerprinted
 from tagstack.ensemble.bundle.fitted_images import FittedImages
-from tagstack.ensemble.report.data import plain
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.thresholds.table import State, Thresholds
 from tagstack.meta.stack.rung_spec import START

@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from tagstack.ensemble.console.console import err, marked, out, print_failures, print_json
-from tagstack.ensemble.tasks.explain import Explanation
-from tagstack.ensemble.tasks.tag import TagSummary
+
+if TYPE_CHECKING:
+    from tagstack.ensemble.tasks.explain import Explanation
+    from tagstack.ensemble.tasks.tag import TagSummary
 
 _PATHS = ("kept", "moved", "stale")
 _NAMED = 5  # how many names a summary shows
 
 
-def print_tag_summary(summary: TagSummary, *, as_json: bool) -> None:
+def print_tag_summary(summary: "TagSummary", *, as_json: bool) -> None:
     """Print what tagging wrote."""
     if as_json:
         paths = {key: [str(path) for path in getattr(summary, key)] for key in _PATHS}
@@ -55,7 +58,7 @@ def _print_names(names: Sequence[object], text: str) -> None:
         err.print(f"{len(names)} {text.format(shown)}", markup=False, soft_wrap=True)
 
 
-def print_explanation(explanation: Explanation, *, as_json: bool) -> None:
+def print_explanation(explanation: "Explanation", *, as_json: bool) -> None:
     """Print each tag's votes, probability, threshold and rule."""
     if as_json:
         print_json(asdict(explanation))

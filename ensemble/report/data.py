@@ -7,21 +7,17 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack.configs.json_values import Json, fields_of, plain, printable
 from tagstack.configs.tables import TableWriter
 from tagstack.ensemble.comparison.results import Comparison, Curves, RungResult
 from tagstack.ensemble.comparison.rule_effects import RuleEffect
 from tagstack.ensemble.report.fit_evidence import FitEvidence
 from tagstack.ensemble.report.view import sides
-from tagstack.ensemble.report.words import printable
 from tagstack.meta.metrics.scores import compared, f_name, of_decisions, of_probabilities
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 _CURVE_STEPS = 65535  # curves are drawn from 16-bit numbers: far finer than a screen
 
@@ -123,9 +119,6 @@ def _cell(value: object) -> object:
     return value
 
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-
-
 def metrics_json(
     comparison: Comparison, provenance: Mapping[str, str], fit: FitEvidence | None = None
 ) -> str:
@@ -145,11 +138,11 @@ def metrics_json(
 def _rung_json(comparison: Comparison, rung: RungResult) -> Json:
     """Return a rung with its spec beside its scores, and what readers of 0.1 look for."""
     raw = next((r.name for r in comparison.rungs if r.spec.raw_of == rung.name), "")
-    spec, found = rung.spec, _fields(rung)
+    spec, found = rung.spec, fields_of(rung)
     del found["spec"], found["values"]
     found["metrics"] = {s.name: plain(rung.values[s.name]) for s in comparison.personal}
     kept: dict[str, Json] = {"raw": printable(raw), "single": spec.is_single}
-    return _fields(spec) | kept | {"foreign": spec.is_foreign} | found
+    return fields_of(spec) | kept | {"foreign": spec.is_foreign} | found
 
 
 def _score_names(comparison: Comparison) -> Json:
@@ -207,30 +200,6 @@ def script_safe(content: Json) -> str:
     for unsafe in "<>&\u2028\u2029":
         text = text.replace(unsafe, f"\\u{ord(unsafe):04x}")
     return text
-
-
-def plain(value: object) -> Json:
-    """Return a result of the comparison as JSON values; NaN and infinity become None."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {**_fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in cast(Iterable[object], value)]
-    if isinstance(value, str):
-        return printable(value)
-    if value is None or isinstance(value, bool | int):
-        return value
-    msg = f"no JSON form for {type(value).__name__}"
-    raise TypeError(msg)
-
-
-def _fields(value: "DataclassInstance") -> dict[str, Json]:
-    return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
 
 
 def _short(values: NDArray[np.float64]) -> Json:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from tagstack.configs.json_values import printable
 from tagstack.ensemble.comparison.results import Comparison
 from tagstack.ensemble.report.figures import (
     Delta,
@@ -16,7 +17,7 @@ from tagstack.ensemble.report.figures import (
     trials_picture,
 )
 from tagstack.ensemble.report.fit_evidence import FitEvidence, Likeness, TuningWorth
-from tagstack.ensemble.report.words import between, number, printable, signed
+from tagstack.ensemble.report.words import between, number, signed
 from tagstack.meta.metrics.bootstrap import Difference, verdict
 
 _MOST_RULES = 200  # more rows than anybody reads; all are in rules.csv

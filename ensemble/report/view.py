@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
+from tagstack.configs.json_values import printable
 from tagstack.ensemble.comparison.results import Comparison, RungResult, WorstImage
 from tagstack.ensemble.report.figures import (
     Delta,
@@ -23,7 +24,7 @@ from tagstack.ensemble.report.figures import (
     ticks_of,
 )
 from tagstack.ensemble.report.pictures import thumbnail
-from tagstack.ensemble.report.words import number, printable
+from tagstack.ensemble.report.words import number
 from tagstack.meta.metrics.scores import (
     Score,
     compared,

@@ -20,7 +20,6 @@ __all__ = [
     "headline",
     "measured_on",
     "number",
-    "printable",
     "seeds_text",
     "signed",
     "sublines",
@@ -32,11 +31,6 @@ __all__ = [
 def count(value: int, noun: str) -> str:
     """Return a number with its noun, thousands parted by a comma."""
     return f"{value:,} {noun}{'' if value == 1 else 's'}"
-
-
-def printable(text: str) -> str:
-    """Return text in which bytes of a name that are no UTF-8 have become replacement marks."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def headline(comparison: Comparison) -> str:

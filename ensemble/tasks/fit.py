@@ -11,6 +11,7 @@ from scipy import sparse
 
 from tagstack.base_models.threads import thread_count
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.json_values import plain
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import (
     Bundle,
@@ -26,7 +27,6 @@ from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.bundle.start import rival_worth
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.report.data import plain
 from tagstack.ensemble.rules.binding import BoundRules
 from tagstack.ensemble.rules.hygiene import canonical_names
 from tagstack.ensemble.rules.rule_set import Rules

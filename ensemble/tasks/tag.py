@@ -42,7 +42,6 @@ from tagstack.ensemble.tasks.scoring import (
     scoring_settings,
     write_failures,
 )
-from tagstack.ensemble.tasks.start import bundle_of_taggers
 from tagstack.ensemble.tasks.stored_scores import NamedContents, hashed
 from tagstack.ensemble.tasks.tag_plan import Pictures, look_at
 
@@ -213,6 +212,8 @@ def _bundle(request: TagRequest, settings: Settings) -> tuple[Bundle, str]:
             "tag without one."
         )
         raise TagstackError(msg)
+    from tagstack.ensemble.tasks.start import bundle_of_taggers  # what only it needs is a lot
+
     bundle = bundle_of_taggers(request.models, request.rules, settings)
     return bundle, decision_key(start_facts(bundle), bundle)
 

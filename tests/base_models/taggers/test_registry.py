@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tagstack.base_models.atomic import file_sha256
-from tagstack.base_models.taggers import registry
+from tagstack.base_models.taggers import check
 from tagstack.base_models.taggers.check import CheckReport, check_tagger
 from tagstack.base_models.taggers.own_folder import registry_folder
 from tagstack.base_models.taggers.registry import (
@@ -171,7 +171,7 @@ def test_a_kill_at_any_change_of_the_disk_leaves_nothing_behind(
         trial_of(folder).remember()  # the whole check changes nothing else on the disk
         return CheckReport(folder=folder, contract=None, findings=())
 
-    monkeypatch.setattr(registry, "check_tagger", noted)
+    monkeypatch.setattr(check, "check_tagger", noted)
     folder, added = make_tagger_folder(name="mine"), home / "taggers/mine"
 
     def add() -> None:

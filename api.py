@@ -281,8 +281,8 @@ class Stack:
         """
         if isinstance(scores, Scores):
             self.bundle.check_members(scores.reader.members())
-            scores = scores.level1(members=[member.name for member in self.bundle.members])
-        return self.bundle.stacker.predict_proba(scores)
+            scores = self.bundle.scores(scores.reader)
+        return self.bundle.stacker.predict_proba(self.bundle.stacker.completed(scores))
 
     def save(self, folder: AnyPath, *, overwrite: bool = False) -> None:
         """Write the stack as a bundle, without its taggers.
@@ -390,8 +390,7 @@ class Stack:
         opened.score(GivenPictures(pictures), sink)
         failures = {record.path: record.reason for record in sink.failures()}
         good = [name for name in pictures if name not in failures]
-        names = [member.name for member in self.bundle.members]
-        chunks = sink.iter_chunks(max(1, len(good)), good, names)
+        chunks = self.bundle.score_chunks(sink, max(1, len(good)), good)
         return next(chunks, opened.no_scores), failures
 
 

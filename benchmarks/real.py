@@ -6,6 +6,7 @@ image, tags, fold and a group column), ``data/SET/tags.csv`` (tag, parent, exclu
 Fold 3, on which no tagger was trained, is split by group: two thirds to fit, one third to test.
 
     python benchmarks/real.py FOLDER --out real-results [--sets fashion,emoji] [--seeds 0,1,2]
+    python benchmarks/real.py FOLDER --out real-results --features
 
 Each seed splits, fits and resamples anew; with several, their spread is printed too: what the
 intervals of one run, which take split and fit as given, do not show.
@@ -17,17 +18,20 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.threads import let_idle_threads_sleep
-from tagstack.configs.settings import load_settings
+from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.console.console import stages
 from tagstack.ensemble.console.ladder import print_fit
+from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.tasks.compare import CompareRequest, compare_bundle
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 from tagstack.ensemble.tasks.scoring import score_folder
@@ -147,16 +151,52 @@ def _ranged(values: Sequence[float], sign: str = "") -> str:
     return f"{mean:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
 
-def run(root: Path, name: str, out: Path, seed: int, trials: int | None) -> Comparison:
+def without_probe(
+    source: DatasetSource, out: Path, seed: int, rules: str, settings: Settings, progress: Progress
+) -> None:
+    """Fit and judge the same stack without the probe; print what the probe gains, paired."""
+    probe = settings.stack.probe.model_copy(update={"enabled": False})
+    plain = settings.model_copy(
+        update={"stack": settings.stack.model_copy(update={"probe": probe})}
+    )
+    began = time.process_time()
+    old = out / f"bundle-{seed}-without-probe"
+    request = FitRequest(
+        source=replace(source, where="part=fit"), bundle=old, rules=rules, overwrite=True
+    )
+    fit_bundle(request, plain, progress)
+    spent = time.process_time() - began
+    compared = CompareRequest(
+        bundle=out / f"bundle-{seed}",
+        against=old,
+        source=replace(source, where="part=test"),
+        out=out / f"probe-{seed}",
+        overwrite=True,
+    )
+    comparison, _ = compare_bundle(compared, settings, progress)
+    print("\n### With the probe, and the lead over the same stack without it\n")
+    print(markdown(comparison))
+    print(f"Fit without the probe: {spent:.0f} CPU s.")
+
+
+def run(
+    root: Path, name: str, out: Path, seed: int, trials: int | None, features: bool
+) -> Comparison:
     """Run one set, print what came out and return it."""
     data = root / "data" / name
     changes: dict[str, object] = {"seed": seed}
+    if features:
+        changes["score"] = {"features": ["all"]}
     if trials is not None:
         changes["stack"] = {"tuning": {"trials": trials}}
     settings = load_settings(changes=changes)
     labels = out / f"labels-{seed}.csv"
     images = split(data / "labels.csv", GROUPS[name], seed, labels)
-    source = {"scores": out / "scores", "labels": labels, "group": GROUPS[name]}
+    source: dict[str, Any] = {
+        "scores": out / "scores",
+        "labels": labels,
+        "group": GROUPS[name],
+    }
     marks = [time.perf_counter()]
     with stages() as progress:
         score_folder(
@@ -173,7 +213,9 @@ def run(root: Path, name: str, out: Path, seed: int, trials: int | None) -> Comp
             rules=str(data / "tags.csv"),
             overwrite=True,
         )
+        began = time.process_time()
         bundle = fit_bundle(fitting, settings, progress)
+        spent = time.process_time() - began
         marks.append(time.perf_counter())
         request = CompareRequest(
             bundle=out / f"bundle-{seed}",
@@ -189,6 +231,11 @@ def run(root: Path, name: str, out: Path, seed: int, trials: int | None) -> Comp
     print(markdown(comparison))
     score, fit, compare = np.diff(marks)
     print(f"Wall clock: score {score:.0f} s, fit {fit:.0f} s, compare {compare:.0f} s.")
+    print(f"Fit: {spent:.0f} CPU s.")
+    if features:
+        with stages() as progress:
+            rules = str(data / "tags.csv")
+            without_probe(DatasetSource(**source), out, seed, rules, settings, progress)
     return comparison
 
 
@@ -201,10 +248,20 @@ def main() -> None:
     parser.add_argument("--sets", default="fashion,emoji")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--trials", type=int, default=None)
+    parser.add_argument(
+        "--features", action="store_true", help="keep features; fit with the probe and without"
+    )
     arguments = parser.parse_args()
     for name in arguments.sets.split(","):
         comparisons = [
-            run(arguments.folder, name, arguments.out / name, int(seed), arguments.trials)
+            run(
+                arguments.folder,
+                name,
+                arguments.out / name,
+                int(seed),
+                arguments.trials,
+                arguments.features,
+            )
             for seed in arguments.seeds.split(",")
         ]
         if len(comparisons) > 1:

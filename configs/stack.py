@@ -17,6 +17,30 @@ _TAKEN = frozenset(
 )
 
 
+def positive(strengths: tuple[float, ...]) -> tuple[float, ...]:
+    """Return strengths that are all above 0; a ValueError if one is not."""
+    if min(strengths) <= 0:
+        msg = f"expected strengths above 0, got {list(strengths)}"
+        raise ValueError(msg)
+    return strengths
+
+
+class ProbeSettings(Section):
+    """Heads on the taggers' features; each default and its reason stand in default.toml."""
+
+    enabled: bool
+    strengths: tuple[float, ...] = Field(min_length=1)
+    own_strengths: tuple[float, ...] = Field(min_length=1)
+    own_positives: int = Field(ge=1)
+    pair_proba: float = Field(gt=0, lt=0.5)
+    max_images: int = Field(ge=100)
+
+    @field_validator("strengths", "own_strengths")
+    @classmethod
+    def _positive(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
+        return positive(strengths)
+
+
 class SvmSettings(Section):
     """The linear SVM of each tag; each default and its reason stand in default.toml."""
 
@@ -115,6 +139,7 @@ class StackSettings(Section):
     overrule_standard_errors: float = Field(ge=0)
     outer_fold: bool
     member_worth: MemberWorth
+    probe: ProbeSettings
     svm: SvmSettings
     lightgbm: LightgbmSettings
     xgboost: XgboostSettings
@@ -123,10 +148,7 @@ class StackSettings(Section):
     @field_validator("calibration_strengths", "logistic_strengths")
     @classmethod
     def _positive(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
-        if min(strengths) <= 0:
-            msg = f"expected strengths above 0, got {list(strengths)}"
-            raise ValueError(msg)
-        return strengths
+        return positive(strengths)
 
     @field_validator("learners")
     @classmethod

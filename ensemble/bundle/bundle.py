@@ -9,7 +9,7 @@ preprocessing, precision, runtime) are in the manifest.
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from tagstack import __version__
 from tagstack.base_models.atomic import file_sha256
+from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.scores.member_info import IMPORTED
+from tagstack.base_models.scores.reading import ScoreReader
 from tagstack.base_models.staging import recover, staged_folder
 from tagstack.base_models.trials import Trial
 from tagstack.base_models.vocabulary import Vocabulary
@@ -99,7 +101,7 @@ class Bundle:
     Parameters
     ----------
     members : tuple of BundleMember
-        In the order of the scores that the stack expects.
+        The taggers, in the order of the scores that the stack expects.
     vocabulary : Vocabulary
     stacker : Stacker or StartStack
     rules : Rules
@@ -144,6 +146,31 @@ class Bundle:
     def rung_cutting(self, rung: str) -> Cutting:
         """Return a rung's thresholds as they are applied; its twin's are for the rules."""
         return cutting_of(self.rung_thresholds[rung], self.rung_image_cut)
+
+    def scores(self, reader: ScoreReader, images: Sequence[str] | None = None) -> Level1Scores:
+        """Return scores of images as the stack predicts from them; of all by default.
+
+        Parameters
+        ----------
+        reader : ScoreReader
+            With scores of the bundle's taggers.
+        images : sequence of str, optional
+
+        Raises
+        ------
+        TagstackError
+            If the taggers, or features of them that the stack needs, are not there.
+        """
+        found = reader.load(images, _names(self.members), features=self.stacker.needs_features)
+        return self.stacker.completed(found)
+
+    def score_chunks(
+        self, reader: ScoreReader, n_images: int, images: Sequence[str]
+    ) -> Iterator[Level1Scores]:
+        """Yield what `scores` would return, at most ``n_images`` images at a time."""
+        features, names = self.stacker.needs_features, _names(self.members)
+        for chunk in reader.iter_chunks(n_images, images, names, features=features):
+            yield self.stacker.completed(chunk)
 
     def tagger_sources(self, given: tuple[str, ...] | None) -> tuple[str, ...]:
         """Return where the taggers are: as ``given``, else where they were at fit time.
@@ -274,7 +301,8 @@ def _loaded(directory: Path, manifest: Mapping[str, Any]) -> Bundle:
     stacker = _load_stack(directory / "stack")
     members = tuple(BundleMember(**member) for member in manifest["members"])
     own = stacker if isinstance(stacker, StartStack) else stacker.stack_
-    if own.vocabulary != vocabulary or own.members != _names(members):
+    taggers = own.members if isinstance(own, StartStack) else own.taggers
+    if own.vocabulary != vocabulary or taggers != _names(members):
         msg = f"The stack in {directory} is of other tags or taggers than its manifest. Fit again."
         raise TagstackError(msg)
     rungs = versions.rung_thresholds(version)

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +18,15 @@ from tagstack.base_models.scores.store import ScoreStore
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.labels import LabelSettings
 from tagstack.configs.level1 import NearDuplicateSettings
+from tagstack.configs.stack import ProbeSettings
 from tagstack.meta.labels.label_files import LabelTable, read_labels
 from tagstack.meta.labels.labels import AlignedLabels, align_labels, group_numbers
 from tagstack.meta.labels.near_duplicates import near_duplicate_groups
+from tagstack.meta.labels.own_tags import OwnTags, own_tags
+from tagstack.meta.probe.probe import over_vocabulary
+
+if TYPE_CHECKING:
+    from tagstack.ensemble.bundle.bundle import Bundle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +53,7 @@ class Dataset:
     columns : mapping of column name to n_images values
         Further columns of the label file.
     members : tuple of MemberInfo
-        The taggers, in the order of the scores.
+        The taggers, in the order of the scores; a probe, the last of a bundle's, is none.
     notices : tuple of str
         What of the labels could not be used, a line each.
     """
@@ -123,10 +131,14 @@ def load_dataset(
     aliases: Mapping[str, str],
     groups: Mapping[str, Sequence[str]],
     labels: LabelSettings,
-    members: tuple[str, ...] | None = None,
     near_duplicates: NearDuplicateSettings | None = None,
+    bundle: "Bundle | None" = None,
+    probe: ProbeSettings | None = None,
 ) -> Dataset:
     """Return the labelled images of a score store.
+
+    For a bundle, the scores are of its members and as it predicts from them. For a fit with a
+    probe, they have features, and the vocabulary ends in the labels' tags that no tagger knows.
 
     Parameters
     ----------
@@ -137,10 +149,12 @@ def load_dataset(
         Exclusive groups, by whose names families of tags may be called unknown.
     labels : LabelSettings
         What holds where ``source`` does not say.
-    members : tuple of str, optional
-        Names of the members to use, in this order; all of the store by default.
     near_duplicates : NearDuplicateSettings, optional
         When images that look alike form a group; without it, only equal files do.
+    bundle : Bundle, optional
+        Whose members are used, in its order; all of the store by default.
+    probe : ProbeSettings, optional
+        Of a fit; heeded where the store has features.
 
     Raises
     ------
@@ -149,15 +163,14 @@ def load_dataset(
     """
     store = source.reader()
     by_name = {member.name: member for member in store.members()}
-    chosen = members or tuple(by_name)
-    scores = store.load(members=chosen)
+    scores = _scores(store, by_name, bundle, probe)
     table = source.read(labels)
     records = store.records()
-    aligned = align_labels(
+    align = partial(
+        align_labels,
         table,
         scores.images,
-        scores.vocabulary,
-        aliases,
+        aliases=aliases,
         groups=groups,
         unknown_if_absent=(
             labels.unknown_if_absent
@@ -165,8 +178,12 @@ def load_dataset(
             else source.unknown_if_absent
         ),
         roots=sorted({record.root for record in records if record.root}),
-        least_understood=labels.least_understood,
     )
+    own = OwnTags.none()
+    if probe is not None and any(own.shape[1] for own in scores.features):
+        own = own_tags(align(scores.vocabulary).foreign, scores.vocabulary, probe.own_positives)
+        scores = over_vocabulary(scores, own.added_to(scores.vocabulary))
+    aligned = align(scores.vocabulary, least_understood=labels.least_understood)
     if not aligned.matrix.nnz:
         found = sorted({tag for row in table.rows for tag in row.tags})[:5]
         msg = (
@@ -190,9 +207,24 @@ def load_dataset(
         contents=contents,
         titles=titles,
         columns=aligned.columns,
-        members=tuple(by_name[name] for name in chosen),
-        notices=(*aligned.notices, *said),
+        members=tuple(by_name[name] for name in scores.members if name in by_name),
+        notices=(*aligned.notices, *own.notices(), *said),
     )
+
+
+def _scores(
+    store: ScoreReader,
+    by_name: Mapping[str, MemberInfo],
+    bundle: "Bundle | None",
+    probe: ProbeSettings | None,
+) -> Level1Scores:
+    """Return all scores of a store, as a bundle or a fit wants them."""
+    if bundle is None:
+        wanted = probe is not None and probe.enabled
+        has = any(member.n_features for member in by_name.values())
+        return store.load(members=tuple(by_name), features=wanted and has)
+    bundle.check_members(by_name.values())
+    return bundle.scores(store)
 
 
 def _alike(

@@ -1,6 +1,7 @@
 """An unknown bundle, loaded and asked once in a process of its own; run as a program."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from tagstack.base_models.trials import REFUSED
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.bundle.bundle import Bundle, loaded_bundle
 from tagstack.ensemble.bundle.decisions import Judge
+from tagstack.meta.stack.start_stack import StartStack
 
 _IMAGES, _TAGS = 4, 200
 
@@ -22,7 +24,7 @@ def made_up_scores(bundle: Bundle) -> Level1Scores:
         [np.sort(rng.choice(n_tags, n, replace=False)) for _ in range(_IMAGES)]
     ).astype(np.int32)
     members = tuple(member.name for member in bundle.members)
-    return Level1Scores(
+    made = Level1Scores(
         images=tuple(f"{i}.png" for i in range(_IMAGES)),
         vocabulary=bundle.vocabulary,
         members=members,
@@ -31,6 +33,12 @@ def made_up_scores(bundle: Bundle) -> Level1Scores:
         pairs=Pairs(indptr=np.arange(_IMAGES + 1, dtype=np.int64) * n, tag=tag, n_tags=n_tags),
         logit=rng.uniform(-9, 9, (len(members), len(tag))).astype(np.float32),
     )
+    if isinstance(bundle.stacker, StartStack) or bundle.stacker.stack_.probe is None:
+        return made
+    # As if one tagger had all the features: it is their number that a probe looks at.
+    widths = [len(bundle.stacker.stack_.probe.columns), *(0 for _ in members[1:])]
+    features = tuple(rng.normal(0, 1, (_IMAGES, width)).astype(np.float16) for width in widths)
+    return bundle.stacker.completed(replace(made, features=features))
 
 
 def ask(bundle: Bundle) -> None:

@@ -84,8 +84,8 @@ class Ground:
         return -(-len(self.images) // CHUNK)
 
     def scores(self, images: Sequence[str]) -> Level1Scores:
-        """Return the taggers' scores of some images."""
-        return self.reader.load(images, [member.name for member in self.bundle.members])
+        """Return the members' scores of some images."""
+        return self.bundle.scores(self.reader, images)
 
     def table(self, number: int) -> PairTable:
         """Return the pairs of one chunk, from its file where there is one."""

@@ -289,10 +289,9 @@ def honest_ground(
         aliases=canonical_names(bundle.rules.aliases),
         groups=bundle.rules.groups,
         labels=bundle.settings.labels,
-        members=tuple(member.name for member in bundle.members),
         near_duplicates=bundle.settings.score.near_duplicates,
+        bundle=bundle,
     )
-    bundle.check_members(dataset.members)
     rows = _rows(kept, dataset)
     fitted = bundle.fitted_images.holds(dataset)
     known = rows >= 0

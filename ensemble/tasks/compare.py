@@ -229,8 +229,8 @@ def _dataset(bundle: Bundle, source: DatasetSource) -> Dataset:
         aliases=canonical_names(bundle.rules.aliases),
         groups=bundle.rules.groups,
         labels=bundle.settings.labels,
-        members=tuple(member.name for member in bundle.members),
         near_duplicates=bundle.settings.score.near_duplicates,
+        bundle=bundle,
     )
 
 

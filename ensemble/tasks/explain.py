@@ -112,14 +112,12 @@ def _stored(image: Path, bundle: Bundle, store: Path) -> Level1Scores:
     for reason in failed.values():
         raise TagstackError(f"Cannot read {image}: {reason}.")
     contents = {name: record.sha256 for name, record in read.items()}
-    names = [member.name for member in bundle.members]
-    return NamedContents(reader, contents).load(sources.names, names)
+    return bundle.scores(NamedContents(reader, contents), sources.names)
 
 
 def _scored(image: Path, bundle: Bundle, given: tuple[str, ...] | None) -> Level1Scores:
     sources = _source(image, bundle)
     models = bundle.tagger_sources(given)
-    names = [member.name for member in bundle.members]
     with loaded_taggers(models, bundle.settings) as taggers:
         bundle.check_members(taggers)
         sink = MemorySink(Members.of(taggers), hashes=False)
@@ -127,4 +125,4 @@ def _scored(image: Path, bundle: Bundle, given: tuple[str, ...] | None) -> Level
         if summary.failures:
             msg = f"Cannot read {image}: {summary.failures[0].reason}."
             raise TagstackError(msg)
-        return sink.load(sources.names, names)
+        return bundle.scores(sink, sources.names)

@@ -94,6 +94,7 @@ def fit_images(
         groups=rules.groups,
         labels=settings.labels,
         near_duplicates=settings.score.near_duplicates,
+        probe=settings.stack.probe,
     )
     for notice in dataset.notices:
         progress.notice(notice)
@@ -140,6 +141,7 @@ def fit_dataset(
         Folder that keeps what a resumed fit can reuse; nothing is written without it.
     progress : Progress
     """
+    settings = with_features_of(dataset, settings)
     overlaps = overlaps_of(dataset, settings.seed)
     for overlap in overlaps:
         progress.notice(overlap.notice)
@@ -218,6 +220,13 @@ def fit_dataset(
             "saw": _saw(dataset, thresholds, thresholds.cutting.decoded(chosen, decoder).nnz),
         },
     )
+
+
+def with_features_of(dataset: Dataset, settings: Settings) -> Settings:
+    """Return the settings that score pictures as the dataset's were scored, features included."""
+    names = tuple(member.name for member in dataset.members if member.n_features)
+    score = settings.score.model_copy(update={"features": names})
+    return settings.model_copy(update={"score": score})
 
 
 def workspace_of(bundle: Path, digest: str) -> Path:

@@ -376,9 +376,8 @@ class _Run:
             implied=output.implied,
             detailed=self.folder.detailed,
         )
-        members = [member.name for member in self.bundle.members]
         store, done = self._reader(wanted), 0
-        for chunk in store.iter_chunks(_CHUNK, sorted(wanted), members):
+        for chunk in self.bundle.score_chunks(store, _CHUNK, sorted(wanted)):
             tagged = list(judge.judge(chunk))
             done += len(tagged)
             yield done, [self._file(image, wanted[image.image]) for image in tagged]

@@ -6,7 +6,7 @@ that could not be used.
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -41,6 +41,8 @@ class AlignedLabels:
     notices : tuple of str
         One line for each kind of thing that could not be used, or was understood by overlooking
         something, with count and examples.
+    foreign : Counter of str
+        On how many of the images there are tags that the vocabulary does not know.
     """
 
     rows: NDArray[np.int64]
@@ -48,6 +50,7 @@ class AlignedLabels:
     unknown: sparse.csr_array
     columns: Mapping[str, tuple[str, ...]]
     notices: tuple[str, ...]
+    foreign: Counter[str] = field(default_factory=Counter)
 
 
 def align_labels(
@@ -123,6 +126,7 @@ def align_labels(
         unknown=unknown,
         columns=_common_columns(rows),
         notices=tuple(notices),
+        foreign=foreign,
     )
 
 

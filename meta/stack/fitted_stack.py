@@ -1,7 +1,7 @@
 """A fitted stack: everything that prediction needs and nothing that fitting left behind."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibrators.protocol import TagMaps
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.learners.protocol import PairLearner
+from tagstack.meta.probe.probe import Probe, over_vocabulary
 from tagstack.meta.stack.groundwork import Ground, Groundwork
 from tagstack.meta.stack.rung_spec import RungSpec, rung_specs
 from tagstack.meta.stack.rungs import (
@@ -50,6 +51,9 @@ class FittedStack:
         The rung that serves each tag where bands of tags have their own, else empty.
     start : StartAnswer, optional
         What the members' files answer without labels.
+    probe : Probe, optional
+        The last of the members, where there is one: made from the scores and features of the
+        others.
     """
 
     settings: StackSettings
@@ -63,6 +67,31 @@ class FittedStack:
     blend_weights: Mapping[str, float]
     tag_rungs: tuple[str, ...] = ()
     start: StartAnswer | None = None
+    probe: Probe | None = None
+
+    @property
+    def taggers(self) -> tuple[str, ...]:
+        """Those of the members that are taggers."""
+        return self.members if self.probe is None else self.members[:-1]
+
+    def completed(self, scores: Level1Scores) -> Level1Scores:
+        """Return taggers' scores as `predict` takes them: with the probe's, if there is one.
+
+        Parameters
+        ----------
+        scores : Level1Scores
+            Of the taggers, with their features where there is a probe; complete ones stay.
+
+        Raises
+        ------
+        TagstackError
+            If the scores have other members, tags or features than the stack was fitted on.
+        """
+        if self.probe is None or scores.members == self.members:
+            return replace(scores, features=()) if scores.features else scores
+        if scores.members != self.taggers:
+            check_scores(scores, self.taggers, self.vocabulary)
+        return self.probe.apply(over_vocabulary(scores, self.vocabulary))
 
     @cached_property
     def specs(self) -> tuple[RungSpec, ...]:

@@ -26,6 +26,7 @@ from tagstack.meta.learners.meta_trees import MetaTrees
 from tagstack.meta.learners.protocol import PairLearner
 from tagstack.meta.learners.registry import META
 from tagstack.meta.metrics.fold_scores import FoldScore, FoldScorer, Lead
+from tagstack.meta.probe.fitting import completed, with_probe
 from tagstack.meta.progress import Progress
 from tagstack.meta.stack.foundation import Foundation, lay_foundation
 from tagstack.meta.stack.groundwork import Ground, Groundwork
@@ -146,9 +147,10 @@ def rehearse(
 
     last = data.n_folds - 1
     fit, held = np.flatnonzero(data.folds != last), np.flatnonzero(data.folds == last)
-    foundation = lay_foundation(data.take(fit), settings, seed=seed, threads=threads, progress=told)
+    inner, probe = with_probe(data.take(fit), settings, seed=seed, threads=threads, progress=told)
+    foundation = lay_foundation(inner, settings, seed=seed, threads=threads, progress=told)
     groundwork, learners = fitted_below(foundation)
-    outer = _Outer(data.take(held), foundation, groundwork, learners)
+    outer = _Outer(completed(data.take(held), probe), foundation, groundwork, learners)
     tuning = _tuned(foundation, outer, study_dir, told)
     ladder = climb(foundation, told, xgboost=tuning.settings if tuning else None)
     stack = fitted(ladder, groundwork, learners)

@@ -30,6 +30,7 @@ from tagstack.meta.features.tag_statistics import TagStatistics
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.learners.registry import check_packages, make_learner, packages
 from tagstack.meta.learners.shrunken_logistic import ShrunkenLogistic
+from tagstack.meta.probe.arrays import holds_probe, probe_arrays, probe_from_arrays
 from tagstack.meta.stack.fitted_stack import FittedStack
 from tagstack.meta.stack.groundwork import Groundwork
 from tagstack.meta.stack.selection import LadderRow
@@ -134,6 +135,8 @@ def _arrays(stack: FittedStack) -> dict[str, NDArray[Any]]:
         arrays |= named_arrays(f"{_MEMBER}{number}:", maps)
     for rung, maps in stack.calibrations.items():
         arrays |= named_arrays(f"{_RUNG}{rung}:", maps)
+    if stack.probe is not None:
+        arrays |= probe_arrays(stack.probe)
     return arrays
 
 
@@ -161,6 +164,9 @@ def _restored(directory: Path, record: "_Record", threads: int) -> LoadedStack:
         tag_rungs=record.tag_rungs,
         start=answer_from_arrays(arrays, len(record.members), n_tags, _START)
         if f"{_START}zero" in arrays.arrays
+        else None,
+        probe=probe_from_arrays(arrays, len(record.members) - 1, n_tags, _maps)
+        if holds_probe(arrays)
         else None,
     )
     record.check_rungs(stack)

@@ -27,6 +27,8 @@ from tagstack.meta.labels.truth import Evidence
 from tagstack.meta.learners.device import check_device
 from tagstack.meta.learners.parameters import Parameters
 from tagstack.meta.learners.registry import packages
+from tagstack.meta.probe.fitting import with_probe
+from tagstack.meta.probe.probe import Probe
 from tagstack.meta.progress import Progress
 from tagstack.meta.stack.choice import banded, choose, ladder_rows
 from tagstack.meta.stack.fitted_stack import FittedStack
@@ -156,8 +158,9 @@ class Stacker(Parameters):
             relations=relations,
             start=start,
         )
-        ladder = self._climbed(data, study_dir, told)
+        ladder, probe = self._climbed(data, study_dir, told)
         foundation, choice = ladder.foundation, choose(ladder)
+        scores = foundation.data.scores
         ladder = banded(ladder, choice)
         self.chosen_, self.bands_ = choice.chosen, choice.bands
         self.specs_ = rung_specs(
@@ -171,7 +174,8 @@ class Stacker(Parameters):
         self.diversity_ = diversity(ground, scores, truth)
         self.member_worth_ = members_worth(ladder, choice, told)
         told("final fit", 0, 1)
-        self.stack_: FittedStack = fitted(ladder, *fitted_below(foundation), choice.tag_rungs)
+        stack = fitted(ladder, *fitted_below(foundation), choice.tag_rungs)
+        self.stack_: FittedStack = replace(stack, probe=probe)
         logger.info(
             "stack: %d images, %d tags, chose %s in %.1f s",
             scores.n_images,
@@ -229,6 +233,15 @@ class Stacker(Parameters):
     def tag_rungs_of(self, rung: str) -> tuple[str, ...]:
         """Return the rung that serves each tag in ``rung``; empty where it serves all itself."""
         return self.stack_.tag_rungs if rung == BY_BAND else ()
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether `completed` wants the taggers' features."""
+        return self.stack_.probe is not None
+
+    def completed(self, scores: Level1Scores) -> Level1Scores:
+        """Return taggers' scores as they are predicted from; see `FittedStack.completed`."""
+        return self.stack_.completed(scores)
 
     def predict_proba(self, scores: Level1Scores, rung: str | None = None) -> PairProba:
         """Return calibrated probabilities of new images.
@@ -295,8 +308,10 @@ class Stacker(Parameters):
         stacker.rounds_, stacker.n_judged_ = {}, 0
         return stacker
 
-    def _climbed(self, data: Labelled, study_dir: Path | None, told: Progress) -> Ladder:
-        """Rehearse if asked to, then make every rung out of fold."""
+    def _climbed(
+        self, data: Labelled, study_dir: Path | None, told: Progress
+    ) -> tuple[Ladder, Probe | None]:
+        """Rehearse if asked to, then make every rung out of fold; with the probe of all images."""
         self.rehearsal_, off, tuned = None, {}, None
         if self.settings.outer_fold and self.settings.folds > 2:
             self.rehearsal_ = rehearse(
@@ -309,10 +324,14 @@ class Stacker(Parameters):
             )
             off, tuned = dict(self.rehearsal_.off), self.rehearsal_.tuning
         self.tuning_ = tuned
+        data, probe = with_probe(
+            data, self.settings, seed=self.seed, threads=self.threads, progress=told
+        )
         foundation = lay_foundation(
             data, self.settings, seed=self.seed, threads=self.threads, progress=told
         )
-        return climb(foundation, told, xgboost=tuned.settings if tuned else None, off=off)
+        ladder = climb(foundation, told, xgboost=tuned.settings if tuned else None, off=off)
+        return ladder, probe
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "specs_"):

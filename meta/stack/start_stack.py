@@ -63,6 +63,12 @@ class StartStack:
         """Return that ``rung`` serves all tags itself."""
         return ()
 
+    needs_features = False
+
+    def completed(self, scores: Level1Scores) -> Level1Scores:
+        """Return taggers' scores as they are predicted from: as they are."""
+        return scores
+
     def predict_proba(self, scores: Level1Scores, rung: str | None = None) -> PairProba:
         """Return the scores of new images, on a scale where a half is the threshold.
 

@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 _BELOW = 1e-3
 # A lowered threshold stays this far above what stands for "too small to be stored".
 _ABOVE_FLOOR = 0.5
+# Of a tag that no tagger knows: their files never give it.
+_NOBODY = -30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,15 @@ class StartAnswer:
             zero=zero, spread=self.spread[kept], weight=self.weight[kept], cut=self.cut
         )
 
+    def with_silent_member(self) -> "StartAnswer":
+        """Return the same answer for scores with one member more, which has no say in it."""
+        return StartAnswer(
+            zero=np.pad(self.zero, ((0, 1), (0, 0)), constant_values=np.nan),
+            spread=np.pad(self.spread, ((0, 1), (0, 0)), constant_values=1.0),
+            weight=np.append(self.weight, self.weight.mean()),
+            cut=self.cut,
+        )
+
     def _mean(self, logit: NDArray[np.float32], tag: NDArray[np.int32]) -> Floats:
         total, weight = np.zeros(len(tag)), np.zeros(len(tag))
         for own, values in enumerate(logit):
@@ -72,7 +83,8 @@ class StartAnswer:
             known = ~np.isnan(moved)
             total += self.weight[own] * np.where(known, moved, 0.0)
             weight += self.weight[own] * known
-        return total / weight
+        some = weight > 0
+        return np.where(some, total / np.where(some, weight, 1.0), _NOBODY)
 
     def _mean_floor(self, floor: NDArray[np.float32]) -> Floats:
         tags = np.arange(len(self.cut), dtype=np.int32)

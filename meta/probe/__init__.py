@@ -1,0 +1,1 @@
+"""Probes: linear heads on the taggers' own features, fitted on the user's labels."""

@@ -1,0 +1,223 @@
+"""The probe as a member: out of fold, its own tags, the same for any company, on disk and back."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from scipy import sparse
+from sklearn.metrics import average_precision_score
+
+from tagstack.base_models.pairs import Level1Scores
+from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.stack import StackSettings
+from tagstack.meta.labels.labelled import Labelled
+from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.labels.truth import Evidence
+from tagstack.meta.probe.fitting import with_probe
+from tagstack.meta.probe.probe import PROBE, over_vocabulary
+from tagstack.meta.stack.stacker import Stacker
+
+OWN = 2  # tags that no tagger knows, behind the others
+
+
+@pytest.fixture
+def featured(make_labelled: Callable[..., Any], rng: np.random.Generator) -> Any:
+    """Return poor taggers with good features, and labels with tags that they do not know."""
+    made = make_labelled(n_images=160, n_tags=6, noise=(4.0, 5.0), floor=-6.0)
+    n_images = made.scores.n_images
+    own = rng.random((n_images, OWN)) < 0.15
+    labels = np.concatenate([made.labels.toarray(), own], axis=1)
+    drawn = labels @ rng.normal(0, 1, (6 + OWN, 20)) + rng.normal(0, 0.6, (n_images, 20))
+    features = (drawn[:, :12].astype(np.float16), drawn[:, 12:].astype(np.float16))
+    vocabulary = Vocabulary(
+        (*made.scores.vocabulary.tags, *(f"own_{i}" for i in range(OWN))),
+        (*made.scores.vocabulary.categories, *("general" for _ in range(OWN))),
+    )
+    base = replace(made.scores, features=features)
+    return base, over_vocabulary(base, vocabulary), sparse.csr_array(labels), made.groups
+
+
+def labelled(scores: Level1Scores, labels: sparse.csr_array, groups: NDArray[np.int64]) -> Labelled:
+    return Labelled(
+        scores=scores,
+        evidence=Evidence.of(labels),
+        folds=groups % 3,
+        groups=groups,
+        relations=TagRelations.none(len(scores.vocabulary)),
+    )
+
+
+def told(stage: str, done: int, total: int) -> None:
+    assert 0 <= done <= total
+
+
+def dense(scores: Level1Scores, member: int) -> NDArray[np.float32]:
+    full = np.full((scores.n_images, len(scores.vocabulary)), scores.floor[member])
+    own = np.nan_to_num(scores.logit[member], nan=float(scores.floor[member]))
+    full[scores.pairs.image, scores.pairs.tag] = own
+    return full
+
+
+def test_the_probe_ranks_better_than_its_taggers_and_learns_tags_of_its_own(
+    featured: Any, stack_settings: Callable[..., StackSettings]
+) -> None:
+    _, scores, labels, groups = featured
+    data, probe = with_probe(
+        labelled(scores, labels, groups), stack_settings(), seed=0, threads=1, progress=told
+    )
+    assert probe is not None
+    assert data.scores.members == (*scores.members, PROBE)
+    assert data.scores.features == ()
+    true = labels.toarray()
+    ap = [
+        [average_precision_score(true[:, tag], dense(data.scores, member)[:, tag]) for tag in
+         range(true.shape[1])]
+        for member in range(3)
+    ]  # fmt: skip
+    assert np.mean(ap[2][:-OWN]) > np.mean(ap[:2]) + 0.1
+    assert min(ap[2][-OWN:]) > 3 * true[:, -OWN:].mean()
+    # The taggers' own scores are what they were.
+    for member in range(2):
+        np.testing.assert_array_equal(
+            dense(data.scores, member)[:, :-OWN], dense(scores, member)[:, :-OWN]
+        )
+        assert not data.scores.knows[member, -OWN:].any()
+
+
+def test_an_images_own_labels_have_no_say_in_its_scores(
+    featured: Any, stack_settings: Callable[..., StackSettings]
+) -> None:
+    _, scores, labels, groups = featured
+    settings = stack_settings()
+    settings = settings.model_copy(
+        update={
+            "probe": settings.probe.model_copy(
+                update={"strengths": (0.4,), "own_strengths": (0.4,), "pair_proba": 1e-9}
+            )
+        }
+    )
+    turned = labels.toarray()
+    turned[groups % 3 == 1] = ~turned[groups % 3 == 1]
+    found = [
+        dense(
+            with_probe(
+                labelled(scores, sparse.csr_array(own), groups),
+                settings,
+                seed=0,
+                threads=1,
+                progress=told,
+            )[0].scores,
+            2,
+        )
+        for own in (labels.toarray(), turned)
+    ]
+    same = (found[0] == found[1]).all(axis=1)
+    np.testing.assert_array_equal(same, groups % 3 == 1)
+
+
+def fitted(featured: Any, settings: StackSettings, threads: int = 1) -> Stacker:
+    _, scores, labels, groups = featured
+    relations = TagRelations.none(len(scores.vocabulary))
+    return Stacker(settings, seed=0, threads=threads).fit(scores, labels, groups, relations)
+
+
+@pytest.fixture
+def settings(stack_settings: Callable[..., StackSettings]) -> StackSettings:
+    return stack_settings(learners=(), member_worth="none")
+
+
+def test_a_stack_with_a_probe_is_a_pure_function_of_each_image(
+    featured: Any, settings: StackSettings, tmp_path: Path
+) -> None:
+    base, scores, _, _ = featured
+    stack = fitted(featured, settings, threads=2)
+    assert stack.rungs_[:3] == ("single:member_0", "single:member_1", f"single:{PROBE}")
+    whole = stack.predict_proba(stack.completed(base))
+    assert whole.pairs.n_tags == len(scores.vocabulary)
+    for images in (np.array([7]), np.arange(160)[::-3]):
+        part = stack.predict_proba(stack.completed(base.take(images)))
+        np.testing.assert_array_equal(part.proba, whole.take(images).proba)
+    # Completing twice is completing once; other members or features are refused by name.
+    again = stack.completed(stack.completed(base))
+    assert again.members == (*base.members, PROBE)
+    with pytest.raises(TagstackError, match=r"fitted on 20 features, the scores .* have \[0, 12\]"):
+        stack.completed(replace(base, features=(base.features[0][:, :0], base.features[0])))
+    with pytest.raises(TagstackError, match="stack was fitted on"):
+        stack.completed(replace(base, members=("member_0", "other")))
+    with pytest.raises(TagstackError, match=f"fitted on .*'{PROBE}'"):
+        stack.predict_proba(base)
+    stack.save(tmp_path)
+    loaded = Stacker.load(tmp_path)
+    np.testing.assert_array_equal(loaded.predict_proba(loaded.completed(base)).proba, whole.proba)
+    one_thread = fitted(featured, settings)
+    np.testing.assert_array_equal(
+        one_thread.predict_proba(one_thread.completed(base)).proba, whole.proba
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("weights", lambda a: a * np.nan, "probe:weights holds"),
+        ("weights", lambda a: a[:, 1:].copy(), r"probe:weights is float32 .*; expected \(20, 8\)"),
+        ("mean", lambda a: a[:0].copy(), "a probe of 0 features"),
+        ("deviation", lambda a: a * 0, "probe:deviation holds"),
+        ("bias", lambda a: a + 1e9, "probe:bias holds"),
+        ("rate", lambda a: a.astype(np.int32), "probe:rate is int32"),
+        ("limits", lambda a: a + 99, "probe:limits holds"),
+        ("limits", None, "probe:limits is missing"),
+    ],
+)
+def test_arrays_that_no_fit_gives_are_refused(
+    featured: Any,
+    settings: StackSettings,
+    once: Callable[..., Path],
+    tmp_path: Path,
+    name: str,
+    change: Callable[[Any], Any] | None,
+    message: str,
+) -> None:
+    saved = once("probe stack", lambda folder: fitted(featured, settings).save(folder))
+    for path in saved.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    arrays = load_file(tmp_path / "stack.safetensors")
+    if change is None:
+        del arrays[f"probe:{name}"]
+    else:
+        arrays[f"probe:{name}"] = change(arrays[f"probe:{name}"])
+    save_file(arrays, tmp_path / "stack.safetensors")
+    with pytest.raises(TagstackError, match=message):
+        Stacker.load(tmp_path)
+
+
+def test_without_features_or_where_it_is_off_there_is_no_probe(
+    featured: Any, stack_settings: Callable[..., StackSettings]
+) -> None:
+    base, _, labels, groups = featured
+    known = labels[:, :-OWN]
+    settings = stack_settings()
+    off = settings.model_copy(
+        update={"probe": settings.probe.model_copy(update={"enabled": False})}
+    )
+    plain = replace(base, features=())
+    for scores, own in ((plain, settings), (base, off)):
+        data, probe = with_probe(
+            labelled(scores, known, groups), own, seed=0, threads=1, progress=told
+        )
+        assert probe is None
+        assert data.scores.members == base.members
+        assert data.scores.features == ()
+    with pytest.raises(TagstackError, match="tagger is named 'probe'"):
+        with_probe(
+            labelled(replace(base, members=("a", PROBE)), known, groups),
+            settings,
+            seed=0,
+            threads=1,
+            progress=told,
+        )

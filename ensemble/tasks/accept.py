@@ -179,7 +179,7 @@ def _batch(folder: Path, bundle: Bundle, decoder: Decoder, progress: Progress) -
         raise TagstackError(f"{folder} has no picture that all of {members} scored. Tag it first.")
     parts: list[Proposals] = []
     images: list[str] = []
-    for chunk in store.iter_chunks(_CHUNK, names, members):
+    for chunk in bundle.score_chunks(store, _CHUNK, names):
         proba = bundle.stacker.predict_proba(chunk)
         parts.append(Proposals.of(proba, bundle.thresholds.cutting, decoder))
         images.extend(chunk.images)

@@ -22,7 +22,7 @@ from tagstack.ensemble.console.acceptance import accept
 from tagstack.ensemble.console.config import config_app
 from tagstack.ensemble.console.engines import engines
 from tagstack.ensemble.console.experiments import experiment
-from tagstack.ensemble.console.interruption import MESSAGE, Interruption
+from tagstack.ensemble.console.interruption import Interruption
 from tagstack.ensemble.console.labels import labels_app
 from tagstack.ensemble.console.models import models
 from tagstack.ensemble.console.options import (
@@ -118,7 +118,12 @@ def main() -> None:
     interruption = Interruption()
     interruption.watch()
     try:
-        app()
+        try:
+            app()
+        finally:
+            # Typer turns an interruption into an exit, a native module into a failed import.
+            if interruption.exit_code is not None:
+                interruption.end()
     except TagstackError as error:
         typer.echo(f"Error: {shown(str(error))}", err=True)
         sys.exit(1)
@@ -129,15 +134,6 @@ def main() -> None:
         logging.getLogger("tagstack").debug("where it happened", exc_info=True)
         typer.echo(f"Error: {system_fault(error)}", err=True)
         sys.exit(1)
-    except (KeyboardInterrupt, ImportError, SystemExit) as error:
-        # Typer turns an interruption into an exit; a native module, into a failed import.
-        code = interruption.exit_code
-        if code is None:
-            if isinstance(error, ImportError):
-                typer.echo(OUR_FAULT, err=True)
-            raise
-        typer.echo(MESSAGE, err=True)
-        sys.exit(code)
     except Exception:
         typer.echo(OUR_FAULT, err=True)
         raise

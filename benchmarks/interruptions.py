@@ -42,14 +42,15 @@ SERVICES = {"serve": "/tags", "review": "http://", "watch": "images have their t
 
 def commands(root: Path) -> dict[str, list[str]]:
     """Return the arguments of every command."""
-    source = ["--scores", f"{root}/scores", "--labels", f"{root}/images/labels.csv"]
+    scored = ["--scores", f"{root}/scores", "--labels", f"{root}/labels.csv"]
+    source, held = [*scored, "--where", "part=fit"], [*scored, "--where", "part=held"]
     config = ["--config", f"{root}/config.toml"]
     bundle, images, out = ["--bundle", f"{root}/bundle"], f"{root}/images", ["--out", f"{root}/out"]
     return {
         "score": ["score", images, "--models", MODELS, "--scores", f"{root}/out", *config],
         "fit": ["fit", *source, "--bundle", f"{root}/out", *config],
-        "compare": ["compare", *bundle, *source, *out, *config],
-        "calibrate": ["calibrate", *bundle, *source, *config],
+        "compare": ["compare", *bundle, *held, *out, *config],
+        "calibrate": ["calibrate", *bundle, *held, *config],
         "start": ["start", "--scores", f"{root}/scores", "--bundle", f"{root}/out", *config],
         "tag": ["tag", images, *bundle, *out, "--threads", "1"],
         "watch": ["watch", images, *bundle, *out, "--threads", "1"],
@@ -62,7 +63,9 @@ def commands(root: Path) -> dict[str, list[str]]:
 def collection(root: Path, n_images: int) -> None:
     """Draw, score and fit what the commands need."""
     (root / "config.toml").write_text(CONFIG)
-    draw_gallery(root / "images", n_images=n_images, seed=5)
+    first, *rows = draw_gallery(root / "images", n_images=n_images, seed=5).open().readlines()
+    parted = (f"{'held' if i < n_images // 3 else 'fit'},{row}" for i, row in enumerate(rows))
+    (root / "labels.csv").write_text("".join([f"part,{first}", *parted]))
     made = commands(root)
     run(made["score"])
     (root / "out").rename(root / "scores")

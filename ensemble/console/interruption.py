@@ -6,12 +6,14 @@ the run has not ended by itself. Files are written whole or not at all: nothing 
 but the piece at hand.
 """
 
+import contextlib
 import os
 import signal
 import socket
 import sys
 import threading
 from types import FrameType
+from typing import NoReturn
 
 MESSAGE = "Interrupted; run the same command again to go on."
 _GRACE_S = 10.0  # for one call of a library; pieces of scoring take a second
@@ -40,6 +42,13 @@ class Interruption:
         """128 and the signal's number, as shells count; None if there was none."""
         return 128 + self._seen[0] if self._seen else None
 
+    def end(self) -> NoReturn:
+        """Say how to go on and end the process, which was interrupted.
+
+        At once: to free a fit's models and arrays one by one took seconds that nobody waits for.
+        """
+        _leave(self._seen[0])
+
     def _handle(self, number: int, _: FrameType | None) -> None:
         self._seen.append(number)
         raise KeyboardInterrupt
@@ -49,6 +58,13 @@ class Interruption:
         while number not in _SIGNALS:
             number = ours.recv(1)[0]
         threading.Event().wait(self._grace_s)
+        _leave(number)
+
+
+def _leave(number: int) -> NoReturn:
+    with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(MESSAGE + "\n")
-        sys.stderr.flush()
-        os._exit(128 + number)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(128 + number)

@@ -6,11 +6,10 @@ the same by category, and the rating's letter. See https://danbooru.donmai.us/wi
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from tagstack.ensemble.outputs.captions import RATING, CaptionTag, TaggedFile
-from tagstack.ensemble.outputs.format import Add, Table
+from tagstack.ensemble.outputs.format import TextTable
 
 _CATEGORIES = ("general", "character", "copyright", "artist", "meta")
 _LETTERS = {
@@ -22,21 +21,15 @@ _LETTERS = {
 }
 
 
-class DanbooruPosts(Table):
+class DanbooruPosts(TextTable):
     """One object a line; tags have no spaces there, whatever the settings say of captions."""
 
     file_name = "danbooru.jsonl"
     detailed = False
 
-    @contextmanager
-    def opened(self, path: Path) -> Iterator[Add]:
-        """Write a line for each image."""
-        with path.open("w", encoding="utf-8") as stream:
-
-            def add(file: TaggedFile) -> None:
-                stream.write(json.dumps(post(file, self.captions.tags(file))) + "\n")
-
-            yield add
+    def block(self, file: TaggedFile) -> str:
+        """Return an image's line."""
+        return json.dumps(post(file, self.captions.tags(file))) + "\n"
 
     def read(self, path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield each image's name and its tags but for the rating."""

@@ -15,9 +15,10 @@ from tagstack.base_models.atomic_batch import AtomicBatch
 from tagstack.base_models.scoring.sources import ImageFailure
 from tagstack.configs.output import OutputSettings
 from tagstack.ensemble.outputs.captions import Captions, CaptionTag, TaggedFile
-from tagstack.ensemble.outputs.format import Add, Sidecar, Table
+from tagstack.ensemble.outputs.format import Add, Sidecar, Table, TextTable
 from tagstack.ensemble.outputs.names import SidecarNames
-from tagstack.ensemble.outputs.written import FileRow, ImageRow, Seen, WrittenRecord, digest
+from tagstack.ensemble.outputs.table_rows import KeptRows, RowWriter
+from tagstack.ensemble.outputs.written import FOLDER, FileRow, ImageRow, Seen, WrittenRecord, digest
 
 _MAX_BYTES = 16_777_216  # of a file to merge into; what is larger is no caption and no XMP
 
@@ -84,6 +85,7 @@ class OutputFolder:
         self._out = out
         self._captions = captions
         self._record = record
+        self._kept_rows: dict[str, KeptRows] = {}
         self._keys = {name: key(name) for name in (*sidecars, *tables)}
         self._spelled: dict[Sidecar, dict[str, str]] = {}
 
@@ -125,7 +127,7 @@ class OutputFolder:
 
     def table_is_current(self, name: str, content: str) -> bool:
         """Return whether a table holds these pictures; see `content_of`."""
-        path = str(self._out / self.tables[name].file_name)
+        path = str(self._table(name))
         return self._is_current(self._record.files.get(("", name)), name, path, content)
 
     def note_kept(self, images: Iterable[str]) -> None:
@@ -174,35 +176,101 @@ class OutputFolder:
             gone.unlink(missing_ok=True)
         self.outcome.moved += moved
 
+    def lacking(self, names: Sequence[str], keys: Mapping[str, bytes]) -> set[str]:
+        """Return those pictures whose rows cannot be taken from some tables as they are now.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Formats of the tables.
+        keys : mapping of image name to bytes
+            See `row_key`.
+        """
+        lacking: set[str] = set()
+        for name in names:
+            if not self._is_theirs(name, self._table(name)):
+                there = self._rows(name).places
+                lacking.update(image for image, key in keys.items() if key not in there)
+        return lacking
+
     @contextmanager
-    def tables_opened(self, names: Sequence[str], content: str) -> Iterator[Add]:
+    def tables_opened(self, names: Sequence[str], keys: Mapping[str, bytes]) -> Iterator[Add]:
         """Yield what adds a picture to some tables, which appear when all are added.
 
-        A table that somebody else made or changed stays, unless existing files are replaced.
+        Pictures are added in the order of their names; of those that are not, the rows are taken
+        over. A table that somebody else made or changed stays, unless existing files are replaced.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Formats of the tables.
+        keys : mapping of image name to bytes
+            Of every picture of the tables, in the order of the names; see `row_key`.
         """
+        content = content_of(keys)
         with ExitStack() as stack:
-            adds = []
+            opened = []
             for name in names:
-                path = self._out / self.tables[name].file_name
+                path = self._table(name)
                 if self._is_theirs(name, path):
                     self.outcome.kept.append(path)
                     self._note_table(name, path, path, content, kept=True)
                     continue
                 temporary = stack.enter_context(written_whole(path))
-                stack.enter_context(self._noted(name, temporary, path, content))
-                adds.append(stack.enter_context(self.tables[name].opened(temporary)))
+                opened.append(stack.enter_context(self._written_table(name, temporary, content)))
+            left = iter(keys)
+
+            def upto(image: str | None) -> None:
+                """Take over the rows of all pictures before one."""
+                for kept in left:
+                    if kept == image:
+                        break
+                    for _, keep in opened:
+                        keep(keys[kept])
 
             def add(file: TaggedFile) -> None:
-                for each in adds:
-                    each(file)
+                image = file.tagged.image
+                upto(image)
+                for added, _ in opened:
+                    added(keys[image], file)
 
             yield add
+            upto(None)
 
     @contextmanager
-    def _noted(self, name: str, temporary: Path, path: Path, content: str) -> Iterator[None]:
-        """Record a complete table before it is in place: a crash may come between."""
-        yield
-        self._note_table(name, temporary, path, content, kept=False)
+    def _written_table(
+        self, name: str, temporary: Path, content: str
+    ) -> Iterator[tuple[Callable[[bytes, TaggedFile], None], Callable[[bytes], None]]]:
+        """Write a table; record it before it is in place, as a crash may come between."""
+        form, path = self.tables[name], self._table(name)
+        if isinstance(form, TextTable):
+            with temporary.open("wb") as stream:
+                writer = RowWriter(stream, form, self._rows(name))
+                yield writer.add, writer.keep
+                writer.end()
+            sha256 = self._note_table(name, temporary, path, content, kept=False)
+            writer.note(self._note_of_rows(name), sha256)
+        else:
+            with form.opened(temporary) as add:
+                yield lambda _, file: add(file), lambda _: None
+            self._note_table(name, temporary, path, content, kept=False)
+
+    def _rows(self, name: str) -> KeptRows:
+        """Return what can be taken over from a table that was written before."""
+        if name not in self._kept_rows:
+            form, path = self.tables[name], self._table(name)
+            row = self._record.files.get(("", name))
+            kept = KeptRows(path, {})
+            if isinstance(form, TextTable) and row is not None and row.key == self._keys[name]:
+                kept = KeptRows.of(self._note_of_rows(name), path, form, row.sha256)
+            self._kept_rows[name] = kept
+        return self._kept_rows[name]
+
+    def _table(self, name: str) -> Path:
+        return self._out / self.tables[name].file_name
+
+    def _note_of_rows(self, name: str) -> Path:
+        return self._out / FOLDER / f"rows-{digest(name.encode())[:16]}"
 
     def _paths(self, image: str) -> Iterator[tuple[str, str]]:
         for name, form in self.sidecars.items():
@@ -339,9 +407,8 @@ class OutputFolder:
             return True
         return row.seen != Seen.of(path) and _file_digest(path) not in (row.sha256, row.before)
 
-    def _note_table(
-        self, name: str, written: Path, path: Path, content: str, *, kept: bool
-    ) -> None:
+    def _note_table(self, name: str, written: Path, path: Path, content: str, *, kept: bool) -> str:
+        """Record a table and return its SHA-256 as it is recorded."""
         old = self._record.files.get(("", name))
         before = old.sha256 if old else ""
         row = FileRow(
@@ -356,6 +423,7 @@ class OutputFolder:
             kept=kept,
         )
         self._record.save(files=[row])
+        return row.sha256
 
 
 def _kept(row: FileRow | None) -> _Content:
@@ -373,10 +441,9 @@ def failures_of(outcome: Outcome) -> tuple[ImageFailure, ...]:
     return tuple(ImageFailure(name, reason) for name, reason in outcome.failures.items())
 
 
-def content_of(images: Mapping[str, str]) -> str:
-    """Return the hash that stands for the pictures of a table, names and contents."""
-    lines = (f"{name}\0{sha256}\n" for name, sha256 in sorted(images.items()))
-    return digest("".join(lines).encode("utf-8", "surrogateescape"))
+def content_of(keys: Mapping[str, bytes]) -> str:
+    """Return the hash that stands for the pictures of a table; see `row_key`."""
+    return digest(b"".join(keys.values()))
 
 
 def _there(path: Path) -> tuple[bool, bytes | None]:

@@ -1,6 +1,6 @@
 """What an output format is: a sidecar for each image, or one table of a run.
 
-To add a format, derive a class from `Sidecar` or `Table` and name it in
+To add a format, derive a class from `Sidecar`, `TextTable` or `Table` and name it in
 `tagstack.configs.hooks.OUTPUT_FORMATS`, or in another package under the entry point group
 ``tagstack.output_formats``. A format says what is in a file and how it is read back; when and where
 it is written, and what becomes of files that others made, is decided for all of them in `folder`.
@@ -8,7 +8,7 @@ it is written, and what becomes of files that others made, is decided for all of
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -123,6 +123,38 @@ class Table(ABC):
     @abstractmethod
     def read(self, path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield each image's name and tags."""
+
+
+class TextTable(Table):
+    """A table that is text with a block of rows for each image.
+
+    A block depends on its image, the captions' settings and nothing else, so that those of images
+    that have not changed are taken over from the table before. Between the first two blocks, and
+    so on, stands ``between``; a table without images is ``nothing``.
+    """
+
+    head: ClassVar[str] = ""
+    between: ClassVar[str] = ""
+    foot: ClassVar[str] = ""
+    nothing: ClassVar[str] = ""
+
+    @abstractmethod
+    def block(self, file: TaggedFile) -> str:
+        """Return the rows of an image, with what ends the last of them."""
+
+    @contextmanager
+    def opened(self, path: Path) -> Iterator[Add]:
+        """Open a new file and give what adds an image to it; whole when the context ends."""
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            n_blocks = 0
+
+            def add(file: TaggedFile) -> None:
+                nonlocal n_blocks
+                stream.write((self.between if n_blocks else self.head) + self.block(file))
+                n_blocks += 1
+
+            yield add
+            stream.write(self.foot if n_blocks else self.nothing)
 
 
 def printable(name: str) -> str:

@@ -2,28 +2,21 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tagstack.ensemble.outputs.captions import TaggedFile
-from tagstack.ensemble.outputs.format import Add, Table
+from tagstack.ensemble.outputs.format import TextTable
 from tagstack.ensemble.outputs.records import record
 
 
-class JsonLines(Table):
+class JsonLines(TextTable):
     """One object a line; its schema is `tagstack.ensemble.outputs.records.schema`."""
 
     file_name = "tags.jsonl"
 
-    @contextmanager
-    def opened(self, path: Path) -> Iterator[Add]:
-        """Write a line for each image."""
-        with path.open("w", encoding="utf-8") as stream:
-
-            def add(file: TaggedFile) -> None:
-                stream.write(json.dumps(record(file, self.captions)) + "\n")
-
-            yield add
+    def block(self, file: TaggedFile) -> str:
+        """Return an image's line."""
+        return json.dumps(record(file, self.captions)) + "\n"
 
     def read(self, path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield each image's name and final tags."""

@@ -7,33 +7,23 @@ reads the second as its ``image_jsonl_file``. See finetune/merge_dd_tags_to_meta
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tagstack.ensemble.outputs.captions import TaggedFile
-from tagstack.ensemble.outputs.format import Add, Table
+from tagstack.ensemble.outputs.format import TextTable
 
 
-class KohyaMetadata(Table):
+class KohyaMetadata(TextTable):
     """One object: absolute path -> ``{"tags": "a, b"}``."""
 
     file_name = "kohya.json"
     detailed = False
+    head, between, foot, nothing = "{\n", ",\n", "\n}\n", "{}\n"
 
-    @contextmanager
-    def opened(self, path: Path) -> Iterator[Add]:
-        """Write the object piece by piece: memory does not grow with the images."""
-        with path.open("w", encoding="utf-8") as stream:
-            between = "{\n"
-
-            def add(file: TaggedFile) -> None:
-                nonlocal between
-                value = json.dumps({"tags": self.captions.text(file)})
-                stream.write(f"{between}{json.dumps(str(file.path))}: {value}")
-                between = ",\n"
-
-            yield add
-            stream.write("\n}\n" if between == ",\n" else "{}\n")
+    def block(self, file: TaggedFile) -> str:
+        """Return an image's member of the object."""
+        value = json.dumps({"tags": self.captions.text(file)})
+        return f"{json.dumps(str(file.path))}: {value}"
 
     def read(self, path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield each image's path and tags."""
@@ -41,22 +31,16 @@ class KohyaMetadata(Table):
             yield name, self.captions.parted(found["tags"])
 
 
-class KohyaLines(Table):
+class KohyaLines(TextTable):
     """One object a line: ``image_path`` and ``caption``."""
 
     file_name = "kohya.jsonl"
     detailed = False
 
-    @contextmanager
-    def opened(self, path: Path) -> Iterator[Add]:
-        """Write a line for each image."""
-        with path.open("w", encoding="utf-8") as stream:
-
-            def add(file: TaggedFile) -> None:
-                line = {"image_path": str(file.path), "caption": self.captions.text(file)}
-                stream.write(json.dumps(line) + "\n")
-
-            yield add
+    def block(self, file: TaggedFile) -> str:
+        """Return an image's line."""
+        line = {"image_path": str(file.path), "caption": self.captions.text(file)}
+        return json.dumps(line) + "\n"
 
     def read(self, path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield each image's path and tags."""

@@ -305,9 +305,10 @@ class _Run:
     def _score(self, pictures: Pictures, current: Set[str]) -> tuple[ImageFailure, ...]:
         """Score what has no scores yet; without loading a tagger where that is nothing."""
         names = set(pictures.unknown)
-        needed = pictures.known
-        if not names and not pictures.due_tables(self.folder, needed):
-            needed = {n: sha256 for n, sha256 in needed.items() if n not in current}
+        lacking = self._lacking(pictures)
+        needed = {
+            n: sha256 for n, sha256 in pictures.known.items() if n not in current or n in lacking
+        }
         names |= needed.keys() - self._scored(needed)
         if not names:
             return self.sources.failures
@@ -324,6 +325,14 @@ class _Run:
                 self.progress,
                 retry_failed=self.request.retry_failed,
             ).failures
+
+    def _lacking(self, pictures: Pictures) -> set[str]:
+        """Return those pictures that tables will hold and whose rows no table has yet."""
+        if not self.folder.tables:
+            return set()
+        keys = pictures.row_keys(pictures.known)
+        tables = pictures.due_tables(self.folder, keys)
+        return self.folder.lacking(tuple(self.folder.tables) if pictures.unknown else tables, keys)
 
     def _scored(self, contents: Mapping[str, str]) -> set[str]:
         """Return those pictures whose contents have scores of the bundle's taggers."""
@@ -350,19 +359,23 @@ class _Run:
         return dict(sorted(contents.items()))
 
     def _write(self, pictures: Pictures, contents: Mapping[str, str], due: Sequence[str]) -> None:
-        tables = pictures.due_tables(self.folder, contents)
-        wanted = {**pictures.others, **contents} if tables else {n: contents[n] for n in due}
-        if not wanted and not tables:
+        keys = pictures.row_keys(contents) if self.folder.tables else {}
+        tables = pictures.due_tables(self.folder, keys)
+        written = frozenset(due)
+        names = written | self.folder.lacking(tables, keys)
+        if not names and not tables:
             return
+        every = {**pictures.others, **contents}
+        wanted = {name: every[name] for name in sorted(names)}
         self.progress.stage("tagging")
         remove_leftovers(self.out)
         remove_leftovers_in(self.folder.folders_of(due))
-        with self.folder.tables_opened(tables, pictures.table_content(contents)) as add:
+        with self.folder.tables_opened(tables, keys) as add:
             for done, files in self._tagged(wanted):
                 self.progress.stage("tagging", done, len(wanted))
                 for file in files:
                     add(file)
-                chosen = [file for file in files if file.tagged.image in set(due)]
+                chosen = [file for file in files if file.tagged.image in written]
                 self.folder.write(chosen, pictures.seen, str(self.sources.root))
 
     def _tagged(self, wanted: Mapping[str, str]) -> Iterator[tuple[int, list[TaggedFile]]]:
@@ -377,7 +390,7 @@ class _Run:
             detailed=self.folder.detailed,
         )
         store, done = self._reader(wanted), 0
-        for chunk in self.bundle.score_chunks(store, _CHUNK, sorted(wanted)):
+        for chunk in self.bundle.score_chunks(store, _CHUNK, list(wanted)):
             tagged = list(judge.judge(chunk))
             done += len(tagged)
             yield done, [self._file(image, wanted[image.image]) for image in tagged]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tagstack.base_models.scoring.sources import ImageSources
 from tagstack.ensemble.outputs.folder import OutputFolder, content_of
-from tagstack.ensemble.outputs.written import Seen, WrittenRecord
+from tagstack.ensemble.outputs.table_rows import row_key
+from tagstack.ensemble.outputs.written import ImageRow, Seen, WrittenRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,10 @@ class Pictures:
     others : mapping of name to str
         SHA-256 of pictures that earlier runs tagged, that are still there, and that this run is
         not about; the tables hold them too.
+    root : str
+        What the run's pictures are below.
+    other_roots : mapping of name to str
+        What the others are below.
     """
 
     seen: Mapping[str, Seen]
@@ -33,17 +38,24 @@ class Pictures:
     skipped: frozenset[str]
     unknown: tuple[str, ...]
     others: Mapping[str, str]
+    root: str
+    other_roots: Mapping[str, str]
 
-    def due_tables(self, folder: OutputFolder, contents: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the tables that do not hold these contents and the others yet."""
+    def due_tables(self, folder: OutputFolder, keys: Mapping[str, bytes]) -> tuple[str, ...]:
+        """Return the tables that do not hold these pictures yet, given by `row_keys`."""
         if not folder.tables:
             return ()
-        content = self.table_content(contents)
+        content = content_of(keys)
         return tuple(name for name in folder.tables if not folder.table_is_current(name, content))
 
-    def table_content(self, contents: Mapping[str, str]) -> str:
-        """Return the hash of what a table of these contents and the others holds."""
-        return content_of({**self.others, **contents})
+    def row_keys(self, contents: Mapping[str, str]) -> dict[str, bytes]:
+        """Return what stands for these pictures and the others in a table, in their order."""
+        keys = {
+            name: row_key(name, self.other_roots[name], sha256)
+            for name, sha256 in self.others.items()
+        }
+        keys |= {name: row_key(name, self.root, sha256) for name, sha256 in contents.items()}
+        return dict(sorted(keys.items()))
 
 
 def look_at(
@@ -73,20 +85,23 @@ def look_at(
         row = record.images.get(name)
         if row is not None and not rehash and (row.root, row.seen) == (root, now):
             known[name] = row.sha256
+    others = _others(sources, record)
     unknown = tuple(n for n in sources.names if n not in known and n not in skipped)
     return Pictures(
         seen=seen,
         known=known,
         skipped=skipped,
         unknown=unknown,
-        others=_others(sources, record),
+        others={row.name: row.sha256 for row in others},
+        root=root,
+        other_roots={row.name: row.root for row in others},
     )
 
 
-def _others(sources: ImageSources, record: WrittenRecord) -> dict[str, str]:
+def _others(sources: ImageSources, record: WrittenRecord) -> list[ImageRow]:
     here = {*sources.names, *(failure.name for failure in sources.failures)}
-    return {
-        name: row.sha256
+    return [
+        row
         for name, row in record.images.items()
         if name not in here and Path(row.root, name).is_file()
-    }
+    ]

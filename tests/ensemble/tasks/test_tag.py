@@ -100,9 +100,9 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     scored: list[tuple[str, ...]] = []
     real = score_to_store
 
-    def noted(sources: Any, *rest: Any) -> Any:
+    def noted(sources: Any, *rest: Any, **options: Any) -> Any:
         scored.append(sources.names)
-        return real(sources, *rest)
+        return real(sources, *rest, **options)
 
     monkeypatch.setattr("tagstack.ensemble.tasks.tag.score_to_store", noted)
     return scored
@@ -150,6 +150,59 @@ def test_tables_hold_what_was_added(
     (pictures / "4.png").unlink()
     run("csv")
     assert len(rows(tmp_path / "out/tags.csv")) == 3
+
+
+def test_only_what_is_new_is_judged_and_tables_are_those_of_a_whole_run(
+    run: Tag,
+    pictures: Path,
+    drawn: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tables = ("csv", "jsonl", "kohya", "kohya-jsonl", "danbooru")
+    judged: list[str] = []
+    real = Judge.judge
+
+    def noted(judge: Judge, scores: Any, *rest: Any, **options: Any) -> Any:
+        judged.extend(scores.images)
+        return real(judge, scores, *rest, **options)
+
+    monkeypatch.setattr(Judge, "judge", noted)
+
+    def anew(*expected: str) -> None:
+        judged.clear()
+        run("txt", *tables)
+        assert judged == list(expected)
+        run("txt", *tables, out=tmp_path / "whole")
+        for path in filter(Path.is_file, (tmp_path / "whole").iterdir()):
+            assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes(), path
+        shutil.rmtree(tmp_path / "whole")
+
+    anew("1.png", "2.png", "3.png")
+    put(drawn[4], pictures / "0.png")
+    put(drawn[5], pictures / "2b.png")
+    put(drawn[6], pictures / "3.png")
+    anew("0.png", "2b.png", "3.png")
+    (pictures / "2.png").rename(pictures / "9.png")
+    anew("9.png")
+    (pictures / "9.png").unlink()
+    anew()
+    # A table that is added is judged whole, and so is one that somebody took the rows' note of.
+    judged.clear()
+    run("txt", *tables, "parquet")
+    assert judged == ["0.png", "1.png", "2b.png", "3.png"]
+    for note in (tmp_path / "out/.tagstack").glob("rows-*"):
+        note.unlink()
+    put(drawn[7], pictures / "7.png")
+    anew("0.png", "1.png", "2b.png", "3.png", "7.png")
+
+
+def test_a_table_of_places_follows_its_pictures(run: Tag, pictures: Path, tmp_path: Path) -> None:
+    run("kohya", "csv")
+    moved = pictures.rename(tmp_path / "elsewhere")
+    run("kohya", "csv", images=moved)
+    found = json.loads((tmp_path / "out/kohya.json").read_text())
+    assert set(found) == {str(moved / f"{i}.png") for i in (1, 2, 3)}
 
 
 def test_a_picture_replaced_under_its_name_gets_its_own_caption(

@@ -1,7 +1,7 @@
 """``tagstack models``: taggers by name, their contracts, their files, and where to get them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from tagstack.base_models.taggers.tried import reports, tried_by
 from tagstack.ensemble.console.console import (
     marked,
     out,
@@ -47,13 +48,25 @@ def print_models(entries: Sequence["RegistryEntry"], *, as_json: bool) -> None:
         print_json([_entry_content(entry) for entry in entries])
         return
     table = Table(box=None, pad_edge=False)
-    for name in ("name", "from", "weights", "licence", "what it is"):
-        table.add_column(name)
+    for name in ("name", "from", "weights", "tried by", "licence", "what it is"):
+        table.add_column(name, no_wrap=name == "name", overflow="fold")
+    known = reports()
     for entry in entries:
         weights = "missing" if entry.missing_files else "here"
         contract = entry.contract
-        table.add_row(entry.name, entry.origin, weights, contract.licence, contract.title)
+        tried = _tried(entry, known)
+        table.add_row(entry.name, entry.origin, weights, tried, contract.licence, contract.title)
     out.print(table)
+    out.print("tried by: who ran a published one with its real weights. Did you? Show what")
+    out.print("`tagstack models check NAME --report check.md` writes.")
+
+
+def _tried(entry: "RegistryEntry", known: Sequence[Mapping[str, Any]]) -> str:
+    """Return who ran a contract with real weights; those of the package run in its own tests."""
+    if entry.origin == "package":
+        return "its tests"
+    published = entry.origin == "contract" or entry.contract.hub is not None
+    return ", ".join(tried_by(entry.contract, known)) or ("nobody yet" if published else "-")
 
 
 def print_model(entry: "RegistryEntry", *, as_json: bool) -> None:
@@ -78,6 +91,7 @@ def _entry_content(entry: "RegistryEntry") -> dict[str, Any]:
         "origin": entry.origin,
         "folder": None if entry.folder is None else str(entry.folder),
         "missing_files": list(entry.missing_files),
+        "tried_by": list(tried_by(entry.contract, reports())),
         "contract": entry.contract.model_dump(mode="json"),
     }
 
@@ -181,14 +195,27 @@ def pull_model(
 
 
 @models.command(
-    "check", epilog="tagstack models check ./my-tagger\n\ntagstack models check doll_vit"
+    "check",
+    epilog="tagstack models check ./my-tagger\n\n"
+    "tagstack models check wd-vit-tagger-v3 --report check.md",
 )
-def check_model(name_or_folder: str, as_json: Json = False) -> None:
+def check_model(
+    name_or_folder: str,
+    report: Annotated[
+        Path | None, typer.Option(help="Write it without paths, to show: .md or .json.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Run a tagger's whole contract against its files."""
     from tagstack.base_models.taggers.check import check_tagger
+    from tagstack.base_models.taggers.check_text import check_target, write_check
     from tagstack.base_models.taggers.registry import resolve
 
+    if report is not None:
+        check_target(report)
     folder = resolve(name_or_folder)
-    report = check_tagger(folder, floor=settings_of(None).score.floor, threads=1)
-    print_check(report, as_json=as_json)
-    exit_unless(report.passed)
+    found = check_tagger(folder, floor=settings_of(None).score.floor, threads=1)
+    print_check(found, as_json=as_json)
+    if report is not None:
+        write_check(found, report)
+    exit_unless(found.passed)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # printing must not wait for what these need
     )
 
 _NAMED = 5  # how many names a summary shows
+_STACK_ALONE = "They decide what this bundle tags; other rungs of a comparison keep fitted ones."
 _STATES = ("certified", "tuned", "pooled", "fixed")
 
 
@@ -154,9 +155,9 @@ def print_switch(before: str, after: str, *, as_json: bool) -> None:
 def print_import(version: str, n_set: int, ignored: Sequence[str], *, as_json: bool) -> None:
     """Print what was set by hand."""
     if as_json:
-        print_json({"version": version, "set": n_set, "ignored": list(ignored)})
+        print_json({"version": version, "set": n_set, "ignored": list(ignored), "rungs": "kept"})
         return
-    out.print(f"Thresholds {version}: {n_set} set by hand.")
+    out.print(f"Thresholds {version}: {n_set} set by hand. {_STACK_ALONE}")
     _warn_ignored(ignored)
 
 

@@ -27,6 +27,7 @@ from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.report.fit_evidence import fit_evidence
 from tagstack.ensemble.report.writing import PAGE, ReportExtra, ReportPaths, write_report
 from tagstack.ensemble.rules.hygiene import canonical_names
+from tagstack.ensemble.thresholds.table import BY_HAND
 
 _NAMED = re.compile(r", such as [^;]*")  # the image that a notice gives as an example
 _MAX_SLICED_VALUES = 50  # a column with more values is an identity (a title, a date), not a slice
@@ -140,7 +141,7 @@ def compared(
     own = other_rungs(others, bundle, dataset, _fitted(bundle, source), settings.seed)
     overlaps = (overlap.notice for overlap in overlaps_of(dataset, settings.seed))
     cautions = (f"This is {bundle.caution}",) if bundle.caution else ()
-    notices = (*cautions, *dataset.notices, *leaks, *overlaps, *own.notices)
+    notices = (*cautions, *_by_hand(bundle), *dataset.notices, *leaks, *overlaps, *own.notices)
     for notice in notices:
         progress.notice(notice)
     progress.stage("climbing the ladder")
@@ -153,6 +154,17 @@ def compared(
             fit=fit_evidence(bundle.evidence),
         ),
         pictures=_pictures(source.reader()),
+    )
+
+
+def _by_hand(bundle: Bundle) -> tuple[str, ...]:
+    """Return what to know where a person set thresholds, which no other rung has."""
+    n_set = bundle.thresholds.objective.count(BY_HAND)
+    if not n_set:
+        return ()
+    return (
+        f"{n_set} thresholds of the stack with its rules were set by hand; every other rung has "
+        f"fitted ones.",
     )
 
 

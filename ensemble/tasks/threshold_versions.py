@@ -16,7 +16,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.bundle.bundle import check_bundle
 from tagstack.ensemble.thresholds.overrides import read_overrides
 from tagstack.ensemble.thresholds.plan import matching_some
-from tagstack.ensemble.thresholds.table import Thresholds
+from tagstack.ensemble.thresholds.table import BY_HAND, Thresholds
 from tagstack.ensemble.thresholds.versions import ThresholdVersions
 
 
@@ -161,7 +161,7 @@ def import_overrides(bundle: Path, table: Path) -> tuple[str, int, tuple[str, ..
     about = {
         "tagstack": __version__,
         "made_by": "import",
-        "objective": "by hand",
+        "objective": BY_HAND,
         "overrides": table.name,
         "before": versions.current,
     }

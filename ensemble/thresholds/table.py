@@ -19,6 +19,7 @@ from tagstack.configs.tables import TableWriter, number_of, read_table
 from tagstack.ensemble.thresholds.deciding import Cutting
 
 NEVER = "never"
+BY_HAND = "by hand"  # the objective of a threshold that a person gave
 """What people may write for an infinite threshold."""
 
 
@@ -140,7 +141,7 @@ class Thresholds:
         given = [place for place in found if place is not None]
         for place in given:
             threshold = found[place]
-            value[place], state[place], objective[place] = threshold, "fixed", "by hand"
+            value[place], state[place], objective[place] = threshold, "fixed", BY_HAND
         estimates = {name: getattr(self, name).copy() for name in ("estimate", "low", "high")}
         for column in estimates.values():
             column[given] = np.nan

@@ -217,6 +217,10 @@ def score(
         typer.Option(help="Taggers whose features are kept as well: names, or all."),
     ] = None,
     retry_failed: RetryFailed = False,
+    devices: Annotated[
+        str | None,
+        typer.Option(help="GPUs that share the pictures: 0,1; or cpu,cpu for two processes."),
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(help="I/N: of N machines this is the I-th; join with `scores merge`."),
@@ -229,7 +233,7 @@ def score(
     from tagstack.ensemble.tasks.scoring import score_folder
 
     taggers = listed(models, "--models")
-    runtime = runtime_of(threads, backend, precision, features)
+    runtime = runtime_of(threads, backend, precision, features, devices)
     settings = settings_of(config, runtime=runtime, uses=("threads", "score"))
     with stages() as progress:
         summary = score_folder(

@@ -1,8 +1,9 @@
 """Settings of level 1: decoding, batches, threads and the score store."""
 
+import re
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tagstack.configs.section import Section
 
@@ -83,6 +84,9 @@ class NearDuplicateSettings(Section):
     contrast: float = Field(gt=0)
 
 
+CPU_DEVICE = "cpu"
+"""What ``score.devices`` calls a process on the processor."""
+
 EVERY_MEMBER = "all"
 """What ``score.features`` calls all taggers of a run."""
 
@@ -105,9 +109,22 @@ class ScoreSettings(Section):
     precision: Literal["fp32", "tf32", "bf16", "fp16"]
     scaled_decoding: bool
     resampling: Literal["auto", "pillow", "compiled"]
+    devices: tuple[str, ...]
     features: tuple[str, ...]
     extensions: tuple[str, ...] = Field(min_length=1)
     near_duplicates: NearDuplicateSettings
     engines: EngineSettings
     parity: ParitySettings
     quantize: QuantizeSettings
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _of_one_kind(cls, devices: object) -> object:
+        if not isinstance(devices, (list, tuple)):
+            return devices
+        named = [str(one) for one in devices]
+        numbers = {int(one) for one in named if re.fullmatch("[0-9]{1,3}", one)}
+        if len(numbers) < len(named) and {*named} != {CPU_DEVICE}:
+            msg = f'must be numbers of GPUs, each once, or all "{CPU_DEVICE}"; got {named}'
+            raise ValueError(msg)
+        return tuple(named)

@@ -48,6 +48,8 @@ class SessionInfo:
         instead of the contract's input tensor.
     n_features : int
         Width of the features that follow the scores in every row; 0 where the contract names none.
+    callers : int
+        Threads that may call ``run`` at a time to some avail.
     """
 
     backend: str
@@ -61,6 +63,7 @@ class SessionInfo:
     engine: Path | None = None
     takes_pixels: bool = False
     n_features: int = 0
+    callers: int = 1
 
 
 class Session(Protocol):

@@ -147,6 +147,7 @@ class OrtGpuSession:
             score_class=f"{backend}-pixels" if takes_pixels else backend,
             model_batch=model_batch,
             takes_pixels=takes_pixels,
+            callers=2,  # while one has the device, the other makes ready what it was given
         )
 
     @property

@@ -19,7 +19,7 @@ from tagstack.base_models.scores.reading import (
     ScoreReader,
     whole_digest,
 )
-from tagstack.base_models.scores.sink import ImageNotes, kept_features, kept_scores
+from tagstack.base_models.scores.sink import ImageNotes, Taken, kept_features, kept_scores
 from tagstack.base_models.taggers.tagger import floor_logit
 
 
@@ -116,11 +116,11 @@ class MemorySink(ImageNotes, ScoreReader):
         """Add a member's scores of contents; what lies below the floor is dropped."""
         self._members[number].add(contents, logits, features)
 
-    def commit(self) -> int:
-        """Let every image that is complete be read; return their number."""
+    def take(self) -> Taken:
+        """Let every image that is complete be read; there is nothing to write."""
         fresh = self._fresh()
         self._keep(fresh)
-        return len(fresh)
+        return Taken(len(fresh), lambda: None)
 
     def scored_members(self) -> Mapping[str, ScoredMember]:
         """Return each member's scores by member name."""

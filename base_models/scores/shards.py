@@ -44,10 +44,14 @@ class ShardWriter(ScoreWriter):
     members : Members
     number : int
         Of the shard, from 0; an interrupted worker goes on under its own number.
+    retry_failed : bool
+        Whether to try contents again that an earlier run gave up on.
     """
 
-    def __init__(self, store: Path, members: Members, number: int) -> None:
-        super().__init__(store / FOLDER / f"{number:05d}", members)
+    def __init__(
+        self, store: Path, members: Members, number: int, *, retry_failed: bool = False
+    ) -> None:
+        super().__init__(store / FOLDER / f"{number:05d}", members, retry_failed=retry_failed)
         self._store = store
 
     def _register(self) -> None:

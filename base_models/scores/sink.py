@@ -6,8 +6,8 @@ pictures are the same in all of them, bit for bit.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -19,8 +19,24 @@ from tagstack.base_models.scores.reading import FAILED, OK, ImageRecord
 from tagstack.configs.errors import TagstackError
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What a sink gave up to be written.
+
+    Parameters
+    ----------
+    n_images : int
+        Images that are complete with it.
+    write : callable
+        Writes it. Any thread may, while the sink takes more; in the order in which it was taken.
+    """
+
+    n_images: int
+    write: Callable[[], None]
+
+
 class ScoreSink(Protocol):
-    """What scoring writes to; only one thread does."""
+    """What scoring writes to; only one thread does, but for what was taken out of it."""
 
     def missing(self, sha256: str) -> tuple[int, ...]:
         """Return the numbers of the members that have not scored a content."""
@@ -58,8 +74,11 @@ class ScoreSink(Protocol):
     def failure(self, sha256: str) -> str | None:
         """Return why a content failed in this run, None if it did not."""
 
+    def take(self) -> Taken:
+        """Give up everything that is complete, to be written; to the sink it is there already."""
+
     def commit(self) -> int:
-        """Keep everything that is complete; return how many images became so."""
+        """Write everything that is complete; return how many images became so."""
 
 
 def kept_scores(
@@ -118,6 +137,27 @@ class ImageNotes(ABC):
     @abstractmethod
     def missing(self, sha256: str) -> tuple[int, ...]:
         """Return the numbers of the members that have not scored a content."""
+
+    @abstractmethod
+    def take(self) -> Taken:
+        """Give up everything that is complete, to be written; to the sink it is there already."""
+
+    def commit(self) -> int:
+        """Write everything that is complete: scores and hashes first, then images.
+
+        Returns
+        -------
+        int
+            Images that became complete.
+
+        Raises
+        ------
+        TagstackError
+            If the system refuses to write; what earlier commits wrote stays whole.
+        """
+        taken = self.take()
+        taken.write()
+        return taken.n_images
 
     def add_image(self, *, path: str, root: str, sha256: str, size_bytes: int) -> None:
         """Note an image, to be kept once its content has been scored or has failed.

@@ -5,10 +5,11 @@ two costs nothing: the next run finds them by content and only adds the images.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +33,7 @@ from tagstack.base_models.scores.member_info import (
 )
 from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.reading import ImageRecord
-from tagstack.base_models.scores.sink import ImageNotes, kept_features, kept_scores
+from tagstack.base_models.scores.sink import ImageNotes, Taken, kept_features, kept_scores
 from tagstack.base_models.scores.store import read_records
 from tagstack.base_models.scores.store_parts import (
     DAMAGED,
@@ -55,6 +56,10 @@ from tagstack.configs.errors import TagstackError
 logger = logging.getLogger(__name__)
 
 
+# A content's digest, tags, logits and features.
+_Row: TypeAlias = tuple[bytes, NDArray[np.int32], NDArray[np.float16], NDArray[np.float16]]
+
+
 class MemberWriter:
     """Scores of one member that are not on disk yet, and the contents that have some.
 
@@ -70,10 +75,7 @@ class MemberWriter:
         self.member = member
         self.known: set[bytes] = set()
         self._floor = floor_logit(member.floor)
-        self._digests: list[bytes] = []
-        self._tags: list[NDArray[np.int32]] = []
-        self._logits: list[NDArray[np.float16]] = []
-        self._features: list[NDArray[np.float16]] = []
+        self._rows: list[_Row] = []
 
     def open(self) -> None:
         """Create the folder, or find out which contents it has."""
@@ -105,33 +107,36 @@ class MemberWriter:
         features: NDArray[np.float16],
     ) -> None:
         """Add the scores of one content as `kept_scores` left them, and its features."""
-        self._digests.append(digest)
-        self._tags.append(tags)
-        self._logits.append(logits)
-        self._features.append(features)
+        self._rows.append((digest, tags, logits, features))
         self.known.add(digest)
 
-    def commit(self) -> None:
-        """Write what was added as one part."""
-        if not self._digests:
+    def take(self) -> Callable[[], None]:
+        """Give up what was added; return what writes it as one part."""
+        rows, self._rows = self._rows, []
+        return partial(self._write, rows)
+
+    def _write(self, rows: Sequence[_Row]) -> None:
+        if not rows:
             return
-        offsets = np.concatenate([[0], np.cumsum([len(tags) for tags in self._tags])])
+        digests, tags, logits, features = zip(*rows, strict=True)
+        offsets = np.concatenate([[0], np.cumsum([len(own) for own in tags])])
         columns = {
-            "sha256": bytes_array(self._digests, pa.binary(32)),
-            "tag": list_array(offsets, np.concatenate(self._tags)),
-            "logit": list_array(offsets, np.concatenate(self._logits)),
+            "sha256": bytes_array(digests, pa.binary(32)),
+            "tag": list_array(offsets, np.concatenate(tags)),
+            "logit": list_array(offsets, np.concatenate(logits)),
         }
         number = next_number(self.folder)
         if self.member.n_features:  # first: scores without their features would be damaged
-            write_part(self.folder / FEATURE_FOLDER, self._feature_table(), number)
+            write_part(self.folder / FEATURE_FOLDER, self._features(digests, features), number)
         write_part(self.folder, pa.table(columns, schema=SCORES), number)
-        self._digests, self._tags, self._logits, self._features = [], [], [], []
 
-    def _feature_table(self) -> pa.Table:
+    def _features(
+        self, digests: Sequence[bytes], features: Sequence[NDArray[np.float16]]
+    ) -> pa.Table:
         n_features = self.member.n_features
-        values = [np.asarray(vector, "<f2").tobytes() for vector in self._features]
+        values = [np.asarray(vector, "<f2").tobytes() for vector in features]
         columns = {
-            "sha256": bytes_array(self._digests, pa.binary(32)),
+            "sha256": bytes_array(digests, pa.binary(32)),
             "features": bytes_array(values, pa.binary(2 * n_features)),
         }
         return pa.table(columns, schema=feature_schema(n_features))
@@ -157,18 +162,21 @@ class HashWriter:
             self.known.add(digest)
             self._waiting.append((digest, value))
 
-    def commit(self) -> None:
-        """Write what was added as one part."""
-        if not self._waiting:
+    def take(self) -> Callable[[], None]:
+        """Give up what was added; return what writes it as one part."""
+        waiting, self._waiting = self._waiting, []
+        return partial(self._write, waiting)
+
+    def _write(self, waiting: Sequence[tuple[bytes, PictureHash]]) -> None:
+        if not waiting:
             return
-        bits = np.array([value.bits for _, value in self._waiting], np.uint64)
+        bits = np.array([value.bits for _, value in waiting], np.uint64)
         columns = {
-            "sha256": bytes_array([digest for digest, _ in self._waiting], pa.binary(32)),
+            "sha256": bytes_array([digest for digest, _ in waiting], pa.binary(32)),
             "bits": number_array(bits),
-            "thumbnail": bytes_array([v.thumbnail for _, v in self._waiting], pa.binary(192)),
+            "thumbnail": bytes_array([v.thumbnail for _, v in waiting], pa.binary(192)),
         }
         write_part(self._folder, pa.table(columns, schema=HASHES))
-        self._waiting = []
 
 
 def digests_in(folder: Path, schema: pa.Schema) -> set[bytes]:
@@ -305,27 +313,19 @@ class ScoreWriter(ImageNotes):
         """
         self._members[number].add_kept(bytes.fromhex(sha256), tags, logits, features)
 
-    def commit(self) -> int:
-        """Write everything that is complete: scores and hashes first, then images.
-
-        Returns
-        -------
-        int
-            Images that were written.
-
-        Raises
-        ------
-        TagstackError
-            If the system refuses to write; what earlier commits wrote stays whole.
-        """
-        for member in self._members:
-            member.commit()
-        self._hashes.commit()
+    def take(self) -> Taken:
+        """Give up everything that is complete, to be written; to the sink it is there already."""
+        writes = [*(member.take() for member in self._members), self._hashes.take()]
         fresh = self._fresh()
-        if fresh:
-            write_part(self._directory / "images", _images_table(fresh))
         self._keep(fresh)
-        return len(fresh)
+
+        def write() -> None:
+            for part in writes:
+                part()
+            if fresh:
+                write_part(self._directory / "images", _images_table(fresh))
+
+        return Taken(len(fresh), write)
 
     def _set_damaged_aside(self) -> None:
         """Move what is damaged out of the way: to this run its images are new."""

@@ -141,8 +141,6 @@ class Intake:
                 self._sink.fail(item.task.content.sha256, item.failure)
                 self._tally.fail_content(item.task.content.sha256, self._said(item.failure))
                 continue
-            if item.hash is not None:
-                self._sink.add_hash(item.task.content.sha256, item.hash)
             yield item
 
     def close(self) -> None:

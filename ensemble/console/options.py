@@ -95,11 +95,16 @@ def settings_of(
 
 
 def runtime_of(
-    threads: int | None, backend: str | None, precision: str | None, features: str | None = None
+    threads: int | None,
+    backend: str | None,
+    precision: str | None,
+    features: str | None = None,
+    devices: str | None = None,
 ) -> dict[str, object]:
     """Return the settings that options of these names stand for."""
     named = None if features is None else listed(features, "--features")
-    score = {"backend": backend, "precision": precision, "features": named}
+    gpus = None if devices is None else listed(devices, "--devices")
+    score = {"backend": backend, "precision": precision, "features": named, "devices": gpus}
     given = {key: value for key, value in score.items() if value is not None}
     own = {} if threads is None else {"threads": threads}
     return {**own, **({"score": given} if given else {})}

@@ -68,6 +68,14 @@ def score_folder(
     """
     number, of = _share(shard) if shard is not None else (1, 1)
     sources = found_images(images, settings, progress).share(number, of)
+    if settings.score.devices:
+        from tagstack.ensemble.tasks.devices import score_on_devices
+
+        summary = score_on_devices(
+            sources, models, store, settings, progress, retry_failed=retry_failed
+        )
+        write_failures(store / FAILURES, summary.failures)
+        return summary
     with loaded_taggers(models, settings) as taggers:
         if said := faster_text(taggers):
             progress.notice(said)
@@ -125,6 +133,8 @@ def score_sources(
     progress: Progress,
 ) -> ScoreSummary:
     """Score images with loaded taggers into an open sink, after a look at the runtimes."""
+    if settings.score.devices:
+        progress.notice("score.devices is for `tagstack score`; here one device does it all.")
     check_runtimes(sources, taggers, settings, progress)
     if said := features_text(taggers, len(sources.names)):
         progress.notice(said)

@@ -39,6 +39,7 @@ from tagstack.base_models.runtimes.model_io import (
     only_input,
 )
 from tagstack.base_models.runtimes.tensorrt.session_memory import (
+    HALVES,
     Half,
     SessionMemory,
     TensorKind,
@@ -173,6 +174,7 @@ class TensorrtSession:
             model_batch=None,
             engine=engine,
             takes_pixels=takes_pixels,
+            callers=HALVES,
         )
 
     @property

@@ -361,7 +361,7 @@ def test_a_killed_merge_goes_on(
 
     def killed(writer: ScoreWriter) -> int:
         if len(part_paths(tmp_path / "killed" / "images")) == 1:
-            writer._members[0].commit()  # of the second part, half is on disk
+            writer._members[0].take()()  # of the second part, half is on disk
             raise KeyboardInterrupt
         return commit(writer)
 

@@ -7,8 +7,10 @@ import random
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,18 @@ from pyarrow import parquet
 
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.runtimes.base import Session
+from tagstack.base_models.scores.members import Members
+from tagstack.base_models.scores.memory import MemorySink
+from tagstack.base_models.scores.sink import Taken
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scores.store_parts import part_paths
-from tagstack.base_models.scoring.pipeline import ScoreProgress, ScoreSummary, score_to_store
+from tagstack.base_models.scoring import pipeline
+from tagstack.base_models.scoring.pipeline import (
+    ScoreProgress,
+    ScoreSummary,
+    score_images,
+    score_to_store,
+)
 from tagstack.base_models.scoring.sources import ImageSources, find_images
 from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.configs.errors import TagstackError
@@ -351,35 +362,146 @@ def test_a_store_from_before_hashes_gets_them_without_running_a_model(
     _assert_nothing_twice(tmp_path / "s")
 
 
-def test_an_interrupt_amid_a_batch_lets_the_batch_finish(
-    images: Path, taggers: list[Tagger], settings: ScoreSettings, tmp_path: Path
-) -> None:
-    calls: list[int] = []
-    second = replace(taggers[1], session=_Interrupting(taggers[1].session, calls, at=2))
-    with pytest.raises(KeyboardInterrupt):
-        _score(images, [taggers[0], second], tmp_path / "s", settings)
-    # The second batch of four was with the second member: once interrupted, once again.
-    assert calls == [4, 4, 4]
-    assert ScoreStore(tmp_path / "s").load().n_images == 8
-    _assert_nothing_twice(tmp_path / "s")
-
-
 @dataclass
-class _Interrupting:
-    """A session that is interrupted once, as by Ctrl-C."""
+class _Watched:
+    """A session that tells of each call, as one of the device that it is said to run on."""
 
     session: Session
-    calls: list[int]
-    at: int
+    device: str
+    told: Callable[[int], None]
+    calls: list[int] = field(default_factory=list)
+
+    @property
+    def info(self) -> Any:
+        return replace(self.session.info, device=self.device)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.session, name)
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         self.calls.append(len(batch))
-        if len(self.calls) == self.at:
-            raise KeyboardInterrupt
+        self.told(len(self.calls))
         return self.session.run(batch)
+
+
+def _watched(
+    taggers: Sequence[Tagger], *told: Callable[[int], None], device: str = "cuda:0 none"
+) -> tuple[list[Tagger], list[_Watched]]:
+    sessions = [
+        _Watched(tagger.session, device, tell) for tagger, tell in zip(taggers, told, strict=True)
+    ]
+    return [replace(t, session=s) for t, s in zip(taggers, sessions, strict=True)], sessions
+
+
+def _threads_of_scoring() -> list[str]:
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith(("tagger", "decode", "store"))]
+
+
+def test_a_slow_tagger_holds_up_no_other_and_no_queue_grows(
+    images: Path, taggers: list[Tagger], settings: ScoreSettings, tmp_path: Path
+) -> None:
+    third, seen = threading.Event(), list[bool]()
+    most = list[int]()
+
+    def slow(call: int) -> None:
+        if call == 1:
+            seen.append(third.wait(20))
+            time.sleep(0.05)  # for the other to go on, were it let
+            most.append(len(sessions[1].calls))
+
+    own, sessions = _watched(taggers, slow, lambda call: third.set() if call == 3 else None)
+    _score(images, own, tmp_path / "s", settings)
+    assert seen == [True]
+    assert 3 <= most[0] <= 4  # batches of four that are under way at once
+    _score(images, taggers, tmp_path / "plain", settings)
+    assert _parts(tmp_path / "s") == _parts(tmp_path / "plain")
+
+
+def _parts(store: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("part-*")}
+
+
+def test_taggers_on_the_processor_take_turns(
+    images: Path, taggers: list[Tagger], settings: ScoreSettings, tmp_path: Path
+) -> None:
+    names = set[str]()
+    own, _ = _watched(
+        taggers, *[lambda _: names.add(threading.current_thread().name)] * 2, device="cpu"
+    )
+    _score(images, own, tmp_path / "s", settings)
+    assert len(names) == 1
+    assert threading.current_thread().name not in names
+
+
+def test_writing_holds_up_no_tagger(
+    images: Path, taggers: list[Tagger], settings: ScoreSettings
+) -> None:
+    added, waited = threading.Event(), list[bool]()
+
+    class Slow(MemorySink):
+        def take(self) -> Taken:
+            taken = super().take()
+            added.clear()
+            return Taken(taken.n_images, lambda: waited.append(added.wait(20)))
+
+        def add_scores(self, *arguments: Any) -> None:
+            super().add_scores(*arguments)
+            added.set()
+
+    each = settings.model_copy(update={"part_images": 4})
+    found, n_parts = _found(images, each), 23 // 4
+    with pytest.raises(KeyboardInterrupt):
+        score_images(
+            found, taggers, Slow(Members.of(taggers)), each, threads=2,
+            progress=lambda state: _interrupt_at(state, 4 * n_parts),
+        )  # fmt: skip
+    assert waited[: n_parts - 1] == [True] * (n_parts - 1)
+
+
+def _interrupt_at(state: ScoreProgress, n_scored: int) -> None:
+    if state.n_scored >= n_scored:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0 none"])
+def test_whatever_ends_a_run_ends_its_threads(
+    images: Path, taggers: list[Tagger], settings: ScoreSettings, tmp_path: Path, device: str
+) -> None:
+    def broken(call: int) -> None:
+        if call == 2:
+            raise TagstackError("the device is lost")
+
+    own, _ = _watched(taggers, lambda _: None, broken, device=device)
+    with pytest.raises(TagstackError, match="the device is lost"):
+        _score(images, own, tmp_path / "error", settings)
+    with pytest.raises(KeyboardInterrupt):
+        _score(images, taggers, tmp_path / "s", settings, progress=lambda s: _interrupt_at(s, 1))
+    assert _threads_of_scoring() == []
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0 none"])
+@pytest.mark.parametrize("drained", [True, False])
+def test_an_interrupt_lets_what_the_taggers_were_given_finish_as_far_as_time_goes(
+    images: Path,
+    taggers: list[Tagger],
+    settings: ScoreSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    drained: bool,
+) -> None:
+    monkeypatch.setattr(pipeline, "_DRAIN_S", 60 if drained else 0)
+    own, (first, second) = _watched(taggers, *[lambda _: None] * 2, device=device)
+    with pytest.raises(KeyboardInterrupt):
+        _score(images, own, tmp_path / "s", settings, progress=lambda s: _interrupt_at(s, 4))
+    kept = ScoreStore(tmp_path / "s").load().n_images
+    assert kept == min(sum(first.calls), sum(second.calls))
+    assert not drained or first.calls == second.calls
+    _assert_nothing_twice(tmp_path / "s")
+    summary = _score(images, taggers, tmp_path / "s", settings)
+    assert (summary.n_scored, summary.n_skipped) == (23 - kept, kept)
+    _assert_nothing_twice(tmp_path / "s")
 
 
 def test_interrupt_keeps_what_is_complete_and_the_run_goes_on(
@@ -396,9 +518,10 @@ def test_interrupt_keeps_what_is_complete_and_the_run_goes_on(
 
     with pytest.raises(KeyboardInterrupt):
         _score(images, taggers, tmp_path / "s", lazy, progress=interrupt)
-    assert ScoreStore(tmp_path / "s").load().n_images == calls[-1].n_scored == 12
+    kept = ScoreStore(tmp_path / "s").load().n_images
+    assert kept >= calls[-1].n_scored == 12
     summary = _score(images, taggers, tmp_path / "s", lazy)
-    assert (summary.n_scored, summary.n_skipped) == (11, 12)
+    assert (summary.n_scored, summary.n_skipped) == (23 - kept, kept)
     _assert_equal(ScoreStore(tmp_path / "s").load(), ScoreStore(tmp_path / "reference").load())
     _assert_nothing_twice(tmp_path / "s")
 

@@ -14,7 +14,11 @@ from tagstack.ensemble.outputs.format import TextTable
 
 
 class KohyaMetadata(TextTable):
-    """One object: absolute path -> ``{"tags": "a, b"}``."""
+    """One object: absolute path -> ``{"tags": "a, b"}``.
+
+    Without a tag it is a space: sd-scripts ends at a picture with an empty text ("caption or tag
+    is required", library/train_util.py), and strips this one.
+    """
 
     file_name = "kohya.json"
     detailed = False
@@ -22,7 +26,7 @@ class KohyaMetadata(TextTable):
 
     def block(self, file: TaggedFile) -> str:
         """Return an image's member of the object."""
-        value = json.dumps({"tags": self.captions.text(file)})
+        value = json.dumps({"tags": self.captions.text(file) or " "})
         return f"{json.dumps(str(file.path))}: {value}"
 
     def read(self, path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -128,7 +128,9 @@ def kohya_dataset(path: Path) -> dict[str, str]:
     for key, found in metadata.items():
         assert os.path.isabs(key), "a relative key would need image_dir"
         pieces = (found.get("caption", ""), found.get("tags", ""))
-        captions[key] = ", ".join(piece for piece in pieces if piece)
+        text = ", ".join(piece for piece in pieces if piece)
+        assert text or path.suffix == ".jsonl", "caption or tag is required"
+        captions[key] = text.strip()
     return captions
 
 

@@ -50,7 +50,7 @@ def desk_of(table: PairTable, n_images: int, n_tags: int, store: DecisionStore) 
     cutting = SimpleNamespace(value=np.full(n_tags, 0.5, np.float32))
     bundle: Any = SimpleNamespace(
         vocabulary=Vocabulary(tags, ("general",) * n_tags),
-        thresholds=SimpleNamespace(cutting=cutting),
+        thresholds=SimpleNamespace(cutting=cutting, state=("tuned",) * n_tags),
         threshold_version="fit",
     )
     ground: Any = SimpleNamespace(

@@ -11,6 +11,12 @@ Answers that nobody drew by chance (in the view of a picture, imports) are no sa
 tags that are missing says nothing of those that are not. They count as the facts that they are, for
 raising a threshold, and never for lowering it.
 
+What is better on the pictures under review by a hair is chance on others. A count is therefore
+enough only where chance does not explain it: pictures that are right as often as the price asks
+for would be so many with a chance below half of ``alpha``. The other half is the sequence's, which
+needs no such margin: what a draw will show is as unknown as a new picture, so it bounds how many of
+such pictures are right in the long run.
+
 References
 ----------
 Lipton, Elkan & Naryanaswamy (2014), "Optimal thresholding of classifiers to maximize F1 measure".
@@ -23,6 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
+from scipy.stats import binom
 
 from tagstack.ensemble.feedback.sequences import at_least
 
@@ -77,14 +84,21 @@ class Gain:
         Those of them that people found right (wrong, for a higher one).
     least : float
         How many of them are at least.
+    needed : int
+        More than so many have to be counted, or bounded by draws to be more than the price asks
+        for, for the threshold to be better on pictures like these as well.
+    sure : bool
+        Whether one of the two holds.
     low : float
-        Gain at least, in right tags; above 0 it is surely better.
+        Gain at least on the pictures under review, in right tags.
     """
 
     threshold: float
     n_pairs: int
     n_counted: int
     least: float
+    needed: int
+    sure: bool
     low: float
 
 
@@ -142,18 +156,23 @@ def _gain(
 ) -> Gain:
     """Return a gain from pairs that count for it, each against what all of them cost."""
     hits = known[pairs.drawn] & pairs.chosen[pairs.drawn]
-    bound = at_least(pairs.weight[hits], pairs.at[hits], alpha)
-    least = min(max(bound, float(known.sum())), float(band.sum()))
+    n_pairs = int(band.sum())
+    bound = at_least(pairs.weight[hits], pairs.at[hits], alpha / 2)
+    n_counted = int(known.sum())
+    least = min(max(bound, float(n_counted)), float(n_pairs))
+    needed = int(binom.isf(alpha / 2, n_pairs, price)) if n_pairs else 0
     return Gain(
         threshold=value,
-        n_pairs=int(band.sum()),
-        n_counted=int(known.sum()),
+        n_pairs=n_pairs,
+        n_counted=n_counted,
         least=least,
-        low=least - price * int(band.sum()),
+        needed=needed,
+        sure=n_counted > needed or bound > price * n_pairs,
+        low=least - price * n_pairs,
     )
 
 
 def best_of(found: list[Gain], least_answers: int) -> Gain | None:
     """Return the surely better threshold that gains most at least; None if there is none."""
-    better = [gain for gain in found if gain.low > 0 and gain.n_counted >= least_answers]
+    better = [gain for gain in found if gain.sure and gain.n_counted >= least_answers]
     return max(better, key=lambda gain: (gain.low, -gain.n_pairs), default=None)

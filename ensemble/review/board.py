@@ -28,6 +28,7 @@ def board_columns(desk: Desk) -> Mapping[str, NDArray[np.float64]]:
             decided[at] = count.n_yes + count.n_no
             asked[at], overturned[at] = count.n_asked, count.n_overturned
             looked[at] = count.last_s
+    certified = np.array([own == "certified" for own in desk.ground.bundle.thresholds.state])
     return {
         "wrong": np.maximum(table.wrong - settled_wrong, 0),
         "missing": np.maximum(table.missing - settled_missing, 0),
@@ -38,4 +39,5 @@ def board_columns(desk: Desk) -> Mapping[str, NDArray[np.float64]]:
         "overturned": overturned / np.maximum(asked, 1),
         "looked": looked,
         "pairs": table.n_pairs.astype(np.float64),
+        "certified": certified.astype(np.float64),
     }

@@ -78,6 +78,9 @@ class Desk:
         SHA-256 of the bundle's manifest.
     judging : callable
         Says which pictures judge, shape (n_images,), bool; asked once, in the background.
+    groups : callable, optional
+        Gives a number for each picture, equal for near-duplicates, shape (n_images,), int64;
+        likewise.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Desk:
         settings: ReviewSettings,
         bundle_hash: str,
         judging: Callable[[], NDArray[np.bool_]],
+        groups: Callable[[], NDArray[np.int64]] | None = None,
     ) -> None:
         self.ground, self.store, self.root, self.settings = ground, store, root, settings
         self.bundle_hash = bundle_hash
@@ -96,7 +100,9 @@ class Desk:
         self.fault = ""
         self._stopped = False
         self._find_judging = judging
+        self._find_groups = groups
         self.judging = np.zeros(len(ground.images), bool)
+        self.groups: NDArray[np.int64] | None = None
         self.queue = self._queue(PairTable.empty(len(ground.bundle.vocabulary)))
         self._held: dict[str, _Held] = {}
         self._rng = np.random.default_rng()
@@ -111,6 +117,7 @@ class Desk:
     def prepare(self) -> None:
         """Make all pairs, a chunk at a time; a fault is kept for the page and the log."""
         try:
+            self.groups = None if self._find_groups is None else self._find_groups()
             self.judging = self._find_judging()
             tables: list[PairTable] = []
             for number in range(self.ground.n_chunks):
@@ -345,6 +352,7 @@ class Desk:
             probes=self.settings.probes,
             window=self.settings.window,
             floor=self.ground.floor,
+            groups=self.groups,
         )
 
 

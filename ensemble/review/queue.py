@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from tagstack.ensemble.review.pairs import PairTable
 
-Order: TypeAlias = Literal["wrong", "missing", "useful", "random"]
+Order: TypeAlias = Literal["twins", "wrong", "missing", "useful", "random"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 TITLES: Mapping[Order, str] = {
+    "twins": "Near-duplicates that disagree",
     "wrong": "Most likely wrong",
     "missing": "Most likely missing",
     "useful": "Most useful for thresholds",
@@ -60,6 +61,8 @@ class Queue:
         Length of the head that cards are drawn from.
     floor : float
         Pairs below it are asked about as probes alone.
+    groups : array of shape (n_images,), int64, optional
+        Equal for near-duplicates; nobody is alike by default.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Queue:
         probes: float,
         window: int,
         floor: float,
+        groups: NDArray[np.int64] | None = None,
     ) -> None:
         self.table = table
         self.done = np.zeros(len(table.image), bool)
@@ -78,6 +82,7 @@ class Queue:
         self._judging = judging[table.image] if len(table.image) else np.zeros(0, bool)
         self._probe = ~table.has & (table.proba < table.threshold) & ~self._judging
         self._n_probes = int(self._probe.sum())
+        self._apart = disagreeing(table, groups)
         self._left: dict[Order, tuple[NDArray[np.bool_], int]] = {}
         self._lists: dict[tuple[str, int | None], Rows] = {}
         self._answered: dict[tuple[str, int | None], int] = {}  # how long a list's beginning is
@@ -208,9 +213,13 @@ class Queue:
         if order == "random":
             return np.asarray(rows[judging])
         rows = rows[~judging]
+        if order == "twins":
+            rows = rows[self._apart[rows]]
         proba, has = table.proba[rows], table.has[rows]
         shown = has | (proba >= self._floor)
-        if order == "wrong":
+        if order == "twins":
+            urgency = np.where(has, 1 - proba, proba)
+        elif order == "wrong":
             rows, urgency = rows[has], -proba[has]
         elif order == "missing":
             rows, urgency = rows[~has & shown], proba[~has & shown]
@@ -219,3 +228,24 @@ class Queue:
             close = shown & np.isfinite(margin)
             rows, urgency = rows[close], -margin[close]
         return np.asarray(rows[np.argsort(-urgency, kind="stable")])
+
+
+def disagreeing(table: PairTable, groups: NDArray[np.int64] | None) -> NDArray[np.bool_]:
+    """Return the pairs of whose near-duplicates some have the tag and some do not.
+
+    Shape (n_pairs,).
+
+    Parameters
+    ----------
+    table : PairTable
+        Of the first images; those that are still to come count for nothing.
+    groups : array of shape (n_images,), int64, optional
+    """
+    if groups is None or not len(table.image):
+        return np.zeros(len(table.image), bool)
+    size = np.bincount(groups[: int(table.image[-1]) + 1])
+    own = groups[table.image]
+    n_tags = int(table.tag.max()) + 1
+    _, pair = np.unique(own * n_tags + table.tag, return_inverse=True)
+    having = np.bincount(pair, table.has)[pair]
+    return np.asarray((having > 0) & (having < size[own]))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tagstack.configs.shown import shown
 from tagstack.ensemble.bundle.decisions import Judge, TagEntry
@@ -20,10 +21,13 @@ from tagstack.ensemble.feedback.label_rows import decided_rows
 from tagstack.ensemble.review.board import board_columns
 from tagstack.ensemble.review.desk import Card, Desk, names_with
 from tagstack.ensemble.review.queue import ORDERS, TITLES, Order
-from tagstack.meta.metrics.intervals import share_interval
+from tagstack.meta.metrics.counts import Counts
+from tagstack.meta.metrics.intervals import f_interval, share_interval
 
 View: TypeAlias = dict[str, Any]
-SORTS = ("worst", "tag", "wrong", "missing", "verified", "near", "overturned", "looked")
+SORTS = (
+    "worst", "tag", "wrong", "missing", "verified", "near", "certified", "overturned", "looked",
+)  # fmt: skip
 _KEPT = 64  # explanations of pictures
 _CONFIDENCE = 0.95
 _LATEST = 60
@@ -58,8 +62,14 @@ class Views:
             "fault": shown(desk.fault),
             "tags": len(bundle.vocabulary),
             "judging": int(desk.judging.sum()),
+            "first": self._first(),
             "orders": [{"name": order, "title": TITLES[order]} for order in ORDERS],
         }
+
+    def _first(self) -> Order:
+        """Return the order that a page opens with: copies that disagree, on a new collection."""
+        fresh = not self.desk.store.newest and self.desk.left("twins", None)
+        return "twins" if fresh else "wrong"
 
     def cards(self, client: str, order: Order, tag: str, n: int) -> View:
         """Return the next cards of a page, and how many are left."""
@@ -164,13 +174,23 @@ class Views:
         values = [{name: float(column[tag]) for name, column in columns.items()} for tag in part]
         return {
             "rows": [
-                {"tag": vocabulary.tags[tag], "category": vocabulary.categories[tag], **own}
+                {
+                    "tag": vocabulary.tags[tag],
+                    "category": vocabulary.categories[tag],
+                    "promise": self._promise(tag),
+                    **own,
+                }
                 for tag, own in zip(part, values, strict=True)
             ],
             "found": len(rows),
             "ready": desk.images_ready,
             "images": len(desk.ground.images),
         }
+
+    def _promise(self, tag: int) -> str:
+        """Return what a certified threshold guarantees, as its objective says; else nothing."""
+        thresholds = self.desk.ground.bundle.thresholds
+        return thresholds.objective[tag] if thresholds.state[tag] == "certified" else ""
 
     def done(self) -> View:
         """Return what was decided, what it changed, and how often the bundle was right."""
@@ -205,7 +225,27 @@ class Views:
         low, high = share_interval(hits, trials, _CONFIDENCE)
         if not log:
             return {"asked": 0}
-        return {"asked": len(log), "right": right / len(log), "low": low[0], "high": high[0]}
+        there = np.array([answer == "yes" for _, _, answer, _ in log])
+        shown_then = np.array([said.tagged for _, _, _, said in log])
+        now = np.array([self._tagged_now(image, tag) for image, tag, _, _ in log])
+        return {
+            "asked": len(log), "right": right / len(log), "low": low[0], "high": high[0],
+            "before": _f1(shown_then, there), "after": _f1(now, there),
+            "versions": sorted({said.thresholds for _, _, _, said in log}),
+        }  # fmt: skip
+
+    def _tagged_now(self, image: str, tag: str) -> bool:
+        """Return whether the bundle that the review is opened with gives a picture a tag."""
+        place = self.desk.ground.bundle.vocabulary.index.get(tag)
+        try:
+            row = (
+                -1
+                if place is None
+                else self.desk.queue.table.find(self.desk.place_of(image), place)
+            )
+        except KeyError:  # a picture that is gone
+            return False
+        return bool(row >= 0 and self.desk.queue.table.tagged[row])
 
     def _latest(self, item: Standing) -> View:
         known = self.desk.ground.bundle.vocabulary.index
@@ -268,6 +308,19 @@ class Views:
                 if len(self._judged) > _KEPT:
                     self._judged.popitem(last=False)
             return self._judged[image]
+
+
+def _f1(tagged: NDArray[np.bool_], there: NDArray[np.bool_]) -> View | None:
+    """Return F1 of some pairs with its interval; None where none of them shows its tag."""
+    counts = Counts(
+        hits=np.array([(tagged & there).sum()]),
+        predicted=np.array([tagged.sum()]),
+        positives=np.array([there.sum()]),
+    )
+    if not there.any():
+        return None
+    low, high = f_interval(counts, 1.0, _CONFIDENCE)
+    return {"f1": float(counts.f_beta(1.0)[0]), "low": float(low[0]), "high": float(high[0])}
 
 
 def _votes(entry: TagEntry | None) -> list[View]:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from threading import Thread
 
@@ -130,13 +131,16 @@ def _desk(
         known=known,
     )
 
-    def judging() -> NDArray[np.bool_]:
+    @cache
+    def groups() -> NDArray[np.int64]:
         near = settings.score.near_duplicates
-        groups = near_duplicate_groups(reader.picture_hashes(images), near)
-        return frozen_slice(store, contents, groups, settings.review.judging, settings.seed)
+        return near_duplicate_groups(reader.picture_hashes(images), near)
+
+    def judging() -> NDArray[np.bool_]:
+        return frozen_slice(store, contents, groups(), settings.review.judging, settings.seed)
 
     manifest = file_sha256(request.bundle / MANIFEST)
-    return Desk(ground, store, root, settings.review, manifest, judging)
+    return Desk(ground, store, root, settings.review, manifest, judging, groups)
 
 
 def _scores(

@@ -105,12 +105,13 @@
   let left = null;
   let loading = null;
   let state = {};
+  let firstOrder = "wrong"; // as the page was opened: a first answer must not change it
   const times = [];
   const current = () => (back ? past[past.length - back] : ahead.length ? { card: ahead[0] } : null);
 
   const load = async () => {
     const now = place();
-    const order = now.get("order") || "wrong";
+    const order = now.get("order") || firstOrder;
     const tag = now.get("tag") || "";
     const found = await ask("api/cards", { page: client, order, tag, n: 4 });
     state = found;
@@ -356,7 +357,7 @@
   // ---- board
   const columns = [
     ["tag", "Tag"], ["wrong", "Wrong"], ["missing", "Missing"], ["verified", "Verified"],
-    ["near", "Near threshold"], ["overturned", "Overturned"], ["looked", "Last looked at"], ["", ""],
+    ["near", "Near threshold"], ["certified", "Certified"], ["overturned", "Overturned"], ["looked", "Last looked at"], ["", ""],
   ];
   let sort = "worst";
   let rows = 0;
@@ -384,7 +385,7 @@
     return element("tr", {},
       element("th", { scope: "row" }, row.tag, element("small", {}, row.category)),
       cell(row.wrong.toFixed(1), row.wrong >= row.missing), cell(row.missing.toFixed(1), row.missing > row.wrong),
-      cell(row.has ? percent(row.verified) : "\u2013"), cell(row.pairs ? percent(row.near) : "\u2013"),
+      cell(row.has ? percent(row.verified) : "\u2013"), cell(row.pairs ? percent(row.near) : "\u2013"), cell(row.promise || "\u2013"),
       cell(row.decided ? percent(row.overturned) : "\u2013"), cell(ago(row.looked)), element("td", {}, link));
   };
   const showBoard = trying(async (more = false) => {
@@ -404,6 +405,11 @@
   byId("board-search").addEventListener("input", () => showBoard());
 
   // ---- done
+  const f1 = (judge) => {
+    if (!judge.before || !judge.after) return "";
+    const words = (one) => `${one.f1.toFixed(3)} (${one.low.toFixed(3)} to ${one.high.toFixed(3)})`;
+    return ` F1 there: ${words(judge.before)} with what was shown (thresholds ${judge.versions.join(", ")}), ${words(judge.after)} with what is in use now (${state.thresholds}).`;
+  };
   const showDone = async () => {
     await flush();
     const found = await ask("api/done");
@@ -412,6 +418,7 @@
     byId("done-lede").textContent = found.people.map((one) => `${one.who}: ${one.answers}`).join(", ");
     byId("judge").textContent = found.judge.asked
       ? `On the frozen slice the tags were right in ${percent(found.judge.right)} of ${found.judge.asked} random pairs (95% interval ${percent(found.judge.low)} to ${percent(found.judge.high)}).`
+        + f1(found.judge)
       : "Nothing was asked on the frozen slice yet: choose the order \u201cRandom slice\u201d to learn how often the tags are right.";
     byId("no-change").hidden = found.latest.length > 0;
     byId("latest").replaceChildren(...found.latest.map((one) => {
@@ -468,7 +475,7 @@
     if (fresh) say("");
     document.title = `${{ cards: "Cards", picture: "Picture", board: "Board", done: "Done" }[view]} - tagstack`;
     if (view === "cards") {
-      order.value = now.get("order") || "wrong";
+      order.value = now.get("order") || firstOrder;
       only.value = now.get("tag") || "";
       ahead = [];
       back = 0;
@@ -481,6 +488,7 @@
   });
   const begin = trying(async () => {
     state = await ask("api/state");
+    firstOrder = state.first;
     order.replaceChildren(...state.orders.map((one) => element("option", { value: one.name }, one.title)));
     who.value = kept(localStorage, "tagstack-who", () => state.who || "");
     if (outbox.length) flush();

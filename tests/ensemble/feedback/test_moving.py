@@ -65,7 +65,7 @@ def moves(bias: float, n_runs: int, n_draws: int) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize(("bias", "lower"), [(0.35, True), (-0.35, False)])
 def test_a_threshold_that_is_wrong_moves_the_right_way(bias: float, lower: bool) -> None:
-    found = moves(bias, 6, 110)
+    found = moves(bias, 6, 220)
     moved = found[np.isfinite(found)]
     assert len(moved) >= 4
     assert ((moved < THRESHOLD) == lower).all()
@@ -94,7 +94,8 @@ def test_unanswered_pairs_count_against_a_move() -> None:
     proba, tagged = np.full(20, 0.45), np.ones(20, bool)
     answer = np.full(20, -1, np.int8)
     none = np.empty(0, np.int64)
-    for n_wrong, moved in ((12, False), (13, True)):  # more than 0.6 of 20 have to be wrong
+    # 0.6 of 20 is 12, and chance alone gives up to 17 with what is allowed of it.
+    for n_wrong, moved in ((12, False), (17, False), (18, True)):
         answer[:n_wrong] = 0
         pairs = TagPairs(
             proba=proba, tagged=tagged, answer=answer, chosen=np.zeros(20, bool), drawn=none,

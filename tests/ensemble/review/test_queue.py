@@ -29,7 +29,9 @@ def table(rng: np.random.Generator) -> PairTable:
 @pytest.fixture
 def make_queue(rng: np.random.Generator) -> Callable[..., Queue]:
     def make(**more: Any) -> Queue:
-        return Queue(table(rng), JUDGING, **{"probes": 0.1, "window": 6, "floor": 0.05, **more})
+        groups = np.arange(N_IMAGES) // 10  # ten copies each: they hardly ever all agree
+        own = {"probes": 0.1, "window": 6, "floor": 0.05, "groups": groups}
+        return Queue(table(rng), JUDGING, **{**own, **more})
 
     return make
 
@@ -63,6 +65,21 @@ def test_the_urgent_come_first(make_queue: Callable[..., Queue], rng: np.random.
         head = set(np.argsort(-value)[:6].tolist())
         drawn = {queue.draw(order, None, rng).row for _ in range(200)}  # type: ignore
         assert drawn == head
+
+
+def test_copies_that_disagree_are_an_order_of_their_own(
+    make_queue: Callable[..., Queue], rng: np.random.Generator
+) -> None:
+    groups = np.where(np.arange(N_IMAGES) < 4, 1, np.arange(N_IMAGES))  # 1 to 3 and 0, a judge
+    queue = make_queue(groups=groups, probes=0.0, window=1000)
+    own, expected = queue.table, set()
+    for tag in range(N_TAGS):
+        rows = [image * N_TAGS + tag for image in range(4)]
+        if len({bool(own.has[row]) for row in rows}) == 2:
+            expected |= {row for row in rows if not JUDGING[own.image[row]]}
+    assert expected
+    assert {queue.draw("twins", None, rng).row for _ in range(400)} == expected  # type: ignore
+    assert make_queue(groups=None).draw("twins", None, rng) is None
 
 
 def test_pictures_that_judge_are_in_one_order_alone(

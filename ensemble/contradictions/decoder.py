@@ -11,7 +11,7 @@ tag by itself, not given the rules.
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,6 @@ from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.contradictions.engines import Engine, EngineChoice
 from tagstack.ensemble.contradictions.evidence import Evidence, Ints, RuleLists, merged
 from tagstack.ensemble.rules.binding import BoundRules
-
-if TYPE_CHECKING:
-    from tagstack.ensemble.contradictions.explanations import Change
 
 logger = logging.getLogger(__name__)
 
@@ -122,35 +119,6 @@ class Decoder:
         return Decoded(
             tags=_matrix(np.concatenate(keys), n_images, self.rules.n_tags), inexact=inexact
         )
-
-    def explain(
-        self,
-        proba: PairProba,
-        thresholds: NDArray[np.float32],
-        worth: NDArray[np.float32] | None = None,
-        *,
-        margins: bool = True,
-    ) -> "tuple[Change, ...]":
-        """Return every change that decoding makes to one image's tags, and why.
-
-        Parameters
-        ----------
-        proba : PairProba
-            Of one image; ``proba.take(np.array([i]))`` picks it.
-        thresholds : array of shape (n_tags,), float32
-        worth : array of shape (n_tags,), float32, optional
-            As for :meth:`decode`.
-        margins : bool
-            Whether to search once more for each change; without, every margin is NaN.
-
-        Raises
-        ------
-        TagstackError
-            If ``proba`` is not about exactly one image.
-        """
-        from tagstack.ensemble.contradictions.explanations import explain
-
-        return explain(self, proba, thresholds, worth, margins=margins)
 
     def evidence(
         self,

@@ -71,7 +71,7 @@ def explain(
     ----------
     decoder : Decoder
     proba : PairProba
-        Of one image.
+        Of one image; ``proba.take(np.array([i]))`` picks it.
     thresholds : array of shape (n_tags,), float32
     worth : array of shape (n_tags,), float32, optional
         As for `Decoder.decode`.

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +10,9 @@ from scipy.special import expit
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.contradictions.explanations import Change, explain
 from tagstack.ensemble.thresholds.cuts import logits_of
 from tagstack.ensemble.thresholds.image_cuts import image_cuts
-
-if TYPE_CHECKING:
-    from tagstack.ensemble.contradictions.explanations import Change
 
 Values = NDArray[np.float32]
 _HALF = np.float32(0.5)
@@ -64,9 +61,9 @@ class Cutting:
 
     def explained(
         self, one: PairProba, decoder: Decoder, *, margins: bool = True
-    ) -> "tuple[Change, ...]":
+    ) -> tuple[Change, ...]:
         """Return what the rules change on one image, and why; margins take another search each."""
-        return decoder.explain(one, self.of_image(one), self.worth, margins=margins)
+        return explain(decoder, one, self.of_image(one), self.worth, margins=margins)
 
     def of_image(self, one: PairProba) -> Values:
         """Return what each tag of one image must reach, shape (n_tags,)."""

@@ -9,6 +9,7 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.rule_effects import OTHER, rule_effects
 from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.contradictions.explanations import explain
 from tagstack.ensemble.rules.binding import BoundRules
 from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 
@@ -92,7 +93,7 @@ def test_the_decoder_s_changes_are_all_booked_and_as_it_explains_them() -> None:
     effects = rule_effects(rules, before, after, labels)
     expected: dict[str, int] = {}
     for image in range(n_images):
-        for change in decoder.explain(proba.take(np.array([image])), thresholds):
+        for change in explain(decoder, proba.take(np.array([image])), thresholds):
             expected[change.rule] = expected.get(change.rule, 0) + 1
 
     def size(effect: Any) -> int:

@@ -19,6 +19,7 @@ from tagstack.configs.decisions import DecoderSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.contradictions.explanations import explain
 from tagstack.ensemble.contradictions.search import UNMET
 from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 
@@ -303,7 +304,7 @@ def kernels(once: Callable[[str, Callable[[Path], None]], Path]) -> None:
         bench = Bench("numba")
         rules, dense, threshold = bench.drawn_images(0, 20, 9)
         decoder = bench.decoder(rules, 9)
-        decoder.explain(pair_proba(dense[:1]), threshold)
+        explain(decoder, pair_proba(dense[:1]), threshold)
         decoder.decode(pair_proba(dense), threshold)
 
     if find_spec("numba") is not None:

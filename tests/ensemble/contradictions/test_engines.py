@@ -17,6 +17,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions import engines
 from tagstack.ensemble.contradictions.decoder import Decoded, Decoder
+from tagstack.ensemble.contradictions.explanations import explain
 from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
@@ -166,7 +167,7 @@ def test_explanations_do_not_depend_on_the_engine(drawing: Any) -> None:
     n_changes = 0
     for row in dense:
         changes = [
-            decoder(rules, 9, engine=name).explain(drawing.pair_proba(row[None]), threshold)
+            explain(decoder(rules, 9, engine=name), drawing.pair_proba(row[None]), threshold)
             for name in ("python", "numba")
         ]
         assert changes[0] == changes[1]

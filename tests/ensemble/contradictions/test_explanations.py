@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import logit
 
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.contradictions.explanations import Change
+from tagstack.ensemble.contradictions.explanations import Change, explain
 from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 
 
@@ -24,7 +24,7 @@ def exclusive(*tags: str, **changes: Any) -> Exclusive:
 
 def explained(bench: Any, rules: Rules, *probas: float) -> dict[str, Change]:
     thresholds = np.full(len(probas), 0.5, np.float32)
-    changes = bench.decoder(rules, len(probas)).explain(bench.image(*probas), thresholds)
+    changes = explain(bench.decoder(rules, len(probas)), bench.image(*probas), thresholds)
     return {change.tag: change for change in changes}
 
 
@@ -89,7 +89,7 @@ def test_explanations_cover_exactly_what_changed(bench: Any, seed: int) -> None:
     rules, dense, threshold = bench.drawn_images(seed, 1, 9)
     one, proba = bench.decoder(rules, 9), bench.pair_proba(dense)
     kept = one.decode(proba, threshold).toarray()[0]
-    changes = one.explain(proba, threshold)
+    changes = explain(one, proba, threshold)
     passed = np.nan_to_num(dense[0], nan=-1.0) >= threshold
     assert [c.tag for c in changes] == [f"t{i}" for i in np.flatnonzero(kept != passed)]
     oracle = bench.oracle(rules, dense[0], threshold)
@@ -107,14 +107,15 @@ def test_explanations_cover_exactly_what_changed(bench: Any, seed: int) -> None:
 def test_only_one_image_is_explained_at_a_time(bench: Any) -> None:
     two = bench.pair_proba(np.full((2, 2), 0.7, np.float32))
     with pytest.raises(TagstackError, match="one image can be explained at a time, got 2"):
-        bench.decoder(Rules.none(), 2).explain(two, np.full(2, 0.5, np.float32))
+        explain(bench.decoder(Rules.none(), 2), two, np.full(2, 0.5, np.float32))
 
 
 def test_reasons_can_be_had_without_margins(drawing: Any) -> None:
     for seed in range(20):
         rules, dense, threshold = drawing.drawn_images(seed, 1, 9)
         one, proba = drawing.decoder(rules, 9), drawing.pair_proba(dense)
-        whole, quick = one.explain(proba, threshold), one.explain(proba, threshold, margins=False)
+        whole = explain(one, proba, threshold)
+        quick = explain(one, proba, threshold, margins=False)
         same = [replace(change, margin=math.nan) for change in whole]
         assert str(same) == str(list(quick))  # NaN differs from itself
         assert all(math.isnan(change.margin) for change in quick)
@@ -123,6 +124,6 @@ def test_reasons_can_be_had_without_margins(drawing: Any) -> None:
 def test_the_opposite_may_use_what_another_rule_offers(drawing: Any) -> None:
     """A tag that only an at-least-one rule offers stays on offer when that rule is out of play."""
     rules, dense, threshold = drawing.drawn_images(134656, 1, 9)
-    (removed, added) = drawing.decoder(rules, 9).explain(drawing.pair_proba(dense), threshold)
+    (removed, added) = explain(drawing.decoder(rules, 9), drawing.pair_proba(dense), threshold)
     assert (removed.tag, added.tag) == ("t6", "t7")
     assert added.margin == pytest.approx(removed.margin)

@@ -22,36 +22,25 @@ from tagstack.ensemble.console.acceptance import accept
 from tagstack.ensemble.console.config import config_app
 from tagstack.ensemble.console.engines import engines
 from tagstack.ensemble.console.experiments import experiment
+from tagstack.ensemble.console.fitting import compare, fit, start
+from tagstack.ensemble.console.groups import Audience, Running, grouped
 from tagstack.ensemble.console.interruption import Interruption
 from tagstack.ensemble.console.labels import labels_app
 from tagstack.ensemble.console.models import models
 from tagstack.ensemble.console.options import (
-    Backend,
     BundleDir,
     Config,
-    Group,
     Images,
     Json,
-    LabelExtension,
-    Labels,
     Out,
     Overwrite,
-    Precision,
     RetryFailed,
     Scores,
     ScoresNow,
-    Seed,
     TaggersNow,
-    Threads,
-    UnknownIfAbsent,
-    Where,
-    endings_of,
     exit_unless,
     exit_with_failures,
-    families_of,
     listed,
-    named,
-    runtime_of,
     settings_of,
 )
 from tagstack.ensemble.console.presets import presets
@@ -98,6 +87,19 @@ app.add_typer(rules_app, name="rules")
 app.add_typer(scores_app, name="scores")
 app.add_typer(thresholds, name="thresholds")
 
+app.command(
+    epilog="tagstack start --models wd-vit-tagger-v3,./mine --bundle start --images images\n\n"
+    "tagstack start --scores scores --bundle start --rules danbooru"
+)(start)
+app.command(
+    epilog="tagstack fit --scores scores --labels labels.csv --bundle bundle\n\n"
+    "tagstack fit --scores s --labels l.csv --bundle b --where part=fit"
+)(fit)
+app.command(
+    epilog="tagstack compare --bundle b --scores s --labels l.csv --out report\n\n"
+    "tagstack compare --bundle b --scores s --labels l --out r --other mine=t.csv\n\n"
+    "tagstack compare --bundle new --against old --scores s --labels l --out r"
+)(compare)
 app.command(
     epilog="tagstack review --bundle bundle --images images --scores scores\n\n"
     "tagstack review --bundle bundle --images images --labels labels.csv"
@@ -204,14 +206,14 @@ def demo(
     epilog="tagstack score images --models wd-vit-tagger-v3,./mine --scores scores\n\n"
     "tagstack score a.png b.png --models doll_vit --scores scores"
 )
+@grouped
 def score(
+    *,
     images: Images,
     models: Annotated[str, typer.Option(help="Taggers by name or folder, comma-separated.")],
     scores: Scores,
     config: Config = None,
-    threads: Threads = None,
-    backend: Backend = None,
-    precision: Precision = None,
+    running: Running,
     features: Annotated[
         str | None,
         typer.Option(help="Taggers whose features are kept as well: names, or all."),
@@ -233,7 +235,7 @@ def score(
     from tagstack.ensemble.tasks.scoring import score_folder
 
     taggers = listed(models, "--models")
-    runtime = runtime_of(threads, backend, precision, features, devices)
+    runtime = running.settings(features, devices)
     settings = settings_of(config, runtime=runtime, uses=("threads", "score"))
     with stages() as progress:
         summary = score_folder(
@@ -241,157 +243,6 @@ def score(
         )
     print_score_summary(summary, as_json=as_json)
     exit_with_failures(summary.n_failed)
-
-
-@app.command(
-    epilog="tagstack start --models wd-vit-tagger-v3,./mine --bundle start --images images\n\n"
-    "tagstack start --scores scores --bundle start --rules danbooru"
-)
-def start(
-    bundle: BundleDir,
-    models: Annotated[
-        str | None, typer.Option(help="Taggers by name or folder, comma-separated.")
-    ] = None,
-    images: Annotated[
-        list[Path] | None, typer.Option(help="Unlabelled images to look at; repeatable.")
-    ] = None,
-    scores: Annotated[
-        Path | None, typer.Option(help="Score store to look at instead of images.")
-    ] = None,
-    rules: Annotated[str | None, typer.Option(help="Shipped rules by name, .toml or .csv.")] = None,
-    config: Config = None,
-    threads: Threads = None,
-    backend: Backend = None,
-    precision: Precision = None,
-    seed: Seed = None,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-) -> None:
-    """Make a bundle of taggers without a single label; `fit` makes a better one of labels."""
-    from tagstack.ensemble.console.console import stages
-    from tagstack.ensemble.console.start import print_start
-    from tagstack.ensemble.tasks.start import StartRequest
-    from tagstack.ensemble.tasks.start import start as make_start
-
-    request = StartRequest(
-        models=() if models is None else listed(models, "--models"),
-        bundle=bundle,
-        images=tuple(images or ()),
-        scores=scores,
-        rules=rules,
-        overwrite=overwrite,
-    )
-    settings = settings_of(config, seed=seed, runtime=runtime_of(threads, backend, precision))
-    with stages() as progress:
-        made = make_start(request, settings, progress)
-    print_start(made, bundle, as_json=as_json)
-
-
-@app.command(
-    epilog="tagstack fit --scores scores --labels labels.csv --bundle bundle\n\n"
-    "tagstack fit --scores s --labels l.csv --bundle b --where part=fit"
-)
-def fit(
-    scores: Scores,
-    labels: Labels,
-    bundle: BundleDir,
-    rules: Annotated[str | None, typer.Option(help="Shipped rules by name, .toml or .csv.")] = None,
-    group: Group = None,
-    where: Where = None,
-    unknown_if_absent: UnknownIfAbsent = None,
-    label_extension: LabelExtension = None,
-    trials: Annotated[int | None, typer.Option(min=0, help="Tuning trials of XGBoost.")] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="No tuning, no rehearsal: at most half the time.")
-    ] = False,
-    config: Config = None,
-    seed: Seed = None,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-) -> None:
-    """Fit the stack on labelled images and write a bundle; prints the ladder."""
-    from tagstack.ensemble.bundle.dataset import DatasetSource
-    from tagstack.ensemble.console.console import stages
-    from tagstack.ensemble.console.ladder import print_fit
-    from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
-
-    request = FitRequest(
-        source=DatasetSource(
-            scores=scores,
-            labels=labels,
-            where=where,
-            group=group,
-            unknown_if_absent=families_of(unknown_if_absent),
-            sidecars=endings_of(label_extension),
-        ),
-        bundle=bundle,
-        rules=rules,
-        overwrite=overwrite,
-    )
-    with stages() as progress:
-        fitted = fit_bundle(
-            request, settings_of(config, seed=seed, trials=trials, quick=quick), progress
-        )
-    print_fit(fitted, bundle, as_json=as_json)
-
-
-@app.command(
-    epilog="tagstack compare --bundle b --scores s --labels l.csv --out report\n\n"
-    "tagstack compare --bundle b --scores s --labels l --out r --other mine=t.csv\n\n"
-    "tagstack compare --bundle new --against old --scores s --labels l --out r"
-)
-def compare(
-    bundle: BundleDir,
-    scores: Scores,
-    labels: Labels,
-    out: Out,
-    where: Where = None,
-    group: Group = None,
-    unknown_if_absent: UnknownIfAbsent = None,
-    label_extension: LabelExtension = None,
-    other: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=PATH of another tool's sidecars or CSV filename,tag,score."),
-    ] = None,
-    against: Annotated[
-        Path | None,
-        typer.Option(help="An older bundle: which tags got better or worse since, on one ladder."),
-    ] = None,
-    publish: Annotated[
-        bool, typer.Option("--publish", help="Leave names and pictures of images out.")
-    ] = False,
-    config: Config = None,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-) -> None:
-    """Compare every rung, single taggers to stack, on images the stack never saw."""
-    from tagstack.ensemble.bundle.dataset import DatasetSource
-    from tagstack.ensemble.comparison.other_rungs import OtherTool
-    from tagstack.ensemble.console.console import stages
-    from tagstack.ensemble.console.ladder import print_comparison
-    from tagstack.ensemble.tasks.compare import CompareRequest, compare_bundle
-
-    source = DatasetSource(
-        scores=scores,
-        labels=labels,
-        where=where,
-        group=group,
-        unknown_if_absent=families_of(unknown_if_absent),
-        sidecars=endings_of(label_extension),
-    )
-    request = CompareRequest(
-        bundle=bundle,
-        source=source,
-        out=out,
-        overwrite=overwrite,
-        others=tuple(OtherTool(name=name, path=path) for name, path in named(other, "--other")),
-        against=against,
-        publish=publish,
-    )
-    settings = settings_of(config, uses=("seed", "compare"))
-    with stages() as progress:
-        comparison, paths = compare_bundle(request, settings, progress)
-    print_comparison(comparison, paths, as_json=as_json)
 
 
 app.command(
@@ -409,15 +260,15 @@ app.command(
     epilog="tagstack explain picture.png --bundle bundle\n\n"
     "tagstack explain picture.png long_hair --bundle bundle"
 )
+@grouped
 def explain(
+    *,
     image: Annotated[Path, typer.Argument(help="Image file.")],
     tag: Annotated[str | None, typer.Argument(help="One tag; all candidates without it.")] = None,
     bundle: BundleDir = Path("bundle"),
     models: TaggersNow = None,
     scores: ScoresNow = None,
-    threads: Threads = None,
-    backend: Backend = None,
-    precision: Precision = None,
+    running: Running,
     as_json: Json = False,
 ) -> None:
     """Show why a tag is there or not: votes, stack, threshold, rule."""
@@ -425,8 +276,7 @@ def explain(
     from tagstack.ensemble.tasks.explain import explain_image
 
     taggers = None if models is None else listed(models, "--models")
-    runtime = runtime_of(threads, backend, precision)
-    found = explain_image(image, bundle, tag, taggers, scores, runtime)
+    found = explain_image(image, bundle, tag, taggers, scores, running.settings())
     print_explanation(found, as_json=as_json)
 
 
@@ -434,14 +284,14 @@ def explain(
     epilog="tagstack moderate images --bundle bundle --config policies.toml\n\n"
     "tagstack moderate upload.png --bundle b --config policies.toml --json"
 )
+@grouped
 def moderate(
+    *,
     images: Images,
     bundle: BundleDir,
     config: Config = None,
     models: TaggersNow = None,
-    threads: Threads = None,
-    backend: Backend = None,
-    precision: Precision = None,
+    running: Running,
     as_json: Json = False,
 ) -> None:
     """Say block, review or allow for each image; exit code 0 allow, 5 review, 4 block."""
@@ -450,9 +300,8 @@ def moderate(
     from tagstack.ensemble.console.moderation import print_answers
     from tagstack.ensemble.tasks.moderate import moderate_images
 
-    runtime = runtime_of(threads, backend, precision)
     used = ("threads", "score", "output", "moderation")
-    settings = settings_of(config, runtime=runtime, uses=used)
+    settings = settings_of(config, runtime=running.settings(), uses=used)
     taggers = None if models is None else listed(models, "--models")
     with stages() as progress:
         answers = list(
@@ -465,24 +314,18 @@ def moderate(
     epilog="tagstack serve --bundle bundle\n\n"
     "tagstack serve --bundle bundle --host 0.0.0.0 --token-file token.txt"
 )
+@grouped
 def serve(
+    *,
     bundle: BundleDir,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    audience: Audience,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8600,
-    token_file: Annotated[
-        Path | None, typer.Option(help="File with the token that every request must carry.")
-    ] = None,
-    trust_proxy: Annotated[
-        bool, typer.Option("--trust-proxy", help="A proxy in front says who may ask.")
-    ] = False,
     experiment: Annotated[
         Path | None, typer.Option(help="Experiment whose arms tag the pictures.")
     ] = None,
     models: TaggersNow = None,
     config: Config = None,
-    threads: Threads = None,
-    backend: Backend = None,
-    precision: Precision = None,
+    running: Running,
 ) -> None:
     """Answer pictures over HTTP with their tags, until stopped."""
     from tagstack.api import load
@@ -490,17 +333,9 @@ def serve(
     from tagstack.ensemble.serving.running import ServeRequest
     from tagstack.ensemble.serving.running import serve as run
 
-    runtime = runtime_of(threads, backend, precision)
     used = ("threads", "score", "output", "serve", "moderation")
-    settings = settings_of(config, runtime=runtime, uses=used)
-    request = ServeRequest(
-        bundle=bundle,
-        host=host,
-        port=port,
-        token_file=token_file,
-        trust_proxy=trust_proxy,
-        experiment=experiment,
-    )
+    settings = settings_of(config, runtime=running.settings(), uses=used)
+    request = ServeRequest(bundle=bundle, listening=audience.listening(port), experiment=experiment)
     taggers = None if models is None else listed(models, "--models")
     run(
         request,

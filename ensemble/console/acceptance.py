@@ -6,26 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tagstack.ensemble.console.groups import LabelRows, grouped
 from tagstack.ensemble.console.options import (
     BundleDir,
     Config,
-    Group,
     Json,
-    LabelExtension,
     Overwrite,
-    UnknownIfAbsent,
-    Where,
-    endings_of,
-    families_of,
     settings_of,
 )
 
 if TYPE_CHECKING:  # commands start fast: everything heavier is imported where it is used
-    from tagstack.ensemble.bundle.dataset import DatasetSource
     from tagstack.ensemble.tasks.accept import Acceptance
 
 
+@grouped
 def accept(
+    *,
     bundle: BundleDir,
     tags: Annotated[Path, typer.Option(help="Output folder of `tag`, or a score store.")],
     out: Annotated[Path, typer.Option(help="CSV of the accepted tags.")],
@@ -41,10 +37,7 @@ def accept(
     labels: Annotated[
         Path | None, typer.Option(help="Their labels: CSV, JSONL or a folder of .txt.")
     ] = None,
-    group: Group = None,
-    where: Where = None,
-    unknown_if_absent: UnknownIfAbsent = None,
-    label_extension: LabelExtension = None,
+    rows: LabelRows,
     config: Config = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -58,14 +51,7 @@ def accept(
         raise typer.BadParameter(msg, param_hint="--labels" if labels is None else "--scores")
     source = None
     if scores is not None and labels is not None:
-        source = _source(
-            scores,
-            labels,
-            where=where,
-            group=group,
-            unknown_if_absent=families_of(unknown_if_absent),
-            sidecars=endings_of(label_extension),
-        )
+        source = rows.source(scores, labels)
     own = None if fdr is None else {"accept": {"fdr": fdr}}
     settings = settings_of(config, sections=own, uses=("accept",))
     request = AcceptRequest(
@@ -77,27 +63,6 @@ def accept(
         print_json({key: _plain(value) for key, value in asdict(found).items()})
     else:
         _print(found)
-
-
-def _source(
-    scores: Path,
-    labels: Path,
-    *,
-    where: str | None,
-    group: str | None,
-    unknown_if_absent: tuple[str, ...] | None,
-    sidecars: tuple[str, ...] | None,
-) -> "DatasetSource":
-    from tagstack.ensemble.bundle.dataset import DatasetSource
-
-    return DatasetSource(
-        scores=scores,
-        labels=labels,
-        where=where,
-        group=group,
-        unknown_if_absent=unknown_if_absent,
-        sidecars=sidecars,
-    )
 
 
 def _print(found: "Acceptance") -> None:

@@ -7,19 +7,14 @@ import typer
 from rich.table import Table
 
 from tagstack.ensemble.console.console import out, print_json
+from tagstack.ensemble.console.groups import LabelRows, grouped
 from tagstack.ensemble.console.options import (
     BundleDir,
-    Group,
     Json,
-    LabelExtension,
     Labels,
     Out,
     Overwrite,
     Scores,
-    UnknownIfAbsent,
-    Where,
-    endings_of,
-    families_of,
 )
 
 if TYPE_CHECKING:  # printing must not wait for what these need
@@ -81,31 +76,22 @@ def _group() -> None:
     epilog="tagstack labels suspects --bundle b --scores s --labels l.csv --out suspects\n\n"
     "tagstack labels suspects --bundle b --scores s --labels l.csv --out o --json"
 )
+@grouped
 def suspects(
+    *,
     bundle: BundleDir,
     scores: Scores,
     labels: Labels,
     out: Out,
-    where: Where = None,
-    group: Group = None,
-    unknown_if_absent: UnknownIfAbsent = None,
-    label_extension: LabelExtension = None,
+    rows: LabelRows,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """List labels that are probably missing or wrong, the surest first; changes none."""
-    from tagstack.ensemble.bundle.dataset import DatasetSource
     from tagstack.ensemble.console.console import stages
     from tagstack.ensemble.tasks.suspects import find_suspects
 
-    source = DatasetSource(
-        scores=scores,
-        labels=labels,
-        where=where,
-        group=group,
-        unknown_if_absent=families_of(unknown_if_absent),
-        sidecars=endings_of(label_extension),
-    )
+    source = rows.source(scores, labels)
     with stages() as progress:
         found = find_suspects(bundle, source, out, progress, overwrite=overwrite)
     print_suspects(found, as_json=as_json)

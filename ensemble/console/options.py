@@ -44,6 +44,7 @@ RetryFailed = Annotated[
     bool,
     typer.Option("--retry-failed", help="Try images again that earlier runs gave up on."),
 ]
+Prune = Annotated[bool, typer.Option("--prune", help="Delete own files of pictures that are gone.")]
 Seed = Annotated[
     int | None, typer.Option(min=0, max=2**31 - 1, help="Seed of every random choice.")
 ]
@@ -70,7 +71,7 @@ def settings_of(
 ) -> "Settings":
     """Return the defaults with the file and the options laid over them.
 
-    ``output`` are options of ``[output]``, ``runtime`` those of `runtime_of`, ``sections`` those
+    ``output`` are options of ``[output]``, ``runtime`` those of `Running`, ``sections`` those
     of other sections, and ``preset`` lies under the file. ``uses`` names the sections that the
     command heeds, all by default; others in the file are named in a notice, since what is set in
     vain was meant.
@@ -92,22 +93,6 @@ def settings_of(
     if config is not None and uses is not None:
         _name_unused(config, uses)
     return settings
-
-
-def runtime_of(
-    threads: int | None,
-    backend: str | None,
-    precision: str | None,
-    features: str | None = None,
-    devices: str | None = None,
-) -> dict[str, object]:
-    """Return the settings that options of these names stand for."""
-    named = None if features is None else listed(features, "--features")
-    gpus = None if devices is None else listed(devices, "--devices")
-    score = {"backend": backend, "precision": precision, "features": named, "devices": gpus}
-    given = {key: value for key, value in score.items() if value is not None}
-    own = {} if threads is None else {"threads": threads}
-    return {**own, **({"score": given} if given else {})}
 
 
 def _name_unused(config: Path, uses: Sequence[str]) -> None:

@@ -8,19 +8,16 @@ from typing import Annotated
 import typer
 
 from tagstack.configs.errors import TagstackError
+from tagstack.ensemble.console.groups import Audience, Running, grouped
 from tagstack.ensemble.console.options import (
-    Backend,
     BundleDir,
     Config,
     Json,
     LabelExtension,
     Overwrite,
-    Precision,
     TaggersNow,
-    Threads,
     endings_of,
     listed,
-    runtime_of,
     settings_of,
 )
 
@@ -35,7 +32,9 @@ feedback = typer.Typer(
 )
 
 
+@grouped
 def review(
+    *,
     bundle: BundleDir,
     images: Annotated[Path, typer.Option(help="Folder of the pictures (recursive).")],
     scores: Annotated[
@@ -46,19 +45,11 @@ def review(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the decisions.")] = Path("review"),
     who: Who = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    audience: Audience,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8601,
-    token_file: Annotated[
-        Path | None, typer.Option(help="File with the token that visitors must know.")
-    ] = None,
-    trust_proxy: Annotated[
-        bool, typer.Option("--trust-proxy", help="A proxy in front says who may ask.")
-    ] = False,
     models: TaggersNow = None,
     config: Config = None,
-    threads: Threads = None,
-    backend: Backend = None,
-    precision: Precision = None,
+    running: Running,
 ) -> None:
     """Settle doubtful tags on a page in the browser, one key a decision, until stopped."""
     try:
@@ -68,12 +59,11 @@ def review(
         msg = f"The review page needs an extra ({error}): pip install 'tagstack[serve]'."
         raise TagstackError(msg) from error
     from tagstack.ensemble.console.console import err, stages
-    from tagstack.ensemble.review.running import PageRequest, serve_page
+    from tagstack.ensemble.review.running import serve_page
     from tagstack.ensemble.tasks.review import ReviewRequest, opened_review
 
     used = ("seed", "threads", "score", "output", "serve", "review")
-    runtime = runtime_of(threads, backend, precision)
-    settings = settings_of(config, runtime=runtime, uses=used)
+    settings = settings_of(config, runtime=running.settings(), uses=used)
     request = ReviewRequest(
         bundle=bundle,
         images=images,
@@ -82,14 +72,18 @@ def review(
         labels=labels,
         models=None if models is None else listed(models, "--models"),
     )
-    page = PageRequest(
-        host=host, port=port, who=_name(who), token_file=token_file, trust_proxy=trust_proxy
-    )
+    listening, name = audience.listening(port), _name(who)
     with stages() as progress:
         opened = opened_review(request, settings, progress)
         desk = opened.__enter__()
     try:
-        serve_page(desk, settings, page, lambda url: err.print(f"Review at {url} (Ctrl-C ends it)"))
+        serve_page(
+            desk,
+            settings,
+            listening,
+            name,
+            lambda url: err.print(f"Review at {url} (Ctrl-C ends it)"),
+        )
     finally:
         opened.__exit__(None, None, None)
 

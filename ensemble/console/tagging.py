@@ -5,22 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tagstack.ensemble.console.groups import Running, Target, grouped
 from tagstack.ensemble.console.options import (
-    Backend,
     Config,
     Images,
     Json,
     Overwrite,
-    Precision,
+    Prune,
     RetryFailed,
     ScoresNow,
     Seed,
     TaggersNow,
-    Threads,
     exit_with_failures,
     formats_of,
     listed,
-    runtime_of,
     settings_of,
 )
 
@@ -69,22 +67,11 @@ Beside = Annotated[bool | None, _text("Sidecars beside the pictures.", _FILES)]
 ParquetRows = Annotated[str | None, _text("A row each image, or each pair with a tag.", _FILES)]
 
 
+@grouped
 def tag(
+    *,
     images: Images,
-    bundle: Annotated[
-        Path | None, typer.Option(help="Folder of the bundle; --models will do without one.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the results; with --beside the pictures' own by default."),
-    ] = None,
-    formats: Annotated[
-        str | None,
-        typer.Option("--format", help="txt, json, jsonl, csv, parquet, kohya, hydrus, xmp, ..."),
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="What another program wants; see `presets list`.")
-    ] = None,
+    target: Target,
     first: First = None,
     exclude: Exclude = None,
     categories: Categories = None,
@@ -109,17 +96,13 @@ def tag(
     ] = None,
     scores: ScoresNow = None,
     config: Config = None,
-    threads: Threads = None,
-    backend: Backend = None,
-    precision: Precision = None,
+    running: Running,
     seed: Seed = None,
     rehash: Annotated[
         bool, typer.Option("--rehash", help="Read pictures again that look unchanged.")
     ] = False,
     retry_failed: RetryFailed = False,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Delete own files of pictures that are gone.")
-    ] = False,
+    prune: Prune = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -149,17 +132,14 @@ def tag(
         "parquet_rows": parquet_rows,
     }
     given = {key: value for key, value in output.items() if value is not None}
-    runtime = runtime_of(threads, backend, precision)
     # Without a bundle, what makes one from the taggers counts as well.
-    uses = USED if bundle is not None else (*USED, "start", "decoder")
-    settings, wanted = tag_settings(config, preset, given, runtime, seed, uses)
-    if out is None and not settings.output.beside:
-        raise typer.BadParameter("say where the results go, or pass --beside.", param_hint="--out")
+    uses = USED if target.bundle is not None else (*USED, "start", "decoder")
+    settings, formats = tag_settings(config, target, given, running, seed, uses)
     request = TagRequest(
         images=tuple(images),
-        bundle=bundle,
-        out=out,
-        formats=formats_of(formats) if formats is not None else wanted,
+        bundle=target.bundle,
+        out=target.out,
+        formats=formats,
         models=None if models is None else listed(models, "--models"),
         rules=rules,
         overwrite=overwrite,
@@ -176,24 +156,28 @@ def tag(
 
 def tag_settings(
     config: Path | None,
-    preset: str | None,
+    target: Target,
     given: dict[str, object],
-    runtime: dict[str, object],
+    running: Running,
     seed: int | None,
     uses: tuple[str, ...] = USED,
 ) -> "tuple[Settings, tuple[str, ...]]":
     """Return the settings and the formats: defaults, the preset, the file, then the options."""
     from tagstack.configs.presets import load_preset
 
-    chosen = None if preset is None else load_preset(preset)
+    chosen = None if target.preset is None else load_preset(target.preset)
     settings = settings_of(
         config,
         seed=seed,
         output=given,
-        runtime=runtime,
+        runtime=running.settings(),
         preset=None if chosen is None else chosen.output,
         uses=uses,
     )
+    if target.out is None and not settings.output.beside:
+        raise typer.BadParameter("say where the results go, or pass --beside.", param_hint="--out")
+    if target.formats is not None:
+        return settings, formats_of(target.formats)
     return settings, formats_of(",".join(chosen.formats)) if chosen else ("txt",)
 
 

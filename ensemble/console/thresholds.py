@@ -9,20 +9,15 @@ import typer
 from rich.table import Table
 
 from tagstack.ensemble.console.console import err, out, print_json
+from tagstack.ensemble.console.groups import LabelRows, grouped
 from tagstack.ensemble.console.options import (
     BundleDir,
     Config,
-    Group,
     Json,
-    LabelExtension,
     Labels,
     Overwrite,
     Scores,
     Seed,
-    UnknownIfAbsent,
-    Where,
-    endings_of,
-    families_of,
     settings_of,
 )
 
@@ -195,7 +190,9 @@ thresholds = typer.Typer(
 VersionName = Annotated[str, typer.Argument(help="Name or number; 'current', or 'fit'.")]
 
 
+@grouped
 def calibrate(
+    *,
     bundle: BundleDir,
     scores: Scores,
     labels: Labels,
@@ -208,29 +205,18 @@ def calibrate(
     overrides: Annotated[
         Path | None, typer.Option(help="CSV of thresholds set by hand; they win.")
     ] = None,
-    where: Where = None,
-    group: Group = None,
-    unknown_if_absent: UnknownIfAbsent = None,
-    label_extension: LabelExtension = None,
+    rows: LabelRows,
     config: Config = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
     """Fit new thresholds on labelled images; the bundle uses them from then on."""
-    from tagstack.ensemble.bundle.dataset import DatasetSource
     from tagstack.ensemble.console.console import stages
     from tagstack.ensemble.tasks.calibrate import CalibrateRequest, calibrate_bundle
 
     request = CalibrateRequest(
         bundle=bundle,
-        source=DatasetSource(
-            scores=scores,
-            labels=labels,
-            where=where,
-            group=group,
-            unknown_if_absent=families_of(unknown_if_absent),
-            sidecars=endings_of(label_extension),
-        ),
+        source=rows.source(scores, labels),
         objective=objective,
         by_tag=tuple(tag or ()),
         overrides=overrides,

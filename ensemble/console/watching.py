@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tagstack.ensemble.console.groups import Running, Target, grouped
 from tagstack.ensemble.console.options import (
-    Backend,
     Config,
     Json,
-    Precision,
+    Prune,
     RetryFailed,
     Seed,
     TaggersNow,
-    Threads,
     exit_with_failures,
-    formats_of,
     listed,
-    runtime_of,
 )
 from tagstack.ensemble.console.tagging import USED, tag_settings
 
@@ -31,22 +28,11 @@ if TYPE_CHECKING:
 _USES = (*USED, "watch")
 
 
+@grouped
 def watch(
+    *,
     folder: Annotated[Path, typer.Argument(help="Folder of pictures (recursive); may be empty.")],
-    bundle: Annotated[
-        Path | None, typer.Option(help="Folder of the bundle; --models will do without one.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the results; with --beside the pictures' own by default."),
-    ] = None,
-    formats: Annotated[
-        str | None,
-        typer.Option("--format", help="txt, json, jsonl, csv, parquet, kohya, hydrus, xmp, ..."),
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="What another program wants; see `presets list`.")
-    ] = None,
+    target: Target,
     beside: Annotated[
         bool | None, typer.Option(help="Sidecars beside the pictures.", show_default=False)
     ] = None,
@@ -54,14 +40,10 @@ def watch(
         bool, typer.Option("--once", help="Bring the folder up to date and end, as cron needs it.")
     ] = False,
     retry_failed: RetryFailed = False,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Delete own files of pictures that are gone.")
-    ] = False,
+    prune: Prune = False,
     models: TaggersNow = None,
     config: Config = None,
-    threads: Threads = None,
-    backend: Backend = None,
-    precision: Precision = None,
+    running: Running,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
@@ -70,15 +52,12 @@ def watch(
     from tagstack.ensemble.tasks.watch import look_once, watch_folder
 
     given: dict[str, object] = {} if beside is None else {"beside": beside}
-    runtime = runtime_of(threads, backend, precision)
-    settings, wanted = tag_settings(config, preset, given, runtime, seed, _USES)
-    if out is None and not settings.output.beside:
-        raise typer.BadParameter("say where the results go, or pass --beside.", param_hint="--out")
+    settings, formats = tag_settings(config, target, given, running, seed, _USES)
     request = TagRequest(
         images=(folder,),
-        bundle=bundle,
-        out=out,
-        formats=formats_of(formats) if formats is not None else wanted,
+        bundle=target.bundle,
+        out=target.out,
+        formats=formats,
         models=None if models is None else listed(models, "--models"),
         prune=prune,
         retry_failed=retry_failed,

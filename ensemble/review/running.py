@@ -1,11 +1,7 @@
 """Runs the review page: binds its address, serves it until it is told to stop."""
 
-import signal
-import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from pathlib import Path
 from urllib.parse import parse_qs, urlencode
 
 from starlette.datastructures import Headers
@@ -17,36 +13,11 @@ from tagstack.ensemble.review.app import Review
 from tagstack.ensemble.review.desk import Desk
 from tagstack.ensemble.review.thumbnails import Thumbnails
 from tagstack.ensemble.review.views import Views
-from tagstack.ensemble.serving.guard import Access, Guard, access_of, token_of
-from tagstack.ensemble.serving.running import bound
+from tagstack.ensemble.serving.guard import Access, Guard
+from tagstack.ensemble.serving.listening import Listening, bound, run_on
 
 _COOKIE = "tagstack_token"
 _DRAIN_S = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class PageRequest:
-    """Where the page is served, and to whom.
-
-    Parameters
-    ----------
-    host : str
-        Address or name to listen on.
-    port : int
-        0 takes one that is free.
-    who : str
-        Whom the page takes its visitor for until told otherwise.
-    token_file : Path, optional
-        With the token that visitors must know; else that of the environment counts.
-    trust_proxy : bool
-        Whether a proxy in front says who may ask.
-    """
-
-    host: str
-    port: int
-    who: str
-    token_file: Path | None = None
-    trust_proxy: bool = False
 
 
 class TokenCookie:
@@ -84,9 +55,22 @@ def guarded(desk: Desk, settings: Settings, access: Access, who: str) -> ASGIApp
 
 
 def serve_page(
-    desk: Desk, settings: Settings, request: PageRequest, told: Callable[[str], None]
+    desk: Desk,
+    settings: Settings,
+    listening: Listening,
+    who: str,
+    told: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; ``told`` is given the address once it answers.
+
+    Parameters
+    ----------
+    desk : Desk
+    settings : Settings
+    listening : Listening
+    who : str
+        Whom the page takes its visitor for until told otherwise.
+    told : callable
 
     Raises
     ------
@@ -95,35 +79,18 @@ def serve_page(
     """
     import uvicorn
 
-    token = token_of(request.token_file)
-    access = access_of(
-        request.host,
-        token=token,
-        trust_proxy=request.trust_proxy,
-        hosts=settings.serve.hosts,
-        origins=settings.serve.origins,
-    )
-    with bound(request.host, request.port) as listener:
+    access = listening.access(settings.serve)
+    query = f"?{urlencode({'token': access.token})}" if access.token else ""
+    with bound(listening.host, listening.port) as listener:
         config = uvicorn.Config(
-            guarded(desk, settings, access, request.who),
+            guarded(desk, settings, access, who),
             access_log=False,
             log_config=None,
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=_DRAIN_S,
         )
-        host, port = listener.getsockname()[:2]
-        query = f"?{urlencode({'token': token})}" if token else ""
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}/{query}"
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)  # uvicorn raises again what it ended by
-
-        class Server(uvicorn.Server):
-            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-                await super().startup(sockets)
-                told(url)
-
-        Server(config).run(sockets=[listener])
+        run_on(listener, config, lambda url: told(f"{url}/{query}"))
 
 
 def _cookie(headers: Headers) -> str:

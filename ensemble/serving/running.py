@@ -1,13 +1,12 @@
 """Runs the service: binds its address, opens the stack, serves, and stops when told to."""
 
-import signal
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
+from tagstack.ensemble.serving.listening import Listening, bound, run_on
 from tagstack.ensemble.serving.stack import OpenStack
 
 
@@ -18,23 +17,13 @@ class ServeRequest:
     Parameters
     ----------
     bundle : Path
-    host : str
-        Address or name to listen on.
-    port : int
-        0 takes one that is free.
-    token_file : Path, optional
-        With the token that every request must carry; else that of the environment counts.
-    trust_proxy : bool
-        Whether a proxy in front says who may ask.
+    listening : Listening
     experiment : Path, optional
         Folder of an experiment whose arms tag the pictures.
     """
 
     bundle: Path
-    host: str
-    port: int
-    token_file: Path | None = None
-    trust_proxy: bool = False
+    listening: Listening
     experiment: Path | None = None
 
 
@@ -67,21 +56,14 @@ def serve(
         from tagstack.ensemble.experiments.experiment import Experiment
         from tagstack.ensemble.serving.app import create_app
         from tagstack.ensemble.serving.arms import ArmedStack
-        from tagstack.ensemble.serving.guard import access_of, token_of
         from tagstack.ensemble.serving.live import LiveStack
         from tagstack.ensemble.serving.outcomes import outcome_router
         from tagstack.ensemble.tasks.experiment import bundle_of
     except ImportError as error:
         msg = f"The service needs an extra ({error}): pip install 'tagstack[serve]'."
         raise TagstackError(msg) from error
-    access = access_of(
-        request.host,
-        token=token_of(request.token_file),
-        trust_proxy=request.trust_proxy,
-        hosts=settings.serve.hosts,
-        origins=settings.serve.origins,
-    )
-    with bound(request.host, request.port) as listener:
+    access = request.listening.access(settings.serve)
+    with bound(request.listening.host, request.listening.port) as listener:
         stack = opened(serving_settings(settings))
         trial = None if request.experiment is None else Experiment.load(request.experiment)
         if trial is not None:
@@ -99,17 +81,7 @@ def serve(
             timeout_graceful_shutdown=int(settings.serve.drain_seconds) or 1,
             limit_concurrency=4 * settings.serve.queue + 64,
         )
-        host, port = listener.getsockname()[:2]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)  # uvicorn raises again what it ended by
-
-        class Server(uvicorn.Server):
-            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-                await super().startup(sockets)
-                told(url)
-
-        Server(config).run(sockets=[listener])
+        run_on(listener, config, told)
 
 
 def serving_settings(settings: Settings) -> Settings:
@@ -126,25 +98,3 @@ def serving_settings(settings: Settings) -> Settings:
             "output": output.model_copy(update={"score_floor": floor}),
         }
     )
-
-
-def bound(host: str, port: int) -> socket.socket:
-    """Return a socket that holds an address; taggers are not opened for one that is taken.
-
-    Raises
-    ------
-    TagstackError
-        If it cannot be had.
-    """
-    found: socket.socket | None = None
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, kind)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-    except OSError as error:
-        if found is not None:
-            found.close()
-        msg = f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another --port."
-        raise TagstackError(msg) from error
-    return found

@@ -20,7 +20,7 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.feedback.store import FILE, DecisionStore
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.serving.guard import Access
-from tagstack.ensemble.serving.running import bound
+from tagstack.ensemble.serving.listening import bound
 from tagstack.ensemble.tasks.review import ReviewRequest, opened_review
 
 Visit = Callable[..., Any]  # the fixture of conftest.py

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tagstack.ensemble.review.pairs import PairTable
-from tagstack.ensemble.review.queue import ORDERS, Queue
+from tagstack.ensemble.review.queue import ORDERS, Draw, Queue
 
 N_IMAGES, N_TAGS = 30, 4
 JUDGING = np.arange(N_IMAGES) % 5 == 0
@@ -24,6 +24,11 @@ def table(rng: np.random.Generator) -> PairTable:
         threshold=np.full(len(image), 0.5, np.float32), tagged=has, has=has,
         wrong=np.zeros(N_TAGS), missing=np.zeros(N_TAGS), n_has=count, n_near=count, n_pairs=count,
     )  # fmt: skip
+
+
+def row_of(draw: Draw | None) -> int:
+    assert draw is not None
+    return draw.row
 
 
 @pytest.fixture
@@ -56,14 +61,14 @@ def test_the_urgent_come_first(make_queue: Callable[..., Queue], rng: np.random.
     queue = make_queue(probes=0.0)
     own = queue.table
     free = ~JUDGING[own.image]
-    urgency = {
+    urgency: dict[Any, Any] = {
         "wrong": np.where(own.has & free, 1 - own.proba, -1),
         "missing": np.where(~own.has & free & (own.proba >= 0.05), own.proba, -1),
         "useful": np.where(free & (own.proba >= 0.05), 1 - np.abs(own.proba - 0.5), -1),
     }
     for order, value in urgency.items():
         head = set(np.argsort(-value)[:6].tolist())
-        drawn = {queue.draw(order, None, rng).row for _ in range(200)}  # type: ignore
+        drawn = {row_of(queue.draw(order, None, rng)) for _ in range(200)}
         assert drawn == head
 
 
@@ -87,7 +92,7 @@ def test_pictures_that_judge_are_in_one_order_alone(
 ) -> None:
     queue = make_queue(window=1000)
     for order in ORDERS:
-        images = {queue.table.image[queue.draw(order, None, rng).row] for _ in range(500)}  # type: ignore
+        images = {queue.table.image[row_of(queue.draw(order, None, rng))] for _ in range(500)}
         assert all(JUDGING[i] == (order == "random") for i in images)
 
 
@@ -104,7 +109,7 @@ def test_every_pair_is_asked_once_and_then_none(
     assert queue.left("missing", 2) == 0
     for order in ORDERS:  # as many as are really open, however often they were counted
         before = queue.left(order)
-        row = queue.draw(order, None, rng).row  # type: ignore
+        row = row_of(queue.draw(order, None, rng))
         queue.settle([row, row])
         assert queue.left(order) == before - 1
         queue.settle([row], done=False)
@@ -119,7 +124,7 @@ def test_what_somebody_looks_at_is_shown_to_nobody_else(
     queue = make_queue(probes=0.5)
     taken = frozenset(range(0, 120, 2))
     for order in ORDERS:
-        rows = {queue.draw(order, None, rng, taken).row for _ in range(200)}  # type: ignore
+        rows = {row_of(queue.draw(order, None, rng, taken)) for _ in range(200)}
         assert not rows & taken
 
 

@@ -13,8 +13,9 @@ from starlette.testclient import TestClient
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.serving.limits import BodyLimits
+from tagstack.ensemble.serving.listening import bound
 from tagstack.ensemble.serving.refusals import RefusedError
-from tagstack.ensemble.serving.running import bound, serving_settings
+from tagstack.ensemble.serving.running import serving_settings
 
 Start = Callable[..., TestClient]
 

@@ -1,0 +1,141 @@
+"""The commands ``start``, ``fit`` and ``compare``: bundles, and what they are worth."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tagstack.ensemble.console.groups import LabelRows, Running, grouped
+from tagstack.ensemble.console.options import (
+    BundleDir,
+    Config,
+    Json,
+    Labels,
+    Out,
+    Overwrite,
+    Scores,
+    Seed,
+    listed,
+    named,
+    settings_of,
+)
+
+
+@grouped
+def start(
+    *,
+    bundle: BundleDir,
+    models: Annotated[
+        str | None, typer.Option(help="Taggers by name or folder, comma-separated.")
+    ] = None,
+    images: Annotated[
+        list[Path] | None, typer.Option(help="Unlabelled images to look at; repeatable.")
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="Score store to look at instead of images.")
+    ] = None,
+    rules: Annotated[str | None, typer.Option(help="Shipped rules by name, .toml or .csv.")] = None,
+    config: Config = None,
+    running: Running,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Make a bundle of taggers without a single label; `fit` makes a better one of labels."""
+    from tagstack.ensemble.console.console import stages
+    from tagstack.ensemble.console.start import print_start
+    from tagstack.ensemble.tasks.start import StartRequest
+    from tagstack.ensemble.tasks.start import start as make_start
+
+    request = StartRequest(
+        models=() if models is None else listed(models, "--models"),
+        bundle=bundle,
+        images=tuple(images or ()),
+        scores=scores,
+        rules=rules,
+        overwrite=overwrite,
+    )
+    settings = settings_of(config, seed=seed, runtime=running.settings())
+    with stages() as progress:
+        made = make_start(request, settings, progress)
+    print_start(made, bundle, as_json=as_json)
+
+
+@grouped
+def fit(
+    *,
+    scores: Scores,
+    labels: Labels,
+    bundle: BundleDir,
+    rules: Annotated[str | None, typer.Option(help="Shipped rules by name, .toml or .csv.")] = None,
+    rows: LabelRows,
+    trials: Annotated[int | None, typer.Option(min=0, help="Tuning trials of XGBoost.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="No tuning, no rehearsal: at most half the time.")
+    ] = False,
+    config: Config = None,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Fit the stack on labelled images and write a bundle; prints the ladder."""
+    from tagstack.ensemble.console.console import stages
+    from tagstack.ensemble.console.ladder import print_fit
+    from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
+
+    request = FitRequest(
+        source=rows.source(scores, labels),
+        bundle=bundle,
+        rules=rules,
+        overwrite=overwrite,
+    )
+    with stages() as progress:
+        fitted = fit_bundle(
+            request, settings_of(config, seed=seed, trials=trials, quick=quick), progress
+        )
+    print_fit(fitted, bundle, as_json=as_json)
+
+
+@grouped
+def compare(
+    *,
+    bundle: BundleDir,
+    scores: Scores,
+    labels: Labels,
+    out: Out,
+    rows: LabelRows,
+    other: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=PATH of another tool's sidecars or CSV filename,tag,score."),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="An older bundle: which tags got better or worse since, on one ladder."),
+    ] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Leave names and pictures of images out.")
+    ] = False,
+    config: Config = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Compare every rung, single taggers to stack, on images the stack never saw."""
+    from tagstack.ensemble.comparison.other_rungs import OtherTool
+    from tagstack.ensemble.console.console import stages
+    from tagstack.ensemble.console.ladder import print_comparison
+    from tagstack.ensemble.tasks.compare import CompareRequest, compare_bundle
+
+    source = rows.source(scores, labels)
+    request = CompareRequest(
+        bundle=bundle,
+        source=source,
+        out=out,
+        overwrite=overwrite,
+        others=tuple(OtherTool(name=name, path=path) for name, path in named(other, "--other")),
+        against=against,
+        publish=publish,
+    )
+    settings = settings_of(config, uses=("seed", "compare"))
+    with stages() as progress:
+        comparison, paths = compare_bundle(request, settings, progress)
+    print_comparison(comparison, paths, as_json=as_json)

@@ -22,6 +22,7 @@ from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.base_models.zoo.gallery import draw_gallery
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
+from tagstack.ensemble import open_stack
 from tagstack.ensemble.bundle.bundle import load_bundle
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.progress import Silent
@@ -225,7 +226,7 @@ def test_taggers_stay_open_and_are_opened_again_after_closing(
         opened.append(models)
         return load_taggers(models, *args, **options)
 
-    monkeypatch.setattr(api, "load_taggers", loaded)
+    monkeypatch.setattr(open_stack, "load_taggers", loaded)
     stack = tagstack.load(booru.root / "bundle")
     assert opened == []
     stack.predict_proba(booru.scores)
@@ -365,6 +366,6 @@ def test_the_page_for_python_is_true(booru: Booru, monkeypatch: pytest.MonkeyPat
 
 def test_examples_in_docstrings_are_true(booru: Booru, stack: tagstack.Stack) -> None:
     globs = {"stack": stack, "picture": booru.pictures[0]}
-    results = doctest.testmod(api, extraglobs=globs)
-    assert results.failed == 0
-    assert results.attempted > 5
+    results = [doctest.testmod(module, extraglobs=globs) for module in (api, open_stack)]
+    assert all(result.failed == 0 for result in results)
+    assert sum(result.attempted for result in results) > 3

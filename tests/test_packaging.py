@@ -54,7 +54,10 @@ def test_imports_point_one_way(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in MODULES if ">>>" in path.read_text()], ids=module_name
+    "path",
+    # The examples of open_stack.py need a fitted one: they run in test_api.py.
+    [path for path in MODULES if ">>>" in path.read_text() and path.name != "open_stack.py"],
+    ids=module_name,
 )
 def test_examples_in_docstrings_are_true(path: Path) -> None:
     results = doctest.testmod(importlib.import_module(module_name(path)))

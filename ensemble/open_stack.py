@@ -1,0 +1,301 @@
+"""A fitted stack whose taggers stay open: from pictures to tags without a file."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import count, islice
+from pathlib import Path
+from threading import RLock
+from types import TracebackType
+from typing import Self
+
+from tagstack.base_models.pairs import Level1Scores, PairProba
+from tagstack.base_models.pictures.given import Given
+from tagstack.base_models.scores.members import NO_ROWS, Members
+from tagstack.base_models.scores.memory import MemorySink
+from tagstack.base_models.scoring.pipeline import score_images
+from tagstack.base_models.scoring.sources import GivenPictures, PictureSource
+from tagstack.base_models.taggers.registry import load_taggers
+from tagstack.base_models.taggers.tagger import Tagger
+from tagstack.base_models.threads import let_idle_threads_sleep, thread_count
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import Settings
+from tagstack.ensemble.bundle.bundle import Bundle, load_bundle, out_of_fold_of, save_bundle
+from tagstack.ensemble.bundle.decisions import Judge, TaggedImage
+from tagstack.ensemble.bundle.out_of_fold import OutOfFold
+from tagstack.ensemble.in_memory import AnyPath, Scores, Told
+from tagstack.ensemble.tasks.explain import Explanation, check_tag, explained
+from tagstack.ensemble.tasks.scoring import check_runtimes, scoring_settings
+
+
+class Stack:
+    """A fitted stack with its taggers: from pictures to tags.
+
+    A context manager: the taggers are opened when it is entered, or at the first picture, and
+    stay open until it is left or closed. Any number of threads may share one; pictures are worked
+    on one call at a time, each with all the threads that the settings allow.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    settings : Settings
+    models : tuple of str, optional
+        Where the taggers are now; where they were at fit time by default.
+    folder : Path, optional
+        Of the bundle, for what is read of it only where it is wanted.
+
+    Examples
+    --------
+    >>> stack.tag(picture).names  # doctest: +ELLIPSIS
+    ('...
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: Settings,
+        *,
+        models: tuple[str, ...] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.settings = scoring_settings(bundle, settings)
+        self._models = models
+        self._folder = folder
+        self._lock = RLock()
+        self._opened: _Opened | None = None
+
+    def __enter__(self) -> Self:
+        self._open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Every tag that some tagger of the stack knows."""
+        return self.bundle.vocabulary.tags
+
+    def tag(self, image: Given) -> TaggedImage:
+        """Return the tags of one picture.
+
+        Parameters
+        ----------
+        image : Given
+            A path, the bytes of an image file, an array of shape (height, width, 3), uint8, RGB
+            (or RGBA, or without the last axis), or a PIL image.
+
+        Raises
+        ------
+        TagstackError
+            If the picture cannot be read, or a tagger cannot be used.
+        """
+        (tagged,) = self.tag_many([image])
+        if tagged.failure:
+            raise TagstackError(f"Cannot read {tagged.image or 'the picture'}: {tagged.failure}.")
+        return tagged
+
+    def tag_many(self, images: Iterable[Given]) -> Iterator[TaggedImage]:
+        """Yield the tags of each picture, in their order.
+
+        A picture that cannot be read has no tags and says why in ``failure``. ``image`` is the
+        path of a file, and for another picture its number in the order given, from 0. Pictures
+        are taken ``score.batch_images`` at a time, so memory is bounded however many there are.
+        """
+        numbered, batch = zip(count(), images, strict=False), self.settings.score.batch_images
+        while chunk := list(islice(numbered, batch)):
+            names = {str(number): _name_of(image, number) for number, image in chunk}
+            done = self._tagged({str(number): image for number, image in chunk})
+            for number, name in names.items():
+                yield replace(done[number], image=name)
+
+    def explain(self, image: Given, tag: str | None = None) -> Explanation:
+        """Return what led to a picture's tags, or to one tag's being there or not.
+
+        Raises
+        ------
+        TagstackError
+            If the picture cannot be read, or no tagger knows the tag.
+        """
+        check_tag(self.bundle, tag)
+        name = _name_of(image, 0)
+        with self._lock:
+            scores, failures = self._scored({name: image})
+            if failures:
+                raise TagstackError(f"Cannot read {name}: {failures[name]}.")
+            return explained(self.bundle, scores, tag)
+
+    def predict_proba(self, scores: "Scores | Level1Scores") -> PairProba:
+        """Return the stack's calibrated probabilities of scored images, before rules.
+
+        Parameters
+        ----------
+        scores : Scores or Level1Scores
+            Of the stack's taggers; Level1Scores in the order of the stack's members.
+
+        Raises
+        ------
+        TagstackError
+            If they are of other taggers.
+        """
+        if isinstance(scores, Scores):
+            self.bundle.check_members(scores.reader.members())
+            scores = self.bundle.scores(scores.reader)
+        return self.bundle.stacker.predict_proba(self.bundle.stacker.completed(scores))
+
+    def save(self, folder: AnyPath, *, overwrite: bool = False) -> None:
+        """Write the stack as a bundle, without its taggers.
+
+        Raises
+        ------
+        TagstackError
+            If the folder exists and ``overwrite`` is false, or cannot be written.
+        """
+        bundle = replace(self.bundle, out_of_fold=self.out_of_fold())
+        save_bundle(bundle, Path(folder), overwrite=overwrite)
+
+    def close(self) -> None:
+        """Free the taggers; the next picture opens them again."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
+    def out_of_fold(self) -> OutOfFold | None:
+        """Return the probabilities of the fitted images that thresholds can be fitted on anew."""
+        if self._folder is None:
+            return self.bundle.out_of_fold
+        return out_of_fold_of(self._folder)
+
+    def reloaded(self) -> "Stack":
+        """Return the stack that the folder holds now: another fit, or other thresholds.
+
+        Where the taggers are the same they go over as they are, open, and this one may work on
+        beside the new one until it is let go: then close only the new one. Otherwise the new
+        one's are opened, and this one is to be closed after its last picture.
+
+        Raises
+        ------
+        TagstackError
+            If the folder holds no bundle that can be used, or its taggers cannot be opened.
+        """
+        if self._folder is None:
+            raise TagstackError("The stack was made in memory; there is no folder to read again.")
+        new = Stack(
+            load_bundle(self._folder), self.settings, models=self._models, folder=self._folder
+        )
+        if not self.shares_taggers(new):
+            new._open()
+            return new
+        with self._lock:
+            new._lock = self._lock  # the taggers take one call at a time, whoever calls
+            if self._opened is not None:
+                new._opened = self._opened.judging(new.bundle, new.settings)
+        return new
+
+    def shares_taggers(self, other: "Stack") -> bool:
+        """Return whether two stacks have the same taggers, run alike."""
+        return (
+            self.bundle.members == other.bundle.members
+            and self.settings.score == other.settings.score
+        )
+
+    def with_bundle(self, bundle: Bundle) -> "Stack":
+        """Return another bundle with the same taggers, for one with other thresholds."""
+        return Stack(bundle, self.settings, models=self._models)
+
+    def beside(self, bundle: Bundle) -> "Stack":
+        """Return another bundle; over the taggers that are open here, where they are its own.
+
+        Both may work at once; then close only one of them. Where it has other taggers these are
+        opened.
+        """
+        new = Stack(bundle, self.settings, models=self._models)
+        if not self.shares_taggers(new):
+            new = Stack(bundle, self.settings)
+            new._open()
+            return new
+        with self._lock:
+            new._lock = self._lock
+            new._opened = self._open().judging(bundle, self.settings)
+        return new
+
+    def _open(self) -> "_Opened":
+        with self._lock:
+            if self._opened is None:
+                let_idle_threads_sleep()
+                sources = self.bundle.tagger_sources(self._models)
+                threads = thread_count(self.settings.threads)
+                taggers = load_taggers(sources, self.settings.score, threads=threads)
+                try:
+                    self._opened = _Opened(taggers, self.bundle, self.settings)
+                except BaseException:
+                    _close(taggers)
+                    raise
+            return self._opened
+
+    def _tagged(self, pictures: Mapping[str, Given]) -> dict[str, TaggedImage]:
+        with self._lock:
+            scores, failures = self._scored(pictures)
+            judged = self._open().judge.judge(scores) if scores.n_images else ()
+            done = {tagged.image: tagged for tagged in judged}
+        for name, reason in failures.items():
+            done[name] = TaggedImage(image=name, entries=(), failure=reason)
+        return done
+
+    def _scored(self, pictures: Mapping[str, Given]) -> tuple[Level1Scores, dict[str, str]]:
+        opened = self._open()
+        sink = MemorySink(opened.members, hashes=False)
+        opened.score(GivenPictures(pictures), sink)
+        failures = {record.path: record.reason for record in sink.failures()}
+        good = [name for name in pictures if name not in failures]
+        chunks = self.bundle.score_chunks(sink, max(1, len(good)), good)
+        return next(chunks, opened.no_scores), failures
+
+
+class _Opened:
+    """What an open stack holds: its taggers, checked, and the judge of their scores."""
+
+    def __init__(self, loaded: Sequence[Tagger], bundle: Bundle, settings: Settings) -> None:
+        bundle.check_members(loaded)
+        by_name = {tagger.name: tagger for tagger in loaded}
+        self.taggers = tuple(by_name[member.name] for member in bundle.members)
+        self.members = Members.of(self.taggers)
+        self.judge = Judge(bundle, settings.output.score_floor, implied=settings.output.implied)
+        self.no_scores = self.members.joined((), [NO_ROWS] * len(self.taggers))
+        self._loaded = loaded
+        self._settings = settings
+        self._checked = False
+
+    def score(self, pictures: PictureSource, sink: MemorySink) -> None:
+        """Score pictures; on the first ones other backends than the reference are compared."""
+        if not self._checked:
+            check_runtimes(pictures, self.taggers, self._settings, Told())
+            self._checked = True
+        threads = self._settings.threads
+        score_images(pictures, self.taggers, sink, self._settings.score, threads=threads)
+
+    def judging(self, bundle: Bundle, settings: Settings) -> "_Opened":
+        """Return the same taggers, open, with the judge of another bundle."""
+        other = _Opened(self._loaded, bundle, settings)
+        other._checked = self._checked
+        return other
+
+    def close(self) -> None:
+        """Free the taggers."""
+        _close(self._loaded)
+
+
+def _name_of(image: Given, number: int) -> str:
+    return os.fspath(image) if isinstance(image, str | os.PathLike) else str(number)
+
+
+def _close(taggers: Iterable[Tagger]) -> None:
+    for tagger in taggers:
+        tagger.close()

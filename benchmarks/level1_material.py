@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -54,8 +55,11 @@ def draw_folder(folder: Path, n_images: int, size: tuple[int, int] = (768, 1024)
     return folder
 
 
-def made_taggers(folder: Path, names: Sequence[str], size: int) -> list[str]:
-    """Write networks of published architectures with random weights; return their folders."""
+def made_taggers(folder: Path, names: Sequence[str], size: int, **network: Any) -> list[str]:
+    """Write networks of published architectures with random weights; return their folders.
+
+    ``network`` makes them smaller, as the writer of each says.
+    """
     import level1_networks
     import swin_network
 
@@ -66,7 +70,7 @@ def made_taggers(folder: Path, names: Sequence[str], size: int) -> list[str]:
     for name in names:
         place = folder / name
         place.mkdir(parents=True)
-        writers[name](place / "model.onnx", size=size, n_tags=N_TAGS)
+        writers[name](place / "model.onnx", size=size, n_tags=N_TAGS, **network)
         describe(place, name, size, NCHW)
         made.append(str(place))
     return made

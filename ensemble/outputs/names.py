@@ -3,7 +3,8 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from tagstack.configs.errors import TagstackError
@@ -32,6 +33,7 @@ class SidecarNames:
     settings: OutputSettings
     collisions: tuple[str, ...] = ()
     _full: frozenset[str] = frozenset()
+    _stems: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -48,23 +50,24 @@ class SidecarNames:
         TagstackError
             If two formats would write one file, or a sidecar would be a picture.
         """
-        stems = Counter(_stem(image) for image in images)
+        stem_of = {image: _stem(image) for image in images}
+        stems = Counter(stem_of.values())
         # 1.png.png must not take the name that 1.png may need.
-        stems.update(image for image in images if _stem(image) != image)
-        collisions = tuple(image for image in images if stems[_stem(image)] > 1)
-        names = cls(folder, tuple(images), settings, collisions, frozenset(collisions))
+        stems.update(image for image, stem in stem_of.items() if stem != image)
+        collisions = tuple(image for image, stem in stem_of.items() if stems[stem] > 1)
+        names = cls(folder, tuple(images), settings, collisions, frozenset(collisions), stem_of)
         names._check(formats)
         return names
 
     def path(self, image: str, format: Sidecar) -> str:
         """Return the path of an image's sidecar; text, as a path costs ten times as much."""
         full = image in self._full or self._style(format) == "full"
-        return f"{self.folder}/{image if full else _stem(image)}{format.ending}"
+        return f"{self._place}/{image if full else self._stem(image)}{format.ending}"
 
     def other_path(self, image: str, format: Sidecar) -> str:
         """Return the path that the sidecar would have if the other names were in use."""
         full = image in self._full or self._style(format) == "full"
-        return f"{self.folder}/{_stem(image) if full else image}{format.ending}"
+        return f"{self._place}/{self._stem(image) if full else image}{format.ending}"
 
     def fault(self, path: str) -> str:
         """Return why a sidecar of this name cannot be; empty if it can."""
@@ -75,6 +78,13 @@ class SidecarNames:
             f"its sidecar would have a name of {size} bytes, over the limit of "
             f"{_MAX_NAME_BYTES}; shorten the image's name, or use --format jsonl"
         )
+
+    @cached_property
+    def _place(self) -> str:
+        return str(self.folder)
+
+    def _stem(self, image: str) -> str:
+        return self._stems.get(image) or _stem(image)
 
     def _style(self, format: Sidecar) -> str:
         style = self.settings.sidecar_name

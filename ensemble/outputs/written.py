@@ -22,6 +22,7 @@ from tagstack.configs.errors import TagstackError
 FOLDER = ".tagstack"
 _FILE = "written.sqlite"
 _FORMAT = 1
+_INODES = 2**63  # that SQLite can tell from each other
 # A file may change twice within one tick of the clock that dates it: what was dated so recently
 # when it was looked at is looked at again.
 _RACY_NS = 2_000_000_000
@@ -41,12 +42,14 @@ class Seen(NamedTuple):
             facts = os.stat(path)
         except (OSError, ValueError):
             return None
-        return cls.from_stat(facts) if stat.S_ISREG(facts.st_mode) else None
+        if not stat.S_ISREG(facts.st_mode):
+            return None
+        return cls(facts.st_size, facts.st_mtime_ns, facts.st_ino % _INODES)
 
     @classmethod
     def from_stat(cls, facts: os.stat_result) -> "Seen":
         """Return what an open file looks like."""
-        return cls(facts.st_size, facts.st_mtime_ns, facts.st_ino % 2**63)  # as SQLite holds it
+        return cls(facts.st_size, facts.st_mtime_ns, facts.st_ino % _INODES)
 
     @property
     def settled(self) -> "Seen":
@@ -215,7 +218,7 @@ class WrittenRecord:
         connection.execute(f"pragma user_version = {_FORMAT}")
         images = map(_image_row, connection.execute("select * from images"))
         files = map(_file_row, connection.execute("select * from files"))
-        with _uncollected():
+        with uncollected():
             self.images = {row.name: row for row in images}
             self.files = {(row.image, row.format): row for row in files}
 
@@ -226,10 +229,10 @@ class WrittenRecord:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keep the garbage collector off while many rows are made that all stay.
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector off while many small things are made that all stay.
 
-    It would walk the whole process again and again, which took as long as the reading.
+    It would walk the whole process again and again, which took as long as reading a record.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -245,33 +248,34 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+# Made by the hundred thousand, so by position and without a call for each value.
 def _image_row(values: tuple[Any, ...]) -> ImageRow:
     name, root, size, mtime_ns, inode, sha256, n_tags = values
     return ImageRow(
-        name=_text(name),
-        root=sys.intern(_text(root)),
-        seen=Seen(size, mtime_ns, inode),
-        sha256=sha256.hex(),
-        n_tags=n_tags,
+        name.decode("utf-8", "surrogateescape"),
+        sys.intern(root.decode("utf-8", "surrogateescape")),
+        Seen(size, mtime_ns, inode),
+        sha256.hex(),
+        n_tags,
     )
 
 
 def _file_row(values: tuple[Any, ...]) -> FileRow:
-    image, form, path, key, content, sha256, before, *rest = values
-    size, mtime_ns, inode, kept, whole, added, refused = rest
+    image, form, path, key, content, sha256, before, size, mtime_ns, inode, *rest = values
+    kept, whole, added, refused = rest
     return FileRow(
-        image=_text(image),
-        format=sys.intern(form),
-        path=_text(path),
-        key=sys.intern(key.hex()),
-        content=content.hex(),
-        sha256=sha256.hex(),
-        before=before.hex(),
-        seen=Seen(size, mtime_ns, inode),
-        kept=bool(kept),
-        whole=bool(whole),
-        added=_listed(added),
-        refused=_listed(refused),
+        image.decode("utf-8", "surrogateescape"),
+        form,
+        path.decode("utf-8", "surrogateescape"),
+        sys.intern(key.hex()),
+        content.hex(),
+        sha256.hex(),
+        before.hex(),
+        Seen(size, mtime_ns, inode),
+        bool(kept),
+        bool(whole),
+        _listed(added),
+        _listed(refused),
     )
 
 
@@ -300,7 +304,3 @@ def _listed(text: str) -> tuple[str, ...]:
 
 def _bytes(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")

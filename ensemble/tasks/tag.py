@@ -32,7 +32,7 @@ from tagstack.ensemble.outputs.captions import TaggedFile
 from tagstack.ensemble.outputs.folder import OutputFolder, failures_of
 from tagstack.ensemble.outputs.opening import output_folder
 from tagstack.ensemble.outputs.stale import settle_stale, stale_rows
-from tagstack.ensemble.outputs.written import FOLDER, WrittenRecord
+from tagstack.ensemble.outputs.written import FOLDER, WrittenRecord, uncollected
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.tasks.scoring import (
     FAILURES,
@@ -258,8 +258,9 @@ class _Run:
     def done(self) -> TagSummary:
         """Do what is due and return what was done."""
         self.progress.stage("looking for changes")
-        pictures = look_at(self.sources, self.folder, self.record, rehash=self.request.rehash)
-        current = self._current(pictures.known)
+        with uncollected():
+            pictures = look_at(self.sources, self.folder, self.record, rehash=self.request.rehash)
+            current = self._current(pictures.known)
         contents, failures = self._settled(pictures, current)
         current |= self._current({n: contents[n] for n in pictures.unknown if n in contents})
         self._write(pictures, contents, [name for name in contents if name not in current])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from tagstack.base_models.scoring.sources import ImageSources
@@ -50,12 +51,18 @@ class Pictures:
 
     def row_keys(self, contents: Mapping[str, str]) -> dict[str, bytes]:
         """Return what stands for these pictures and the others in a table, in their order."""
-        keys = {
-            name: row_key(name, self.other_roots[name], sha256)
-            for name, sha256 in self.others.items()
+        known, root = self._known_keys, self.root
+        return {
+            name: known.get(name) or row_key(name, root, contents[name])
+            for name in sorted({**self.others, **contents})
         }
-        keys |= {name: row_key(name, self.root, sha256) for name, sha256 in contents.items()}
-        return dict(sorted(keys.items()))
+
+    @cached_property
+    def _known_keys(self) -> dict[str, bytes]:
+        """What stands for the others, and for those whose content is known unread."""
+        roots, root = self.other_roots, self.root
+        others = {name: row_key(name, roots[name], sum) for name, sum in self.others.items()}
+        return others | {name: row_key(name, root, sum) for name, sum in self.known.items()}
 
 
 def look_at(

@@ -452,8 +452,8 @@ def test_every_picture_is_accounted_for(
     assert (summary.n_images, summary.n_failed) == (3, 1)
     real = ScoreStore.iter_chunks
 
-    def losing(self: Any, n: int, images: Any, members: Any) -> Any:
-        return real(self, n, [name for name in images if name != "2.png"], members)
+    def losing(self: Any, n: int, images: Any, members: Any, **options: Any) -> Any:
+        return real(self, n, [name for name in images if name != "2.png"], members, **options)
 
     monkeypatch.setattr(ScoreStore, "iter_chunks", losing)
     with pytest.raises(TagstackError, match=r"4 pictures were found, but 1 were neither .* 2\.png"):

@@ -11,8 +11,8 @@ from tagstack.ensemble.experiments.contrast import A, B
 from tagstack.ensemble.experiments.experiment import Experiment
 from tagstack.ensemble.experiments.running import Point, Standing, sentence
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 900, 360, 56, 884, 12, 326
-_ROWS, _NEAR = 5, 22  # scale lines, and how near two numbers of units may stand
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 900, 360, 84, 866, 12, 318
+_ROWS, _NEAR = 5, 80  # scale lines, and how near two numbers of units may stand
 
 
 def render_page(experiment: Experiment, standing: Standing, stopped_s: float | None) -> str:

@@ -189,6 +189,7 @@ def demo(
     out: Out = Path("tagstack-demo"),
     images: Annotated[int, typer.Option(min=300, help="Drawn images to learn from.")] = 1200,
     overwrite: Overwrite = False,
+    as_json: Json = False,
 ) -> None:
     """Draw a small booru, score it with three taggers, fit, compare and tag."""
     from tagstack.ensemble.console.console import stages
@@ -199,7 +200,7 @@ def demo(
         result = run_demo(
             out, n_images=images, overwrite=overwrite, settings=demo_settings(), progress=progress
         )
-    print_demo(result)
+    print_demo(result, as_json=as_json)
 
 
 @app.command(

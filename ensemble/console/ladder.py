@@ -247,8 +247,19 @@ def saw_lines(evidence: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def print_demo(result: DemoResult) -> None:
+def print_demo(result: DemoResult, *, as_json: bool = False) -> None:
     """Print the ladder and where everything lies."""
+    if as_json:
+        print_json(
+            {
+                "bundle": str(result.out / "bundle"),
+                "report": str(result.report.html),
+                "metrics": str(result.report.metrics),
+                "tags": str(result.tags),
+                "images": result.summary.n_images,
+            }
+        )
+        return
     print_comparison(result.comparison, result.report, as_json=False)
     out.print(f"Tags of {result.summary.n_images} new pictures: {result.tags}", soft_wrap=True)
     out.print(f"Bundle: {result.out / 'bundle'}", soft_wrap=True)

@@ -132,13 +132,25 @@ def export(
         str | None, typer.Option(help="Whose scores; may be left out if there is one.")
     ] = None,
     overwrite: Overwrite = False,
+    as_json: Json = False,
 ) -> None:
     """Write a member's scores as Parquet or NPZ, and its tags beside them."""
-    from tagstack.ensemble.console.console import stages
+    from tagstack.ensemble.console.console import print_json, stages
     from tagstack.ensemble.tasks.scores_export import export_scores
 
     with stages() as progress:
         done = export_scores(store, out, progress, member=member, overwrite=overwrite)
+    if as_json:
+        print_json(
+            {
+                "table": str(done.table),
+                "tags": str(done.tags),
+                "features": None if done.features is None else str(done.features),
+                "images": done.n_images,
+                "scores": done.n_scores,
+            }
+        )
+        return
     typer.echo(
         f"{done.n_scores:,} scores of {done.n_images:,} pictures in {done.table}; "
         f"tags in {done.tags}{'' if done.features is None else f', features in {done.features}'}."
@@ -219,11 +231,17 @@ def info(store: Store, as_json: Json = False) -> None:
 def prune(
     store: Store,
     delete: Annotated[bool, typer.Option("--delete", help="Delete, not only say what.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Delete scores whose member was scored or imported anew since; first say which."""
+    from tagstack.ensemble.console.console import print_json
     from tagstack.ensemble.tasks.scores_export import prune_store
 
     done = prune_store(store, delete=delete)
+    if as_json:
+        folders = [str(folder) for folder in done.folders]
+        print_json({"folders": folders, "size_bytes": done.size_bytes, "deleted": delete})
+        return
     for folder in done.folders:
         typer.echo(f"{'deleted' if delete else 'unused'}: {shown(str(folder))}")
     more = "" if delete or not done.folders else " Say --delete to delete them."

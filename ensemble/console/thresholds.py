@@ -156,8 +156,11 @@ def print_import(version: str, n_set: int, ignored: Sequence[str], *, as_json: b
     _warn_ignored(ignored)
 
 
-def print_export(version: str, target: Path) -> None:
+def print_export(version: str, target: Path, *, as_json: bool) -> None:
     """Print what was written."""
+    if as_json:
+        print_json({"version": version, "table": str(target)})
+        return
     out.print(f"Wrote version {version} to {target}.", markup=False, soft_wrap=True)
 
 
@@ -337,8 +340,10 @@ def export_thresholds(
     bundle: BundleDir,
     version: Annotated[str, typer.Option(help="Name or number of the version.")] = "current",
     overwrite: Overwrite = False,
+    as_json: Json = False,
 ) -> None:
     """Write a version's table to a file."""
     from tagstack.ensemble.tasks.threshold_versions import export_version
 
-    print_export(export_version(bundle, version, target, overwrite=overwrite), target)
+    name = export_version(bundle, version, target, overwrite=overwrite)
+    print_export(name, target, as_json=as_json)

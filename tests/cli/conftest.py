@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import shutil
 import signal
@@ -11,9 +12,13 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
+import jsonschema
 import pytest
 
 Command = Callable[..., "Finished"]
@@ -74,7 +79,47 @@ def run_in_process(*arguments: object) -> Finished:
     for stream in (out, err):
         stream.flush()
         said.append(stream.buffer.getvalue().decode("utf-8"))
+    if "--json" in argv and said[0]:
+        check_answer(argv[1:], said[0])
     return Finished(code, *said)
+
+
+@cache
+def answer_schemas() -> dict[str, Any]:
+    """Return the published schemas of what commands print with ``--json``, by command."""
+    text = resources.files("tagstack.configs").joinpath("schemas/answers-1.json").read_text("utf-8")
+    found = json.loads(text)
+    return {
+        command: {"$defs": found["$defs"], **schema}
+        for command, schema in found["properties"].items()
+    }
+
+
+def check_answer(arguments: list[str], printed: str) -> None:
+    """Hold an answer to the schema of its command: every command that a test runs passes here."""
+    schemas = answer_schemas()
+    names = [" ".join(arguments[:n]) for n in (2, 1)]
+    command = next((name for name in names if name in schemas), None)
+    if command is None:
+        return
+    try:
+        answers = [json.loads(printed)]
+    except json.JSONDecodeError:  # a line each
+        answers = [json.loads(line) for line in printed.splitlines()]
+    for answer in answers:
+        jsonschema.validate(answer, schemas[command])
+
+
+@pytest.fixture(scope="session")
+def schemas() -> dict[str, Any]:
+    """Return the published schemas of answers, by command."""
+    return answer_schemas()
+
+
+@pytest.fixture(scope="session")
+def checked_answer() -> Callable[[list[str], str], None]:
+    """Return what holds the answer to some arguments to its schema."""
+    return check_answer
 
 
 @pytest.fixture(scope="session")

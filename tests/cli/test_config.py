@@ -1,7 +1,9 @@
 """Settings on the command line: shown, checked, explained; commands in the order of the work."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -53,3 +55,26 @@ def test_an_unknown_key_suggests_one(command: str) -> None:
     result = tagstack("config", command, "score.flor")
     assert result.exit_code == 2
     assert "score.floor" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("tagstack sco", ["score", "scores"]), ("tagstack models ch", ["check"])],
+)
+def test_the_shell_completes_commands(words: str, found: list[str]) -> None:
+    asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    result = CliRunner().invoke(
+        app, [], prog_name="tagstack", env={"_TAGSTACK_COMPLETE": "complete_bash", **asked}
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stdout.split() == found
+
+
+def test_completion_is_shown_and_installed(
+    tmp_path: Path, in_a_process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    assert "complete_bash" in in_a_process("--show-completion", "bash").stdout
+    assert "installed" in in_a_process("--install-completion", "bash").stdout
+    assert (tmp_path / ".bash_completions" / "tagstack.sh").read_text().strip()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Scored:
     logits : array of shape (n_images, n_tags), float32
     features : array of shape (n_images, n_features), float16
     seconds : float
-        Of its thread.
+        For which the tagger was busy with these and no others before them.
     """
 
     number: int
@@ -76,6 +77,8 @@ class Lanes:
     def __init__(self, taggers: Sequence[Tagger], *, threaded: bool) -> None:
         self._taggers = taggers
         self._until = math.inf
+        self._ended = [-math.inf] * len(taggers)  # when a thread of each was last through
+        self._clock = Lock()
         self._lanes: list[tuple[Sequence[int], Executor]] = []
         shared = [i for i, tagger in enumerate(taggers) if tagger.session.info.device == "cpu"]
         for numbers in [shared, *([i] for i in range(len(taggers)) if i not in shared)]:
@@ -123,7 +126,15 @@ class Lanes:
             pixels = np.stack([item.pixels[tagger.framing] for item in piece])
             logits, features = tagger.outputs(pixels)
             contents = [item.task.content.sha256 for item in piece]
-            yield Scored(number, contents, logits, features, time.monotonic() - began)
+            yield Scored(number, contents, logits, features, self._seconds(number, began))
+
+    def _seconds(self, number: int, began: float) -> float:
+        """Return how long a call took, without what it shared with one that ended meanwhile."""
+        with self._clock:
+            now = time.monotonic()
+            seconds = now - max(began, self._ended[number])
+            self._ended[number] = now
+        return seconds
 
 
 class _CallingThread(Executor):

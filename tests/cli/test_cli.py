@@ -78,6 +78,11 @@ def test_the_package_runs_as_a_module() -> None:
     [
         (["models", "show", "nope"], 1, "Error: Unknown tagger 'nope'. Known taggers: ["),
         (["score", "gone", "--models", "doll_vit", "--scores", "s"], 1, "Error: No such file"),
+        (
+            ["score", ".", "--models", "doll_vit", "--scores", "s", "--devices", "0,gpu"],
+            1,
+            "must be numbers of GPUs, each once, or all \"cpu\"; got ['0', 'gpu']",
+        ),
         (["tag", "x.png", "--bundle", "gone", "--out", "o"], 1, "Error: gone is no bundle"),
         (["tag", "x.png", "--bundle", "b", "--out", "o", "--format", "xml"], 2, "'xml' is none of"),
         (["fit"], 2, "Missing option"),

@@ -21,7 +21,9 @@ from PIL import Image
 from pyarrow import parquet
 
 from tagstack.base_models.pairs import Level1Scores
+from tagstack.base_models.runtimes import ort_gpu
 from tagstack.base_models.runtimes.base import Session
+from tagstack.base_models.runtimes.gpu_opening import open_ort_gpu
 from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.memory import MemorySink
 from tagstack.base_models.scores.sink import Taken
@@ -416,6 +418,36 @@ def test_a_slow_tagger_holds_up_no_other_and_no_queue_grows(
     assert 3 <= most[0] <= 4  # batches of four that are under way at once
     _score(images, taggers, tmp_path / "plain", settings)
     assert _parts(tmp_path / "s") == _parts(tmp_path / "plain")
+
+
+def test_pixels_scaled_in_the_network_give_the_bytes_of_the_processor(
+    images: Path,
+    folders: list[Path],
+    taggers: list[Tagger],
+    settings: ScoreSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The GPU's session with its memory and threads; the provider alone is the processor's."""
+    monkeypatch.setitem(ort_gpu.PROVIDERS, "ort-cuda", ("CPUExecutionProvider",))
+    load = ort_gpu._session
+    monkeypatch.setattr(ort_gpu, "_session", lambda *a, fallback: load(*a, fallback=True))
+    # One size: a product of several rows may differ from that of one in the last bit.
+    changes = {"folder": str(tmp_path / "cache"), "batches": (1,), "typical_batch": 1}
+    engines = settings.engines.model_copy(update=changes)
+    on_device = [
+        replace(
+            tagger,
+            session=open_ort_gpu(
+                folder / "model.onnx", tagger.contract, engines, "fp32", "ort-cuda"
+            ),
+        )
+        for folder, tagger in zip(folders, taggers, strict=True)
+    ]
+    assert all(tagger.session.info.takes_pixels for tagger in on_device)
+    _score(images, on_device, tmp_path / "device", settings)
+    _score(images, taggers, tmp_path / "processor", settings)
+    assert _parts(tmp_path / "device") == _parts(tmp_path / "processor")
 
 
 def _parts(store: Path) -> dict[str, bytes]:

@@ -1,8 +1,8 @@
 """Several GPUs at one folder: a process and a share of the pictures each, joined at the end.
 
 Each process sees its own GPU alone, so that nothing in it has to know of others, and a device that
-is lost costs its share. Every share is a shard of the store, which is merged sorted by name: the
-files of a new store are the same, byte for byte, however many devices there were.
+is lost costs its share alone. Every share is a shard of the store, which is merged sorted by name:
+the files of a new store are the same, byte for byte, however many devices there were.
 """
 
 import json
@@ -70,7 +70,7 @@ def score_on_devices(
     Raises
     ------
     TagstackError
-        If a device cannot be used, or a process fails; what was scored is kept.
+        If a device cannot be used, or a process fails: then the others do their shares first.
     """
     devices = settings.score.devices
     check_devices(settings.score, examine_driver())
@@ -200,15 +200,20 @@ class _Run:
         Raises
         ------
         TagstackError
-            If one of them fails.
+            If one of them failed; the others went on to their end.
         """
+        faults = []
         while any(not process.ended for process in self._processes):
             process, line = self._lines.get()
-            if line is None:
-                process.ended = True
-                self._check(process)
-            else:
+            if line is not None:
                 self._hear(process, line, progress)
+                continue
+            process.ended = True
+            if fault := self._fault(process):
+                faults.append(fault)
+                progress.notice(fault)
+        if faults:
+            raise TagstackError(faults[0])
 
     def end(self) -> None:
         """Let what still runs finish what it is at, and wait for it."""
@@ -258,17 +263,18 @@ class _Run:
         if "scored" in told:
             progress.scored(self._progress())
 
-    def _check(self, process: _Process) -> None:
+    def _fault(self, process: _Process) -> str:
+        """Return why a process that has ended did not do its share; nothing if it did."""
         if "error" in process.told:
-            raise TagstackError(f"Device {process.device}: {process.told['error']}")
-        if "summary" not in process.told:
-            code = process.popen.returncode
-            how = f"by signal {-code}" if code < 0 else f"with code {code}"
-            msg = (
-                f"The process of device {shown(process.device)} ended {how}; see what it printed. "
-                f"What was scored is kept: run the same again to go on."
-            )
-            raise TagstackError(msg)
+            return f"Device {process.device}: {process.told['error']}"
+        if "summary" in process.told:
+            return ""
+        code = process.popen.returncode
+        how = f"by signal {-code}" if code < 0 else f"with code {code}"
+        return (
+            f"The process of device {shown(process.device)} ended {how}; see what it printed. "
+            f"What was scored is kept: run the same again to go on."
+        )
 
     def _progress(self) -> ScoreProgress:
         states = [own.told["scored"] for own in self._processes if "scored" in own.told]

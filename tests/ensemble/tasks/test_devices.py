@@ -105,8 +105,12 @@ print("a library says hello")
 print(json.dumps({"scored": {"n_scored": 1, "n_skipped": 0, "n_failed": 0, "stage_rates": {}}}))
 sys.stdout.flush()
 try:
-    if sys.argv[1] == "error" and os.environ.get("CUDA_VISIBLE_DEVICES") == "5":
+    if sys.argv[1] == "error" and os.environ.get("CUDA_VISIBLE_DEVICES") == "4":
         print(json.dumps({"error": "the GPU is lost."}))
+    elif sys.argv[1] == "error":
+        time.sleep(0.2)
+        print(json.dumps({"summary": {}}))
+        open(sys.argv[-1], "a").write("done")
     elif sys.argv[1] == "dies":
         os.abort() if sys.argv[2:] else os._exit(7)
     else:
@@ -142,13 +146,20 @@ def test_an_interrupt_reaches_every_device_once(sources: ImageSources, tmp_path:
 
 
 @pytest.mark.usefixtures("gpus")
-def test_a_device_that_fails_ends_the_others(sources: ImageSources, tmp_path: Path) -> None:
+def test_a_device_that_fails_costs_its_share_alone(sources: ImageSources, tmp_path: Path) -> None:
+    noticed: list[str] = []
+
+    class Noting(Silent):
+        def notice(self, text: str) -> None:
+            noticed.append(text)
+
     command = (sys.executable, "-c", DEVICE, "error", str(tmp_path / "told"))
-    with pytest.raises(TagstackError, match=r"^Device 1: the GPU is lost\.$"):
+    with pytest.raises(TagstackError, match=r"^Device 0: the GPU is lost\.$"):
         score_on_devices(
-            sources, [MODEL], tmp_path / "s", settings_for("0", "1"), Silent(), command=command
+            sources, [MODEL], tmp_path / "s", settings_for("0", "1"), Noting(), command=command
         )
-    assert (tmp_path / "told").read_text() == "interrupted "
+    assert noticed == ["Device 0: the GPU is lost."]
+    assert (tmp_path / "told").read_text() == "done"
 
 
 @pytest.mark.usefixtures("gpus")

@@ -19,8 +19,8 @@ from tagstack.base_models.scores.memory import MemorySink
 from tagstack.base_models.scoring.pipeline import ScoreProgress
 from tagstack.base_models.scoring.sources import GivenPictures, PictureSource
 from tagstack.base_models.threads import let_idle_threads_sleep
-from tagstack.ensemble.bundle.bundle import load_bundle
 from tagstack.ensemble.bundle.dataset import DatasetSource
+from tagstack.ensemble.bundle.files import load_bundle
 from tagstack.ensemble.in_memory import AnyPath, AnySettings, Labels, Scores, Told, settings_from
 from tagstack.ensemble.open_stack import Stack
 from tagstack.ensemble.rules.rule_set import Rules

@@ -23,8 +23,9 @@ from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.acceptance.conformal import accepted, p_values
 from tagstack.ensemble.acceptance.evidence import LabelledProposals
 from tagstack.ensemble.acceptance.proposals import Proposals
-from tagstack.ensemble.bundle.bundle import Bundle, load_bundle, out_of_fold_of, save_bundle
+from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset
+from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of, save_bundle
 from tagstack.ensemble.bundle.fitted_labels import FittedLabels
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.console.options import QUICK

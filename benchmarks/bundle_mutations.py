@@ -39,14 +39,9 @@ from tagstack.base_models.pictures.picture_hash import PictureHashes
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.bundle.bundle import (
-    Bundle,
-    BundleMember,
-    loaded_bundle,
-    out_of_fold_of,
-    save_bundle,
-)
+from tagstack.ensemble.bundle.bundle import Bundle, BundleMember
 from tagstack.ensemble.bundle.decisions import Judge
+from tagstack.ensemble.bundle.files import loaded_bundle, out_of_fold_of, save_bundle
 from tagstack.ensemble.bundle.fitted_images import FittedImages
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.bundle.trial import made_up_scores

@@ -42,13 +42,14 @@ from tagstack.base_models.trials import Trial
 from tagstack.base_models.zoo.gallery import draw_gallery
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings, load_settings
-from tagstack.ensemble.bundle.bundle import load_bundle
 from tagstack.ensemble.bundle.dataset import DatasetSource
+from tagstack.ensemble.bundle.files import load_bundle
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks.calibrate import CalibrateRequest, calibrate_bundle
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 from tagstack.ensemble.tasks.scoring import score_folder
-from tagstack.ensemble.tasks.tag import TagRequest, tag_images
+from tagstack.ensemble.tasks.tag import tag_images
+from tagstack.ensemble.tasks.tag_request import TagRequest
 from tagstack.ensemble.tasks.watch import look_once
 
 COMMANDS = "score,tag,watch,fit,calibrate,add,pull"

@@ -20,8 +20,9 @@ from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.base_models.threads import let_idle_threads_sleep, thread_count
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.bundle.bundle import Bundle, load_bundle, out_of_fold_of, save_bundle
+from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.decisions import Judge, TaggedImage
+from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of, save_bundle
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.in_memory import AnyPath, Scores, Told
 from tagstack.ensemble.tasks.explain import Explanation, check_tag, explained

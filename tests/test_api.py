@@ -23,14 +23,15 @@ from tagstack.base_models.zoo.gallery import draw_gallery
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble import open_stack
-from tagstack.ensemble.bundle.bundle import load_bundle
 from tagstack.ensemble.bundle.dataset import DatasetSource
+from tagstack.ensemble.bundle.files import load_bundle
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks.calibrate import CalibrateRequest, calibrate_bundle
 from tagstack.ensemble.tasks.compare import CompareRequest, compare_bundle
 from tagstack.ensemble.tasks.explain import explain_image
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
-from tagstack.ensemble.tasks.tag import TagRequest, tag_images
+from tagstack.ensemble.tasks.tag import tag_images
+from tagstack.ensemble.tasks.tag_request import TagRequest
 
 DOLLS = ["doll_resnet", "doll_convnext", "doll_vit"]
 SMALL: dict[str, Any] = {

@@ -9,8 +9,9 @@ import numpy as np
 from tagstack.base_models.pairs import Level1Scores, Pairs
 from tagstack.base_models.trials import REFUSED
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.bundle.bundle import Bundle, loaded_bundle
+from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.decisions import Judge
+from tagstack.ensemble.bundle.files import loaded_bundle
 from tagstack.meta.stack.start_stack import StartStack
 
 _IMAGES, _TAGS = 4, 200

@@ -109,7 +109,8 @@ def tag(
     """Tag images with a bundle or taggers alone; run again to resume or bring files up to date."""
     from tagstack.ensemble.console.console import stages
     from tagstack.ensemble.console.tags import print_tag_summary
-    from tagstack.ensemble.tasks.tag import TagRequest, tag_images
+    from tagstack.ensemble.tasks.tag import tag_images
+    from tagstack.ensemble.tasks.tag_request import TagRequest
 
     output: dict[str, object] = {
         "first": _several(first, "--first"),

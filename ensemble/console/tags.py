@@ -10,7 +10,7 @@ from tagstack.ensemble.console.console import err, marked, out, print_failures, 
 
 if TYPE_CHECKING:
     from tagstack.ensemble.tasks.explain import Explanation
-    from tagstack.ensemble.tasks.tag import TagSummary
+    from tagstack.ensemble.tasks.tag_request import TagSummary
 
 _PATHS = ("kept", "moved", "stale")
 _NAMED = 5  # how many names a summary shows

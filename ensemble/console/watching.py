@@ -48,7 +48,7 @@ def watch(
     as_json: Json = False,
 ) -> None:
     """Tag a folder and then whatever is new, changed, renamed or deleted in it, until stopped."""
-    from tagstack.ensemble.tasks.tag import TagRequest
+    from tagstack.ensemble.tasks.tag_request import TagRequest
     from tagstack.ensemble.tasks.watch import look_once, watch_folder
 
     given: dict[str, object] = {} if beside is None else {"beside": beside}

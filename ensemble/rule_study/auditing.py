@@ -6,8 +6,8 @@ from pathlib import Path
 from tagstack.base_models.atomic import write_text
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.bundle.bundle import load_bundle, refuse_existing
 from tagstack.ensemble.bundle.dataset import DatasetSource
+from tagstack.ensemble.bundle.files import load_bundle, refuse_existing
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.rule_study.audit import RuleAudit, audit_rules
 from tagstack.ensemble.rule_study.effects import Effect, Evaluation, effects_of_rules

@@ -115,7 +115,7 @@ def vocabulary_of(path: Path) -> Vocabulary:
         If it is neither, or cannot be read.
     """
     if path.is_dir():
-        from tagstack.ensemble.bundle.bundle import load_bundle
+        from tagstack.ensemble.bundle.files import load_bundle
 
         return load_bundle(path).vocabulary
     table = read_table(path, what="vocabulary", expected=("name", "tag"))

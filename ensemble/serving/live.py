@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tagstack.base_models.atomic import file_sha256
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.bundle.bundle import MANIFEST
 from tagstack.ensemble.bundle.decisions import TaggedImage
+from tagstack.ensemble.bundle.files import MANIFEST
 from tagstack.ensemble.moderation.moderator import Moderator, Verdict, moderator_of
 from tagstack.ensemble.serving.batching import Batcher
 from tagstack.ensemble.serving.stack import OpenStack

@@ -20,8 +20,9 @@ from tagstack.configs.tables import TableWriter
 from tagstack.ensemble.acceptance.conformal import accepted, p_values
 from tagstack.ensemble.acceptance.evidence import LabelledProposals, distance, typical_sureness
 from tagstack.ensemble.acceptance.proposals import Proposals
-from tagstack.ensemble.bundle.bundle import Bundle, load_bundle, out_of_fold_of, refuse_existing
+from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import DatasetSource
+from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of, refuse_existing
 from tagstack.ensemble.bundle.fitted_labels import FittedLabels
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.outputs.format import printable

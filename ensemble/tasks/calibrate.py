@@ -19,8 +19,9 @@ from tagstack.base_models.tag_names import TagNames
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.bundle.bundle import Bundle, load_bundle, out_of_fold_of
+from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
+from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold, joined
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress

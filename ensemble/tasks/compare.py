@@ -11,8 +11,9 @@ import numpy as np
 from tagstack import __version__
 from tagstack.base_models.scores.reading import ScoreReader
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.bundle.bundle import Bundle, load_bundle, refuse_existing
+from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
+from tagstack.ensemble.bundle.files import load_bundle, refuse_existing
 from tagstack.ensemble.bundle.fitted_images import overlaps_of
 from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.comparison.ladder import DECODED, climb

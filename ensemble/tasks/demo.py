@@ -10,15 +10,16 @@ from pathlib import Path
 
 from tagstack.base_models.zoo.gallery import draw_gallery
 from tagstack.configs.settings import Settings, load_settings
-from tagstack.ensemble.bundle.bundle import refuse_existing
 from tagstack.ensemble.bundle.dataset import DatasetSource
+from tagstack.ensemble.bundle.files import refuse_existing
 from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.report.writing import PAGE, ReportPaths
 from tagstack.ensemble.tasks.compare import CompareRequest, compare_bundle
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 from tagstack.ensemble.tasks.scoring import score_folder
-from tagstack.ensemble.tasks.tag import TagRequest, TagSummary, tag_images
+from tagstack.ensemble.tasks.tag import tag_images
+from tagstack.ensemble.tasks.tag_request import TagRequest, TagSummary
 
 TAGGERS = ("doll_resnet", "doll_convnext", "doll_vit")
 N_NEW = 24  # pictures without labels, to be tagged

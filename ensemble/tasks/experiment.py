@@ -13,7 +13,8 @@ from tagstack.base_models.scores.store import ScoreStore
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.experiments import ExperimentSettings
 from tagstack.configs.tables import number_of, read_table
-from tagstack.ensemble.bundle.bundle import MANIFEST, Bundle, check_bundle, load_bundle
+from tagstack.ensemble.bundle.bundle import Bundle
+from tagstack.ensemble.bundle.files import MANIFEST, check_bundle, load_bundle
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.experiments.contrast import A, B, Outcome
 from tagstack.ensemble.experiments.experiment import FILE, Arm, Experiment

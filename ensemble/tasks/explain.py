@@ -13,8 +13,9 @@ from tagstack.base_models.scoring.sources import ImageSources, find_images
 from tagstack.base_models.tag_names import did_you_mean
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import changed_settings
-from tagstack.ensemble.bundle.bundle import Bundle, load_bundle
+from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.decisions import Judge, TagEntry
+from tagstack.ensemble.bundle.files import load_bundle
 from tagstack.ensemble.contradictions.explanations import Change
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks.scoring import loaded_taggers, score_sources

@@ -6,7 +6,7 @@ from tagstack.base_models.pictures.images import file_content
 from tagstack.base_models.scoring.sources import find_images
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.bundle.bundle import load_bundle, refuse_existing
+from tagstack.ensemble.bundle.files import load_bundle, refuse_existing
 from tagstack.ensemble.feedback.label_rows import (
     decided_rows,
     keep_labels,

@@ -19,7 +19,7 @@ from tagstack import __version__
 from tagstack.base_models.atomic import file_sha256, write_text
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.feedback import FeedbackSettings
-from tagstack.ensemble.bundle.bundle import MANIFEST
+from tagstack.ensemble.bundle.files import MANIFEST
 from tagstack.ensemble.feedback.drawn import Draws, answers_of
 from tagstack.ensemble.feedback.moving import Gain, TagPairs, best_of, gains, price_of
 from tagstack.ensemble.feedback.store import FILE, DecisionStore

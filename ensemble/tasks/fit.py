@@ -13,14 +13,9 @@ from tagstack.base_models.threads import thread_count
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.json_values import plain
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.bundle.bundle import (
-    Bundle,
-    BundleMember,
-    refuse_existing,
-    refuse_other_content,
-    save_bundle,
-)
+from tagstack.ensemble.bundle.bundle import Bundle, BundleMember
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
+from tagstack.ensemble.bundle.files import refuse_existing, refuse_other_content, save_bundle
 from tagstack.ensemble.bundle.fitted_images import FittedImages, overlaps_of
 from tagstack.ensemble.bundle.fitted_labels import FittedLabels
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold

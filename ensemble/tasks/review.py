@@ -17,8 +17,9 @@ from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.bundle.bundle import MANIFEST, Bundle, load_bundle, out_of_fold_of
+from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import DatasetSource
+from tagstack.ensemble.bundle.files import MANIFEST, load_bundle, out_of_fold_of
 from tagstack.ensemble.feedback.store import FILE, DecisionStore
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.review.desk import Desk
@@ -32,7 +33,7 @@ from tagstack.ensemble.tasks.scoring import (
     score_to_store,
     scoring_settings,
 )
-from tagstack.ensemble.tasks.tag import decision_key
+from tagstack.ensemble.tasks.tag_request import decision_key
 from tagstack.meta.labels.labels import align_labels
 from tagstack.meta.labels.near_duplicates import near_duplicate_groups
 

@@ -13,12 +13,8 @@ from tagstack.base_models.scores.reading import OK
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.bundle.bundle import (
-    Bundle,
-    refuse_existing,
-    refuse_other_content,
-    save_bundle,
-)
+from tagstack.ensemble.bundle.bundle import Bundle
+from tagstack.ensemble.bundle.files import refuse_existing, refuse_other_content, save_bundle
 from tagstack.ensemble.bundle.start import start_bundle
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.rules.rule_set import Rules

@@ -10,8 +10,8 @@ from scipy.special import logit as logit_of
 
 from tagstack.base_models.atomic import write_text
 from tagstack.configs.tables import TableWriter
-from tagstack.ensemble.bundle.bundle import load_bundle, refuse_existing
 from tagstack.ensemble.bundle.dataset import DatasetSource
+from tagstack.ensemble.bundle.files import load_bundle, refuse_existing
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.tasks.calibrate import ground_of
 from tagstack.meta.labels.label_noise import SuspectPairs, label_suspects

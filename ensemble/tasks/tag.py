@@ -5,15 +5,12 @@ a run for another format scores nothing again. What a folder has is brought up t
 and files that have not changed since are not read.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
-
-import numpy as np
 
 from tagstack.base_models.atomic import file_sha256, remove_leftovers
 from tagstack.base_models.atomic_batch import remove_leftovers_in
@@ -24,8 +21,9 @@ from tagstack.base_models.scoring.sources import ImageFailure, ImageSources
 from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.bundle.bundle import MANIFEST, Bundle, load_bundle
+from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.decisions import Judge, TaggedImage
+from tagstack.ensemble.bundle.files import MANIFEST, load_bundle
 from tagstack.ensemble.bundle.start import start_facts
 from tagstack.ensemble.moderation.moderator import moderator_of
 from tagstack.ensemble.outputs.captions import TaggedFile
@@ -44,6 +42,7 @@ from tagstack.ensemble.tasks.scoring import (
 )
 from tagstack.ensemble.tasks.stored_scores import NamedContents, hashed
 from tagstack.ensemble.tasks.tag_plan import Pictures, look_at
+from tagstack.ensemble.tasks.tag_request import TagRequest, TagSummary, decision_key
 
 SCORES = ".scores"
 _CHUNK = 1000  # images stacked and written together: bounds memory, changes no result
@@ -51,102 +50,6 @@ _NAMED = 5
 
 # Gives the taggers of some names under settings, for as long as the block runs.
 Taggers: TypeAlias = Callable[[Sequence[str], Settings], AbstractContextManager[Sequence[Tagger]]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TagRequest:
-    """What to tag, with what, and where the tags go.
-
-    Parameters
-    ----------
-    images : tuple of Path
-        Files or folders.
-    bundle : Path, optional
-        Without one, ``models`` tag as they were published, by a start bundle made on the spot.
-    out : Path, optional
-        Where everything goes but sidecars beside the pictures; the pictures' own folder by
-        default.
-    formats : tuple of str
-        Of `hooks.OUTPUT_FORMATS`.
-    models : tuple of str, optional
-        Where the bundle's taggers are now; where they were at fit time by default.
-    rules : str, optional
-        Without a bundle, the rules that tags obey: a shipped file by name, a TOML file or a tags
-        table.
-    overwrite : bool
-        Whether existing files with other content are replaced.
-    rehash : bool
-        Whether pictures are read again whose size, time of change and inode are as they were.
-    retry_failed : bool
-        Whether pictures are tried again that an earlier run gave up on.
-    prune : bool
-        Whether own files of pictures that are gone are deleted.
-    scores : Path, optional
-        Store with scores of the pictures, found by content; no tagger runs then.
-    """
-
-    images: tuple[Path, ...]
-    bundle: Path | None
-    out: Path | None
-    formats: tuple[str, ...] = ("txt",)
-    models: tuple[str, ...] | None = None
-    rules: str | None = None
-    overwrite: bool = False
-    rehash: bool = False
-    retry_failed: bool = False
-    prune: bool = False
-    scores: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TagSummary:
-    """What a run wrote.
-
-    Parameters
-    ----------
-    n_images, n_tags : int
-        Images that have their tags now, and tags over all of them.
-    n_current : int
-        Those of them whose files were up to date already.
-    n_skipped : int
-        Images passed over because they had a caption (``output.existing = "skip"``).
-    thresholds : str
-        Version of the bundle's thresholds that decided.
-    failures : tuple of ImageFailure
-    kept : tuple of Path
-        Files that were there with other content and stay as they are.
-    moved : tuple of Path
-        Own files that went away because the picture's files have other names now.
-    stale : tuple of Path
-        Files of pictures that are gone.
-    pruned : int
-        Files of such pictures that were deleted.
-    collisions : tuple of str
-        Images that share their stem with another and keep their suffix in sidecar names.
-    caution : str
-        What whoever uses the tags should know of the bundle; mostly empty.
-    unwritten : tuple of str
-        Images that were read but whose files could not be written; they are among the failures.
-    """
-
-    n_images: int
-    n_tags: int
-    n_current: int
-    n_skipped: int
-    thresholds: str
-    failures: tuple[ImageFailure, ...]
-    kept: tuple[Path, ...]
-    moved: tuple[Path, ...]
-    stale: tuple[Path, ...]
-    pruned: int
-    collisions: tuple[str, ...]
-    caution: str = ""
-    unwritten: tuple[str, ...] = ()
-
-    @property
-    def n_failed(self) -> int:
-        """Images without tags."""
-        return len(self.failures)
 
 
 def tag_images(
@@ -291,7 +194,7 @@ class _Run:
         self.bundle.check_members(reader.members())
         read, failed = hashed(self.sources, pictures.unknown, self.settings, self.progress)
         contents = {**pictures.known, **{name: record.sha256 for name, record in read.items()}}
-        members = [member.name for member in self.bundle.members]
+        members = list(self.bundle.member_names)
         there = set(NamedContents(reader, contents).scored(list(contents), members)) | current
         lacking = {
             name: f"{store} has no scores of it by all of {', '.join(members)}"
@@ -344,7 +247,7 @@ class _Run:
             self.bundle.check_members(store.members())
         except TagstackError:  # no store, a damaged one, or scores of other taggers
             return set()
-        records, members = store.image_records(), [member.name for member in self.bundle.members]
+        records, members = store.image_records(), list(self.bundle.member_names)
         same = [n for n, sha256 in contents.items() if n in records and records[n].sha256 == sha256]
         return set(store.scored(same, members))
 
@@ -480,21 +383,3 @@ class _Run:
             caution=self.bundle.caution,
             unwritten=tuple(sorted(self.folder.outcome.failures)),
         )
-
-
-def decision_key(content: str, bundle: Bundle) -> str:
-    """Return a hash of everything in a bundle that decides an image's tags.
-
-    Parameters
-    ----------
-    content : str
-        Hash of what the bundle was written with.
-    bundle : Bundle
-        For its thresholds in use.
-    """
-    cutting = bundle.thresholds.cutting
-    facts = hashlib.sha256(content.encode())
-    facts.update(f"{bundle.threshold_version}\0{cutting.image_cut}\0".encode())
-    for values in (cutting.value, cutting.worth):
-        facts.update(b"" if values is None else np.ascontiguousarray(values, np.float32).tobytes())
-    return facts.hexdigest()

@@ -13,7 +13,7 @@ from tagstack import __version__
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.tag_names import TagNames
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.bundle.bundle import check_bundle
+from tagstack.ensemble.bundle.files import check_bundle
 from tagstack.ensemble.thresholds.overrides import read_overrides
 from tagstack.ensemble.thresholds.plan import matching_some
 from tagstack.ensemble.thresholds.table import BY_HAND, Thresholds

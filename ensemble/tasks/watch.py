@@ -18,7 +18,8 @@ from tagstack.base_models.scoring.sources import ImageFailure, ImageSources, fin
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.tag import TagRequest, TagSummary, tag_images
+from tagstack.ensemble.tasks.tag import tag_images
+from tagstack.ensemble.tasks.tag_request import TagRequest, TagSummary
 from tagstack.ensemble.watching.failed import FailedPictures
 from tagstack.ensemble.watching.reports import matters, reported_changes
 from tagstack.ensemble.watching.settling import Facts, Settling

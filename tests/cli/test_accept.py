@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tagstack.ensemble.bundle.bundle import load_bundle
+from tagstack.ensemble.bundle.files import load_bundle
 
 
 def rows(path: Path) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from tagstack.cli import app
 from tagstack.configs.output import OutputSettings
 from tagstack.configs.presets import shipped_presets
-from tagstack.ensemble.tasks.tag import TagSummary
+from tagstack.ensemble.tasks.tag_request import TagSummary
 
 PAGE = (Path(__file__).parents[2] / "docs" / "output.md").read_text("utf-8")
 BLOCKS = "".join(re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)).splitlines()

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tagstack.cli import app
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.hooks import HOOKS
-from tagstack.ensemble.bundle.bundle import load_bundle
+from tagstack.ensemble.bundle.files import load_bundle
 
 FromDocs = Callable[[str], None]
 

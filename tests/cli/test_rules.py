@@ -150,7 +150,7 @@ def test_show_takes_a_bundle_as_vocabulary(small: Path) -> None:
 
 
 def test_rules_of_several_sources_reach_the_bundle(small: Path) -> None:
-    from tagstack.ensemble.bundle.bundle import load_bundle
+    from tagstack.ensemble.bundle.files import load_bundle
 
     rules = load_bundle(small / "bundle").rules
     assert 0 < len(rules) < 100  # what the drawn pictures' tags have nothing to do with stays out

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from tagstack.cli import app
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.bundle.bundle import load_bundle, out_of_fold_of
+from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of
 from tagstack.ensemble.thresholds.table import Thresholds
 
 

@@ -15,14 +15,15 @@ import tagstack
 from tagstack.base_models.zoo.gallery import draw_gallery
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.bundle.bundle import load_bundle
 from tagstack.ensemble.bundle.dataset import DatasetSource
+from tagstack.ensemble.bundle.files import load_bundle
 from tagstack.ensemble.bundle.trial import ask
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks.calibrate import CalibrateRequest, calibrate_bundle
 from tagstack.ensemble.tasks.compare import CompareRequest, compare_bundle
 from tagstack.ensemble.tasks.explain import explain_image
-from tagstack.ensemble.tasks.tag import TagRequest, tag_images
+from tagstack.ensemble.tasks.tag import tag_images
+from tagstack.ensemble.tasks.tag_request import TagRequest
 
 SMALL: dict[str, Any] = {
     "threads": 1,

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 import tagstack
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.bundle.bundle import load_bundle, save_bundle
+from tagstack.ensemble.bundle.files import load_bundle, save_bundle
 from tagstack.ensemble.serving.guard import Access
 from tagstack.ensemble.thresholds.versions import ThresholdVersions
 

@@ -25,7 +25,8 @@ from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 from tagstack.ensemble.tasks.scores_export import export_scores
 from tagstack.ensemble.tasks.scores_import import ImportRequest, import_scores
 from tagstack.ensemble.tasks.scoring import score_folder, score_to_store
-from tagstack.ensemble.tasks.tag import TagRequest, TagSummary, tag_images
+from tagstack.ensemble.tasks.tag import tag_images
+from tagstack.ensemble.tasks.tag_request import TagRequest, TagSummary
 
 Tag = Callable[..., TagSummary]
 

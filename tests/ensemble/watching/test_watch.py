@@ -18,7 +18,7 @@ from tagstack.configs.settings import Settings, load_settings
 from tagstack.configs.watching import WatchSettings
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks.scoring import loaded_taggers, score_to_store
-from tagstack.ensemble.tasks.tag import TagRequest
+from tagstack.ensemble.tasks.tag_request import TagRequest
 from tagstack.ensemble.tasks.watch import Batch, FolderWatch, look_once, watch_folder
 from tagstack.ensemble.watching.reports import matters, reported_changes
 from tagstack.ensemble.watching.taggers import OpenTaggers

@@ -25,6 +25,7 @@ class CompareSettings(Section):
     worst_images: int = Field(ge=0, le=200)
     thumbnail_px: int = Field(ge=32, le=512)
     metrics: tuple[str, ...]
+    utility: str
 
     @field_validator("metrics")
     @classmethod

@@ -6,6 +6,7 @@ on, and the scores on the tags that all rungs know, stand beside it.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from scipy import sparse
 
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.comparing import CompareSettings
+from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.images import confusion_in, decision_changes, worst_images
 from tagstack.ensemble.comparison.resamples import Resamples, resample, tag_scopes
 from tagstack.ensemble.comparison.results import (
@@ -46,7 +48,8 @@ from tagstack.meta.metrics.bootstrap import (
     interval,
 )
 from tagstack.meta.metrics.counts import canonical
-from tagstack.meta.metrics.scores import of_packages
+from tagstack.meta.metrics.scores import Score, of_packages
+from tagstack.meta.metrics.utility import read_utility, utility_score
 
 __all__ = ["Comparison", "Rung", "compare"]
 
@@ -104,7 +107,7 @@ def compare(
     if unknown is not None:
         rungs = rungs_without(rungs, unknown)
         labels = known_labels(labels, unknown)
-    personal = of_packages(settings.metrics)
+    personal = (*of_packages(settings.metrics), *_own_utility(settings, vocabulary))
     case = Case(labels=labels, unknown=unknown, rules=rules, settings=settings, personal=personal)
     ours = next(rung for rung in rungs if rung.name == reference)
     scopes = tag_scopes(rungs, labels, vocabulary, settings)
@@ -261,3 +264,11 @@ def _rule_effects(
     if rules is None or ours.before_rules is None:
         return ()
     return rule_effects(rules, ours.before_rules, ours.decided, labels, unknown)
+
+
+def _own_utility(settings: CompareSettings, vocabulary: Vocabulary) -> tuple[Score, ...]:
+    """Return the score of the user's table of values, if the settings name one."""
+    if not settings.utility:
+        return ()
+    others = load_settings().thresholds.utility
+    return (utility_score(read_utility(Path(settings.utility), vocabulary, others)),)

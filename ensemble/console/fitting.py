@@ -112,6 +112,10 @@ def compare(
         Path | None,
         typer.Option(help="An older bundle: which tags got better or worse since, on one ladder."),
     ] = None,
+    utility: Annotated[
+        Path | None,
+        typer.Option(help="CSV tag,tp,fp,fn,tn of what decisions are worth: one more score."),
+    ] = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="Leave names and pictures of images out.")
     ] = False,
@@ -136,6 +140,9 @@ def compare(
         publish=publish,
     )
     settings = settings_of(config, uses=("seed", "compare"))
+    if utility is not None:
+        own = settings.compare.model_copy(update={"utility": str(utility)})
+        settings = settings.model_copy(update={"compare": own})
     with stages() as progress:
         comparison, paths = compare_bundle(request, settings, progress)
     print_comparison(comparison, paths, as_json=as_json)

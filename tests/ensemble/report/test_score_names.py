@@ -73,3 +73,13 @@ def test_a_package_s_score_stands_beside_the_others(
         assert 0 < value < 1
         assert float(row["metric:invented"]) == pytest.approx(value, rel=1e-5)
         assert stored["metrics"] == {"invented": value}
+
+
+def test_your_own_values_of_decisions_are_one_more_score(
+    make_comparison: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "utility.csv").write_text("tag,tp,fp,fn,tn\n*,0,0,0,1\n")
+    comparison, paths = written(make_comparison, tmp_path, utility=str(tmp_path / "utility.csv"))
+    for rung, row in zip(comparison.rungs, rows(paths.rungs), strict=True):
+        assert 0 < rung.values["utility"] <= comparison.n_tags
+        assert float(row["metric:utility"]) == pytest.approx(rung.values["utility"], rel=1e-5)

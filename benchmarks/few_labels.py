@@ -5,14 +5,16 @@ groups; the other third judges: the fit with its rules, a start bundle that saw 
 without their labels, the best tagger as published, and the calibrated mean with tuned thresholds.
 
     python benchmarks/few_labels.py FOLDER --out few-results [--sets fashion,emoji]
-        [--labels 30,60,100,200,400] [--draws 5] [--thorough]
+        [--labels 30,60,100,200,400] [--draws 5] [--thorough] [--threads 2]
 
 Fits are those of ``fit --quick``; --thorough rehearses and tunes. Intervals are of paired resamples
-of the judging groups, of the mean over the draws.
+of the judging groups, of the mean over the draws. Every draw is kept in the folder, and read where
+the script is run again.
 """
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,17 +52,50 @@ def resampled_f1(decided: NDArray[np.float32], truth: NDArray[np.float32], w: We
 
 
 class Draw:
-    """What one draw's bundles give on the judging images."""
+    """What one draw's bundles give on the judging images.
+
+    Parameters
+    ----------
+    chosen : str
+        The rung that the fit answers with.
+    tags : float
+        An image, of the fit.
+    f1 : mapping of name to array of shape (2, n_samples)
+        Macro and micro F1, of the sample and its resamples.
+    ap : mapping of name to float
+    """
+
+    def __init__(
+        self, chosen: str, tags: float, f1: Mapping[str, Floats], ap: Mapping[str, float]
+    ) -> None:
+        self.chosen, self.tags, self.f1, self.ap = chosen, tags, f1, ap
+
+    def save(self, path: Path) -> None:
+        """Write everything that the table needs."""
+        about = {"chosen": self.chosen, "tags": self.tags, "ap": dict(self.ap)}
+        np.savez(path, about=np.array(json.dumps(about)), **self.f1)
+
+    @classmethod
+    def load(cls, path: Path) -> "Draw":
+        """Return what `save` wrote."""
+        with np.load(path) as kept:
+            about = json.loads(str(kept["about"]))
+            f1 = {name: kept[name] for name in kept.files if name != "about"}
+        return cls(about["chosen"], about["tags"], f1, about["ap"])
+
+
+class Fitted(Draw):
+    """A draw that is fitted and judged now."""
 
     def __init__(
         self, drawn: Dataset, judging: Dataset, rules: Rules, settings: Settings, w: Weightings
     ) -> None:
         fitted = fit_dataset(drawn, rules, settings, None, Silent())
         start = start_bundle(drawn.members, rules, settings, drawn.scores)
-        self.chosen, self.saw = fitted.stacker.chosen_, drawn
+        super().__init__(fitted.stacker.chosen_, 0.0, {}, {})
         truth = judging.labels.toarray().astype(np.float32)
-        self.f1: dict[str, Floats] = {}
-        self.ap: dict[str, float] = {}
+        self.f1: dict[str, Floats]
+        self.ap: dict[str, float]
         self._add("fit", fitted, DECODED, judging, truth, w)
         self._add("start", start, DECODED, judging, truth, w)
         rungs = {rung.name: rung for rung in climb(fitted, judging)}
@@ -106,9 +141,11 @@ def row(n_labels: int, draws: Sequence[Draw], true_tags: float) -> str:
     return f"| {' | '.join(cells)} | {', '.join(chosen)} |"
 
 
-def run(root: Path, name: str, out: Path, sizes: Sequence[int], n_draws: int, quick: bool) -> None:
+def run(
+    root: Path, name: str, out: Path, sizes: Sequence[int], n_draws: int, quick: bool, threads: int
+) -> None:
     """Fit and judge one set; print the table line by line."""
-    settings = load_settings(changes=QUICK if quick else {})
+    settings = load_settings(changes={**(QUICK if quick else {}), "threads": threads})
     pool, judging = parts(root, name, out, settings, seed=0)
     rules = load_rules(str(root / "data" / name / "tags.csv"))
     w = Weightings(judging.groups, resamples=RESAMPLES, seed=0)
@@ -121,7 +158,10 @@ def run(root: Path, name: str, out: Path, sizes: Sequence[int], n_draws: int, qu
         draws = []
         for seed in range(n_draws):
             images = np.random.default_rng(seed).choice(pool.scores.n_images, size, replace=False)
-            draws.append(Draw(pool.take(np.sort(images)), judging, rules, settings, w))
+            kept = out / f"draw-{'quick' if quick else 'thorough'}-{size}-{seed}.npz"
+            if not kept.is_file():
+                Fitted(pool.take(np.sort(images)), judging, rules, settings, w).save(kept)
+            draws.append(Draw.load(kept))
         print(row(size, draws, true_tags), flush=True)
 
 
@@ -135,10 +175,12 @@ def main() -> None:
     parser.add_argument("--labels", default="30,60,100,200,400")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--thorough", action="store_true")
+    parser.add_argument("--threads", type=int, default=0)
     given = parser.parse_args()
     sizes = [int(size) for size in given.labels.split(",")]
     for name in given.sets.split(","):
-        run(given.folder, name, given.out / name, sizes, given.draws, not given.thorough)
+        quick, out = not given.thorough, given.out / name
+        run(given.folder, name, out, sizes, given.draws, quick, given.threads)
 
 
 if __name__ == "__main__":

@@ -96,23 +96,35 @@ def split(labels: Path, group: str, seed: int, out: Path) -> list[str]:
     return [row["image"] for row in rows]
 
 
+KEYS = ("macro_ap", "micro_ap", "macro_f", "micro_f")
+
+
 def markdown(comparison: Comparison) -> str:
-    """Return the ladder as a Markdown table; differences are the reference minus the rung."""
+    """Return the ladder as a Markdown table: a row for each set of probabilities.
+
+    "ruled" is F1 with the rules. Leads are the reference minus the rung, with rules on both sides
+    but for taggers as published.
+    """
+    twins = {rung.spec.rules_of: rung for rung in comparison.rungs if rung.spec.rules_of}
     lines = [
-        "| rung | macro-AP | micro-AP | macro-F1 | micro-F1 | tags | broken | "
-        "lead in macro-AP | lead in micro-AP |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| rung | macro-AP | micro-AP | macro-F1 | micro-F1 | tags | broken | ruled macro-F1 | "
+        "ruled micro-F1 | lead in macro-AP | lead in micro-AP | lead in macro-F1 | "
+        "lead in micro-F1 |",
+        f"|---|{'--:|' * 12}",
     ]
     for rung in comparison.rungs:
-        scores, leads = rung.scores["all"], rung.differences["all"]
-        cells = [
-            f"{scores[key].value:.3f}" for key in ("macro_ap", "micro_ap", "macro_f", "micro_f")
-        ]
+        if rung.spec.rules_of:
+            continue
+        scores, twin = rung.scores["all"], twins.get(rung.name)
+        cells = [f"{scores[key].value:.3f}" for key in KEYS]
         cells += [f"{rung.decisions.tags_per_image:.1f}", f"{rung.contradictions:.2f}"]
-        for key in ("macro_ap", "micro_ap"):
-            lead = leads[key]
-            text = f"{lead.value:+.3f} [{lead.low:+.3f}, {lead.high:+.3f}]"
-            cells.append("" if rung.same_proba else text)
+        ruled = rung if twin is None else twin
+        cells += [f"{ruled.scores['all'][k].value:.3f}" if twin else "" for k in KEYS[2:]]
+        for key in KEYS:
+            lead = ruled.differences["all"].get(key)
+            same = ruled.name == comparison.reference or (rung.same_proba and key in KEYS[:2])
+            text = "" if same or lead is None else f"{lead.value:+.3f}"
+            cells.append(f"{text} [{lead.low:+.3f}, {lead.high:+.3f}]" if text and lead else "")
         lines.append(f"| {rung.name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -180,11 +192,18 @@ def without_probe(
 
 
 def run(
-    root: Path, name: str, out: Path, seed: int, trials: int | None, features: bool
+    root: Path,
+    name: str,
+    out: Path,
+    seed: int,
+    *,
+    trials: int | None,
+    features: bool,
+    threads: int,
 ) -> Comparison:
     """Run one set, print what came out and return it."""
     data = root / "data" / name
-    changes: dict[str, object] = {"seed": seed}
+    changes: dict[str, object] = {"seed": seed, "threads": threads}
     if features:
         changes["score"] = {"features": ["all"]}
     if trials is not None:
@@ -251,16 +270,19 @@ def main() -> None:
     parser.add_argument(
         "--features", action="store_true", help="keep features; fit with the probe and without"
     )
+    parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
     for name in arguments.sets.split(","):
+        out = arguments.out / name
         comparisons = [
             run(
                 arguments.folder,
                 name,
-                arguments.out / name,
+                out,
                 int(seed),
-                arguments.trials,
-                arguments.features,
+                trials=arguments.trials,
+                features=arguments.features,
+                threads=arguments.threads,
             )
             for seed in arguments.seeds.split(",")
         ]

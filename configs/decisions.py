@@ -38,6 +38,7 @@ class ThresholdSettings(Section):
     average: Literal["macro", "micro"]
     beta: float = Field(gt=0, le=100)
     macro_share: float = Field(ge=0, le=1)
+    frontier: tuple[Proba, ...]
     joint_rounds: int = Field(ge=1, le=1000)
     utility: UtilitySettings
     value: Share

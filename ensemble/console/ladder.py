@@ -210,6 +210,13 @@ def fit_lines(
     spare = [loss.member for loss in fit.losses if loss.is_spare]
     if spare:
         lines.append(f"At most 0.02 is lost without any one of: {', '.join(spare)}.")
+    if fit.frontier is not None and (used := fit.frontier.used) is not None:
+        one = fit.frontier.one_threshold
+        lines.append(
+            f"macro_share {used.macro_share:g}: macro-F {used.macro_f:.3f}, micro-F "
+            f"{used.micro_f:.3f} out of fold; with one threshold for all tags {one.macro_f:.3f}, "
+            f"{one.micro_f:.3f}. The report draws what other shares give."
+        )
     if fit.worth is not None:
         lines.append(f"Tuning. {worth_sentence(fit.worth, kept=fit.kept)}")
     return lines

@@ -53,7 +53,8 @@ Seed = Annotated[
 # What `fit --quick` leaves out: the search, the fit that is rehearsed without one fold, and the
 # fits without each tagger. What is left chooses and calibrates as ever.
 QUICK: Mapping[str, object] = {
-    "stack": {"outer_fold": False, "member_worth": "none", "tuning": {"trials": 0}}
+    "stack": {"outer_fold": False, "member_worth": "none", "tuning": {"trials": 0}},
+    "thresholds": {"frontier": []},
 }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from tagstack.ensemble.comparison.results import TagTable
+from tagstack.ensemble.report.fit_evidence import Frontier, FrontierPoint
 from tagstack.ensemble.report.words import between, signed, verdict_class
 from tagstack.meta.metrics.bootstrap import Difference, Interval
 from tagstack.meta.metrics.calibration_error import Bins
@@ -117,6 +118,32 @@ def trials_picture(trials: Sequence[float]) -> Markup:
     dots = "".join(f"M{x:.1f} {_y(axis.percent(value) / 100):.1f}h0" for x, value in points)
     parts += [_line("ours", line), Markup('<path class="dots even" d="{}"/>').format(dots)]
     return _picture("Value of each tuning trial and the best so far", parts)
+
+
+def frontier_picture(frontier: Frontier) -> Markup:
+    """Return micro F-beta against macro F-beta, a dot for each share of the macro average."""
+    every = (*frontier.points, frontier.one_threshold)
+    across, up = axis_over([p.macro_f for p in every]), axis_over([p.micro_f for p in every])
+
+    def at(point: FrontierPoint) -> tuple[float, float]:
+        x = _LEFT + across.percent(point.macro_f) / 100 * _PLOT_WIDTH
+        return x, _y(up.percent(point.micro_f) / 100)
+
+    parts = _frame("Macro F", "Micro F")
+    for tick in across.ticks:
+        parts.append(_x_tick(_LEFT + across.percent(tick) / 100 * _PLOT_WIDTH, f"{tick:g}"))
+    parts += [_y_tick(_y(up.percent(t) / 100), f"{t:g}") for t in up.ticks]
+    parts.append(_line("ours", [at(point) for point in frontier.points]))
+    ring = Markup('<circle class="ring" cx="{:.1f}" cy="{:.1f}" r="7"/>')
+    label = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="end">{:g}</text>')
+    for point in frontier.points:
+        (x, y), share = at(point), point.macro_share
+        parts += [ring.format(x, y)] if share == frontier.in_use else []
+        parts.append(_dot("ours", (x, y), f"{share:g}: {point.macro_f:.3f}, {point.micro_f:.3f}"))
+        parts.append(label.format(x - 6, y + 12, share))
+    one = frontier.one_threshold
+    parts.append(_dot("rival", at(one), f"one threshold: {one.macro_f:.3f}, {one.micro_f:.3f}"))
+    return _picture("Micro F against macro F for each share of the macro average", parts)
 
 
 def _round_step(raw: float) -> float:

@@ -70,6 +70,40 @@ class Likeness:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrontierPoint:
+    """Both F-beta on left-out folds, after the rules.
+
+    ``macro_share`` is NaN for one threshold for all tags.
+    """
+
+    macro_share: float
+    macro_f: float
+    micro_f: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frontier:
+    """What each share of the macro average costs in micro.
+
+    Parameters
+    ----------
+    points : tuple of FrontierPoint
+        By rising share.
+    one_threshold : FrontierPoint
+    in_use : float
+    """
+
+    points: tuple[FrontierPoint, ...]
+    one_threshold: FrontierPoint
+    in_use: float
+
+    @property
+    def used(self) -> FrontierPoint | None:
+        """The point of the share in use."""
+        return next((point for point in self.points if point.macro_share == self.in_use), None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitEvidence:
     """Everything above.
 
@@ -86,6 +120,7 @@ class FitEvidence:
     losses_of : str
         The rung that was fitted without each member; empty where it is not said.
     likeness : Likeness, optional
+    frontier : Frontier, optional
     n_images, n_judged : int
         That were fitted on, and those of them that the rungs were judged on; 0 where it is not
         said.
@@ -98,6 +133,7 @@ class FitEvidence:
     losses: tuple[MemberLoss, ...] = ()
     losses_of: str = ""
     likeness: Likeness | None = None
+    frontier: Frontier | None = None
     n_images: int = 0
     n_judged: int = 0
 
@@ -127,6 +163,7 @@ def fit_evidence(evidence: Mapping[str, Any]) -> FitEvidence:
         losses=tuple(sorted(losses, key=lambda loss: (-loss.macro_ap, loss.member))),
         losses_of=str(evidence.get("members_worth_rung") or ""),
         likeness=_likeness(evidence.get("diversity")),
+        frontier=_frontier(evidence.get("frontier")),
         n_images=int(evidence.get("n_images") or 0),
         n_judged=int(evidence.get("n_judged") or 0),
     )
@@ -162,6 +199,20 @@ def _likeness(found: Mapping[str, Any] | None) -> Likeness | None:
         for key in ("disagreement", "q_statistic")
     }
     return Likeness(members=tuple(found["members"]), **tables)
+
+
+def _frontier(found: Mapping[str, Any] | None) -> Frontier | None:
+    if not found or not found["points"]:
+        return None
+    return Frontier(
+        points=tuple(_point(row) for row in found["points"]),
+        one_threshold=_point(found["one_threshold"]),
+        in_use=float(found["in_use"]),
+    )
+
+
+def _point(row: Mapping[str, Any]) -> FrontierPoint:
+    return FrontierPoint(**{key: _number(row.get(key)) for key in FrontierPoint.__annotations__})
 
 
 def _number(value: float | None) -> float:

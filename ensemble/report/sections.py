@@ -12,11 +12,12 @@ from tagstack.ensemble.report.figures import (
     Tick,
     axis_of,
     delta_on,
+    frontier_picture,
     reliability_picture,
     ticks_of,
     trials_picture,
 )
-from tagstack.ensemble.report.fit_evidence import FitEvidence, Likeness, TuningWorth
+from tagstack.ensemble.report.fit_evidence import FitEvidence, Frontier, Likeness, TuningWorth
 from tagstack.ensemble.report.words import between, number, signed
 from tagstack.meta.metrics.bootstrap import Difference, verdict
 
@@ -183,6 +184,11 @@ def calibrations(comparison: Comparison) -> tuple[Calibration, ...]:
 def trials_figure(fit: FitEvidence) -> Markup:
     """Return the picture of the tuning trials."""
     return trials_picture([trial.value for trial in fit.trials])
+
+
+def frontier_figure(frontier: Frontier) -> Markup:
+    """Return the picture of what each share of macro F-beta costs."""
+    return frontier_picture(frontier)
 
 
 def importance_rows(fit: FitEvidence) -> tuple[tuple[str, str, float], ...]:

@@ -183,6 +183,13 @@ def fit_dataset(
             )
     probas = {rung: stacker.out_of_fold(rung) for rung in stacker.rungs_}
     rungs = rung_tables(probas, stacker.chosen_, fitted, decoder if len(rules) else None, told)
+
+    def drawing(done: int, total: int) -> None:
+        progress.stage("macro against micro", done, total)
+
+    drawn = None
+    if floor is None or floor.holds:
+        drawn = fitted.frontier(probas[stacker.chosen_], decoder, drawing)
     thresholds = fitted(stacker.chosen_, probas[stacker.chosen_], decoder)
     if floor is not None and not floor.holds:
         thresholds = start_thresholds(thresholds, stacker, rival_worth(published, settings.start))
@@ -212,6 +219,7 @@ def fit_dataset(
         evidence={
             **_evidence(dataset, overlaps, stacker, settings),
             "floor": None if floor is None else asdict(floor),
+            "frontier": None if drawn is None else asdict(drawn),
             "saw": _saw(dataset, thresholds, thresholds.cutting.decoded(chosen, decoder).nnz),
         },
     )

@@ -3,6 +3,7 @@
 A rare tag's threshold is drawn to what the start gave before any label, whoever fits it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,6 +16,7 @@ from tagstack.ensemble.bundle.dataset import Dataset
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.thresholds.anchoring import Anchor, start_rates
 from tagstack.ensemble.thresholds.fitting import ByTag, Thresholds, fit_thresholds
+from tagstack.ensemble.thresholds.frontier import Frontier, frontier
 from tagstack.meta.labels.truth import without_unknown
 from tagstack.meta.stack.rung_spec import START
 from tagstack.meta.stack.stacker import Stacker
@@ -67,6 +69,20 @@ class ThresholdFit:
             by_tag=self.by_tag,
             groups=self.dataset.groups,
             anchor=self._anchor(rung),
+        )
+
+    def frontier(
+        self, proba: PairProba, decoder: Decoder | None, told: Callable[[int, int], None]
+    ) -> Frontier | None:
+        """Return what each share of macro F-beta costs; see `frontier`."""
+        return frontier(
+            without_unknown(proba, self.dataset.unknown),
+            self.dataset.labels,
+            self.dataset.scores.vocabulary,
+            self.folds,
+            self.settings,
+            decoder,
+            told=told,
         )
 
     def take(self, images: NDArray[np.int64]) -> "ThresholdFit":

@@ -94,8 +94,13 @@ class Rounds:
         """Return the thresholds of the best round, fitted on all images."""
         best = self._best_round()
         pairs = self._pairs(best.fitted_on)
-        cutting, own = self._cutting(pairs, np.ones(len(self.folds), bool), best)
-        return Fitted(cutting=self._joint(cutting), own=own, counts=best.counts)
+        every = np.ones(len(self.folds), bool)
+        cutting, own = self._cutting(pairs, every, best)
+        return Fitted(cutting=self._joint(cutting, [every])[0], own=own, counts=best.counts)
+
+    def left_out_counts(self) -> Counts:
+        """Return what the best round decides on folds that its thresholds were not fitted on."""
+        return self._best_round().counts
 
     def estimates(self, counts: Counts, n_images: int) -> Measured:
         """Return what each objective speaks of, with interval, each of shape (n_tags,)."""
@@ -227,20 +232,42 @@ class Rounds:
         value = self._composed(rows, best.candidates)
         return Cutting(value=value, image_cut=self.image_cut), own
 
-    def _joint(self, cutting: Cutting) -> Cutting:
-        """Return thresholds with those chosen jointly put in their place."""
+    def _joint(self, cutting: Cutting, images: Sequence[Bools]) -> list[Cutting]:
+        """Return thresholds with those chosen jointly in their place, once for each set of images.
+
+        The sets differ in what their labels say of hopeless tags alone: no other label is read.
+        """
         if self.joint is None:
-            return cutting
+            return [cutting] * len(images)
         positive = int((self.joint.tags & (self.n_positives > 0)).sum())
-        found = self.joint.strategy.jointly(
-            self.proba,
-            cutting.value,
-            self.joint.tags,
-            positive,
-            self.joint.settings,
-            lambda trial: self.decide(self.proba, self.limited(trial)),
+        strategy, settings = self.joint.strategy, self.joint.settings
+        found = self.limited(
+            strategy.jointly(
+                self.proba,
+                cutting.value,
+                self.joint.tags,
+                positive,
+                settings,
+                lambda trial: self.decide(self.proba, self.limited(trial)),
+            )
         )
-        return self.limited(found)
+        # Where macro F-beta alone counts, a wrong tag costs nothing that a hopeless tag has.
+        if not settings.fbr or settings.macro_share == 1 or "fbr" not in strategy.reads:
+            return [found] * len(images)
+        decided = sparse.csr_array(self.decide(self.proba, found))
+        return [self._without_hopeless(found, decided, self.joint, own) for own in images]
+
+    def _without_hopeless(
+        self, found: Cutting, decided: sparse.csr_array, joint: Assignment, images: Bools
+    ) -> Cutting:
+        """Return thresholds out of reach for joint tags whose F-beta on some images is hopeless."""
+        settings = joint.settings
+        counts = self.counts(decided[images], sparse.csr_array(self.labels[images]))
+        # What is too rare, or was never scored, shows nothing.
+        judged = np.diff(self.plain.curves.starts) > 0
+        judged &= counts.positives >= settings.min_positives
+        hopeless = joint.tags & judged & (counts.f_beta(settings.beta) < settings.fbr)
+        return replace(found, value=np.where(hopeless, np.float32(np.inf), found.value))
 
     def limited(self, cutting: Cutting) -> Cutting:
         """Return thresholds raised to the floors and limits of the settings."""
@@ -260,14 +287,17 @@ class Rounds:
         return least
 
     def _joined(self, by_fold: Sequence[Cutting]) -> list[Cutting]:
-        """Return each fold's thresholds with the jointly chosen ones, which read no label."""
+        """Return each fold's thresholds with the jointly chosen ones."""
         if self.joint is None:
             return list(by_fold)
+        tags = self.joint.tags
         middle = np.median(np.stack([cutting.value for cutting in by_fold]), axis=0)
-        found = self._joint(Cutting(value=middle.astype(np.float32)))
+        joint = self._joint(
+            Cutting(value=middle.astype(np.float32)), [self.folds != name for name in self.names]
+        )
         return [
-            replace(c, value=np.where(self.joint.tags, found.value, c.value), worth=found.worth)
-            for c in by_fold
+            replace(own, value=np.where(tags, found.value, own.value), worth=found.worth)
+            for own, found in zip(by_fold, joint, strict=True)
         ]
 
     def _crossed(self, by_fold: Sequence[Cutting]) -> sparse.csr_array:

@@ -40,7 +40,7 @@ class JointF(PluginF):
     name = "joint_f"
     title = "F together"
     optimises = "macro and micro F-beta of what the rules leave, all tags together"
-    reads = (*PluginF.reads, "macro_share", "joint_rounds")
+    reads = (*PluginF.reads, "macro_share", "joint_rounds", "fbr")
     refits = False
     needs_decoder = True
 

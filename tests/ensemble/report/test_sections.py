@@ -15,6 +15,7 @@ from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.report.fit_evidence import FitEvidence, fit_evidence
 from tagstack.ensemble.report.sections import (
     calibrations,
+    frontier_figure,
     importance_rows,
     likeness_rows,
     member_table,
@@ -45,6 +46,15 @@ EVIDENCE: dict[str, Any] = {
          "micro_ap": 0.01, "micro_low": 0.005, "micro_high": 0.015},
     ],
     "members_worth_rung": "shrunken_logistic",
+    "frontier": {
+        "points": [
+            {"macro_share": 0.0, "macro_f": 0.21, "micro_f": 0.70, "tags_per_image": 4.2},
+            {"macro_share": 0.5, "macro_f": 0.29, "micro_f": 0.68, "tags_per_image": 5.0},
+        ],
+        "one_threshold": {"macro_share": None, "macro_f": 0.22, "micro_f": 0.703,
+                          "tags_per_image": 4.4},
+        "in_use": 0.5, "n_images": 40,
+    },
     "diversity": {
         "members": ["needed", "spare"],
         "disagreement": [[0.0, 0.12], [0.12, 0.0]],
@@ -190,3 +200,19 @@ def test_hostile_names_of_members_and_rules_stay_text(
     text = paths.html.read_text("utf-8")
     assert "<img src=x" not in text
     assert text.count("&lt;/script&gt;") >= 4
+
+
+def test_the_frontier_is_drawn_with_the_share_in_use_ringed() -> None:
+    frontier = fit_evidence(EVIDENCE).frontier
+    assert frontier is not None
+    assert frontier.used == frontier.points[1]
+    assert math.isnan(frontier.one_threshold.macro_share)
+    picture = str(frontier_figure(frontier))
+    dots = re.findall(r'<circle class="(\w+)" cx="([\d.]+)" cy="([\d.]+)"', picture)
+    at = {style: (float(x), float(y)) for style, x, y in dots}
+    assert at["ring"] == at["ours"]  # the last dot is that of the larger share
+    first = next((float(x), float(y)) for style, x, y in dots if style == "ours")
+    assert at["ours"][0] > first[0]  # more macro to the right
+    assert at["ours"][1] > first[1]  # less micro below
+    assert at["rival"][1] < first[1]
+    assert fit_evidence({}).frontier is None

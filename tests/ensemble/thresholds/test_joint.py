@@ -119,13 +119,39 @@ def test_without_rules_the_threshold_is_a_mean_of_the_two_plug_ins(
             assert value[tag] == pytest.approx(best / 2, abs=0.01)
 
 
-def test_no_label_is_read(
+def test_a_hopeless_tag_has_no_part_in_macro(
+    settings_with: Callable[..., Any], draw: Callable[..., Any], rng: np.random.Generator
+) -> None:
+    """Its scores promise what its labels do not hold; macro F1 alone would have it often."""
+    fit_on, test_on = draw(0, 2000, 8), draw(1, 2000, 8)
+    fit_on.labels[:, 7], test_on.labels[:, 7] = rng.random((2, 2000)) < 0.01
+    chosen = {"strategy": "joint_f", "macro_share": 0.8, "max_rate": 100.0}
+
+    def found(**changes: Any) -> Any:
+        settings = settings_with(**chosen, **changes)
+        return fit_thresholds(
+            fit_on.proba, fit_on.matrix, fit_on.vocabulary, np.arange(2000) % 5, settings
+        )
+
+    kept, cut = found(fbr=0.0), found(fbr=0.1)
+    assert (cut.value[:7] == kept.value[:7]).all()
+    assert cut.value[7] > kept.value[7]
+    before, after = (
+        f1_score(test_on.labels, table.cutting.decided(test_on.proba).toarray(), average="micro")
+        for table in (kept, cut)
+    )
+    assert after > before
+    # Of fewer positives nothing can be said.
+    assert (found(fbr=0.1, min_positives=200).value == kept.value).all()
+
+
+def test_no_label_is_read_but_for_hopeless_tags(
     settings_with: Callable[..., Any], decoder: Decoder, rng: np.random.Generator
 ) -> None:
     proba, labels = rivals(rng, 1000)
     shuffled = labels[rng.permutation(1000)]
     one, other = (
-        fitted(proba, truth, settings_with(strategy="joint_f"), decoder)
+        fitted(proba, truth, settings_with(strategy="joint_f", fbr=0.0), decoder)
         for truth in (labels, shuffled)
     )
     assert (one.value == other.value).all()

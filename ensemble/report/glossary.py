@@ -7,6 +7,8 @@ _TERMS = {
     "as published": "a tagger with the thresholds it came with: what its users get today",
     "tuned (single:)": "one tagger alone, its scores calibrated on your labels and a threshold "
     "fitted for every tag",
+    "mean": "the average of the scores as they come; thresholds expect probabilities, which these "
+    "are not, so it does badly, most of all with rules: its fair twin is the calibrated mean",
     "Caruana": "a weighted average of the taggers; they were added one by one while that helped "
     "(greedy selection, Caruana 2004)",
     "stack": "what the gate chose from everything learnt on your labels",
@@ -22,6 +24,7 @@ def terms_of(comparison: Comparison) -> tuple[tuple[str, str], ...]:
     """Return (term, meaning) of what stands on a comparison's ladder."""
     names = {rung.name for rung in comparison.rungs}
     absent = set() if "caruana" in names else {"Caruana"}
+    absent |= set() if "mean" in names else {"mean"}
     if not any(rung.spec.is_published for rung in comparison.rungs):
         absent |= {"as published"}
     if not any(rung.spec.rules_of for rung in comparison.rungs):

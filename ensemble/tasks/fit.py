@@ -26,6 +26,7 @@ from tagstack.ensemble.rules.binding import BoundRules
 from tagstack.ensemble.rules.hygiene import canonical_names
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
+from tagstack.ensemble.tasks.fit_stages import FitStages, fit_stages
 from tagstack.ensemble.tasks.floor import held_against_start, start_thresholds
 from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
 from tagstack.ensemble.thresholds.fitting import Thresholds
@@ -137,6 +138,8 @@ def fit_dataset(
     progress : Progress
     """
     settings = with_features_of(dataset, settings)
+    stages = fit_stages(settings, dataset.scores.n_images, rules=len(rules) > 0)
+    progress = FitStages(progress, stages, len(dataset.scores.pairs))
     overlaps = overlaps_of(dataset, settings.seed)
     for overlap in overlaps:
         progress.notice(overlap.notice)

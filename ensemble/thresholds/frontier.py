@@ -88,8 +88,9 @@ def frontier(
         proba, labels, folds = proba.take(images), labels[images], folds[images]
     shares = sorted({*settings.frontier, settings.macro_share})
     tried: list[FrontierPoint] = []
-    one = {"strategy": "one_threshold", "objective": "f_beta", "average": "micro"}
-    for changes in (one, *({"macro_share": share} for share in shares)):
+    one: dict[str, object] = {"strategy": "one_threshold", "objective": "f_beta"}
+    every = [one | {"average": "micro"}, *(dict[str, object](macro_share=s) for s in shares)]
+    for changes in every:
         told(len(tried), len(shares) + 1)
         own = settings.model_copy(update=changes)
         plan = assignments(vocabulary, own, ())

@@ -1,0 +1,120 @@
+"""How far a fit is: which stage of how many, and about how long it still takes.
+
+The stages' shares of the work were measured on real images; how fast this machine does them shows
+while it does. Nothing depends on them but what is printed.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+
+from tagstack.base_models.scoring.pipeline import ScoreProgress
+from tagstack.configs.settings import Settings
+from tagstack.ensemble.progress import Progress
+
+# CPU seconds of one core, for 250,000 pairs of image and tag (2,400 images by 259 tags, 3 taggers).
+_SECONDS: Mapping[str, float] = {
+    "calibration": 15,
+    "svm": 2,
+    "lightgbm": 27,
+    "xgboost": 10,
+    "blend": 5,
+    "tuning": 29,
+    "worth of members": 6,
+    "final fit": 12,
+    "holding against the start": 10,
+    "thresholds of every rung": 30,
+    "macro against micro": 14,
+}
+_PAIRS = 250_000
+_OTHER = 10.0  # of a learner that a package brings
+_TRUSTED = 10.0  # seconds of work at which this machine's own speed counts as much as that one's
+
+
+def fit_stages(settings: Settings, n_images: int, *, rules: bool) -> dict[str, float]:
+    """Return the stages of a fit in their order, and the share of the work of each.
+
+    Parameters
+    ----------
+    settings : Settings
+    n_images : int
+    rules : bool
+        Whether there are any; without, thresholds are half the work.
+    """
+    stack = settings.stack
+    rungs = ("calibration", *(name for name in stack.learners if name != "xgboost"))
+    on_top = (*(name for name in stack.learners if name == "xgboost"), "blend")
+    tuned = ("tuning",) if stack.tuning.trials > 1 and "xgboost" in stack.learners else ()
+    rehearsed = stack.outer_fold and stack.folds > 2
+    names = [f"rehearsal: {name}" for name in rungs] if rehearsed else []
+    names += [*tuned, *(f"rehearsal: {name}" for name in on_top)] if rehearsed else []
+    names += [*rungs, *on_top]
+    names += ["worth of members"] if stack.member_worth != "none" else []
+    names += ["final fit"]
+    names += ["holding against the start"] if n_images <= settings.start.floor_images else []
+    names += ["thresholds of every rung"]
+    names += ["macro against micro"] if settings.thresholds.frontier else []
+    half = 1.0 if rules else 0.5
+    return {
+        name: _SECONDS.get(name.removeprefix("rehearsal: "), _OTHER)
+        * (half if name in ("thresholds of every rung", "macro against micro") else 1.0)
+        for name in names
+    }
+
+
+class FitStages:
+    """Passes progress on, each stage with its number, their total and the time that is left.
+
+    Parameters
+    ----------
+    inner : Progress
+    stages : mapping of stage to share of the work
+        In their order.
+    n_pairs : int
+        Listed pairs of image and tag: what the work grows with.
+    clock : callable
+        Seconds.
+    """
+
+    def __init__(
+        self,
+        inner: Progress,
+        stages: Mapping[str, float],
+        n_pairs: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._inner, self._stages, self._clock = inner, dict(stages), clock
+        self._began, self._scale = clock(), max(n_pairs, 1) / _PAIRS
+        self._current, self._title = "", ""
+
+    def stage(self, text: str, done: int = 0, total: int = 0) -> None:
+        """Say which stage is under way; one that was not foreseen passes as it is."""
+        if text not in self._stages:
+            self._inner.stage(text, done, total)
+            return
+        if text != self._current:
+            self._current, self._title = text, self._titled(text)
+        self._inner.stage(self._title, done, max(total, 1))
+
+    def notice(self, text: str) -> None:
+        """Pass a notice on."""
+        self._inner.notice(text)
+
+    def scored(self, state: ScoreProgress) -> None:
+        """Pass level 1 on."""
+        self._inner.scored(state)
+
+    def _titled(self, text: str) -> str:
+        names, seconds = list(self._stages), list(self._stages.values())
+        number = names.index(text)
+        before, left = sum(seconds[:number]), sum(seconds[number:])
+        spent = self._clock() - self._began
+        rate = (spent + self._scale * _TRUSTED) / (before + _TRUSTED)
+        return f"{text}, {number + 1} of {len(names)}, about {_duration(rate * left)} left"
+
+
+def _duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -31,6 +31,7 @@ from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.console.console import stages
 from tagstack.ensemble.console.ladder import print_fit
+from tagstack.ensemble.console.options import QUICK
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.tasks.compare import CompareRequest, compare_bundle
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
@@ -200,10 +201,11 @@ def run(
     trials: int | None,
     features: bool,
     threads: int,
+    quick: bool,
 ) -> Comparison:
     """Run one set, print what came out and return it."""
     data = root / "data" / name
-    changes: dict[str, object] = {"seed": seed, "threads": threads}
+    changes: dict[str, object] = {**(QUICK if quick else {}), "seed": seed, "threads": threads}
     if features:
         changes["score"] = {"features": ["all"]}
     if trials is not None:
@@ -271,6 +273,7 @@ def main() -> None:
         "--features", action="store_true", help="keep features; fit with the probe and without"
     )
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="as fit --quick")
     arguments = parser.parse_args()
     for name in arguments.sets.split(","):
         out = arguments.out / name
@@ -283,6 +286,7 @@ def main() -> None:
                 trials=arguments.trials,
                 features=arguments.features,
                 threads=arguments.threads,
+                quick=arguments.quick,
             )
             for seed in arguments.seeds.split(",")
         ]

@@ -26,6 +26,7 @@ from tagstack.ensemble.feedback.drawn import SCOPED
 from tagstack.ensemble.feedback.store import DecisionStore
 from tagstack.ensemble.review.consequences import Consequence, Consequences
 from tagstack.ensemble.review.ground import Ground
+from tagstack.ensemble.review.neighbours import Neighbours
 from tagstack.ensemble.review.pairs import PairTable
 from tagstack.ensemble.review.queue import Order, Queue
 
@@ -104,6 +105,7 @@ class Desk:
         self.judging = np.zeros(len(ground.images), bool)
         self.groups: NDArray[np.int64] | None = None
         self.queue = self._queue(PairTable.empty(len(ground.bundle.vocabulary)))
+        self._neighbours: Neighbours | None = None
         self._held: dict[str, _Held] = {}
         self._rng = np.random.default_rng()
         self._newest = 0
@@ -145,6 +147,15 @@ class Desk:
         """How many pictures have their pairs."""
         share = self.n_ready / max(1, self.ground.n_chunks)
         return round(share * len(self.ground.images))
+
+    def neighbours(self, image: int, tag: int, n_each: int) -> tuple[list[int], list[int]]:
+        """Return the pictures most like one, with a tag and without it."""
+        with self.lock:
+            table = self.queue.table
+            if self._neighbours is None or self._neighbours.table is not table:
+                self._neighbours = Neighbours(table)
+            found = self._neighbours
+        return found.of(image, tag, n_each)
 
     def key(self, image: int) -> str:
         """Return what the page calls a picture."""

@@ -31,6 +31,7 @@ SORTS = (
 _KEPT = 64  # explanations of pictures
 _CONFIDENCE = 0.95
 _LATEST = 60
+_ALIKE = 3  # pictures beside a card, with its tag and without it
 
 
 class Views:
@@ -94,6 +95,7 @@ class Views:
             "category": self._category(card.tag),
             "has": said.tagged,
             "votes": _votes(entry),
+            "alike": self._alike(card),
             "rule": "" if change is None else _change_text(change),
             "shown": {
                 "bundle": said.bundle,
@@ -107,6 +109,16 @@ class Views:
                 "judging": said.judging,
             },
         }
+
+    def _alike(self, card: Card) -> list[View]:
+        """Return the pictures most like a card's, those with its tag first."""
+        tag = self.desk.tag_index(card.tag)
+        found = self.desk.neighbours(card.image, tag, _ALIKE)
+        return [
+            {**self._picture(image), "has": has}
+            for has, images in zip((True, False), found, strict=True)
+            for image in images
+        ]
 
     def image(self, image: int) -> View:
         """Return a picture with its tags and the candidates beside them."""

@@ -184,6 +184,8 @@
     byId("facts").replaceChildren(...stackLines(card.shown));
     byId("votes").replaceChildren(voteLines(card.votes));
     byId("rule").textContent = card.rule;
+    byId("alike").replaceChildren(...card.alike.map((one) => element("a", { class: one.has ? "with" : "without", href: `#${new URLSearchParams({ view: "picture", image: one.image })}`, "aria-label": `${one.name}, ${one.has ? "with" : "without"} ${card.tag}` },
+      element("img", { src: picture(one.image, "small"), alt: "", width: "56", height: "56", loading: "lazy" }), element("span", { "aria-hidden": "true" }, one.has ? "with" : "without"))));
     for (const name of ["yes", "no", "skip"]) {
       byId(name).classList.toggle("given", answer === name);
       if (answer) byId(name).setAttribute("aria-pressed", String(answer === name)); else byId(name).removeAttribute("aria-pressed");

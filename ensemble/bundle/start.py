@@ -37,6 +37,17 @@ class StartMember(Fingerprinted, PublishedMember, Protocol):
     def floor(self) -> float:
         """Probabilities below this are not stored."""
 
+    @property
+    def n_features(self) -> int:
+        """Numbers that are kept of each image beside its scores."""
+
+
+def scored_alike(members: Sequence[StartMember], settings: Settings) -> Settings:
+    """Return the settings that score other pictures as these members were: with whose features."""
+    names = tuple(member.name for member in members if member.n_features)
+    score = settings.score.model_copy(update={"features": names})
+    return settings.model_copy(update={"score": score})
+
 
 def start_bundle(
     members: Sequence[StartMember],
@@ -56,6 +67,7 @@ def start_bundle(
         The members' scores of unlabelled images like those that will be tagged; what they show is
         part of the bundle, and tagging looks at one image at a time.
     """
+    settings = scored_alike(members, settings)
     vocabulary = Vocabulary.union(member.vocabulary for member in members)
     published = Published.of(members, vocabulary)
     floor = np.array([floor_logit(member.floor) for member in members], np.float32)

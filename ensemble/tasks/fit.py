@@ -19,7 +19,7 @@ from tagstack.ensemble.bundle.files import refuse_existing, refuse_other_content
 from tagstack.ensemble.bundle.fitted_images import FittedImages, overlaps_of
 from tagstack.ensemble.bundle.fitted_labels import FittedLabels
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
-from tagstack.ensemble.bundle.start import rival_worth
+from tagstack.ensemble.bundle.start import rival_worth, scored_alike
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.rules.binding import BoundRules
@@ -137,7 +137,7 @@ def fit_dataset(
         Folder that keeps what a resumed fit can reuse; nothing is written without it.
     progress : Progress
     """
-    settings = with_features_of(dataset, settings)
+    settings = scored_alike(dataset.members, settings)
     stages = fit_stages(settings, dataset.scores.n_images, rules=len(rules) > 0)
     progress = FitStages(progress, stages, len(dataset.scores.pairs))
     overlaps = overlaps_of(dataset, settings.seed)
@@ -226,13 +226,6 @@ def fit_dataset(
             "saw": _saw(dataset, thresholds, thresholds.cutting.decoded(chosen, decoder).nnz),
         },
     )
-
-
-def with_features_of(dataset: Dataset, settings: Settings) -> Settings:
-    """Return the settings that score pictures as the dataset's were scored, features included."""
-    names = tuple(member.name for member in dataset.members if member.n_features)
-    score = settings.score.model_copy(update={"features": names})
-    return settings.model_copy(update={"score": score})
 
 
 def workspace_of(bundle: Path, digest: str) -> Path:

@@ -1,10 +1,8 @@
 """From drawn pictures to tags that no tagger knows: score with features, fit, compare, tag."""
 
 import csv
-import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +10,19 @@ import numpy as np
 import pytest
 
 import tagstack
+from tagstack.base_models.scores.store import ScoreStore
+from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.base_models.zoo.gallery import draw_gallery
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle
+from tagstack.ensemble.bundle.start import start_bundle
 from tagstack.ensemble.bundle.trial import ask
+from tagstack.ensemble.comparison.ladder import climb
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.tasks.calibrate import CalibrateRequest, calibrate_bundle
-from tagstack.ensemble.tasks.compare import CompareRequest, compare_bundle
+from tagstack.ensemble.rules.rule_set import Rules
+from tagstack.ensemble.tasks.calibrate import ground_of
 from tagstack.ensemble.tasks.explain import explain_image
 from tagstack.ensemble.tasks.tag import tag_images
 from tagstack.ensemble.tasks.tag_request import TagRequest
@@ -30,7 +32,6 @@ SMALL: dict[str, Any] = {
     "score": {"features": ["doll_vit"]},
     "stack": {"learners": [], "outer_fold": False, "folds": 2, "tuning": {"trials": 0}},
     "start": {"floor_images": 0},
-    "compare": {"resamples": 100},
     "thresholds": {"strategy": "one_threshold"},
 }
 OWN, RARE, ONCE = "by_day", "my_favourite", "seen_once"
@@ -107,39 +108,35 @@ def test_own_tags_are_learnt_thresholded_and_tagged(booru: Path, tmp_path: Path)
     assert np.mean([truth[name] for name in truth if given[name]]) > chance + 0.2
 
 
-def test_the_probe_is_a_member_like_any_other(booru: Path, tmp_path: Path) -> None:
+def test_the_probe_is_a_member_like_any_other(booru: Path) -> None:
     picture = next((booru / "images").glob("*.png"))
-    explanation = explain_image(picture, booru / "bundle", OWN)
-    (entry,) = explanation.entries
+    stored = explain_image(picture, booru / "bundle", OWN, scores=booru / "scores")
+    (entry,) = stored.entries
     assert entry.votes["doll_vit"] is None
     assert 0 <= (entry.votes["probe"] or -1) <= 1
-    stored = explain_image(picture, booru / "bundle", OWN, scores=booru / "scores")
-    assert stored.entries == explanation.entries
     with tagstack.load(booru / "bundle") as stack:
-        assert stack.explain(picture, OWN).entries == explanation.entries
+        assert stack.explain(picture, OWN).entries == stored.entries
         scores = tagstack.Scores.read(booru / "scores")
         assert stack.predict_proba(scores).pairs.n_tags == len(stack.tags)
 
-    source = DatasetSource(
-        scores=booru / "scores", labels=booru / "labels.csv", where="part=fit", group="series"
-    )
-    settings = load_settings(changes=SMALL)
-    copy = shutil.copytree(booru / "bundle", tmp_path / "copy")
-    made = calibrate_bundle(CalibrateRequest(bundle=copy, source=source), settings, Silent())
-    assert made.n_out_of_fold == made.n_images
-    compare = CompareRequest(
-        bundle=booru / "bundle",
-        source=replace(source, where="part=test"),
-        out=tmp_path / "report",
-    )
-    comparison, _ = compare_bundle(compare, settings, Silent())
-    rungs = {rung.name for rung in comparison.rungs}
+    bundle = load_bundle(booru / "bundle")
+    source = DatasetSource(scores=booru / "scores", labels=booru / "labels.csv", group="series")
+    # What `calibrate` and `compare` start from: fitted pictures out of fold, others as they are.
+    ground = ground_of(booru / "bundle", source, bundle, Silent())
+    assert 0 < ground.n_out_of_fold < ground.dataset.scores.n_images == 60
+    assert ground.proba.pairs.n_tags == len(bundle.vocabulary)
+    rungs = {rung.spec.name for rung in climb(bundle, ground.dataset)}
     assert {"single:probe", "single:doll_vit", "doll_vit @ published", "stack"} <= rungs
     assert "probe @ published" not in rungs  # nobody published it
 
 
-def test_scores_without_features_are_other_scores(booru: Path, tmp_path: Path) -> None:
+def test_scores_without_features_are_other_scores(booru: Path) -> None:
     bundle = load_bundle(booru / "bundle")
-    plain = tagstack.score(booru / "images", ["doll_resnet", "doll_vit"], {"threads": 1})
+    reader = ScoreStore(booru / "scores")
+    start = start_bundle(reader.members(), Rules.none(), load_settings())
+    assert start.settings.score.features == ("doll_vit",)  # what tags with it scores alike
+    assert start.scores(reader).members == ("doll_resnet", "doll_vit")
+    (plain,) = load_taggers(("doll_vit",), load_settings().score, threads=1)
     with pytest.raises(TagstackError, match=r"'doll_vit' has fingerprint .* fitted with"):
-        bundle.check_members(plain.reader.members())
+        bundle.check_members((*reader.members()[:1], plain))
+    plain.close()

@@ -9,6 +9,8 @@ class StartSettings(Section):
     """How taggers are combined without labels; default.toml has each default and its reason."""
 
     rarity: float = Field(ge=0)
+    odds_share: float = Field(ge=0, le=1)
+    odds_lead: float = Field(ge=0)
     rival_rarity: float = Field(ge=0)
     images: int = Field(ge=1)
     count_share: float = Field(ge=0, le=1)

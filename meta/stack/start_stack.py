@@ -153,7 +153,8 @@ def is_start(directory: Path) -> bool:
 def answer_arrays(answer: StartAnswer, prefix: str = "") -> dict[str, NDArray[Any]]:
     """Return an answer's arrays under their names, shapes as they are in it."""
     names = ("zero", "spread", "weight", "cut")
-    return {prefix + name: np.ascontiguousarray(getattr(answer, name)) for name in names}
+    arrays = {prefix + name: np.ascontiguousarray(getattr(answer, name)) for name in names}
+    return arrays | {f"{prefix}odds": np.array([answer.odds_share, answer.odds_lead])}
 
 
 def answer_from_arrays(
@@ -167,9 +168,14 @@ def answer_from_arrays(
         If an array is missing, has another shape, or holds what `StartAnswer.apply` cannot use.
     """
     shape = (n_members, n_tags)
+    share, lead = 0.0, 0.0  # an answer of before is the mean of log-odds alone
+    if f"{prefix}odds" in arrays.arrays:
+        share, lead = arrays.real(f"{prefix}odds", (2,), low=0).tolist()
     return StartAnswer(
         zero=arrays.real(f"{prefix}zero", shape, gaps=True),
         spread=arrays.real(f"{prefix}spread", shape, low=_LEAST),
         weight=arrays.real(f"{prefix}weight", (n_members,), low=_LEAST),
         cut=arrays.real(f"{prefix}cut", (n_tags,)),
+        odds_share=min(share, 1.0),
+        odds_lead=lead,
     )

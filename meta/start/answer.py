@@ -1,5 +1,8 @@
 """An answer without labels: the taggers' own thresholds put on one scale, and their mean.
 
+The mean lies between that of log-odds, which asks all taggers, and that of odds, which believes
+whoever is sure: a tag that one of them learnt well and the others hardly saw is not denied.
+
 A published threshold is mostly one number for all tags, and too high for rare ones: where a
 network is unsure, as it is of what it seldom saw, F1 is best at half of the F1 that can be had
 (Lipton, Elkan & Naryanaswamy 2014, "Optimal thresholding of classifiers to maximize F1 measure").
@@ -7,7 +10,7 @@ So each threshold is lowered by the logarithm of how rare the tag is, times a co
 that were published tag by tag know all this, and stay.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +23,7 @@ Floats = NDArray[np.float64]
 
 # A pair that no tagger scored is never tagged: its logit stays below that of a half.
 _BELOW = 1e-3
+_FARTHEST = 30.0  # odds stay finite; nobody is surer than that
 # A lowered threshold stays this far above what stands for "too small to be stored".
 _ABOVE_FLOOR = 0.5
 # Of a tag that no tagger knows: their files never give it.
@@ -31,7 +35,7 @@ class StartAnswer:
     """What is needed to tag an image without labels; a pure function of the image's scores.
 
     A pair's logit is the weighted mean of ``(logit - zero) / spread`` over the members that know
-    the tag, less ``cut``; at 0 and above, the tag is given.
+    the tag, partly as log-odds and partly as odds, less ``cut``; at 0 and above, the tag is given.
 
     Parameters
     ----------
@@ -41,12 +45,18 @@ class StartAnswer:
         How far a member's logits spread, relative to the other members'.
     weight : array of shape (n_members,), float64, above 0
     cut : array of shape (n_tags,), float64
+    odds_share : float, in [0, 1]
+        Of the mean of the odds; the rest has that of the log-odds.
+    odds_lead : float
+        What the former is lowered by, with many members of equal weight; nothing with one.
     """
 
     zero: Floats
     spread: Floats
     weight: Floats
     cut: Floats
+    odds_share: float = 0.0
+    odds_lead: float = 0.0
 
     def apply(self, scores: Level1Scores) -> tuple[Floats, Floats]:
         """Return logits, shapes (n_pairs,) of listed pairs and (n_tags,) of the unlisted by tag."""
@@ -63,28 +73,33 @@ class StartAnswer:
         zero = self.zero[kept]
         orphaned = np.isnan(zero).all(axis=0)
         zero[:, orphaned] = 0.0
-        return StartAnswer(
-            zero=zero, spread=self.spread[kept], weight=self.weight[kept], cut=self.cut
-        )
+        return replace(self, zero=zero, spread=self.spread[kept], weight=self.weight[kept])
 
     def with_silent_member(self) -> "StartAnswer":
         """Return the same answer for scores with one member more, which has no say in it."""
-        return StartAnswer(
+        return replace(
+            self,
             zero=np.pad(self.zero, ((0, 1), (0, 0)), constant_values=np.nan),
             spread=np.pad(self.spread, ((0, 1), (0, 0)), constant_values=1.0),
             weight=np.append(self.weight, self.weight.mean()),
-            cut=self.cut,
         )
 
     def _mean(self, logit: NDArray[np.float32], tag: NDArray[np.int32]) -> Floats:
-        total, weight = np.zeros(len(tag)), np.zeros(len(tag))
+        total, odds, weight, square = (np.zeros(len(tag)) for _ in range(4))
         for own, values in enumerate(logit):
             moved = (values - self.zero[own, tag]) / self.spread[own, tag]
-            known = ~np.isnan(moved)
-            total += self.weight[own] * np.where(known, moved, 0.0)
-            weight += self.weight[own] * known
+            counts = self.weight[own] * ~np.isnan(moved)
+            known = np.nan_to_num(moved, nan=0.0)
+            total += counts * known
+            odds += counts * np.exp(np.clip(known, -_FARTHEST, _FARTHEST))
+            weight += counts
+            square += counts**2
         some = weight > 0
-        return np.where(some, total / np.where(some, weight, 1.0), _NOBODY)
+        weight = np.where(some, weight, 1.0)
+        mean, of_odds = total / weight, np.log(np.where(some, odds, 1.0) / weight)
+        lead = self.odds_lead * (1 - square / weight**2)
+        mixed = mean + self.odds_share * (of_odds - lead - mean)
+        return np.where(some, mixed, _NOBODY)
 
     def _mean_floor(self, floor: NDArray[np.float32]) -> Floats:
         tags = np.arange(len(self.cut), dtype=np.int32)
@@ -113,4 +128,6 @@ def published_answer(
         spread=np.ones(zero.shape),
         weight=np.full(len(zero), 1 / len(zero)),
         cut=np.zeros(zero.shape[1]),
+        odds_share=settings.odds_share,
+        odds_lead=settings.odds_lead,
     )

@@ -54,7 +54,7 @@ Seed = Annotated[
 # fits without each tagger. What is left chooses and calibrates as ever.
 QUICK: Mapping[str, object] = {
     "stack": {"outer_fold": False, "member_worth": "none", "tuning": {"trials": 0}},
-    "thresholds": {"frontier": []},
+    "thresholds": {"frontier": [], "joint_rounds": 4},
 }
 
 

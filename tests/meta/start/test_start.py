@@ -17,8 +17,9 @@ from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
+from tagstack.meta.checked_arrays import CheckedArrays
 from tagstack.meta.stack.rungs import RungLogits
-from tagstack.meta.stack.start_stack import StartStack
+from tagstack.meta.stack.start_stack import StartStack, answer_arrays, answer_from_arrays
 from tagstack.meta.start.agreement import member_weights, near_copies, one_factor, vote_correlations
 from tagstack.meta.start.answer import StartAnswer, published_answer
 from tagstack.meta.start.published import Published
@@ -113,7 +114,11 @@ def test_an_abstaining_member_has_no_say(make_labelled: Callable[..., Any]) -> N
     listed, base = answer.apply(scores)
     here = scores.pairs.tag == 0
     np.testing.assert_allclose(listed[here], scores.logit[0, here], rtol=1e-6)
-    np.testing.assert_allclose(listed[~here], scores.logit[:, ~here].mean(0), rtol=1e-4)
+    both = scores.logit[:, ~here].astype(np.float64)
+    of_odds = np.log(np.exp(both).mean(0)) - SETTINGS.odds_lead / 2  # of two, half the lead
+    share = SETTINGS.odds_share
+    expected = (1 - share) * both.mean(0) + share * of_odds
+    np.testing.assert_allclose(listed[~here], expected, rtol=1e-4, atol=1e-4)
     assert np.isfinite(base).all()
 
 
@@ -292,3 +297,32 @@ def test_a_start_refuses_other_rungs_and_other_taggers(
         stack.predict_proba(scores, "mean")
     with pytest.raises(TagstackError, match="The scores come from"):
         stack.predict_proba(replace(scores, members=("a", "b", "c")))
+
+
+def test_who_is_sure_is_believed_and_equal_taggers_gain_nothing_but_the_lead(
+    make_labelled: Callable[..., Any],
+) -> None:
+    scores = make_labelled().scores
+    answer = published_answer(published(scores), scores.floor, SETTINGS)
+    log_odds = replace(answer, odds_share=0.0)
+    apart = scores.logit.copy()
+    apart[0], apart[1:] = 4.0, -2.0
+    sure = replace(scores, logit=apart)
+    assert (answer.apply(sure)[0] > log_odds.apply(sure)[0]).all()
+    same = replace(scores, logit=np.repeat(scores.logit[:1], len(apart), axis=0))
+    alike = replace(answer, zero=np.repeat(answer.zero[:1], len(apart), axis=0))
+    lead = SETTINGS.odds_share * SETTINGS.odds_lead * (1 - 1 / len(apart))
+    np.testing.assert_allclose(
+        alike.apply(same)[0], replace(alike, odds_share=0.0).apply(same)[0] - lead, rtol=1e-6
+    )
+
+
+def test_an_answer_of_before_is_read_as_log_odds_alone(make_labelled: Callable[..., Any]) -> None:
+    scores = make_labelled().scores
+    answer = published_answer(published(scores), scores.floor, SETTINGS)
+    arrays = answer_arrays(answer)
+    shape = answer.zero.shape
+    again = answer_from_arrays(CheckedArrays(arrays, "here"), *shape)
+    assert (again.odds_share, again.odds_lead) == (SETTINGS.odds_share, SETTINGS.odds_lead)
+    del arrays["odds"]
+    assert answer_from_arrays(CheckedArrays(arrays, "here"), *shape).odds_share == 0

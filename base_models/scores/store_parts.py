@@ -171,6 +171,8 @@ def check_scores(path: Path, tag: Any, logit: Any, n_tags: int | None = None) ->
 def features_in(path: Path, n_features: int) -> tuple[list[bytes], NDArray[np.float16]]:
     """Return the contents that a part of features is about, and theirs.
 
+    SHA-256 of each, and their features, shape (n_contents, n_features), finite.
+
     Raises
     ------
     DamagedPartError

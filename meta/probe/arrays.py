@@ -24,7 +24,12 @@ def holds_probe(arrays: CheckedArrays) -> bool:
 
 
 def probe_arrays(probe: Probe) -> dict[str, NDArray[Any]]:
-    """Return a probe's arrays under their names."""
+    """Return a probe's arrays under their names.
+
+    Of its columns (``mean``, ``deviation``, shape (n_columns,)), of its tags (``rate``, ``bias``,
+    shape (n_tags,)), ``weights`` of shape (n_columns, n_tags), ``limits`` of shape (2,), and the
+    calibration maps of each tagger.
+    """
     arrays: dict[str, NDArray[Any]] = {
         "mean": probe.columns.mean,
         "deviation": probe.columns.deviation,

@@ -55,7 +55,10 @@ class Columns:
         return np.asarray(np.clip(steps, -most, most) / COLUMN_STEPS, np.float64)
 
     def singles(self, features: Sequence[NDArray[np.float16]]) -> NDArray[np.float32]:
-        """Return the same as float32, which the grid is exact in too, some images at a time."""
+        """Return the same as float32, which the grid is exact in too, some images at a time.
+
+        Shape (n_images, n_columns).
+        """
         found = np.empty((len(features[0]), len(self)), np.float32)
         for start in range(0, len(found), _CHUNK):
             rows = slice(start, start + _CHUNK)

@@ -126,7 +126,10 @@ class Probe:
 def prior_logits(
     scores: Level1Scores, calibration: MemberCalibration, rate: Floats
 ) -> tuple[Floats, Floats]:
-    """Return the taggers' calibrated mean of listed pairs and of the others by tag; see `Probe`."""
+    """Return the taggers' calibrated mean of listed pairs and of the others by tag; see `Probe`.
+
+    Shapes (n_pairs,) and (n_tags,).
+    """
     members = calibration.apply(scores)
     listed, base = mean_logit(members.listed), mean_logit(members.base)
     return (

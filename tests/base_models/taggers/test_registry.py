@@ -119,6 +119,7 @@ def test_check_reports_everything_that_it_saw(make_tagger_folder: Folder) -> Non
     found = {finding.check: finding.detail for finding in report.findings}
     assert list(found) == [
         "contract", "assumed", "shapes", "tags", "model", "fingerprint", "outputs", "batch",
+        "features",
     ]  # fmt: skip
     assert "files.model = model.onnx" in found["assumed"]
     assert "input.pad = (255, 255, 255)" in found["assumed"]

@@ -99,7 +99,8 @@ def test_a_share_comes_through_as_it_is(sources: ImageSources, tmp_path: Path) -
 
 # A device that tells of one picture and then goes on until it is interrupted, or ends at once.
 DEVICE = """
-import json, os, sys, time
+import json, os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs behind a shell ignores it
 json.load(sys.stdin)
 print("a library says hello")
 print(json.dumps({"scored": {"n_scored": 1, "n_skipped": 0, "n_failed": 0, "stage_rates": {}}}))

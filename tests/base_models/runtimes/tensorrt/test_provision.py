@@ -225,14 +225,15 @@ def test_a_killed_build_leaves_nothing_half(
     folder = workshop.cache.folder
     assert workshop.cache.entries() == ()
     assert len(list(folder.glob(f"{TEMPORARY}*"))) == 1
-    # Of another key, which another process may be at: not ours to delete.
+    # Of another key, which another process is at: not ours to delete.
     other = folder / f"{TEMPORARY}{'0' * 32}-x.engine"
-    other.touch()
-    began = time.monotonic()
-    engine = workshop.provide(shared_folder / "net.onnx", contract, spec)
-    assert engine.was_built
-    assert time.monotonic() - began < 30, "the dead process's lock was waited for"
-    assert list(folder.glob(f"{TEMPORARY}*")) == [other]
+    with other.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        began = time.monotonic()
+        engine = workshop.provide(shared_folder / "net.onnx", contract, spec)
+        assert engine.was_built
+        assert time.monotonic() - began < 30, "the dead process's lock was waited for"
+        assert list(folder.glob(f"{TEMPORARY}*")) == [other]
     workshop.cache.sweep()
     assert not list(folder.glob(f"{TEMPORARY}*"))
     assert len(workshop.cache.entries()) == 1

@@ -21,6 +21,7 @@ from tagstack.base_models.contract import Contract
 from tagstack.base_models.runtimes.added_output import output_names
 from tagstack.base_models.runtimes.model_io import MOST_FEATURES
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.own_files import own_path
 
 if TYPE_CHECKING:
     from tagstack.base_models.taggers.tagger import Tagger
@@ -202,10 +203,28 @@ class _Search:
             turned = found is not None and node.op_type == "Transpose" and found.ndim == 2
             return found.T if turned and found is not None else found
         try:
-            array = numpy_helper.to_array(self.tensors[name], base_dir=str(self.model.parent))
+            array = numpy_helper.to_array(_held_inside(self.tensors[name], self.model))
         except (ValueError, TypeError, OSError, RuntimeError):
             return None
         return np.asarray(array, np.float32) if array.dtype.kind == "f" else None
+
+
+def _held_inside(tensor: Any, model: Path) -> Any:
+    """Return a tensor with its numbers inside, also those that lie in a file beside the model.
+
+    The package `onnx` refuses such files behind links, and the registry links to a user's files.
+    """
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    if not uses_external_data(tensor):
+        return tensor
+    info = ExternalDataInfo(tensor)
+    with own_path(model.parent, info.location, said_by=model).open("rb") as stream:
+        stream.seek(info.offset or 0)
+        content = stream.read(info.length or -1)
+    return type(tensor)(
+        dims=tensor.dims, data_type=tensor.data_type, name=tensor.name, raw_data=content
+    )
 
 
 def check_features(tagger: "Tagger", pixels: NDArray[np.uint8]) -> str:

@@ -101,11 +101,11 @@ def test_a_share_comes_through_as_it_is(sources: ImageSources, tmp_path: Path) -
 DEVICE = """
 import json, os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs behind a shell ignores it
-json.load(sys.stdin)
-print("a library says hello")
-print(json.dumps({"scored": {"n_scored": 1, "n_skipped": 0, "n_failed": 0, "stage_rates": {}}}))
-sys.stdout.flush()
 try:
+    json.load(sys.stdin)
+    print("a library says hello")
+    print(json.dumps({"scored": {"n_scored": 1, "n_skipped": 0, "n_failed": 0, "stage_rates": {}}}))
+    sys.stdout.flush()
     if sys.argv[1] == "error" and os.environ.get("CUDA_VISIBLE_DEVICES") == "4":
         print(json.dumps({"error": "the GPU is lost."}))
     elif sys.argv[1] == "error":

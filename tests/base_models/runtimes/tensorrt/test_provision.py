@@ -1,5 +1,6 @@
 """Engines from request to file: built once, tried, set aside when bad, never half."""
 
+import fcntl
 import logging
 import os
 import subprocess

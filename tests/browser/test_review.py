@@ -158,10 +158,12 @@ def test_a_reload_goes_on_where_it_was_and_two_tabs_ask_different_things(
     # Answers that the server has not got yet outlive the page that gave them.
     one.page.route("**/api/answer", lambda route: route.abort())
     one.page.keyboard.press("n")
-    one.page.wait_for_selector(".status.warn")
-    one.page.unroute("**/api/answer")
+    waits = "document.querySelector('#status').textContent.includes('not saved yet')"
+    until(one.page, waits)
     one.page.reload()
-    one.page.wait_for_selector("html[data-saved]")
+    until(one.page, waits)
+    one.page.unroute("**/api/answer")
+    until(one.page, "document.documentElement.dataset.saved")
     assert question(one.page) != before
     who_said_what = sorted((who, answer) for who, _, answer in said(decisions))
     assert who_said_what == [("ann", "no"), ("ann", "yes"), ("bob", "no")]

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 MESSAGE = "Interrupted; run the same command again to go on."
-_GRACE_S = 10.0  # for one call of a library; pieces of scoring take a second
+_GRACE_S = 2.0  # for the piece at hand; whoever has pressed Ctrl-C waits no longer
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -7,13 +7,11 @@ prove anything.
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.experiments.contrast import Outcome
+from tagstack.ensemble.sqlite_file import SqliteFile
 
 FILE = "outcomes.sqlite"
 _APPLICATION = 0x74734578
@@ -25,12 +23,13 @@ _MAKE = (
 )
 
 
-class OutcomeStore:
-    """The outcomes of one experiment; use it as a context manager.
+class OutcomeStore(SqliteFile):
+    """The outcomes of one experiment; use it as a context manager. Threads may share it.
 
     Parameters
     ----------
     folder : Path
+        Of the experiment.
 
     Raises
     ------
@@ -38,36 +37,22 @@ class OutcomeStore:
         If the file cannot be used or is none of ours.
     """
 
+    _holds = "outcomes"
+    _advice = "Mend that and go on."
+
     def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
-        self._connection: sqlite3.Connection | None = None
+        super().__init__(folder / FILE)
 
-    def __enter__(self) -> Self:
-        with self._blamed():
-            connection = sqlite3.connect(
-                self.path, isolation_level=None, timeout=_WAIT_S, check_same_thread=False
-            )
-            self._connection = connection
-            (application,) = connection.execute("pragma application_id").fetchone()
-            (n_tables,) = connection.execute("select count(*) from sqlite_master").fetchone()
-            if application != _APPLICATION and (n_tables or application):
-                raise sqlite3.DatabaseError("it is a file of another program")
-            connection.execute("pragma journal_mode = wal")
-            connection.execute("pragma synchronous = full")
-            for statement in _MAKE:
-                connection.execute(statement)
-            connection.execute(f"pragma application_id = {_APPLICATION}")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, timeout=_WAIT_S, check_same_thread=False
+        )
+        try:
+            _prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def record(self, outcomes: Iterable[Outcome]) -> int:
         """Keep outcomes, all or none; return how many are new. They are on the disk then.
@@ -78,27 +63,19 @@ class OutcomeStore:
             If the experiment is over, or the file cannot be written.
         """
         rows = [(_bytes(o.unit), o.arm, o.value, time.time()) for o in outcomes]
-        with self._blamed():
-            connection = self._open()
-            connection.execute("begin immediate")
-            try:
-                if self.stopped_s is not None:
-                    raise TagstackError("The experiment was stopped: it takes no more outcomes.")
-                before = connection.total_changes
-                connection.executemany(
-                    "insert or ignore into outcomes (unit, arm, value, at_s) values (?, ?, ?, ?)",
-                    rows,
-                )
-                n_new = connection.total_changes - before
-                connection.execute("commit")
-            except BaseException:
-                connection.execute("rollback")
-                raise
-        return n_new
+        with self._change() as connection:
+            if self.stopped_s is not None:
+                raise TagstackError("The experiment was stopped: it takes no more outcomes.")
+            before = connection.total_changes
+            connection.executemany(
+                "insert or ignore into outcomes (unit, arm, value, at_s) values (?, ?, ?, ?)",
+                rows,
+            )
+            return connection.total_changes - before
 
     def all(self) -> Iterator[Outcome]:
         """Yield every outcome, in the order in which they came."""
-        with self._blamed():
+        with self._lock, self._blamed():
             rows = (
                 self._open().execute("select unit, arm, value from outcomes order by id").fetchall()
             )
@@ -108,31 +85,29 @@ class OutcomeStore:
     @property
     def stopped_s(self) -> float | None:
         """When it was stopped; None if it goes on."""
-        with self._blamed():
+        with self._lock, self._blamed():
             found = self._open().execute("select value from facts where name = 'stopped'")
             row = found.fetchone()
         return None if row is None else float(row[0])
 
     def stop(self) -> None:
         """End the experiment; said twice, the first time counts."""
-        with self._blamed():
+        with self._lock, self._blamed():
             self._open().execute(
                 "insert or ignore into facts values ('stopped', ?)", (repr(time.time()),)
             )
 
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            msg = "the outcomes are not open; use the store as a context manager"
-            raise ValueError(msg)
-        return self._connection
 
-    @contextmanager
-    def _blamed(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, sqlite3.Error) as error:
-            msg = f"Cannot use the outcomes in {self.path}: {error}. Mend that and go on."
-            raise TagstackError(msg) from error
+def _prepare(connection: sqlite3.Connection) -> None:
+    (application,) = connection.execute("pragma application_id").fetchone()
+    (n_tables,) = connection.execute("select count(*) from sqlite_master").fetchone()
+    if application != _APPLICATION and (n_tables or application):
+        raise sqlite3.DatabaseError("it is a file of another program")
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = full")
+    for statement in _MAKE:
+        connection.execute(statement)
+    connection.execute(f"pragma application_id = {_APPLICATION}")
 
 
 def _bytes(unit: str) -> bytes:

@@ -10,15 +10,11 @@ are kept.
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from threading import RLock
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.feedback.decision import Decision, Shown, Standing, TagCount
 from tagstack.ensemble.feedback.schema import opened
+from tagstack.ensemble.sqlite_file import SqliteFile
 
 FILE = "decisions.sqlite"
 _WAIT_S = 30.0  # for another writer, which needs milliseconds
@@ -39,40 +35,14 @@ _STANDING = """select d.id, d.at_s, d.who, i.name, d.tag, d.answer,
     join decisions d on d.id = s.decision join images i on i.id = s.image"""
 
 
-class DecisionStore:
-    """The decisions of one collection; use it as a context manager. Threads may share it.
+class DecisionStore(SqliteFile):
+    """The decisions of one collection; use it as a context manager. Threads may share it."""
 
-    Parameters
-    ----------
-    path : Path
-        The file, made where there is none; its folder must be there.
+    _holds = "decisions"
+    _advice = "What was kept before is whole; mend that (space, permissions) and go on."
 
-    Raises
-    ------
-    TagstackError
-        On entering, if the file cannot be used or is none of ours.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = RLock()
-        self._connection: sqlite3.Connection | None = None
-
-    def __enter__(self) -> Self:
-        with self._blamed():
-            self._connection = opened(self.path, wait_s=_WAIT_S)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+    def _connect(self) -> sqlite3.Connection:
+        return opened(self.path, wait_s=_WAIT_S)
 
     def record(self, decisions: Sequence[Decision]) -> tuple[int, ...]:
         """Keep decisions that belong together, all or none; return their numbers.
@@ -243,37 +213,6 @@ class DecisionStore:
     def _rows(self, query: str, values: Iterable[object]) -> list[tuple[Any, ...]]:
         with self._lock, self._blamed():
             return self._open().execute(query, tuple(values)).fetchall()
-
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """Yield the connection in a transaction that is whole or not at all."""
-        with self._lock, self._blamed():
-            connection = self._open()
-            connection.execute("begin immediate")
-            try:
-                yield connection
-                connection.execute("commit")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("rollback")
-                raise
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            msg = "the decisions are not open; use the store as a context manager"
-            raise ValueError(msg)
-        return self._connection
-
-    @contextmanager
-    def _blamed(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, sqlite3.Error, UnicodeEncodeError) as error:
-            msg = (
-                f"Cannot use the decisions in {self.path}: {error}. What was kept before is "
-                "whole; mend that (space, permissions) and go on."
-            )
-            raise TagstackError(msg) from error
 
 
 def _settle(connection: sqlite3.Connection, image: int, tag: str) -> None:

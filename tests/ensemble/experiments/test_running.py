@@ -1,5 +1,6 @@
 """Who gets which arm, what is kept of outcomes, and what the page may say."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +100,10 @@ def test_the_page_shows_text_as_text_and_needs_no_script(tmp_path: Path) -> None
         assert "&lt;script&gt;two" in text
     assert "<polyline" in page
     assert "nan" not in page.split("</style>")[1].replace("provenance", "")
+
+
+def test_threads_share_one_store(tmp_path: Path) -> None:
+    with OutcomeStore(tmp_path) as store, ThreadPoolExecutor(8) as pool:
+        given = [Outcome(unit=str(n % 150), arm="a", value=1.0) for n in range(200)]
+        assert sum(pool.map(lambda one: store.record([one]), given)) == 150
+        assert len(list(store.all())) == 150

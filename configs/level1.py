@@ -111,6 +111,7 @@ class ScoreSettings(Section):
     resampling: Literal["auto", "pillow", "compiled"]
     devices: tuple[str, ...]
     features: tuple[str, ...]
+    sided: tuple[str, ...]
     extensions: tuple[str, ...] = Field(min_length=1)
     near_duplicates: NearDuplicateSettings
     engines: EngineSettings

@@ -127,7 +127,7 @@ def reference_of(tagger: Tagger, *, threads: int) -> Tagger:
     folder = tagger.folder
     if quantised_as(folder / tagger.contract.files.model) is not None:
         folder = source_of(folder, tagger.contract.files.model) or folder
-    return load_tagger(
+    plain = load_tagger(
         folder,
         floor=tagger.floor,
         threads=threads,
@@ -135,6 +135,7 @@ def reference_of(tagger: Tagger, *, threads: int) -> Tagger:
         runtime=REFERENCE,
         scaled_decoding=tagger.scaled_decoding,
     )
+    return replace(plain, mirror=tagger.mirror)  # compared with what sees the same
 
 
 def sample_pixels(

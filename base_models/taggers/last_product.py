@@ -260,7 +260,7 @@ def check_features(tagger: "Tagger", pixels: NDArray[np.uint8]) -> str:
     if product.features != name or product.weights.shape[0] != features.shape[1]:
         return f"{width}; finite, not what the last product reads ({product.features})"
     made = np.sort(features @ product.weights + product.bias, axis=1)
-    logits = np.sort(tagger.logits(pixels), axis=1)
+    logits = np.sort(tagger.logits_from_raw(tagger.raw(pixels)), axis=1)
     made = made.clip(logits.min(), logits.max())
     scale = max(float(np.abs(logits).max()), 1.0)
     apart = float(np.abs(made - logits).max()) / scale if made.shape == logits.shape else np.inf

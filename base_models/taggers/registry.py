@@ -24,6 +24,7 @@ from tagstack.base_models.taggers.own_folder import (
     registry_folder,
     tagger_files,
 )
+from tagstack.base_models.taggers.mirrored import MIRRORED, asked_for
 from tagstack.base_models.taggers.pull_record import check_pulled
 from tagstack.base_models.taggers.timm_contract import (
     PUBLISHER_FILES,
@@ -142,6 +143,8 @@ def load_taggers(
 ) -> "tuple[Tagger, ...]":
     """Return the taggers of registry names or folders, loaded and checked.
 
+    With `MIRRORED` after its name or folder a tagger sees the mirrored picture as well.
+
     Raises
     ------
     TagstackError
@@ -154,19 +157,22 @@ def load_taggers(
     loaded: dict[str, Tagger] = {}
     runtime = RuntimeChoice.of_settings(settings)
     for name in names:
-        folder = resolve(name)
+        plain, mirrored = asked_for(name)
+        folder = resolve(plain)
         check_pulled(folder)
         try_tagger(folder, settings.trial_seconds)
-        wanted = set(settings.features) & {EVERY_MEMBER, contract_of_folder(folder).name}
+        ending = MIRRORED if mirrored else ""
+        wanted = set(settings.features) & {EVERY_MEMBER, contract_of_folder(folder).name + ending}
         tagger = load_tagger(
             folder,
             floor=settings.floor,
             threads=threads,
             # A bundle keeps this, and is used from other working folders.
-            source=str(folder.absolute()) if _names_folder(name) else name,
+            source=str(folder.absolute()) + ending if _names_folder(plain) else name,
             runtime=runtime,
             scaled_decoding=settings.scaled_decoding,
             features=bool(wanted),
+            sided=settings.sided if mirrored else None,
         )
         if tagger.name in loaded:
             msg = (

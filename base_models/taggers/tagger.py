@@ -8,6 +8,7 @@ that look almost right.
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.runtimes.selection import REFERENCE, RuntimeChoice, open_session
 from tagstack.base_models.taggers.checked import CheckNote
 from tagstack.base_models.taggers.last_product import check_features, features_of
+from tagstack.base_models.taggers.mirrored import MIRRORED, Mirror
 from tagstack.base_models.taggers.own_folder import TaggerFiles, tagger_files
 from tagstack.base_models.taggers.tag_files import (
     counts_from_rows,
@@ -48,6 +50,7 @@ def member_fingerprint(
     session: Session,
     floor: float,
     scaled_decoding: bool,
+    mirror: Mirror | None = None,
 ) -> str:
     """Return the SHA-256 in hexadecimal over everything that changes a member's scores.
 
@@ -63,6 +66,8 @@ def member_fingerprint(
     floor : float
         Probabilities below it are not stored.
     scaled_decoding : bool
+    mirror : Mirror, optional
+        Of a tagger that sees the mirrored picture as well.
     """
     facts: dict[str, object] = {
         "model": [file_sha256(path) for path in (files.model, *files.weights)],
@@ -75,6 +80,8 @@ def member_fingerprint(
     }
     if session.info.n_features:
         facts["features"] = contract.output.features
+    if mirror is not None:
+        facts["mirrored"] = mirror.sided
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -103,7 +110,7 @@ class Tagger:
     ----------
     folder : Path
     name : str
-        Member name, unique within a stack: the contract's.
+        Member name, unique within a stack: the contract's, with `MIRRORED` for a mirrored pass.
     source : str
         What it was asked for by: a registry name or a folder.
     contract : Contract
@@ -121,6 +128,8 @@ class Tagger:
     session : Session
     scaled_decoding : bool
         Whether large JPEGs are decoded at a part of their size for it.
+    mirror : Mirror, optional
+        Of a tagger that sees the mirrored picture as well.
     """
 
     folder: Path
@@ -134,6 +143,7 @@ class Tagger:
     floor: float
     session: Session
     scaled_decoding: bool
+    mirror: Mirror | None = None
 
     @cached_property
     def framing(self) -> Framing:
@@ -161,6 +171,17 @@ class Tagger:
         return self.outputs(pixels)[0]
 
     @property
+    def n_passes(self) -> int:
+        """How often the network runs for a picture."""
+        return 1 if self.mirror is None else self.mirror.n_passes
+
+    @property
+    def sided_tags(self) -> tuple[str, ...]:
+        """Tags that a mirrored pass leaves out."""
+        sided = () if self.mirror is None else self.mirror.sided
+        return tuple(tag for tag, one in zip(self.vocabulary.tags, sided, strict=False) if one)
+
+    @property
     def n_features(self) -> int:
         """Width of the features that are kept of each image; 0 for scores alone."""
         return self.session.info.n_features
@@ -174,11 +195,19 @@ class Tagger:
             NaN throughout for an image with a score or a feature that is not finite.
         features : array of shape (n_images, n_features), float16
         """
-        raw, features = self._split(self._rows(pixels))
-        logits = self.logits_from_raw(raw)
+        logits, features = self._seen(pixels)
+        if self.mirror is not None and len(pixels):
+            logits_too, features_too = self._seen(self.mirror.turned(pixels))
+            logits = self.mirror.mean(logits, logits_too)
+            features = (features + features_too) / 2
         logits[~np.isfinite(features).all(axis=1)] = np.nan
         kept = np.nan_to_num(features).clip(-_FEATURE_LIMIT, _FEATURE_LIMIT)
         return logits, kept.astype(np.float16)
+
+    def _seen(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return logits and features of pictures as they lie there."""
+        raw, features = self._split(self._rows(pixels))
+        return self.logits_from_raw(raw), features
 
     def logits_from_raw(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits that the model's outputs stand for; see `logits`.
@@ -241,6 +270,7 @@ def load_tagger(
     runtime: RuntimeChoice = REFERENCE,
     scaled_decoding: bool = False,
     features: bool = False,
+    sided: Sequence[str] | None = None,
 ) -> Tagger:
     """Load the tagger in a folder and check it against its contract.
 
@@ -263,6 +293,8 @@ def load_tagger(
         Decode large JPEGs at a part of their size: faster, and other scores.
     features : bool
         Whether the features are wanted beside the scores.
+    sided : sequence of str, optional
+        ``score.sided``, for a tagger that shall see the mirrored picture as well.
 
     Raises
     ------
@@ -276,20 +308,22 @@ def load_tagger(
     vocabulary = vocabulary_from_rows(rows, contract)
     files = tagger_files(folder, contract)
     session = open_session(files.model, contract, runtime, threads=threads)
+    mirror = None if sided is None else Mirror.of(vocabulary.tags, sided)
     tagger = Tagger(
         folder=folder,
-        name=contract.name,
+        name=contract.name if mirror is None else contract.name + MIRRORED,
         source=source or str(folder),
         contract=contract,
         vocabulary=vocabulary,
         published_thresholds=thresholds_from_rows(rows, contract),
         published_counts=counts_from_rows(rows),
         fingerprint=member_fingerprint(
-            files, contract, vocabulary, session, floor, scaled_decoding
+            files, contract, vocabulary, session, floor, scaled_decoding, mirror
         ),
         floor=floor,
         session=session,
         scaled_decoding=scaled_decoding,
+        mirror=mirror,
     )
     if session.n_outputs not in (None, len(vocabulary)):
         raise TagstackError(_width_message(folder, contract, session.n_outputs, tagger))

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.scores.member_info import IMPORTED
 from tagstack.base_models.scores.reading import ScoreReader
+from tagstack.base_models.taggers.mirrored import asked_for
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
@@ -164,7 +165,7 @@ class Bundle:
         if given is not None:
             return given
         for member in self.members:
-            if os.sep in member.source and not os.path.isdir(member.source):
+            if os.sep in member.source and not os.path.isdir(asked_for(member.source)[0]):
                 msg = (
                     f"The bundle's tagger {member.name!r} was in {member.source}, which is not "
                     f"there. Say where all of {[m.name for m in self.members]} are now: "

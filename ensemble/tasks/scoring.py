@@ -103,9 +103,9 @@ def found_images(images: Sequence[Path], settings: Settings, progress: Progress)
 
 
 def scoring_settings(bundle: Bundle, settings: Settings) -> Settings:
-    """Return settings with what the bundle was fitted on: the floor, and whose features."""
+    """Return settings with what the bundle was fitted on: floor, features, tags with sides."""
     fitted = bundle.settings.score
-    kept = {"floor": fitted.floor, "features": fitted.features}
+    kept = {"floor": fitted.floor, "features": fitted.features, "sided": fitted.sided}
     return settings.model_copy(update={"score": settings.score.model_copy(update=kept)})
 
 
@@ -136,6 +136,8 @@ def score_sources(
     if settings.score.devices:
         progress.notice("score.devices is for `tagstack score`; here one device does it all.")
     check_runtimes(sources, taggers, settings, progress)
+    if said := passes_text(taggers):
+        progress.notice(said)
     if said := features_text(taggers, len(sources.names)):
         progress.notice(said)
     progress.stage("scoring")
@@ -150,6 +152,21 @@ def faster_text(taggers: Sequence[Tagger]) -> str:
     slow = any((info.device, info.precision) == ("cpu", "fp32") for info in infos)
     units = bf16_units() if slow else ()
     return bf16_advice(units) if units else ""
+
+
+def passes_text(taggers: Sequence[Tagger]) -> str:
+    """Return what a mirrored pass costs; nothing where no tagger has one."""
+    mirrored = [tagger for tagger in taggers if tagger.mirror is not None]
+    if not mirrored:
+        return ""
+    sided = {tag for tagger in mirrored for tag in tagger.sided_tags}
+    named = ", ".join(sorted(sided)[:3]) + (", ..." if len(sided) > 3 else "")
+    kept = f"; {len(sided)} tags of left and right ({named}) keep the first run's scores"
+    runs = "runs" if len(mirrored) == 1 else "run"
+    return (
+        f"{', '.join(tagger.name for tagger in mirrored)} {runs} twice on a picture, as it is and "
+        f"mirrored, which takes twice the time{kept if sided else ''}."
+    )
 
 
 def features_text(taggers: Sequence[Tagger], n_images: int) -> str:

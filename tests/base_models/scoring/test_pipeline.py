@@ -671,3 +671,26 @@ def test_members_need_distinct_names(
         _score(images, [taggers[0], taggers[0]], tmp_path / "s", settings)
     with pytest.raises(TagstackError, match=r"distinct names, got \[\]"):
         _score(images, [], tmp_path / "s", settings)
+
+
+def test_a_mirrored_tagger_scores_alike_however_it_is_run(
+    images: Path, folders: list[Path], settings: ScoreSettings, tmp_path: Path
+) -> None:
+    taggers = [
+        load_tagger(folders[0], floor=1e-4, threads=2),
+        load_tagger(folders[0], floor=1e-4, threads=2, sided=("tag_1",)),
+    ]
+    few = settings.model_copy(update={"batch_images": 2})
+    found = _found(images, settings)
+    sink = MemorySink(Members.of(taggers))
+    score_images(found, taggers, sink, settings, threads=2)
+    store = tmp_path / "store"
+    first = replace(found, names=found.names[:5])  # what a killed run had written
+    for sources in (first, replace(found, names=found.names[::-1])):
+        score_to_store(sources, taggers, store, few, threads=1)
+    whole, again = sink.load(), ScoreStore(store).load(list(found.names), ["nhwc", "nhwc+flip"])
+    assert whole.members == again.members == ("nhwc", "nhwc+flip")
+    np.testing.assert_array_equal(whole.logit, again.logit)
+    kept = whole.pairs.tag == whole.vocabulary.index["tag_1"]
+    np.testing.assert_array_equal(whole.logit[0, kept], whole.logit[1, kept])
+    assert (whole.logit[0, ~kept] != whole.logit[1, ~kept]).any()

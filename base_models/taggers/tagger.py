@@ -199,7 +199,7 @@ class Tagger:
         if self.mirror is not None and len(pixels):
             logits_too, features_too = self._seen(self.mirror.turned(pixels))
             logits = self.mirror.mean(logits, logits_too)
-            features = (features + features_too) / 2
+            features = (features + features_too) * np.float32(0.5)
         logits[~np.isfinite(features).all(axis=1)] = np.nan
         kept = np.nan_to_num(features).clip(-_FEATURE_LIMIT, _FEATURE_LIMIT)
         return logits, kept.astype(np.float16)

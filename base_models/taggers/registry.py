@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 from tagstack.base_models.contract import CONTRACT_FILE, Contract, contract_toml, read_contract
 from tagstack.base_models.staging import recover, staged_folder
 from tagstack.base_models.tag_names import did_you_mean
+from tagstack.base_models.taggers.mirrored import MIRRORED, asked_for
 from tagstack.base_models.taggers.own_folder import (
     TaggerFiles,
     described_files,
     registry_folder,
     tagger_files,
 )
-from tagstack.base_models.taggers.mirrored import MIRRORED, asked_for
 from tagstack.base_models.taggers.pull_record import check_pulled
 from tagstack.base_models.taggers.timm_contract import (
     PUBLISHER_FILES,

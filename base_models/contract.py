@@ -7,6 +7,9 @@ contract and run ``tagstack models check FOLDER``.
 
 import hashlib
 import json
+import re
+import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -244,3 +247,20 @@ def read_contract(path: Path) -> Contract:
 def contract_toml(contract: Contract) -> str:
     """Return a contract as the text of a ``tagger.toml``; defaults are left out."""
     return tomli_w.dumps(contract.model_dump(mode="json", exclude_defaults=True))
+
+
+def text_with_features(text: str, features: str, *, origin: str) -> str:
+    """Return a contract's text with the features named; comments stay where that is possible.
+
+    Raises
+    ------
+    TagstackError
+        If the text is no contract.
+    """
+    wanted = with_features(contract_from_toml(tomllib.loads(text), origin=origin), features)
+    line = tomli_w.dumps({"features": features})
+    longer = re.sub(r"(?m)^\[output\][ \t]*(#.*)?$\n?", lambda m: f"{m[0].rstrip()}\n{line}", text)
+    with suppress(tomllib.TOMLDecodeError, TagstackError):
+        if contract_from_toml(tomllib.loads(longer), origin=origin) == wanted:
+            return longer
+    return contract_toml(wanted)  # the section is written in another way

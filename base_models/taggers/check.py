@@ -44,11 +44,15 @@ class CheckReport:
         None if it could not be read.
     findings : tuple of Finding
         In the order of checking; it ends where what follows depends on what failed.
+    features : str or None
+        Tensor that was found to hold the features, and held to the scores, where the contract
+        does not say it.
     """
 
     folder: Path
     contract: Contract | None
     findings: tuple[Finding, ...]
+    features: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -75,6 +79,7 @@ def check_tagger(
     """
     findings: list[Finding] = []
     contract: Contract | None = None
+    found: str | None = None
     stage = "contract"
     try:
         contract = contract_of_folder(folder)
@@ -94,10 +99,11 @@ def check_tagger(
         finally:
             tagger.close()
         stage = "features"
-        findings.append(_features(folder, contract, floor, threads, runtime))
+        finding, found = _features(folder, contract, floor, threads, runtime)
+        findings.append(finding)
     except TagstackError as error:
         findings.append(Finding(stage, False, str(error)))
-    return CheckReport(folder=folder, contract=contract, findings=tuple(findings))
+    return CheckReport(folder=folder, contract=contract, findings=tuple(findings), features=found)
 
 
 def _with_commas(tags: Sequence[str]) -> list[Finding]:
@@ -223,24 +229,26 @@ def _run(tagger: Tagger) -> Finding:
 
 def _features(
     folder: Path, contract: Contract, floor: float, threads: int, runtime: RuntimeChoice
-) -> Finding:
-    """Say where the features are; that there are none is a fault only where the contract has some.
+) -> tuple[Finding, str | None]:
+    """Say where the features are, and which tensor was found; what the contract says must hold.
 
-    What the contract says is held to the last product, and so is what is found without it.
+    What is found without the contract is held to the last product as well: if it does not make
+    the scores, there are no features to keep, and the tagger is as good as before.
     """
     try:
         tagger = load_tagger(
             folder, floor=floor, threads=threads, smoke=False, runtime=runtime, features=True
         )
+        try:
+            detail = check_features(tagger, smoke_pixels(tagger))
+        finally:
+            tagger.close()
     except TagstackError as error:
         if contract.output.features is not None:
             raise
-        return Finding("features", True, f"none to keep: {error}")
-    try:
-        detail = check_features(tagger, smoke_pixels(tagger))
-    finally:
-        tagger.close()
-    return Finding("features", True, detail)
+        return Finding("features", True, f"none to keep: {error}"), None
+    found = None if contract.output.features else tagger.contract.output.features
+    return Finding("features", True, detail), found
 
 
 def _batched(tagger: Tagger) -> Finding:

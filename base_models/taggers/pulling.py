@@ -24,7 +24,7 @@ from tagstack.base_models.taggers.pull_record import (
     read_record,
     record_path,
 )
-from tagstack.base_models.taggers.registry import contract_and_text, show_tagger
+from tagstack.base_models.taggers.registry import contract_and_text, record_features, show_tagger
 from tagstack.base_models.taggers.timm_contract import PUBLISHER_FILES
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
@@ -194,6 +194,7 @@ def _pulled(plan: PullPlan, settings: ScoreSettings, report: Report) -> CheckRep
     runtime = RuntimeChoice.of_settings(settings)
     checked = check_tagger(plan.staging, floor=settings.floor, threads=1, runtime=runtime)
     if checked.passed:
+        record_features(plan.staging, plan.text, checked)
         for path in plan.abandoned:
             shutil.rmtree(path, ignore_errors=True)
         replace(plan.record, files=sums).write()

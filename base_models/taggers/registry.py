@@ -15,7 +15,13 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tagstack.base_models.contract import CONTRACT_FILE, Contract, contract_toml, read_contract
+from tagstack.base_models.contract import (
+    CONTRACT_FILE,
+    Contract,
+    contract_toml,
+    read_contract,
+    text_with_features,
+)
 from tagstack.base_models.staging import recover, staged_folder
 from tagstack.base_models.tag_names import did_you_mean
 from tagstack.base_models.taggers.mirrored import MIRRORED, asked_for
@@ -274,12 +280,20 @@ def add_tagger(
             report = check_tagger(staged, floor=settings.floor, threads=1, runtime=runtime)
             if not report.passed:
                 raise _RefusedError(report)
+            record_features(staged, text, report)
     except _RefusedError as refused:
         return refused.report
     except OSError as error:
         msg = f"Cannot write {target}: {error.strerror or error}. Set TAGSTACK_HOME elsewhere."
         raise TagstackError(msg) from error
     return report
+
+
+def record_features(folder: Path, text: str, report: "CheckReport") -> None:
+    """Write into a tagger's contract where its check found the features, to look no more."""
+    if report.features is not None:
+        path = folder / CONTRACT_FILE
+        path.write_text(text_with_features(text, report.features, origin=str(path)), "utf-8")
 
 
 def contract_and_text(folder: Path, name: str | None) -> tuple[Contract, str]:

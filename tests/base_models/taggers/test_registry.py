@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from tagstack.base_models.atomic import file_sha256
+from tagstack.base_models.contract import contract_from_toml, text_with_features, with_features
 from tagstack.base_models.taggers import check
 from tagstack.base_models.taggers.check import CheckReport, check_tagger
 from tagstack.base_models.taggers.own_folder import registry_folder
@@ -189,3 +191,39 @@ def test_a_kill_at_any_change_of_the_disk_leaves_nothing_behind(
         shutil.rmtree(home)
         changes += 1
     assert changes > 12
+
+
+def test_added_taggers_remember_where_their_features_are(
+    make_tagger_folder: Folder, settings: ScoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_tagger_folder(kind="logits")
+    text = (folder / "tagger.toml").read_text()
+    (folder / "tagger.toml").write_text(text.replace("[output]\n", "[output]  # a comment\n"))
+    report = add_tagger(folder, settings)
+    assert (report.passed, report.features) == (True, "flat")
+    kept = (resolve("tiny") / "tagger.toml").read_text()
+    assert '[output]  # a comment\nfeatures = "flat"\n' in kept
+    assert "features" not in (folder / "tagger.toml").read_text()  # the user's own stays
+
+    chosen = settings.model_copy(update={"features": ("all",)})
+    load_taggers(["tiny"], chosen, threads=1)  # holds them to the scores once
+
+    def look(*_: object) -> None:
+        raise AssertionError("looked again")
+
+    monkeypatch.setattr("tagstack.base_models.taggers.last_product._graph", look)
+    (tagger,) = load_taggers(["tiny"], chosen, threads=1)
+    assert tagger.n_features == 8 * 8 * 3
+
+
+@pytest.mark.parametrize("head", ["output.kind", "[output]\nkind", "output = {kind"])
+def test_features_are_written_however_the_section_is(head: str) -> None:
+    text = (
+        'name = "x"\nsource = "here"\nlicence = "none"\ntags.format = "tags_txt"\n'
+        'input = {layout = "NHWC", colour = "BGR", size = 8, geometry = "squash", '
+        'resample = "area", range = "0-1", batch = 1}\n'
+        f'{head} = "logits"{"}" if "{" in head else ""}\n'
+    )
+    wanted = with_features(contract_from_toml(tomllib.loads(text), origin="x"), 'a"\\b')
+    kept = text_with_features(text, 'a"\\b', origin="x")
+    assert contract_from_toml(tomllib.loads(kept), origin="x") == wanted

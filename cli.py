@@ -20,6 +20,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.shown import shown
 from tagstack.ensemble.console.acceptance import accept
 from tagstack.ensemble.console.config import config_app
+from tagstack.ensemble.console.dataset import dataset
 from tagstack.ensemble.console.engines import engines
 from tagstack.ensemble.console.experiments import experiment
 from tagstack.ensemble.console.fitting import compare, fit, start
@@ -54,7 +55,7 @@ from tagstack.ensemble.console.watching import watch
 # As one works: from pictures to tags, then to better ones; what looks after things comes last.
 _ORDER = (
     "demo", "start", "score", "fit", "compare", "calibrate", "tag", "explain", "moderate", "watch",
-    "review", "serve", "accept", "feedback", "experiment", "models", "labels", "rules",
+    "review", "serve", "accept", "feedback", "experiment", "dataset", "models", "labels", "rules",
     "thresholds", "presets", "scores", "engines", "config", "doctor",
 )  # fmt: skip
 
@@ -77,6 +78,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(config_app, name="config")
+app.add_typer(dataset, name="dataset")
 app.add_typer(engines, name="engines")
 app.add_typer(experiment, name="experiment")
 app.add_typer(feedback, name="feedback")

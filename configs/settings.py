@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from tagstack.configs.acceptance import AcceptSettings
 from tagstack.configs.comparing import CompareSettings
+from tagstack.configs.dataset import DatasetSettings
 from tagstack.configs.decisions import DecoderSettings, ThresholdSettings
 from tagstack.configs.documented import default_text
 from tagstack.configs.errors import TagstackError
@@ -52,6 +53,7 @@ class Settings(Section):
     accept: AcceptSettings
     feedback: FeedbackSettings
     experiment: ExperimentSettings
+    dataset: DatasetSettings
 
 
 def load_settings(

@@ -71,16 +71,22 @@ def split_tags(text: str, separator: str | None = None) -> tuple[str, ...]:
     >>> split_tags("white hair", separator="; ")
     ('white_hair',)
     """
+    tags = (booru_form(part) for part in parts_of(text, separator))
+    return tuple(dict.fromkeys(tag for tag in tags if tag))
+
+
+def parts_of(text: str, separator: str | None = None) -> list[str]:
+    """Return what stands between the separators of one text, as written, empty parts included.
+
+    See `split_tags`.
+    """
     plain = text.strip()
     if separator in (None, SPACE):
         separator = "," if "," in plain else SPACE
     lines = plain.split("\n")
     if separator != SPACE:
-        parts = [part for line in lines for part in _cut(line, separator or SPACE)]
-    else:
-        parts = lines if len(lines) > 1 else plain.split()
-    tags = (booru_form(part) for part in parts)
-    return tuple(dict.fromkeys(tag for tag in tags if tag))
+        return [part for line in lines for part in _cut(line, separator or SPACE)]
+    return lines if len(lines) > 1 else plain.split()
 
 
 def _cut(line: str, separator: str) -> list[str]:

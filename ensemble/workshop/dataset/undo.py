@@ -268,7 +268,7 @@ def _parsed(raw: bytes, path: Path) -> Any:
 
 def _checked(line: Any, path: Path) -> dict[str, Any]:
     keys = {"move": ("from", "to"), "rewrite": ("from", "before", "after")}
-    wanted = keys.get(line.get("do"), ()) if isinstance(line, dict) else ()
+    wanted = keys.get(str(line.get("do")), ()) if isinstance(line, dict) else ()
     if not wanted or not all(isinstance(line.get(key), str) for key in wanted):
         msg = f"{path}: {line!r:.60} is no change. Expected an undo file as it was written."
         raise TagstackError(msg)

@@ -3,7 +3,9 @@
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -70,8 +72,8 @@ def test_a_kill_at_any_step_loses_nothing(
         (tmp_path / name).write_bytes(before)
     left = [step]
 
-    def counted(call):  # type: ignore[no-untyped-def]
-        def calling(*args, **options):  # type: ignore[no-untyped-def]
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def calling(*args: Any, **options: Any) -> Any:
             left[0] -= 1
             if left[0] < 0:
                 raise _Killed

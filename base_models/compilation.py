@@ -81,11 +81,15 @@ def require_numba(setting: str, value: str, *, instead: str, same: str) -> None:
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Return a function compiled for this processor, for one thread and exact arithmetic."""
+    """Return a function compiled for this processor, for one thread and exact arithmetic.
+
+    Dividing by zero gives infinity or NaN, as in numpy: a check would keep loops from running on
+    several values at once.
+    """
     from numba import njit
 
     try:
-        kernel: Callable[P, R] = njit(cache=True, nogil=True)(function)
+        kernel: Callable[P, R] = njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:  # no folder for the cache can be written: compile anew in each process
-        kernel = njit(nogil=True)(function)
+        kernel = njit(nogil=True, error_model="numpy")(function)
     return kernel

@@ -4,6 +4,7 @@ The maps themselves are in `calibrators`; this applies them to scores. A member 
 abstains: its calibrated logit is NaN.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,14 +81,17 @@ def fit_members(scores: Level1Scores, truth: PairTruth, how: How) -> MemberCalib
     truth : PairTruth
     how : How
     """
+    return MemberCalibration(
+        maps=tuple(fit_maps(sample, how) for sample in member_samples(scores, truth))
+    )
+
+
+def member_samples(scores: Level1Scores, truth: PairTruth) -> Iterator[Sample]:
+    """Yield what each member's calibration is fitted on."""
     category = category_numbers(scores.vocabulary)
     floor = np.where(scores.knows, scores.floor[:, None].astype(np.float64), np.nan)
-    return MemberCalibration(
-        maps=tuple(
-            fit_monotone(logit.astype(np.float64), base, scores.pairs, truth, category, how)
-            for logit, base in zip(scores.logit, floor, strict=True)
-        )
-    )
+    for logit, base in zip(scores.logit, floor, strict=True):
+        yield Sample.of(logit.astype(np.float64), base, scores.pairs, truth, category)
 
 
 def fit_monotone(

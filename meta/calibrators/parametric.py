@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.meta.calibrators.newton import TIGHT, fit_hierarchy, tag_rows
+from tagstack.meta.calibrators.newton import TIGHT, TagRows, fit_hierarchy, tag_rows
 from tagstack.meta.calibrators.protocol import Floats, How, Sample, Tags
 
 # A member that is noise on a tag would get slope zero or less: its ranking would be lost or
@@ -89,14 +89,7 @@ def fit_parametric(sample: Sample, how: How) -> ParametricMaps:
     (2017), "Beta calibration"; Guo, Pleiss, Sun & Weinberger (2017), "On calibration of modern
     neural networks" (temperature).
     """
-    form = _FORMS[how.kind]
-    rows = tag_rows(
-        np.stack(form.columns(sample.logit)),
-        sample.true,
-        sample.weight,
-        sample.tag,
-        sample.category,
-    )
+    form, rows = _FORMS[how.kind], _rows(sample, how.kind)
     prior = np.array([0.0] + [1.0] * form.n_columns)
     least = np.array([-np.inf] + [_MIN_SLOPE] * form.n_columns)
     precision = np.full(len(prior), min(how.strength, _MOST))
@@ -104,3 +97,13 @@ def fit_parametric(sample: Sample, how: How) -> ParametricMaps:
         precision[0] = TIGHT
     theta = fit_hierarchy(rows, prior, precision, pool=how.pool, least=least)
     return ParametricMaps(kind=how.kind, theta=theta)
+
+
+def _rows(sample: Sample, kind: str) -> TagRows:
+    """Return the sample's rows in the columns of this kind; sorted once for all strengths."""
+    if kind not in sample.prepared:
+        columns = np.stack(_FORMS[kind].columns(sample.logit))
+        sample.prepared[kind] = tag_rows(
+            columns, sample.true, sample.weight, sample.tag, sample.category
+        )
+    return sample.prepared[kind]

@@ -5,7 +5,7 @@ To add one: write a file whose function turns a `Sample` into a `TagMaps`, and e
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import Pairs
 from tagstack.configs.calibration import CalibratorName, Pool
+from tagstack.meta.calibrators.newton import TagRows
 from tagstack.meta.labels.truth import PairTruth
 
 Floats = NDArray[np.float64]
@@ -73,6 +74,8 @@ class Sample:
     tag : array of shape (n_rows,), int64
     category : array of shape (n_tags,), int64
         Of each tag, counted from 0.
+    prepared : dict of str to TagRows
+        The rows as a calibrator sorted them, by its name, kept for a fit at another strength.
     """
 
     logit: Floats
@@ -80,6 +83,9 @@ class Sample:
     true: NDArray[np.bool_]
     tag: NDArray[np.int64]
     category: NDArray[np.int64]
+    prepared: dict[str, TagRows] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(

@@ -4,7 +4,9 @@ Monotone where the meaning is: a higher logit of a member or a learner never low
 """
 
 import os
+from collections.abc import Iterator, Sequence
 from copy import copy
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -100,6 +102,22 @@ class MetaTrees(PairEstimator):
         stopped = copy(self)
         stopped.booster_ = self.booster_[:rounds]
         return stopped
+
+    def stage_logits(self, table: PairTable, stages: Sequence[int]) -> Iterator[NDArray[np.float64]]:
+        """Yield the logits after each number of rounds, each tree asked once."""
+        self.check_fitted()
+        total = np.zeros(len(table.pairs))
+        nothing = np.zeros(len(total), np.float32)
+        for begin, end in pairwise((0, *stages)):
+            if len(total):
+                total += self.booster_.inplace_predict(
+                    table.values,
+                    iteration_range=(begin, end),
+                    predict_type="margin",
+                    # What all trees start from counts once.
+                    base_margin=nothing if begin else None,
+                )
+            yield total.copy()
 
     def save(self, directory: Path) -> None:
         """Write XGBoost's UBJSON."""

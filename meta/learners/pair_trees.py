@@ -4,7 +4,9 @@ The trees start from the shrunken logistic's logit. Tags are told apart by their
 not by their number: with a category per tag the trees learned rare tags by heart.
 """
 
+from collections.abc import Iterator, Sequence
 from copy import copy
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -82,6 +84,21 @@ class PairTrees(PairEstimator):
         text = self.booster_.model_to_string(num_iteration=rounds)
         stopped.booster_ = type(self.booster_)(model_str=text)
         return stopped
+
+    def stage_logits(self, table: PairTable, stages: Sequence[int]) -> Iterator[NDArray[np.float64]]:
+        """Yield the logits after each number of rounds, each tree asked once."""
+        self.check_fitted()
+        total = np.zeros(len(table.pairs))
+        for begin, end in pairwise((0, *stages)):
+            if len(total):
+                total += self.booster_.predict(
+                    table.values,
+                    start_iteration=begin,
+                    num_iteration=end - begin,
+                    raw_score=True,
+                    num_threads=self.threads,
+                )
+            yield table.logit + np.round(total, _DECIMALS)
 
     def save(self, directory: Path) -> None:
         """Write LightGBM's own text format."""

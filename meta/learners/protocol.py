@@ -6,8 +6,9 @@ contract in tests/meta/learners/test_learners.py. To add one from outside, see t
 docstring.
 """
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,4 +50,21 @@ class StagedLearner(PairLearner, Protocol):
 
     def stopped_at(self, rounds: int) -> Self:
         """Return a copy as it was after the first ``rounds`` of its rounds, at least one."""
+        ...
+
+
+@runtime_checkable
+class StageTeller(Protocol):
+    """A staged learner that says what it would after several numbers of rounds in one go.
+
+    Without it a learner is stopped at each number and asked anew, rounds over and over again.
+    """
+
+    def stage_logits(
+        self, table: PairTable, stages: Sequence[int]
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield the logits of the pairs after each number of rounds; the numbers rise.
+
+        Each of shape (n_pairs,), as `predict_logit` of the learner stopped there but for rounding.
+        """
         ...

@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from tagstack.base_models.pairs import Pairs
 from tagstack.meta.calibrators.calibration import MemberLogits, regression_rows
-from tagstack.meta.calibrators.newton import fit_hierarchy
+from tagstack.meta.calibrators.newton import TagRows, fit_hierarchy
 from tagstack.meta.features.pair_features import informative_rows, subset
 from tagstack.meta.labels.truth import PairTruth
 
@@ -55,10 +55,21 @@ def fit_shrunken_logistic(
     strength : float, positive
         Precision of a tag's weights round those of its category.
     """
-    n_members = len(members.base)
+    return fit_on_rows(logistic_rows(members, pairs, truth, category), strength)
+
+
+def logistic_rows(
+    members: MemberLogits, pairs: Pairs, truth: PairTruth, category: NDArray[np.int64]
+) -> TagRows:
+    """Return what the coefficients are fitted on, the same for every strength."""
     known = np.logical_not(np.isnan(members.base).all(axis=0))
     listed, pairs, truth = _thinned(filled_in(members.listed), pairs, truth)
-    rows = regression_rows(listed, filled_in(members.base), pairs, truth, category, known)
+    return regression_rows(listed, filled_in(members.base), pairs, truth, category, known)
+
+
+def fit_on_rows(rows: TagRows, strength: float) -> ShrunkenLogistic:
+    """Return the coefficients of all tags, fitted on what `logistic_rows` returned."""
+    n_members = len(rows.design) - 1
     prior = np.concatenate([[0.0], np.full(n_members, 1.0 / n_members)])
     precision = np.full(1 + n_members, float(strength))
     return ShrunkenLogistic(theta=fit_hierarchy(rows, prior, precision))

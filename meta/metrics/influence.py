@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.meta.metrics.counts import Counts
-from tagstack.meta.metrics.ranking import Rankings, curve_of, from_here, so_far
+from tagstack.meta.metrics.ranking import Rankings, curve_of, from_here, so_far, worth_compiling
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -31,6 +31,11 @@ def average_precision_influence(rankings: Rankings) -> tuple[Floats, Floats]:
         pairs of a ranking, with those never found, it is 0: a score does not know how many
         images there are.
     """
+    if worth_compiling(len(rankings.key)):
+        from tagstack.meta.metrics.compiled_rankings import influences
+
+        r = rankings
+        return influences(r.by_value(), r.key, r.value, r.count, r.true, r.n_true)
     curve = curve_of(rankings)
     steps = curve.true / np.maximum(curve.n_above, 1)
     rest_true = from_here(steps, curve.key)

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from tagstack.base_models.compilation import can_compile
 from tagstack.base_models.pairs import PairProba
 from tagstack.meta.labels.truth import pair_labels, unlisted_counts
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+_COMPILED = 20_000  # rows from which on loading compiled code pays
 
 Number = TypeVar("Number", np.int64, np.float64)
 
@@ -64,6 +66,10 @@ def falling_order(value: NDArray[np.float32]) -> Ints:
 
     Shape (n_rows,).
     """
+    if worth_compiling(len(value)):
+        from tagstack.meta.metrics.compiled_rankings import falling
+
+        return falling(value)
     # The bits of a non-negative float order like the float; adding 0.0 turns -0.0 to 0.0.
     return sorted_by(np.arange(len(value)), ~(value + np.float32(0.0)).view(np.uint32))
 
@@ -124,8 +130,11 @@ class Rankings:
 
     def descending(self) -> Ints:
         """Return the order by ranking, then by falling value. Shape (n_rows,)."""
-        order = falling_order(self.value) if self.falling is None else self.falling
-        return sorted_by(order, self.key.astype(np.uint32))
+        return sorted_by(self.by_value(), self.key.astype(np.uint32))
+
+    def by_value(self) -> Ints:
+        """Return the order by falling value alone. Shape (n_rows,)."""
+        return falling_order(self.value) if self.falling is None else self.falling
 
 
 def rankings_of(proba: PairProba, labels: sparse.csr_array) -> Rankings:
@@ -149,7 +158,17 @@ def rankings_of(proba: PairProba, labels: sparse.csr_array) -> Rankings:
 
 def area_of(rankings: Rankings) -> Floats:
     """Return the average precision of each ranking, shape (n_keys,); NaN without true pairs."""
+    if worth_compiling(len(rankings.key)):
+        from tagstack.meta.metrics.compiled_rankings import areas
+
+        r = rankings
+        return areas(r.by_value(), r.key, r.value, r.count, r.true, r.n_true)
     return curve_of(rankings).area
+
+
+def worth_compiling(n_rows: int) -> bool:
+    """Return whether compiled code ranks so many rows: numba works, and loading it pays."""
+    return n_rows >= _COMPILED and can_compile()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ the answer differs by far. Half the rounds won on a set of few drawings, all of 
 thousands of photographs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.meta.features.pair_features import PairTable
-from tagstack.meta.learners.protocol import PairLearner, StagedLearner
+from tagstack.meta.learners.protocol import PairLearner, StagedLearner, StageTeller
 
 Floats = NDArray[np.float64]
 
@@ -81,22 +81,40 @@ class FoldFits:
 
         Shape (n_pairs_of_images,).
         """
-        place = np.full(self.table.pairs.n_images, -1)
-        place[images] = np.arange(len(images))
-        chosen = self.table.pairs.take(images)
-        logit = np.empty(len(chosen))
-        for held, learner in zip(self.held, self.learners, strict=True):
-            asked = held[place[held] >= 0]
-            if len(asked):
-                rows = chosen.rows(place[asked])
-                logit[rows] = learner.predict_logit(self.table.take(asked))
-        return logit
+        return self._spread(images, 1, lambda learner, table: [learner.predict_logit(table)])[0]
+
+    def stage_logits(self, images: NDArray[np.int64], stages: Sequence[int]) -> list[Floats]:
+        """Return, for each number of rounds, the logits of these images' pairs.
+
+        Each of shape (n_pairs_of_images,). The images are ascending, and so are the stages.
+        """
+        return self._spread(images, len(stages), lambda own, table: _told(own, table, stages))
 
     def stopped_at(self, rounds: int) -> "FoldFits":
         """Return the same fits, as they were after so many rounds; they must be staged."""
         learners = (cast("StagedLearner", learner) for learner in self.learners)
         stopped = tuple(learner.stopped_at(rounds) for learner in learners)
         return FoldFits(table=self.table, held=self.held, learners=stopped)
+
+    def _spread(
+        self,
+        images: NDArray[np.int64],
+        n_answers: int,
+        ask: Callable[[PairLearner, PairTable], Iterable[Floats]],
+    ) -> list[Floats]:
+        """Return what each learner answers of those of the images that it did not see."""
+        place = np.full(self.table.pairs.n_images, -1)
+        place[images] = np.arange(len(images))
+        chosen = self.table.pairs.take(images)
+        found = [np.empty(len(chosen)) for _ in range(n_answers)]
+        for held, learner in zip(self.held, self.learners, strict=True):
+            asked = held[place[held] >= 0]
+            if len(asked):
+                rows = chosen.rows(place[asked])
+                answers = ask(learner, self.table.take(asked))
+                for logit, answer in zip(found, answers, strict=True):
+                    logit[rows] = answer
+        return found
 
 
 def best_stage(
@@ -120,10 +138,19 @@ def best_stage(
     """
     if len(stages) == 1:
         return stages[0]
-    found = [metric(fits.stopped_at(rounds).logit_of(images)) for rounds in stages]
+    found = [metric(logit) for logit in fits.stage_logits(images, stages)]
     if np.isnan(found).all():
         return stages[-1]
     return stages[int(np.nanargmax(found))]
+
+
+def _told(learner: PairLearner, table: PairTable, stages: Sequence[int]) -> Iterator[Floats]:
+    """Yield what a staged learner says after each number of rounds."""
+    if isinstance(learner, StageTeller):
+        yield from learner.stage_logits(table, stages)
+        return
+    for rounds in stages:
+        yield cast("StagedLearner", learner).stopped_at(rounds).predict_logit(table)
 
 
 def _held_together(

@@ -8,14 +8,16 @@ from numpy.typing import NDArray
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibrators.calibration import (
+    MemberCalibration,
     MemberLogits,
     category_numbers,
-    fit_members,
     member_how,
+    member_samples,
 )
+from tagstack.meta.calibrators.registry import fit_maps
 from tagstack.meta.labels.drawn_images import drawn_images
 from tagstack.meta.labels.truth import Evidence, PairTruth
-from tagstack.meta.learners.shrunken_logistic import fit_shrunken_logistic
+from tagstack.meta.learners.shrunken_logistic import fit_on_rows, logistic_rows
 from tagstack.meta.stack.groundwork import Strengths
 
 Floats = NDArray[np.float64]
@@ -95,23 +97,30 @@ class _Split:
         fit, test = np.flatnonzero(~held), np.flatnonzero(held)
         self.fit, self.test = scores.take(fit), scores.take(test)
         self.fit_truth = evidence.take(fit, scores.pairs).truth(self.fit.pairs)
+        self.samples = tuple(member_samples(self.fit, self.fit_truth))
+        self.calibrations: dict[float, MemberCalibration] = {}
         self.test_truth = evidence.take(test, scores.pairs).truth(self.test.pairs)
-        self.category = category_numbers(scores.vocabulary)
 
     def calibration_loss(self, strength: float) -> float:
-        how = member_how(self.settings, strength)
-        members = fit_members(self.fit, self.fit_truth, how).apply(self.test)
+        members = self._fitted(strength).apply(self.test)
         rows = zip(members.listed, members.base, strict=True)
         return sum(log_loss(listed, base, self.test_truth) for listed, base in rows)
 
     def calibrate(self, strength: float) -> None:
-        fitted = fit_members(self.fit, self.fit_truth, member_how(self.settings, strength))
-        self.fit_members: MemberLogits = fitted.apply(self.fit)
+        """Choose the calibration that the logistic is fitted on."""
+        fitted, self.samples = self._fitted(strength), ()
+        members, category = fitted.apply(self.fit), category_numbers(self.fit.vocabulary)
+        self.rows = logistic_rows(members, self.fit.pairs, self.fit_truth, category)
         self.test_members: MemberLogits = fitted.apply(self.test)
 
     def logistic_loss(self, strength: float) -> float:
-        fitted = fit_shrunken_logistic(
-            self.fit_members, self.fit.pairs, self.fit_truth, self.category, strength
-        )
+        fitted = fit_on_rows(self.rows, strength)
         listed, base = fitted.apply(self.test_members, self.test.pairs)
         return log_loss(listed, base, self.test_truth)
+
+    def _fitted(self, strength: float) -> MemberCalibration:
+        if strength not in self.calibrations:
+            how = member_how(self.settings, strength)
+            maps = tuple(fit_maps(sample, how) for sample in self.samples)
+            self.calibrations[strength] = MemberCalibration(maps=maps)
+        return self.calibrations[strength]

@@ -95,3 +95,32 @@ def test_order_of_rows_changes_nothing_that_matters(seed: int) -> None:
     first = fit_hierarchy(tag_rows(columns, true, weight, tag, category), prior, precision)
     rows = tag_rows(columns[:, shuffled], true[shuffled], weight[shuffled], tag[shuffled], category)
     np.testing.assert_allclose(fit_hierarchy(rows, prior, precision), first, atol=1e-6)
+
+
+def test_compiled_code_finds_the_same_coefficients(rng: np.random.Generator) -> None:
+    pytest.importorskip("numba", reason="the compiled fits need the extra `fast`")
+    columns, true, weight, tag, category = case(rng, 3001)
+    columns[0, :5] = [900.0, -900.0, 40.0, -1e-300, 0.0]  # where exponentials end
+    true[:2] = [True, False]
+    rows = tag_rows(columns, true, weight, tag, category)
+    for centre, precision in (
+        (np.tile([0.1, 0.5, 0.5], (5, 1)), np.array([0.5, 2.0, 5.0])),
+        (np.tile([4.0, -9.0, 7.0], (5, 1)), np.full(3, 1e-3)),  # far off: steps are halved
+        (np.zeros((5, 3)), np.array([1.0, 1e12, 1.0])),  # a coefficient that is held
+    ):
+        found, plain = (
+            fit_segments(rows, rows.tag_start, centre, precision, compiled=way)
+            for way in (True, False)
+        )
+        assert found == pytest.approx(plain, abs=1e-7)
+
+
+def test_a_segment_does_not_depend_on_the_others(rng: np.random.Generator) -> None:
+    pytest.importorskip("numba", reason="the compiled fits need the extra `fast`")
+    columns, true, weight, tag, category = case(rng, 3001)
+    rows = tag_rows(columns, true, weight, tag, category)
+    alone = tag_rows(*(a[..., tag == 3] for a in (columns, true, weight, tag)), category)
+    centre, precision = np.zeros((5, 3)), np.ones(3)
+    every = fit_segments(rows, rows.tag_start, centre, precision, compiled=True)
+    one = fit_segments(alone, alone.tag_start, centre[:1], precision, compiled=True)
+    assert np.array_equal(every[3], one[0])

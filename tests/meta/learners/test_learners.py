@@ -16,7 +16,7 @@ from tagstack.meta.learners.estimator import PairEstimator
 from tagstack.meta.learners.linear_svm import LinearSvms
 from tagstack.meta.learners.meta_trees import MetaTrees
 from tagstack.meta.learners.pair_trees import PairTrees
-from tagstack.meta.learners.protocol import PairLearner, StagedLearner
+from tagstack.meta.learners.protocol import PairLearner, StagedLearner, StageTeller
 from tagstack.meta.learners.registry import level_two, make_learner, with_rounds
 from tagstack.meta.stack.fold_fits import FoldFits
 from tagstack.meta.stack.foundation import Foundation
@@ -211,6 +211,20 @@ class StagedContract(EstimatorContract):
         stopped.save(tmp_path)
         restored = self.make(settings).restore(tmp_path)
         assert restored.predict_logit(table).tobytes() == fewer.predict_logit(table).tobytes()
+
+    def test_what_it_says_after_each_stage_is_what_it_would_say_stopped_there(
+        self, settings: StackSettings, laid: Foundation
+    ) -> None:
+        table, true = laid.ground.table, laid.fitter.true
+        fitted = self.make(with_rounds(settings, self.name, 12)).fit(table, true)
+        staged = cast("StagedLearner", fitted)
+        told = list(cast("StageTeller", fitted).stage_logits(table, (3, 7, 12)))
+        for rounds, logit in zip((3, 7, 12), told, strict=True):
+            stopped = staged.stopped_at(rounds).predict_logit(table)
+            np.testing.assert_allclose(logit, stopped, atol=1e-5)
+        none = table.take(np.zeros(0, np.int64))
+        said = cast("StageTeller", fitted).stage_logits(none, (3, 12))
+        assert [len(logit) for logit in said] == [0, 0]
 
 
 class TestPairTrees(StagedContract):

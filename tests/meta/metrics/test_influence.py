@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, f1_score
 
 from tagstack.meta.metrics import influence
-from tagstack.meta.metrics.ranking import Rankings, area_of
+from tagstack.meta.metrics.ranking import Rankings, area_of, falling_order
 
 Floats = NDArray[np.float64]
 
@@ -26,6 +27,23 @@ def rankings(draw: st.DrawFn) -> Rankings:
         key=key, value=value, count=np.ones(n, np.int64), true=true,
         n_true=np.bincount(key, weights=true, minlength=4).astype(np.int64),
     )  # fmt: skip
+
+
+@given(rows=rankings())
+@settings(max_examples=100, deadline=None)
+def test_compiled_code_says_the_same(rows: Rankings) -> None:
+    compiled = pytest.importorskip(
+        "tagstack.meta.metrics.compiled_rankings", reason="needs the extra `fast`"
+    )
+    rows = replace(rows, count=rows.count * (1 + 3 * (rows.true == 0)))
+    order = falling_order(rows.value)
+    assert compiled.falling(rows.value).tolist() == order.tolist()
+    asked = (order, rows.key, rows.value, rows.count, rows.true, rows.n_true)
+    area, pull = influence.average_precision_influence(rows)
+    assert compiled.areas(*asked).tobytes() == area.tobytes()  # the same bits
+    found, pulled = compiled.influences(*asked)
+    assert found == pytest.approx(area, rel=1e-12, nan_ok=True)
+    assert pulled == pytest.approx(pull, abs=1e-12)
 
 
 def weighted_ap(rows: Rankings, key: int, weight: Floats) -> float:

@@ -10,7 +10,11 @@ from sklearn.metrics import average_precision_score
 
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.errors import TagstackError
-from tagstack.meta.metrics.ranking import average_precision, micro_average_precision
+from tagstack.meta.metrics.ranking import (
+    average_precision,
+    falling_order,
+    micro_average_precision,
+)
 
 
 def random_case(
@@ -31,6 +35,18 @@ def reference(truth: NDArray[np.bool_], score: NDArray[np.float32]) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return float(average_precision_score(truth, score)) if truth.any() else np.nan
+
+
+@pytest.mark.parametrize("n", [0, 1, 3000])
+def test_compiled_code_orders_every_float_as_numpy_does(n: int, rng: np.random.Generator) -> None:
+    compiled = pytest.importorskip(
+        "tagstack.meta.metrics.compiled_rankings", reason="needs the extra `fast`"
+    )
+    bits = rng.integers(0, 0x7F800001, n, np.uint32)  # to infinity
+    bits[n // 2 :] = bits[: n - n // 2]
+    bits[::7] = rng.choice([0, 0x80000000, 1], len(bits[::7]))  # both zeros, the least float
+    value = bits.view(np.float32)
+    assert compiled.falling(value).tolist() == falling_order(value).tolist()
 
 
 @given(seed=st.integers(0, 10_000))

@@ -1,0 +1,145 @@
+"""Orders and average precisions of many rankings in compiled code; needs the extra ``fast``.
+
+Orders and areas are the same bits as in `ranking`: whole numbers are counted, and what is added is
+added in the same order. Influences agree with those of `influence` to twelve digits.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstack.base_models.compilation import compiled
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_BITS = 11  # of a number that are sorted by at a time: three times do for 32
+_DIGITS = 1 << _BITS
+
+
+def falling(value: NDArray[np.float32]) -> Ints:
+    """Return the order of non-negative values from the highest; equal ones in their own order.
+
+    Shape (n_rows,).
+    """
+    order = np.empty(len(value), np.int64)
+    _falling(~(value + np.float32(0.0)).view(np.uint32), order)
+    return order
+
+
+def areas(
+    order: Ints, key: Ints, value: NDArray[np.float32], count: Ints, true: Ints, n_true: Ints
+) -> Floats:
+    """Return the average precision of each ranking, shape (n_keys,); NaN without true pairs.
+
+    Parameters
+    ----------
+    order : array of shape (n_rows,), int64
+        By falling value; rankings need not be apart.
+    key, value, count, true, n_true
+        As in `ranking.Rankings`.
+    """
+    area = np.zeros(len(n_true))
+    _areas(order, key, value, count, true, area)
+    return np.where(n_true > 0, area / np.maximum(n_true, 1), np.nan)
+
+
+def influences(
+    order: Ints, key: Ints, value: NDArray[np.float32], count: Ints, true: Ints, n_true: Ints
+) -> tuple[Floats, Floats]:
+    """Return what `influence.average_precision_influence` does; parameters as for `areas`."""
+    area, influence = np.full(len(n_true), np.nan), np.zeros(len(key))
+    _influences(order, key, value, count, true, n_true, area, influence)
+    return area, influence
+
+
+@compiled
+def _falling(number, order):  # type: ignore[no-untyped-def]  # numba infers the types
+    n = len(number)
+    at, other = np.empty(n, np.uint32), np.empty(n, np.uint32)
+    for row in range(n):
+        at[row] = row
+    begin = np.zeros(_DIGITS, np.int64)
+    for shift in (0, _BITS, 2 * _BITS):
+        begin[:] = 0
+        for row in range(n):
+            begin[(number[row] >> shift) & (_DIGITS - 1)] += 1
+        if begin.max() == n:  # all alike in these bits
+            continue
+        total = 0
+        for digit in range(_DIGITS):
+            here = begin[digit]
+            begin[digit] = total
+            total += here
+        for i in range(n):
+            digit = (number[at[i]] >> shift) & (_DIGITS - 1)
+            other[begin[digit]] = at[i]
+            begin[digit] += 1
+        at, other = other, at
+    for row in range(n):
+        order[row] = at[row]
+
+
+@compiled
+def _areas(order, key, value, count, true, area):  # type: ignore[no-untyped-def]  # as above
+    n_keys = len(area)
+    # Of each ranking: the value of the step that it stands at, and what was met down to its end.
+    level = np.full(n_keys, np.float32(-1.0))
+    met, found, here = np.zeros((3, n_keys), np.int64)
+    for row in order:
+        k = key[row]
+        if value[row] != level[k]:
+            if here[k]:
+                area[k] += here[k] * (found[k] / max(met[k], 1))
+            level[k] = value[row]
+            here[k] = 0
+        met[k] += count[row]
+        found[k] += true[row]
+        here[k] += true[row]
+    for k in range(n_keys):
+        if here[k]:
+            area[k] += here[k] * (found[k] / max(met[k], 1))
+
+
+@compiled
+def _influences(order, key, value, count, true, n_true, area, influence):  # type: ignore[no-untyped-def]  # as above
+    begin = np.zeros(len(n_true) + 1, np.int64)
+    for k in key:
+        begin[k + 1] += 1
+    for k in range(len(n_true)):
+        begin[k + 1] += begin[k]
+    place, apart = begin[:-1].copy(), np.empty(len(order), np.int64)
+    for row in order:
+        apart[place[key[row]]] = row
+        place[key[row]] += 1
+    # Of each step of one ranking: where it ends, its true pairs, pairs met and the precision.
+    most = 1
+    for k in range(len(n_true)):
+        most = max(most, begin[k + 1] - begin[k])
+    ends, here, met = np.empty((3, most), np.int64)
+    precision = np.empty(most)
+    for k in range(len(n_true)):
+        if n_true[k] == 0:
+            continue
+        n_steps, n_met, n_found, total = 0, 0, 0, 0.0
+        i = begin[k]
+        while i < begin[k + 1]:
+            level, n_here = value[apart[i]], 0
+            while i < begin[k + 1] and value[apart[i]] == level:
+                n_here += true[apart[i]]
+                n_met += count[apart[i]]
+                i += 1
+            n_found += n_here
+            ends[n_steps], here[n_steps], met[n_steps] = i, n_here, n_met
+            precision[n_steps] = n_found / max(n_met, 1)
+            total += n_here * precision[n_steps]
+            n_steps += 1
+        area[k] = total / n_true[k]
+        rest_true, rest_both = 0.0, 0.0
+        for step in range(n_steps - 1, -1, -1):
+            share = here[step] / max(met[step], 1)
+            rest_true += share
+            rest_both += share * precision[step]
+            of_any = rest_both / n_true[k]
+            of_true = (precision[step] + rest_true - area[k]) / n_true[k]
+            for i in range(ends[step - 1] if step else begin[k], ends[step]):
+                influence[apart[i]] = (of_true if true[apart[i]] > 0 else 0.0) - of_any

@@ -119,7 +119,8 @@ def test_a_segment_does_not_depend_on_the_others(rng: np.random.Generator) -> No
     pytest.importorskip("numba", reason="the compiled fits need the extra `fast`")
     columns, true, weight, tag, category = case(rng, 3001)
     rows = tag_rows(columns, true, weight, tag, category)
-    alone = tag_rows(*(a[..., tag == 3] for a in (columns, true, weight, tag)), category)
+    of = tag == 3
+    alone = tag_rows(columns[:, of], true[of], weight[of], tag[of], category)
     centre, precision = np.zeros((5, 3)), np.ones(3)
     every = fit_segments(rows, rows.tag_start, centre, precision, compiled=True)
     one = fit_segments(alone, alone.tag_start, centre[:1], precision, compiled=True)

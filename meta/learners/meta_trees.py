@@ -103,7 +103,9 @@ class MetaTrees(PairEstimator):
         stopped.booster_ = self.booster_[:rounds]
         return stopped
 
-    def stage_logits(self, table: PairTable, stages: Sequence[int]) -> Iterator[NDArray[np.float64]]:
+    def stage_logits(
+        self, table: PairTable, stages: Sequence[int]
+    ) -> Iterator[NDArray[np.float64]]:
         """Yield the logits after each number of rounds, each tree asked once."""
         self.check_fitted()
         total = np.zeros(len(table.pairs))

@@ -85,7 +85,9 @@ class PairTrees(PairEstimator):
         stopped.booster_ = type(self.booster_)(model_str=text)
         return stopped
 
-    def stage_logits(self, table: PairTable, stages: Sequence[int]) -> Iterator[NDArray[np.float64]]:
+    def stage_logits(
+        self, table: PairTable, stages: Sequence[int]
+    ) -> Iterator[NDArray[np.float64]]:
         """Yield the logits after each number of rounds, each tree asked once."""
         self.check_fitted()
         total = np.zeros(len(table.pairs))

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from tagstack.configs.acceptance import AcceptSettings
+from tagstack.configs.cascade import CascadeSettings
 from tagstack.configs.comparing import CompareSettings
 from tagstack.configs.dataset import DatasetSettings
 from tagstack.configs.decisions import DecoderSettings, ThresholdSettings
@@ -41,6 +42,7 @@ class Settings(Section):
     labels: LabelSettings
     start: StartSettings
     stack: StackSettings
+    cascade: CascadeSettings
     thresholds: ThresholdSettings
     decoder: DecoderSettings
     rules: RuleSettings

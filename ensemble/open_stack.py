@@ -24,6 +24,7 @@ from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.decisions import Judge, TaggedImage
 from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of, save_bundle
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
+from tagstack.ensemble.cascade.routing import JoinedReader, Judges, Route
 from tagstack.ensemble.in_memory import AnyPath, Scores, Told
 from tagstack.ensemble.tasks.explain import Explanation, check_tag, explained
 from tagstack.ensemble.tasks.scoring import check_runtimes, scoring_settings
@@ -83,7 +84,7 @@ class Stack:
         """Every tag that some tagger of the stack knows."""
         return self.bundle.vocabulary.tags
 
-    def tag(self, image: Given) -> TaggedImage:
+    def tag(self, image: Given, *, cascade: float | None = None) -> TaggedImage:
         """Return the tags of one picture.
 
         Parameters
@@ -91,28 +92,35 @@ class Stack:
         image : Given
             A path, the bytes of an image file, an array of shape (height, width, 3), uint8, RGB
             (or RGBA, or without the last axis), or a PIL image.
+        cascade : float, optional
+            Largest share of the taggers' cost, on average, for a bundle with a cascade: only the
+            taggers that it takes for needed look at the picture. All of them by default.
 
         Raises
         ------
         TagstackError
-            If the picture cannot be read, or a tagger cannot be used.
+            If the picture cannot be read, a tagger cannot be used, or there is no cascade.
         """
-        (tagged,) = self.tag_many([image])
+        (tagged,) = self.tag_many([image], cascade=cascade)
         if tagged.failure:
             raise TagstackError(f"Cannot read {tagged.image or 'the picture'}: {tagged.failure}.")
         return tagged
 
-    def tag_many(self, images: Iterable[Given]) -> Iterator[TaggedImage]:
+    def tag_many(
+        self, images: Iterable[Given], *, cascade: float | None = None
+    ) -> Iterator[TaggedImage]:
         """Yield the tags of each picture, in their order.
 
         A picture that cannot be read has no tags and says why in ``failure``. ``image`` is the
         path of a file, and for another picture its number in the order given, from 0. Pictures
         are taken ``score.batch_images`` at a time, so memory is bounded however many there are.
+        ``cascade`` is as for `tag`.
         """
+        route = Route.of(self.bundle, cascade)
         numbered, batch = zip(count(), images, strict=False), self.settings.score.batch_images
         while chunk := list(islice(numbered, batch)):
             names = {str(number): _name_of(image, number) for number, image in chunk}
-            done = self._tagged({str(number): image for number, image in chunk})
+            done = self._tagged({str(number): image for number, image in chunk}, route)
             for number, name in names.items():
                 yield replace(done[number], image=name)
 
@@ -241,11 +249,39 @@ class Stack:
                     raise
             return self._opened
 
-    def _tagged(self, pictures: Mapping[str, Given]) -> dict[str, TaggedImage]:
+    def _tagged(self, pictures: Mapping[str, Given], route: Route | None) -> dict[str, TaggedImage]:
+        if route is not None:
+            return self._routed(pictures, route)
         with self._lock:
             scores, failures = self._scored(pictures)
             judged = self._open().judge.judge(scores) if scores.n_images else ()
             done = {tagged.image: tagged for tagged in judged}
+        for name, reason in failures.items():
+            done[name] = TaggedImage(image=name, entries=(), failure=reason)
+        return done
+
+    def _routed(self, pictures: Mapping[str, Given], route: Route) -> dict[str, TaggedImage]:
+        output = self.settings.output
+        with self._lock:
+            opened = self._open()
+            left = list(pictures)
+            sinks: list[MemorySink] = []
+            failures: dict[str, str] = {}
+            for stage in range(route.n_stages):
+                sinks.append(opened.sink_of(route.newcomers(stage)))
+                opened.score_some(
+                    GivenPictures({name: pictures[name] for name in left}),
+                    route.newcomers(stage),
+                    sinks[-1],
+                )
+                failures |= {record.path: record.reason for record in sinks[-1].failures()}
+                good = [name for name in left if name not in failures]
+                left = route.going_on(stage, JoinedReader(sinks), good)
+                if not left:
+                    break
+            judges = Judges(route, output.score_floor, implied=output.implied)
+            good = [name for name in pictures if name not in failures]
+            done = route.tagged(JoinedReader(sinks), good, judges)
         for name, reason in failures.items():
             done[name] = TaggedImage(image=name, entries=(), failure=reason)
         return done
@@ -281,6 +317,21 @@ class _Opened:
             self._checked = True
         threads = self._settings.threads
         score_images(pictures, self.taggers, sink, self._settings.score, threads=threads)
+
+    def sink_of(self, names: Sequence[str]) -> MemorySink:
+        """Return an empty sink for some of the taggers."""
+        return MemorySink(Members.of(self._some(names)), hashes=False)
+
+    def score_some(self, pictures: PictureSource, names: Sequence[str], sink: MemorySink) -> None:
+        """Score pictures with some of the taggers, those that `sink_of` was given."""
+        if not self._checked:
+            check_runtimes(pictures, self.taggers, self._settings, Told())
+            self._checked = True
+        threads = self._settings.threads
+        score_images(pictures, self._some(names), sink, self._settings.score, threads=threads)
+
+    def _some(self, names: Sequence[str]) -> list[Tagger]:
+        return [tagger for tagger in self.taggers if tagger.name in names]
 
     def judging(self, bundle: Bundle, settings: Settings) -> "_Opened":
         """Return the same taggers, open, with the judge of another bundle."""

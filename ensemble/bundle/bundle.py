@@ -18,6 +18,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.fitted_images import FittedImages
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
+from tagstack.ensemble.cascade.cascade import Cascade
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.thresholds.deciding import Cutting
 from tagstack.ensemble.thresholds.rung_tables import RungTables, cutting_of
@@ -88,6 +89,8 @@ class Bundle:
         Name of the thresholds' version in use; ``fit`` is what the bundle was fitted with.
     rung_image_cut : str
         The cut of each image's list that goes with ``rung_thresholds``; empty for none.
+    cascade : Cascade, optional
+        Which tagger is needed for which picture, where `fit` was asked to learn it.
     out_of_fold : OutOfFold, optional
         Held only until the bundle is saved; `out_of_fold_of` reads it back where it is wanted.
     """
@@ -103,6 +106,7 @@ class Bundle:
     evidence: Mapping[str, Any]
     threshold_version: str = FIT
     rung_image_cut: str = ""
+    cascade: Cascade | None = None
     out_of_fold: OutOfFold | None = None
 
     @property

@@ -27,6 +27,8 @@ from tagstack.ensemble.bundle.bundle import Bundle, BundleMember
 from tagstack.ensemble.bundle.fitted_images import FittedImages
 from tagstack.ensemble.bundle.out_of_fold import FILE as OUT_OF_FOLD
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
+from tagstack.ensemble.cascade.cascade import FOLDER as CASCADE
+from tagstack.ensemble.cascade.cascade import Cascade
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.thresholds.rung_tables import checked_tables
 from tagstack.ensemble.thresholds.table import Thresholds
@@ -149,11 +151,28 @@ def _loaded(directory: Path, manifest: Mapping[str, Any]) -> Bundle:
         ),
         settings=settings,
         evidence=manifest["evidence"],
+        cascade=_cascade(directory / CASCADE, members, vocabulary),
     )
 
 
 def _load_stack(folder: Path) -> Stacker | StartStack:
     return StartStack.load(folder) if is_start(folder) else Stacker.load(folder)
+
+
+def _cascade(
+    folder: Path, members: tuple[BundleMember, ...], vocabulary: Vocabulary
+) -> Cascade | None:
+    """Return the cascade in a folder, which is of these taggers and tags; None without one."""
+    if not folder.is_dir():
+        return None
+    found = Cascade.load(folder)
+    tags = {head.thresholds.vocabulary.tags for head in found.heads} | {
+        head.stacker.stack_.vocabulary.tags for head in found.heads
+    }
+    if set(found.seconds) != set(_names(members)) or tags != {vocabulary.tags}:
+        msg = f"The cascade in {folder} is of other tags or taggers than its bundle. Fit again."
+        raise TagstackError(msg)
+    return found
 
 
 def out_of_fold_of(directory: Path) -> OutOfFold | None:
@@ -208,6 +227,8 @@ def _write_files(bundle: Bundle, folder: Path) -> None:
     bundle.thresholds.to_csv(folder / "thresholds.csv")
     save_file(dict(bundle.rung_thresholds), folder / _RUNGS)
     save_file(bundle.fitted_images.arrays(), folder / _FITTED)
+    if bundle.cascade is not None:
+        bundle.cascade.save(folder / CASCADE)
     if bundle.out_of_fold is not None:
         bundle.out_of_fold.save(folder / OUT_OF_FOLD)
 

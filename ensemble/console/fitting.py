@@ -73,6 +73,10 @@ def fit(
     quick: Annotated[
         bool, typer.Option("--quick", help="No tuning, no rehearsal: at most half the time.")
     ] = False,
+    cascade: Annotated[
+        bool,
+        typer.Option("--cascade", help="Learn which taggers a picture needs, for `tag --cascade`."),
+    ] = False,
     config: Config = None,
     seed: Seed = None,
     overwrite: Overwrite = False,
@@ -88,6 +92,7 @@ def fit(
         bundle=bundle,
         rules=rules,
         overwrite=overwrite,
+        cascade=cascade,
     )
     with stages() as progress:
         fitted = fit_bundle(

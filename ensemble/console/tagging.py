@@ -95,6 +95,16 @@ def tag(
         str | None, typer.Option(help="Without a bundle: shipped rules by name, .toml or .csv.")
     ] = None,
     scores: ScoresNow = None,
+    cascade: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Ask costly taggers where it pays: largest share of their cost."
+        ),
+    ] = None,
+    cascade_loss: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="The same, by the largest loss of micro-F1, such as .003."),
+    ] = None,
     config: Config = None,
     running: Running,
     seed: Seed = None,
@@ -148,6 +158,8 @@ def tag(
         retry_failed=retry_failed,
         prune=prune,
         scores=scores,
+        cascade=cascade,
+        cascade_loss=cascade_loss,
     )
     with stages() as progress:
         summary = tag_images(request, settings, progress)

@@ -50,12 +50,15 @@ class FitRequest:
         Name of a shipped rule file, a TOML file or a tags table; no rules by default.
     overwrite : bool
         Whether an existing bundle is replaced.
+    cascade : bool
+        Whether to learn which tagger is needed for which picture as well.
     """
 
     source: DatasetSource
     bundle: Path
     rules: str | None = None
     overwrite: bool = False
+    cascade: bool = False
 
 
 def fit_bundle(request: FitRequest, settings: Settings, progress: Progress) -> Bundle:
@@ -74,7 +77,7 @@ def fit_bundle(request: FitRequest, settings: Settings, progress: Progress) -> B
     rules = Rules.none() if request.rules is None else load_rules(request.rules)
     dataset = fit_images(request.source, rules, settings, progress)
     workspace = workspace_of(request.bundle, _digest(dataset, rules, settings))
-    bundle = fit_dataset(dataset, rules, settings, workspace, progress)
+    bundle = fit_dataset(dataset, rules, settings, workspace, progress, cascade=request.cascade)
     save_bundle(bundle, request.bundle, overwrite=request.overwrite)
     shutil.rmtree(workspace.parent)
     return bundle
@@ -124,7 +127,13 @@ def broken_exclusions(rules: BoundRules, labels: sparse.csr_array) -> str:
 
 
 def fit_dataset(
-    dataset: Dataset, rules: Rules, settings: Settings, workspace: Path | None, progress: Progress
+    dataset: Dataset,
+    rules: Rules,
+    settings: Settings,
+    workspace: Path | None,
+    progress: Progress,
+    *,
+    cascade: bool = False,
 ) -> Bundle:
     """Return a bundle fitted on a dataset, in memory.
 
@@ -136,6 +145,8 @@ def fit_dataset(
     workspace : Path or None
         Folder that keeps what a resumed fit can reuse; nothing is written without it.
     progress : Progress
+    cascade : bool
+        Whether to learn which tagger is needed for which picture as well.
     """
     settings = scored_alike(dataset.members, settings)
     stages = fit_stages(settings, dataset.scores.n_images, rules=len(rules) > 0)
@@ -198,7 +209,7 @@ def fit_dataset(
         thresholds = start_thresholds(thresholds, stacker, rival_worth(published, settings.start))
         rungs[START] = thresholds.value
     chosen = probas[stacker.chosen_]
-    return Bundle(
+    fitted_bundle = Bundle(
         members=tuple(
             BundleMember(name=member.name, fingerprint=member.fingerprint, source=member.source)
             for member in dataset.members
@@ -226,6 +237,11 @@ def fit_dataset(
             "saw": _saw(dataset, thresholds, thresholds.cutting.decoded(chosen, decoder).nnz),
         },
     )
+    if not cascade:
+        return fitted_bundle
+    from tagstack.ensemble.cascade.fitting import fit_cascade
+
+    return fit_cascade(fitted_bundle, dataset, adapted.answer, settings, progress)
 
 
 def workspace_of(bundle: Path, digest: str) -> Path:

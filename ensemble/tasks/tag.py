@@ -25,6 +25,7 @@ from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.decisions import Judge, TaggedImage
 from tagstack.ensemble.bundle.files import MANIFEST, load_bundle
 from tagstack.ensemble.bundle.start import start_facts
+from tagstack.ensemble.cascade.routing import Judges, Route
 from tagstack.ensemble.moderation.moderator import moderator_of
 from tagstack.ensemble.outputs.captions import TaggedFile
 from tagstack.ensemble.outputs.folder import OutputFolder, failures_of
@@ -81,7 +82,7 @@ def tag_images(
     if request.overwrite:
         replacing = settings.output.model_copy(update={"existing": "replace"})
         settings = settings.model_copy(update={"output": replacing})
-    bundle, key = _bundle(request, settings)
+    bundle, route, key = _bundle(request, settings)
     if sources is None:
         sources = found_images(request.images, settings, progress)
     out = request.out if request.out is not None else sources.root
@@ -97,18 +98,22 @@ def tag_images(
             categories=bundle.vocabulary.category_of,
             moderator=moderator_of(settings, bundle.vocabulary),
         )
-        run = _Run(request, settings, progress, bundle, sources, out, record, folder, taggers)
+        run = _Run(
+            request, settings, progress, bundle, sources, out, record, folder, taggers, route
+        )
         return run.done()
 
 
-def _bundle(request: TagRequest, settings: Settings) -> tuple[Bundle, str]:
-    """Return the bundle, made of taggers where none is given, and a hash of what it decides by."""
+def _bundle(request: TagRequest, settings: Settings) -> tuple[Bundle, Route | None, str]:
+    """Return the bundle, made of taggers where none is given, its route, and a hash of both."""
     if request.bundle is not None:
         if request.rules is not None:
             msg = "A bundle has rules of its own; leave out --rules, or make a bundle with others."
             raise TagstackError(msg)
         bundle = load_bundle(request.bundle)
-        return bundle, decision_key(file_sha256(request.bundle / MANIFEST), bundle)
+        route = Route.of(bundle, request.cascade, request.cascade_loss)
+        key = "" if route is None else route.key
+        return bundle, route, decision_key(file_sha256(request.bundle / MANIFEST), bundle, key)
     if not request.models:
         msg = (
             "Neither a bundle nor taggers are named. Say --bundle FOLDER, or --models A,B,C to "
@@ -118,7 +123,11 @@ def _bundle(request: TagRequest, settings: Settings) -> tuple[Bundle, str]:
     from tagstack.ensemble.tasks.start import bundle_of_taggers  # what only it needs is a lot
 
     bundle = bundle_of_taggers(request.models, request.rules, settings)
-    return bundle, decision_key(start_facts(bundle), bundle)
+    return (
+        bundle,
+        Route.of(bundle, request.cascade, request.cascade_loss),
+        decision_key(start_facts(bundle), bundle),
+    )
 
 
 @contextmanager
@@ -157,6 +166,7 @@ class _Run:
     record: WrittenRecord
     folder: OutputFolder
     taggers: Taggers
+    route: Route | None = None
 
     def done(self) -> TagSummary:
         """Do what is due and return what was done."""
@@ -213,7 +223,7 @@ class _Run:
         needed = {
             n: sha256 for n, sha256 in pictures.known.items() if n not in current or n in lacking
         }
-        names |= needed.keys() - self._scored(needed)
+        names |= needed.keys() - (self._scored(needed) if self.route is None else set())
         if not names:
             return self.sources.failures
         models = self.bundle.tagger_sources(self.request.models)
@@ -221,6 +231,8 @@ class _Run:
         sources = replace(self.sources, names=tuple(sorted(names)))
         with self.taggers(models, settings) as taggers:
             self.bundle.check_members(taggers)
+            if self.route is not None:
+                return self._in_stages(self.route, sources, taggers, settings)
             return score_to_store(
                 sources,
                 taggers,
@@ -229,6 +241,35 @@ class _Run:
                 self.progress,
                 retry_failed=self.request.retry_failed,
             ).failures
+
+    def _in_stages(
+        self, route: Route, sources: ImageSources, taggers: Sequence[Tagger], settings: Settings
+    ) -> tuple[ImageFailure, ...]:
+        """Score pictures with the first taggers, and those that go on with the next ones."""
+        by_name = {tagger.name: tagger for tagger in taggers}
+        failures: list[ImageFailure] = []
+        counts = []
+        for stage in range(route.n_stages):
+            summary = score_to_store(
+                sources,
+                [by_name[name] for name in route.newcomers(stage)],
+                self.out / SCORES,
+                settings,
+                self.progress,
+                retry_failed=self.request.retry_failed,
+            )
+            failures += summary.failures
+            store = ScoreStore(self.out / SCORES)
+            here = store.scored(sources.names, route.members(stage))
+            going_on = route.going_on(stage, store, here)
+            counts.append(len(here) - len(going_on))
+            sources = replace(sources, names=tuple(going_on), failures=())
+            if not going_on:
+                break
+        counts += [0] * (route.n_stages - len(counts))
+        self.progress.notice(route.said(counts))
+        write_failures(self.out / SCORES / FAILURES, failures)
+        return tuple(failures)
 
     def _lacking(self, pictures: Pictures) -> set[str]:
         """Return those pictures that tables will hold and whose rows no table has yet."""
@@ -294,6 +335,9 @@ class _Run:
             detailed=self.folder.detailed,
         )
         store, done = self._reader(wanted), 0
+        if self.route is not None:
+            yield from self._routed(self.route, store, wanted)
+            return
         for chunk in self.bundle.score_chunks(store, _CHUNK, list(wanted)):
             tagged = list(judge.judge(chunk))
             done += len(tagged)
@@ -303,6 +347,18 @@ class _Run:
                 f"{len(wanted) - done} pictures of earlier runs have no scores any more; the "
                 "tables are without them."
             )
+
+    def _routed(
+        self, route: Route, store: ScoreReader, wanted: Mapping[str, str]
+    ) -> Iterator[tuple[int, list[TaggedFile]]]:
+        output, names = self.settings.output, list(wanted)
+        judges = Judges(
+            route, output.score_floor, implied=output.implied, detailed=self.folder.detailed
+        )
+        for start in range(0, len(names), _CHUNK):
+            found = route.tagged(store, names[start : start + _CHUNK], judges)
+            files = [self._file(image, wanted[name]) for name, image in found.items()]
+            yield min(start + _CHUNK, len(names)), files
 
     def _reader(self, wanted: Mapping[str, str]) -> ScoreReader:
         if self.request.scores is not None:

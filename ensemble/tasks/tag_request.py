@@ -40,6 +40,10 @@ class TagRequest:
         Whether own files of pictures that are gone are deleted.
     scores : Path, optional
         Store with scores of the pictures, found by content; no tagger runs then.
+    cascade : float, optional
+        Largest share of the taggers' cost, for a bundle with a cascade.
+    cascade_loss : float, optional
+        Largest loss of micro-F1 instead.
     """
 
     images: tuple[Path, ...]
@@ -53,6 +57,8 @@ class TagRequest:
     retry_failed: bool = False
     prune: bool = False
     scores: Path | None = None
+    cascade: float | None = None
+    cascade_loss: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +112,7 @@ class TagSummary:
         return len(self.failures)
 
 
-def decision_key(content: str, bundle: Bundle) -> str:
+def decision_key(content: str, bundle: Bundle, route: str = "") -> str:
     """Return a hash of everything in a bundle that decides an image's tags.
 
     Parameters
@@ -115,10 +121,13 @@ def decision_key(content: str, bundle: Bundle) -> str:
         Hash of what the bundle was written with.
     bundle : Bundle
         For its thresholds in use.
+    route : str
+        `Route.key`, where a cascade decides who looks.
     """
     cutting = bundle.thresholds.cutting
     facts = hashlib.sha256(content.encode())
     facts.update(f"{bundle.threshold_version}\0{cutting.image_cut}\0".encode())
     for values in (cutting.value, cutting.worth):
         facts.update(b"" if values is None else np.ascontiguousarray(values, np.float32).tobytes())
+    facts.update(route.encode())
     return facts.hexdigest()

@@ -163,6 +163,14 @@ class Cascade:
         # Going on may pay only after more than one further tagger.
         return np.asarray((gains / (seconds[stage + 1 :] - seconds[stage])).max(axis=1))
 
+    def facts(self) -> dict[str, Any]:
+        """Return what a report tells of it: the order, the seconds and the table."""
+        return {
+            "stages": [*(head.members for head in self.heads), tuple(self.seconds)],
+            "seconds": dict(self.seconds),
+            "rows": [asdict(row) for row in self.rows],
+        }
+
     def save(self, directory: Path) -> None:
         """Write the cascade into a folder, which is made."""
         directory.mkdir(parents=True)

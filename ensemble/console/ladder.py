@@ -10,6 +10,7 @@ from rich.table import Table
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.comparison.results import RungResult
+from tagstack.ensemble.console.cascade import print_cascade
 from tagstack.ensemble.console.console import out, print_json
 from tagstack.ensemble.report.fit_evidence import FitEvidence, fit_evidence
 from tagstack.ensemble.report.glossary import fit_terms, terms_of
@@ -168,6 +169,8 @@ def print_fit(bundle: Bundle, directory: Path, *, as_json: bool) -> None:
         out.print(line, markup=False)
     for line in fit_lines(stacker.ladder_, stacker.chosen_, stacker.bands_, fit):
         out.print(_ascii(line), markup=False)
+    if bundle.cascade is not None:
+        print_cascade(bundle.cascade)
     for term, meaning in fit_terms(rehearsed=fit.n_judged > 0):
         out.print(f"{term}: {meaning}.", markup=False, style="dim")
     out.print(f"Chosen: {stacker.chosen_}. Bundle: {directory}", markup=False)

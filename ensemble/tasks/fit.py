@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +241,9 @@ def fit_dataset(
         return fitted_bundle
     from tagstack.ensemble.cascade.fitting import fit_cascade
 
-    return fit_cascade(fitted_bundle, dataset, adapted.answer, settings, progress)
+    with_cascade = fit_cascade(fitted_bundle, dataset, adapted.answer, settings, progress)
+    learnt = None if with_cascade.cascade is None else with_cascade.cascade.facts()
+    return replace(with_cascade, evidence={**with_cascade.evidence, "cascade": plain(learnt)})
 
 
 def workspace_of(bundle: Path, digest: str) -> Path:

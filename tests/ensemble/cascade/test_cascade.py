@@ -1,0 +1,318 @@
+"""A cascade: cheaper, a function of the picture and the bundle, and harmless when off."""
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+import tagstack
+from tagstack.base_models.atomic import file_sha256
+from tagstack.base_models.scores.store import ScoreStore
+from tagstack.base_models.zoo.gallery import draw_gallery
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import load_settings
+from tagstack.ensemble.bundle.bundle import Bundle
+from tagstack.ensemble.bundle.dataset import DatasetSource
+from tagstack.ensemble.bundle.files import load_bundle
+from tagstack.ensemble.cascade.cascade import Cascade
+from tagstack.ensemble.cascade.doubt import Doubt, Margins
+from tagstack.ensemble.cascade.frontier import EVERYBODY, Judging, Staged, frontier
+from tagstack.ensemble.cascade.order import best_order
+from tagstack.ensemble.cascade.routing import Judges, Route
+from tagstack.ensemble.cascade.timing import member_seconds
+from tagstack.ensemble.progress import Silent
+from tagstack.ensemble.tasks import tag as tag_task
+from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
+from tagstack.ensemble.tasks.scoring import score_folder, score_to_store
+from tagstack.ensemble.tasks.tag import tag_images
+from tagstack.ensemble.tasks.tag_request import TagRequest
+from tagstack.meta.stack.prefixes import prefix_scores
+
+SECONDS = {"doll_resnet": 0.001, "doll_vit": 0.002}
+SMALL: dict[str, Any] = {
+    "threads": 1,
+    "stack": {
+        "learners": [], "outer_fold": False, "folds": 2, "member_worth": "none",
+        "strength_splits": 2, "tuning": {"trials": 0},
+    },
+    "thresholds": {"strategy": "fixed", "guarantee": "none"},
+    "cascade": {"seconds": SECONDS, "points": 7, "resamples": 20},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with sixty drawn pictures and bundles without and with a cascade."""
+    root = tmp_path_factory.mktemp("cascade")
+    chosen = load_settings(changes=SMALL)
+    labels = draw_gallery(root / "drawn", n_images=60, seed=5)
+    score_folder([root / "drawn"], list(SECONDS), root / "scores", chosen, Silent())
+    source = DatasetSource(scores=root / "scores", labels=labels)
+    for name, cascade in (("plain", False), ("bundle", True)):
+        request = FitRequest(source=source, bundle=root / name, rules="danbooru", cascade=cascade)
+        fit_bundle(request, chosen, Silent())
+    return root
+
+
+@pytest.fixture(scope="module")
+def bundle(root: Path) -> Bundle:
+    return load_bundle(root / "bundle")
+
+
+def cascade_of(bundle: Bundle) -> Cascade:
+    assert bundle.cascade is not None
+    return bundle.cascade
+
+
+@pytest.fixture(scope="module")
+def middle(bundle: Bundle) -> float:
+    """Return a share of the cost at which some pictures end early and others do not."""
+    shares = [row.cost for row in cascade_of(bundle).rows if 0.1 < row.ended[0] < 0.9]
+    return shares[len(shares) // 2]
+
+
+def tag(root: Path, images: Path, out: Path, **more: Any) -> dict[str, Any]:
+    request = TagRequest(
+        images=(images,), bundle=root / "bundle", out=out, formats=("json",), **more
+    )
+    tag_images(request, load_settings(changes={"threads": 1}), Silent())
+    found = {path.name: json.loads(path.read_text()) for path in out.glob("*.json")}
+    return {name: content for name, content in found.items() if name != "run.json"}
+
+
+@settings(max_examples=25)
+@given(st.lists(st.floats(0.1, 5), min_size=1, max_size=4), st.integers(0, 99))
+def test_the_order_is_the_best_of_all(seconds: list[float], seed: int) -> None:
+    n = len(seconds)
+    values = np.random.default_rng(seed).random(1 << n)
+
+    def score(chosen: tuple[int, ...]) -> float:
+        return float(values[sum(1 << member for member in chosen)])
+
+    def worth(order: tuple[int, ...]) -> float:
+        held = [score(tuple(sorted(order[:i]))) * seconds[order[i]] for i in range(1, n)]
+        return sum(held)
+
+    found = best_order(seconds, score)
+    assert sorted(found) == list(range(n))
+    best = max(worth(order) for order in itertools.permutations(range(n)))
+    assert worth(found) == pytest.approx(best)
+
+
+def test_many_members_are_ordered_too() -> None:
+    found = best_order([1.0] * 9, lambda chosen: sum(1 / (1 + member) for member in chosen))
+    assert found == tuple(range(9))
+
+
+def test_scores_of_some_members_do_not_know_of_the_others(root: Path, bundle: Bundle) -> None:
+    store = ScoreStore(root / "scores")
+    both, alone = store.load(members=list(SECONDS)), store.load(members=["doll_vit"])
+    found = prefix_scores(both, ["doll_vit"], bundle.vocabulary)
+    again = prefix_scores(alone, ["doll_vit"], bundle.vocabulary)
+    assert found.members == again.members == ("doll_vit",)
+    assert len(found.pairs) < len(both.pairs)
+    for name in ("indptr", "tag"):
+        np.testing.assert_array_equal(getattr(found.pairs, name), getattr(again.pairs, name))
+    for name in ("logit", "floor", "knows"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(again, name))
+    kept = both.knows[both.members.index("doll_vit")]
+    assert found.knows.all() == (~kept).any() or kept.all()
+    assert not np.isnan(found.logit).any()
+
+
+def test_doubt_grows_near_thresholds_and_with_disagreement(make_proba: Callable[..., Any]) -> None:
+    proba, _ = make_proba(0, n_images=30)
+    cuts = np.full(proba.pairs.n_tags, 0.5, np.float32)
+    now = Margins.of(proba, cuts)
+    np.testing.assert_array_equal(now.at(proba.pairs), now.listed)
+    calm, split = Doubt(variance=0.1, disagreement=0.0), Doubt(variance=0.1, disagreement=1.0)
+    before = replace(now, listed=now.listed + 2)
+    one, other = calm.signs(now, before), split.signs(now, before)
+    assert (other[:, 1] >= one[:, 1]).all()
+    assert other[:, 1].sum() > one[:, 1].sum()
+    surer = Margins.of(replace(proba, proba=np.where(proba.proba < 0.5, 0.01, 0.99)), cuts)
+    assert calm.signs(surer, None)[:, 1].sum() < one[:, 1].sum()
+    fitted = Doubt.fitted(now, None, replace(now, listed=now.listed + 1.5))
+    assert fitted.variance == pytest.approx(2.25)
+
+
+def test_the_table_goes_from_the_cheapest_to_all(bundle: Bundle) -> None:
+    cascade = cascade_of(bundle)
+    rows, costs = cascade.rows, [row.cost for row in cascade.rows]
+    assert costs == sorted(costs)
+    first = sum(SECONDS[name] for name in cascade.heads[0].members)
+    assert costs[0] == pytest.approx(first / sum(SECONDS.values()))
+    assert (rows[-1].cost, rows[-1].micro_loss, rows[-1].ended) == (1.0, 0.0, (0.0, 1.0))
+    for row in rows:
+        assert sum(row.ended) == pytest.approx(1)
+        assert row.cost <= 1
+        assert row.micro_low <= row.micro_loss <= row.micro_high
+    assert cascade.row_of_cost(1.0) == rows[-1]
+    assert cascade.row_of_cost(rows[1].cost) == rows[1]
+    assert cascade.row_of_loss(1.0) == rows[0]
+    assert cascade.row_of_loss(0.0).micro_loss <= 0
+    with pytest.raises(TagstackError, match=r"--cascade 0\.01 is less than the cheapest share"):
+        cascade.row_of_cost(0.01)
+
+
+def test_a_table_of_known_images() -> None:
+    """Four images, a second stage that puts right the first two of them."""
+    true = sparse.csr_array(np.array([[1, 0], [0, 1], [1, 0], [0, 1]], bool))
+    early = sparse.csr_array(np.array([[0, 1], [1, 0], [1, 0], [0, 1]], bool))
+    none = sparse.csr_array((4, 2), dtype=bool)
+    staged = Staged(
+        decided=(early, true),
+        promise=np.array([[4.0, 3.0, 2.0, 1.0]]),
+        seconds=np.array([1.0, 4.0]),
+        labels=true,
+        unknown=none,
+        groups=np.arange(4),
+    )
+    rows = frontier(staged, points=5, resamples=30, seed=0)
+    np.testing.assert_allclose([row.cost for row in rows], [0.25, 0.4375, 0.625, 0.8125, 1])
+    np.testing.assert_allclose([row.micro_f for row in rows], [0.5, 0.75, 1, 1, 1])
+    assert rows[-1].least_promise == EVERYBODY
+    judging = Judging(replace(staged, unknown=true), resamples=10, seed=0)
+    assert judging(true)[0][0] == 0  # what is unknown counts for nobody
+
+
+def test_the_bundle_is_the_same_beside_its_cascade(root: Path) -> None:
+    plain, other = root / "plain", root / "bundle"
+    names = [p.relative_to(plain) for p in plain.rglob("*") if p.is_file()]
+    added = {p.relative_to(other) for p in other.rglob("*") if p.is_file()} - {*names}
+    assert {name.parts[0] for name in added} == {"cascade"}
+    for name in names:
+        if name.name != "manifest.json":
+            assert file_sha256(plain / name) == file_sha256(other / name), name
+    assert load_bundle(plain).cascade is None
+
+
+def test_what_is_kept_is_what_was_fitted(bundle: Bundle, tmp_path: Path) -> None:
+    cascade = cascade_of(bundle)
+    cascade.save(tmp_path / "cascade")
+    again = Cascade.load(tmp_path / "cascade")
+    assert (again.rows, again.seconds) == (cascade.rows, SECONDS)
+    np.testing.assert_array_equal(again.heads[0].worth, cascade.heads[0].worth)
+    record = tmp_path / "cascade" / "cascade.json"
+    content = json.loads(record.read_text())
+    for damage, match in (
+        ({"version": 9}, "has version 9"),
+        ({"rows": []}, "contradicts itself"),
+        ({"seconds": {"doll_resnet": -1}}, "expected a number"),
+        ({"heads": []}, "expected 1|contradicts itself"),
+    ):
+        record.write_text(json.dumps({**content, **damage}))
+        with pytest.raises((TagstackError, ValueError), match=match):
+            Cascade.load(tmp_path / "cascade")
+
+
+def test_tags_do_not_depend_on_company_order_or_what_is_scored(
+    root: Path, bundle: Bundle, middle: float
+) -> None:
+    store, route = ScoreStore(root / "scores"), Route.of(bundle, share=middle)
+    assert route is not None
+    names = [record.path for record in store.records()]
+    judges = Judges(route, 0.05)
+    whole = route.tagged(store, names, judges)
+    assert list(whole) == names
+    voters = {name: set(image.tags[0].votes) for name, image in whole.items() if image.tags}
+    assert {len(own) for own in voters.values()} == {1, 2}  # some ended early
+    backwards = route.tagged(store, names[::-1], judges)
+    alone = {name: route.tagged(store, [name], judges)[name] for name in names[:6]}
+    assert backwards == whole
+    assert alone == {name: whole[name] for name in names[:6]}
+
+
+def test_tagging_scores_only_what_goes_on(
+    root: Path, bundle: Bundle, middle: float, tmp_path: Path
+) -> None:
+    found = tag(root, root / "drawn", tmp_path / "out", cascade=middle)
+    assert len(found) == 60
+    store = ScoreStore(tmp_path / "out" / ".scores")
+    names = [record.path for record in store.records()]
+    first = cascade_of(bundle).heads[0].members
+    (second,) = set(SECONDS) - set(first)
+    assert store.scored(names, first) == names
+    went_on = store.scored(names, [second])
+    assert 0 < len(went_on) < 60
+    row = cascade_of(bundle).row_of_cost(middle)
+    assert len(went_on) / 60 == pytest.approx(row.ended[1], abs=0.3)
+    # All scores are there already, which changes nothing; and so from Python.
+    again = tag(root, root / "drawn", tmp_path / "b", cascade=middle, scores=root / "scores")
+    assert again == found
+    with tagstack.load(root / "bundle", settings={"threads": 1}) as stack:
+        paths = [root / "drawn" / name for name in names[:5]]
+        for path, image in zip(paths, stack.tag_many(paths, cascade=middle), strict=True):
+            assert set(image.names) == set(found[f"{path.stem}.json"]["tags"])
+
+
+def test_a_killed_run_goes_on_and_another_share_tags_anew(
+    root: Path, middle: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def dying(*arguments: Any, **more: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return score_to_store(*arguments, **more)
+
+    monkeypatch.setattr(tag_task, "score_to_store", dying)
+    with pytest.raises(KeyboardInterrupt):
+        tag(root, root / "drawn", tmp_path / "out", cascade=middle)
+    monkeypatch.undo()
+    found = tag(root, root / "drawn", tmp_path / "out", cascade=middle)
+    assert found == tag(root, root / "drawn", tmp_path / "new", cascade=middle)
+    whole = tag(root, root / "drawn", tmp_path / "out")
+    assert whole != found
+    assert whole == tag(root, root / "drawn", tmp_path / "all", cascade=1.0)
+
+
+def test_what_cannot_be_done_is_said(root: Path, bundle: Bundle, tmp_path: Path) -> None:
+    assert Route.of(bundle) is None
+    with pytest.raises(TagstackError, match="Both --cascade and --cascade-loss are said"):
+        Route.of(bundle, 0.5, 0.01)
+    with pytest.raises(TagstackError, match=r"no cascade\. Fit one with `tagstack fit --cascade`"):
+        Route.of(replace(bundle, cascade=None), 0.5)
+    with pytest.raises(TagstackError, match="fitted with the thresholds of 'fit', but version 'x'"):
+        Route.of(replace(bundle, threshold_version="x"), 0.9)
+    route = Route.of(bundle, loss=1.0)
+    assert route is not None
+    assert "Cascade: of 4 pictures 3 after" in route.said([3, 1])
+    labels = root / "drawn" / "labels.csv"
+    request = FitRequest(
+        source=DatasetSource(scores=root / "scores", labels=labels),
+        bundle=tmp_path / "bundle",
+        cascade=True,
+    )
+    wrong = load_settings(changes={**SMALL, "cascade": {"seconds": {"doll_vitt": 1.0}}})
+    with pytest.raises(TagstackError, match="names 'doll_vitt', which is none of the taggers"):
+        member_seconds(ScoreStore(root / "scores").members(), wrong)
+    chosen = load_settings(changes=SMALL)
+    score_folder([root / "drawn"], ["doll_resnet"], tmp_path / "one", chosen, Silent())
+    request = replace(request, source=DatasetSource(scores=tmp_path / "one", labels=labels))
+    with pytest.raises(TagstackError, match="needs at least two taggers, the bundle has one"):
+        fit_bundle(request, chosen, Silent())
+
+
+def test_taggers_are_timed(root: Path) -> None:
+    chosen = load_settings(changes={**SMALL, "cascade": {"trial_images": 2, "trial_rounds": 1}})
+    members = ScoreStore(root / "scores").members()
+    found = member_seconds(members, chosen)
+    assert set(found) == set(SECONDS)
+    assert all(0 < seconds < 10 for seconds in found.values())
+    gone = replace(members[0], source="/nowhere/tagger")
+    match = r"cannot be timed: There is no folder /nowhere/tagger.* Or cascade\.seconds"
+    with pytest.raises(TagstackError, match=match):
+        member_seconds([gone], chosen)
+    imported = replace(members[0], source="import:scores.csv")
+    with pytest.raises(TagstackError, match="were imported, so it cannot be timed"):
+        member_seconds([imported], chosen)

@@ -9,6 +9,7 @@ fits that tags are held to look at a part of them: they are centres, not answers
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,11 @@ class TagRows:
     tags: NDArray[np.int64]
     categories: NDArray[np.int64]
     category_of_tag: NDArray[np.int64]
+
+    @cached_property
+    def pooled(self) -> "TagRows":
+        """Fewer rows, for the fits over categories and over all tags at any strength."""
+        return _pooled(self)
 
 
 def tag_rows(
@@ -133,7 +139,7 @@ def fit_hierarchy(
     least = np.full(len(prior), -np.inf) if least is None else least
     weak = np.where(precision >= TIGHT, precision, _WEAK)
     shrunk = precision if pool == "hierarchical" else weak
-    pooled = _pooled(rows)
+    pooled = rows.pooled
     overall = _fit_bounded(pooled, np.zeros(1, np.int64), prior[None], weak, least)
     by_category = np.tile(overall, (n_categories, 1))
     seen = rows if pool == "category" else pooled

@@ -15,7 +15,7 @@ from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.stack import Objective
 from tagstack.meta.labels.drawn_images import drawn_images
 from tagstack.meta.labels.labelled import Labelled
-from tagstack.meta.labels.truth import Evidence, PairTruth
+from tagstack.meta.labels.truth import Evidence, PairTruth, found_among
 from tagstack.meta.metrics.influence import (
     average_precision_influence,
     expected_f1_cuts,
@@ -331,7 +331,7 @@ def _missed(pairs: Pairs, evidence: Evidence) -> tuple[NDArray[np.int64], NDArra
     """Return (image, tag) of the true pairs that are not listed."""
     image, tag = (axis.astype(np.int64) for axis in evidence.labels.nonzero())
     listed = pairs.image.astype(np.int64) * pairs.n_tags + pairs.tag
-    missed = ~np.isin(image * pairs.n_tags + tag, listed)
+    missed = ~found_among(listed, image * pairs.n_tags + tag)[1]
     return image[missed], tag[missed]
 
 

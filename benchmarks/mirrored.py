@@ -19,7 +19,7 @@ from real import GROUPS, split, taggers
 from scipy.special import expit
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
-from tagstack.base_models.taggers.mirrored import MIRRORED
+from tagstack.base_models.taggers.asked_names import MIRRORED
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-MIRRORED = "+flip"
-"""What is added to the name or folder of a tagger that shall see the mirrored picture too."""
-
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 
@@ -53,12 +50,6 @@ class Mirror:
         both[:, list(self.sided)] = seen[:, list(self.sided)]
         both[~np.isfinite(mirrored).all(axis=1)] = np.nan
         return both
-
-
-def asked_for(name_or_folder: str) -> tuple[str, bool]:
-    """Return a tagger's registry name or folder without `MIRRORED`, and whether it had that."""
-    plain = name_or_folder.removesuffix(MIRRORED)
-    return plain, plain != name_or_folder
 
 
 def _is_sided(tag: str, words: frozenset[str]) -> bool:

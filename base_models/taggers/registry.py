@@ -24,7 +24,7 @@ from tagstack.base_models.contract import (
 )
 from tagstack.base_models.staging import recover, staged_folder
 from tagstack.base_models.tag_names import did_you_mean
-from tagstack.base_models.taggers.mirrored import MIRRORED, asked_for
+from tagstack.base_models.taggers.asked_names import MIRRORED, asked_for
 from tagstack.base_models.taggers.own_folder import (
     TaggerFiles,
     described_files,

@@ -28,9 +28,10 @@ from tagstack.base_models.pictures.preprocess import (
 )
 from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.runtimes.selection import REFERENCE, RuntimeChoice, open_session
+from tagstack.base_models.taggers.asked_names import MIRRORED
 from tagstack.base_models.taggers.checked import CheckNote
 from tagstack.base_models.taggers.last_product import check_features, features_of
-from tagstack.base_models.taggers.mirrored import MIRRORED, Mirror
+from tagstack.base_models.taggers.mirrored import Mirror
 from tagstack.base_models.taggers.own_folder import TaggerFiles, tagger_files
 from tagstack.base_models.taggers.tag_files import (
     counts_from_rows,

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.scores.member_info import IMPORTED
 from tagstack.base_models.scores.reading import ScoreReader
-from tagstack.base_models.taggers.mirrored import asked_for
+from tagstack.base_models.taggers.asked_names import asked_for
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 from scipy.special import expit, ndtr
 
 from tagstack.base_models.pairs import PairProba, Pairs
@@ -80,6 +79,8 @@ class Doubt:
     @classmethod
     def fitted(cls, now: Margins, before: Margins | None, last: Margins) -> "Doubt":
         """Return it for images that all taggers have scored, from probabilities out of fold."""
+        from scipy.optimize import nnls  # only fitting needs it
+
         near = np.abs(now.listed) < _NEAR
         moved = _moved(now, before)[near] ** 2
         missed = (last.at(now.pairs) - now.listed)[near] ** 2

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagstack.base_models.parity.first_use import reference_of
-from tagstack.base_models.taggers.mirrored import MIRRORED, Mirror, asked_for
+from tagstack.base_models.taggers.asked_names import MIRRORED, asked_for
+from tagstack.base_models.taggers.mirrored import Mirror
 from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings

@@ -50,12 +50,14 @@ from tagstack.ensemble.console.rules import rules_app
 from tagstack.ensemble.console.scores import scores_app
 from tagstack.ensemble.console.tagging import tag
 from tagstack.ensemble.console.thresholds import calibrate, thresholds
+from tagstack.ensemble.console.training import train
 from tagstack.ensemble.console.watching import watch
 
 # As one works: from pictures to tags, then to better ones; what looks after things comes last.
 _ORDER = (
     "demo", "start", "score", "fit", "compare", "calibrate", "tag", "explain", "moderate", "watch",
-    "review", "serve", "accept", "feedback", "experiment", "dataset", "models", "labels", "rules",
+    "review", "serve", "accept", "feedback", "experiment", "train", "dataset", "models", "labels",
+    "rules",
     "thresholds", "presets", "scores", "engines", "config", "doctor",
 )  # fmt: skip
 
@@ -352,6 +354,12 @@ app.command(
     epilog="tagstack accept --bundle bundle --tags tags --out accepted.csv\n\n"
     "tagstack accept --bundle b --tags tags --out a.csv --scores s --labels l.csv"
 )(accept)
+
+
+app.command(
+    epilog="tagstack train --images images --labels l.csv --from convnext --out mine\n\n"
+    "tagstack train --images images --labels l.csv --from mine --out mine-2"
+)(train)
 
 
 @app.command(epilog="tagstack doctor\n\ntagstack doctor --json")

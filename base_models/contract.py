@@ -145,13 +145,15 @@ class Training(Section):
     """Which images the tagger was trained on; evaluating on them flatters it.
 
     An image is inside when its id is at most ``last_id`` and ``id % modulus`` lies in
-    ``remainders`` (both ends included).
+    ``remainders`` (both ends included). ``contents`` knows images by their bytes: the first eight
+    bytes of each SHA-256, sorted, as base64.
     """
 
     ids: str
     last_id: Annotated[int, Field(ge=0)] | None = None
     modulus: Annotated[int, Field(ge=1)] | None = None
     remainders: tuple[int, int] | None = None
+    contents: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")] | None = None
 
 
 class Hub(Section):

@@ -30,6 +30,7 @@ from tagstack.configs.serving import ModerationSettings, ServeSettings
 from tagstack.configs.stack import StackSettings
 from tagstack.configs.start import StartSettings
 from tagstack.configs.text_files import read_toml
+from tagstack.configs.training import TrainSettings
 from tagstack.configs.watching import WatchSettings
 
 
@@ -56,6 +57,7 @@ class Settings(Section):
     feedback: FeedbackSettings
     experiment: ExperimentSettings
     dataset: DatasetSettings
+    train: TrainSettings
 
 
 def load_settings(

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from tagstack.base_models.atomic import write_text, written_whole
 from tagstack.base_models.contract import CONTRACT_FILE, Contract
+from tagstack.base_models.training.export import export_onnx
 
-OPSET = 18
 CATEGORY_CODES = {"general": "0", "rating": "9"}
 
 
@@ -109,18 +109,7 @@ def _export_model(path: Path, recipe: Recipe, contract: Contract, network: nn.Mo
     wrapped = WRAPPERS[recipe.architecture](network.to(memory_format=torch.contiguous_format))
     height, width = contract.input.height_width
     shape = (2, height, width, 3) if contract.input.layout == "NHWC" else (2, 3, height, width)
-    torch.onnx.export(
-        wrapped.eval(),
-        (torch.zeros(shape),),
-        str(path),
-        input_names=["input"],
-        output_names=list(wrapped.outputs),
-        dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-        opset_version=OPSET,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    export_onnx(path, wrapped, wrapped.outputs, shape)
 
 
 def _rows(recipe: Recipe) -> list[tuple[int, str, str]]:

@@ -56,29 +56,6 @@ def measure(tagger: Tagger, pictures: list[Picture], *, clean: bool) -> Quality:
     )
 
 
-def best_thresholds(proba: NDArray[np.float32], labels: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the threshold with the best F1 for each tag, among 0.05, 0.06, ... 0.95.
-
-    Parameters
-    ----------
-    proba : array of shape (n_images, n_tags), float32, in [0, 1]
-    labels : array of shape (n_images, n_tags), bool
-
-    Returns
-    -------
-    array of shape (n_tags,), float32
-        The lowest of equally good thresholds.
-    """
-    grid = np.arange(5, 96, dtype=np.float32) / np.float32(100)
-    scores = []
-    for threshold in grid:
-        tagged = proba >= threshold
-        hits = (tagged & labels).sum(0)
-        scores.append(2 * hits / np.maximum(tagged.sum(0) + labels.sum(0), 1))
-    best: NDArray[np.float32] = grid[np.argmax(scores, axis=0)]
-    return best
-
-
 def tag_matrix(
     pictures: list[Picture], vocabulary: Vocabulary, *, clean: bool
 ) -> NDArray[np.bool_]:

@@ -43,6 +43,8 @@ class Recipe:
     n_images, epochs, batch_images : int
     learning_rate, weight_decay : float
         Peak of the one-cycle schedule, and decay of matrices.
+    mirrored : bool
+        Whether half of the pictures are mirrored.
     shift : int
         Largest shift of a picture in pixels, each way.
     colour_jitter : float
@@ -64,6 +66,7 @@ class Recipe:
     batch_images: int = 64
     learning_rate: float
     weight_decay: float = 0.05
+    mirrored: bool = True
     shift: int
     colour_jitter: float
     grey_share: float

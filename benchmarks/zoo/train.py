@@ -12,13 +12,14 @@ from pathlib import Path
 
 import torch
 from export import export_tagger
-from quality import best_thresholds
 from recipes import FOLDER, RECIPES, RECORD_FILE, VALIDATION_SEED, Recipe
-from training import network_proba, train_network
+from training import train_network
 from training_data import drawn_set
 
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.contract import CONTRACT_FILE, read_contract
+from tagstack.base_models.training.steps import network_proba
+from tagstack.base_models.training.thresholds import best_thresholds
 
 VALIDATION_IMAGES = 3000
 

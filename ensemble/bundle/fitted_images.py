@@ -21,8 +21,8 @@ from tagstack.meta.labels.truth import Evidence
 def overlaps_of(dataset: Dataset, seed: int) -> tuple[TrainingOverlap, ...]:
     """Return, for each member with a known training range, how it meets these images.
 
-    Ids come from the label column ``id``, else from file names that are whole numbers. Nothing is
-    returned where no image has an id.
+    Ids come from the label column ``id``, else from file names that are whole numbers; taggers
+    trained by `tagstack train` know their images by content.
 
     Parameters
     ----------
@@ -31,15 +31,17 @@ def overlaps_of(dataset: Dataset, seed: int) -> tuple[TrainingOverlap, ...]:
         Of the resamples behind the intervals.
     """
     ids = image_ids(dataset.scores.images, dataset.columns.get("id"))
-    if (ids == NO_ID).all():
+    trainings = [member.training for member in dataset.members]
+    if (ids == NO_ID).all() and not any(own and own.contents for own in trainings):
         return ()
     return training_overlaps(
         dataset.scores,
         Evidence.of(dataset.labels, dataset.unknown),
         dataset.groups,
         ids,
-        [member.training for member in dataset.members],
+        trainings,
         seed=seed,
+        contents=dataset.contents,
     )
 
 

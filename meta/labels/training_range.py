@@ -6,6 +6,7 @@ member that remembers. The two sets of images differ in other ways too, so a lea
 no lead says no harm was measured.
 """
 
+import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -109,6 +110,30 @@ def inside_range(training: Training | None, ids: NDArray[np.int64]) -> NDArray[n
     return np.asarray(inside, np.bool_)
 
 
+def trained_on(training: Training | None, contents: Sequence[str]) -> NDArray[np.bool_] | None:
+    """Return which images a tagger was trained on by their bytes, or None where it does not say.
+
+    Parameters
+    ----------
+    training : Training, optional
+    contents : sequence of str
+        SHA-256 of each image, in hexadecimal.
+
+    Returns
+    -------
+    array of shape (n_images,), bool, or None
+    """
+    if training is None or training.contents is None:
+        return None
+    try:
+        raw = base64.b64decode(training.contents, validate=True)
+    except ValueError:
+        raw = b""
+    known = np.frombuffer(raw[: len(raw) // 8 * 8], np.uint64)
+    own = b"".join(bytes.fromhex(content)[:8] for content in contents)
+    return np.asarray(np.isin(np.frombuffer(own, np.uint64), known), np.bool_)
+
+
 def training_overlaps(
     scores: Level1Scores,
     evidence: Evidence,
@@ -117,6 +142,7 @@ def training_overlaps(
     trainings: Sequence[Training | None],
     *,
     seed: int,
+    contents: Sequence[str] = (),
 ) -> tuple[TrainingOverlap, ...]:
     """Return the findings of all members that have a range with some of the images inside.
 
@@ -130,19 +156,23 @@ def training_overlaps(
     trainings : sequence of n_members Training or None
     seed : int
         Of the drawn images and the resamples.
+    contents : sequence of str
+        SHA-256 of each image, for taggers that know their images by it.
     """
     found = []
     for m, training in enumerate(trainings):
-        inside = inside_range(training, ids)
+        inside, known = inside_range(training, ids), ids != NO_ID
+        if contents and (by_content := trained_on(training, contents)) is not None:
+            inside, known = by_content, np.ones(len(contents), bool)
         if training is None or inside is None or not inside.any():
             continue
-        sides = [inside, (ids != NO_ID) & ~inside]
+        sides = [inside, known & ~inside]
         parts = [_Side.of(scores, evidence, groups, m, side, seed) for side in sides]
         found.append(
             TrainingOverlap(
                 member=scores.members[m],
                 ids=training.ids,
-                n_ids=int((ids != NO_ID).sum()),
+                n_ids=int(known.sum()),
                 n_inside=int(inside.sum()),
                 micro_ap=_lead(parts, _Side.micro_ap, seed),
                 log_loss=_lead(parts, _Side.log_loss, seed),

@@ -2,9 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from augmentation import augmented
 from numpy.typing import NDArray
 from recipes import RECIPES
+
+from tagstack.base_models.training.augmentation import augmented
 
 STILL = replace(RECIPES[0], shift=0, colour_jitter=0.0, grey_share=0.0, erased_share=0.0)
 

@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 from quality import (
-    best_thresholds,
     fresh_pictures,
     measure,
     shipped_taggers,
@@ -19,6 +18,7 @@ from recipes import FIRST_RESERVED_SEED, FOLDER, RECIPES, RECORD_FILE, Recipe
 
 from tagstack.base_models.contract import Input
 from tagstack.base_models.taggers.tagger import Tagger
+from tagstack.base_models.training.thresholds import best_thresholds
 from tagstack.base_models.zoo.gallery import Picture
 from tagstack.base_models.zoo.tags import VOCABULARY
 

@@ -38,7 +38,10 @@ def test_a_drawn_set_holds_pictures_and_both_kinds_of_labels() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES, ids=NAMES)
 def test_training_lowers_the_loss(recipe: Recipe) -> None:
-    from training import LOSSES, network_proba, train_network
+    from training import train_network
+
+    from tagstack.base_models.training.losses import mean_loss
+    from tagstack.base_models.training.steps import network_proba
 
     data = small_set(recipe, 64)
     contract = contract_of(recipe).input
@@ -47,7 +50,7 @@ def test_training_lowers_the_loss(recipe: Recipe) -> None:
         network = train_network(replace(recipe, epochs=epochs, batch_images=32), contract, data)
         proba = torch.from_numpy(network_proba(network, contract, data.pixels))
         labels = torch.from_numpy(data.noisy.astype(np.float32))
-        losses.append(LOSSES[recipe.loss](torch.logit(proba, 1e-6), labels).item())
+        losses.append(mean_loss(recipe.loss, torch.logit(proba, 1e-6), labels).item())
     assert losses[1] < 0.9 * losses[0]
 
 
@@ -56,11 +59,13 @@ def test_an_exported_tagger_gives_the_networks_probabilities(
     recipe: Recipe, tmp_path: Path
 ) -> None:
     from export import export_tagger
-    from training import ARCHITECTURES, network_proba
+
+    from tagstack.base_models.training.networks import BUILT_IN
+    from tagstack.base_models.training.steps import network_proba
 
     torch.manual_seed(0)
     contract, n_tags = contract_of(recipe), len(recipe.vocabulary)
-    network = ARCHITECTURES[recipe.architecture](n_tags).eval()
+    network = BUILT_IN[recipe.architecture](n_tags).eval()
     thresholds = np.full(n_tags, 0.25, np.float32)
     counts = np.arange(n_tags, dtype=np.int64)
     export_tagger(tmp_path, recipe, contract, network, thresholds, counts)
@@ -75,7 +80,7 @@ def test_an_exported_tagger_gives_the_networks_probabilities(
 
 @pytest.mark.parametrize("loss", ["bce", "focal", "asymmetric"])
 def test_losses_match_their_formulas(loss: str, rng: np.random.Generator) -> None:
-    from training import LOSSES
+    from tagstack.base_models.training.losses import mean_loss
 
     logits = rng.normal(0, 2, (6, 5))
     labels = (rng.random((6, 5)) < 0.4).astype(float)
@@ -87,12 +92,12 @@ def test_losses_match_their_formulas(loss: str, rng: np.random.Generator) -> Non
         "focal": 4 * np.abs(labels - proba) ** 2 * plain,
         "asymmetric": -(labels * np.log(proba) + (1 - labels) * shifted**2 * np.log(1 - shifted)),
     }[loss].mean()
-    found = LOSSES[loss](torch.from_numpy(logits), torch.from_numpy(labels)).item()
+    found = mean_loss(loss, torch.from_numpy(logits), torch.from_numpy(labels)).item()
     assert found == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_learning_rate_rises_and_falls_once() -> None:
-    from training import one_cycle
+    from tagstack.base_models.training.schedule import one_cycle
 
     rates = np.array([one_cycle(step / 1000) for step in range(1001)])
     top = rates.argmax()

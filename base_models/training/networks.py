@@ -1,7 +1,10 @@
 """Three small networks of different kinds: a ResNet, a ConvNeXt and a vision transformer.
 
-Needs the extra ``train``; nothing but the training script imports this module.
+They learn in minutes on one core; larger networks come from timm (`architectures`). Every network
+here has ``embed`` (images to features) and ``head`` (features to logits, one linear layer).
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -133,7 +136,7 @@ class EncoderBlock(nn.Module):  # type: ignore[misc]
 
 
 class VisionTransformer(nn.Module):  # type: ignore[misc]
-    """A convolutional stem to 8 x 8 tokens of a 96 x 96 image, then transformer blocks.
+    """A convolutional stem with a token for every 12 x 12 pixels, then transformer blocks.
 
     The stem in place of one large patch layer makes so small a transformer learn in minutes.
 
@@ -144,10 +147,10 @@ class VisionTransformer(nn.Module):  # type: ignore[misc]
     """
 
     width = 112
-    n_tokens = 64
 
-    def __init__(self, n_tags: int) -> None:
+    def __init__(self, n_tags: int, size: int = 96) -> None:
         super().__init__()
+        n_tokens = ((size - 2) // 3 + 1 + 3) // 4
         self.stem = nn.Sequential(
             nn.Conv2d(3, 24, 4, 3, 1),
             nn.BatchNorm2d(24),
@@ -157,7 +160,7 @@ class VisionTransformer(nn.Module):  # type: ignore[misc]
             nn.ReLU(),
             nn.Conv2d(64, self.width, 3, 2, 1),
         )
-        self.position = nn.Parameter(torch.randn(1, self.n_tokens, self.width) * 0.02)
+        self.position = nn.Parameter(torch.randn(1, n_tokens**2, self.width) * 0.02)
         self.blocks = nn.Sequential(*(EncoderBlock(self.width, 4) for _ in range(4)))
         self.norm = nn.LayerNorm(self.width)
         self.head = nn.Linear(self.width, n_tags)
@@ -168,5 +171,12 @@ class VisionTransformer(nn.Module):  # type: ignore[misc]
         return self.norm(self.blocks(tokens)).mean(1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits of shape (n_images, n_tags) for images of shape (n_images, 3, 96, 96)."""
+        """Return logits of shape (n_images, n_tags) for images of shape (n_images, 3, h, w)."""
         return self.head(self.embed(images))
+
+
+BUILT_IN: dict[str, Callable[..., nn.Module]] = {
+    "resnet": ResNet,
+    "convnext": ConvNext,
+    "vit": VisionTransformer,
+}

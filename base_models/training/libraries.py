@@ -1,0 +1,68 @@
+"""What training needs beside tagstack: torch always, timm for architectures that are not built in.
+
+No other module of this room but those with networks in them imports torch, so that all of tagstack
+works without it.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+from tagstack.configs.errors import TagstackError
+
+_ADVICE = 'Run: pip install "tagstack[train]"'
+
+
+def require_torch() -> None:
+    """Refuse to go on without torch and what exports its networks.
+
+    Raises
+    ------
+    TagstackError
+        Names the missing package and what to install.
+    """
+    for name in ("torch", "onnx", "onnxscript"):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            msg = f"Training needs the package {name}, which is not installed. {_ADVICE}."
+            raise TagstackError(msg) from error
+
+
+def timm_library() -> Any:
+    """Return timm, imported.
+
+    Raises
+    ------
+    TagstackError
+        If it is not installed or cannot be imported.
+    """
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        msg = f"This architecture needs the package timm, which is not there. {_ADVICE}."
+        raise TagstackError(msg) from error
+    except RuntimeError:
+        return _without_operators()
+
+
+def _without_operators() -> Any:
+    """Return timm beside a torchvision that was built for another torch.
+
+    timm imports torchvision for its transforms alone. Where torchvision's compiled operators do not
+    load, its import fails on the first of them; declaring that one is enough.
+    """
+    import torch
+
+    for name in [name for name in sys.modules if name.split(".")[0] in ("timm", "torchvision")]:
+        del sys.modules[name]
+    try:
+        torch.library.define("torchvision::nms", "(Tensor a, Tensor b, float c) -> Tensor")
+        return importlib.import_module("timm")
+    except (ImportError, RuntimeError) as error:
+        msg = (
+            f"timm cannot be imported: {str(error).splitlines()[0]}. torch and torchvision must be "
+            "of one build; install both from one index, such as "
+            "https://download.pytorch.org/whl/cpu."
+        )
+        raise TagstackError(msg) from error

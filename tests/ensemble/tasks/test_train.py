@@ -1,0 +1,197 @@
+"""`tagstack train`: from labelled pictures to a tagger that scores; what stands in its way."""
+
+import hashlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tagstack.base_models.contract import read_contract
+from tagstack.base_models.taggers.tagger import load_tagger
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import Settings, load_settings
+from tagstack.ensemble.progress import Silent
+from tagstack.ensemble.tasks.train import Trained, TrainRequest, train_tagger
+from tagstack.meta.labels.training_range import trained_on
+
+COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
+
+
+def settings(**own: object) -> Settings:
+    quick = {"size": 24, "epochs": 3, "batch_images": 8, "mixed": False, "shift": 1}
+    return load_settings(changes={"threads": 1, "train": {**quick, **own}})
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty pictures of noise in one of three colours; the last two are copies of the first."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(3)
+    lines = ["image,tags,part"]
+    for i in range(30):
+        name = list(COLOURS)[i % 3]
+        noise = rng.integers(-30, 30, (20, 20, 3)) + np.array(COLOURS[name])
+        block = rng.integers(0, 15, 2)
+        noise[block[0] : block[0] + 5, block[1] : block[1] + 5] = 255
+        picture = Image.fromarray(noise.clip(0, 255).astype(np.uint8))
+        if i >= 28:
+            name, picture = "red", Image.open(folder / "0.png")
+        picture.save(folder / f"{i}.png")
+        lines.append(f"{i}.png,{name} {'rare' if i == 4 else ''},{'test' if i > 20 else 'fit'}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    (folder / "broken.png").write_bytes(b"no picture")
+    with (folder / "labels.csv").open("a") as stream:
+        stream.write("broken.png,red,fit\n")
+    return folder
+
+
+def request(pictures: Path, out: Path) -> TrainRequest:
+    return TrainRequest(images=(pictures,), labels=pictures / "labels.csv", start="resnet", out=out)
+
+
+def test_without_torch_one_line_says_what_to_install(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(TagstackError, match=r"needs the package torch.*tagstack\[train\]"):
+        train_tagger(request(pictures, tmp_path / "mine"), settings(), Silent())
+    assert not (tmp_path / "mine").exists()
+
+
+class Told(Silent):
+    """Keeps notices, and interrupts after so many steps of training."""
+
+    def __init__(self, steps: int = 10**9) -> None:
+        self.notices: list[str] = []
+        self.steps = steps
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+    def stage(self, text: str, done: int = 0, total: int = 0) -> None:
+        if text == "training":
+            self.steps -= 1
+            assert 0 < done <= total
+            if self.steps == 0:
+                raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Told]:
+    pytest.importorskip("torch", reason="torch is only in the extra `train`")
+    pytest.importorskip("onnxscript", reason="onnxscript is only in the extra `train`")
+    told = Told()
+    out = tmp_path_factory.mktemp("taggers") / "My Tagger"
+    return train_tagger(request(pictures, out), settings(), told), told
+
+
+def test_the_tagger_loads_with_features_and_thresholds(trained: tuple[Trained, Told]) -> None:
+    found, told = trained
+    tagger = load_tagger(found.out, floor=1e-4, threads=1, features=True)
+    assert tagger.name == "my-tagger"
+    assert tagger.vocabulary.tags == ("blue", "green", "red")
+    assert tagger.n_features == 120
+    assert found.difference < 1e-4
+    assert ((0 <= tagger.published_thresholds) & (tagger.published_thresholds <= 1)).all()
+    assert tagger.published_counts.sum() == found.n_training
+    tagger.close()
+    assert not (found.out / "training").exists()
+    said = " ".join(told.notices)
+    assert "broken.png cannot be read" in said
+    assert "rare (1)" in said
+    assert "3 pictures look like another one, such as 0.png and 28.png" in said
+
+
+def test_the_contract_knows_the_images_learnt_from_and_no_other(
+    pictures: Path, trained: tuple[Trained, Told]
+) -> None:
+    training = read_contract(trained[0].out / "tagger.toml").training
+    contents = [hashlib.sha256((pictures / f"{i}.png").read_bytes()).hexdigest() for i in range(30)]
+    seen = trained_on(training, contents)
+    assert seen is not None
+    assert seen.sum() == trained[0].n_training
+    assert len({bool(seen[i]) for i in (0, 28, 29)}) == 1  # copies are on one side
+    assert trained_on(training, ["0" * 64]) == [False]
+
+
+def test_a_training_that_was_ended_goes_on_to_the_same_bytes(
+    pictures: Path,
+    tmp_path: Path,
+    trained: tuple[Trained, Told],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tagstack.base_models.training import export
+
+    def weights_alone(folder: Path, *others: Any) -> float:
+        values = {key: value.contiguous() for key, value in others[1].state_dict().items()}
+        save_file(values, folder / "weights.safetensors")
+        return 0.0
+
+    monkeypatch.setattr(export, "export_tagger", weights_alone)  # it takes seconds
+    from safetensors.torch import save_file
+
+    out = tmp_path / "My Tagger"
+    ended = settings(checkpoint_seconds=0)
+    for steps in (2, 3):  # in the midst of an epoch, and beyond one
+        with pytest.raises(KeyboardInterrupt):
+            train_tagger(request(pictures, out), ended, Told(steps))
+    found = train_tagger(request(pictures, out), ended, Silent())
+    assert found.scores == trained[0].scores
+    weights = [folder / "weights.safetensors" for folder in (out, trained[0].out)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_another_training_in_the_same_folder_is_refused(
+    pictures: Path, tmp_path: Path, trained: tuple[Trained, Told]
+) -> None:
+    with pytest.raises(TagstackError, match="holds a tagger already"):
+        train_tagger(request(pictures, trained[0].out), settings(), Silent())
+    out = tmp_path / "mine"
+    with pytest.raises(KeyboardInterrupt):
+        train_tagger(request(pictures, out), settings(checkpoint_seconds=0), Told(2))
+    with pytest.raises(TagstackError, match="of other pictures, labels or settings"):
+        train_tagger(request(pictures, out), settings(learning_rate=1e-3), Silent())
+
+
+def test_left_out_rows_judge_and_their_likes_are_not_learnt_from(
+    pictures: Path, tmp_path: Path, trained: tuple[Trained, Told]
+) -> None:
+    """From the first tagger on: its weights and its rows of the head are taken over."""
+    told = Told()
+    again = replace(
+        request(pictures, tmp_path / "mine"), left_out="part=test", start=str(trained[0].out)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        train_tagger(again, settings(), (told := Told(1)))
+    said = " ".join(told.notices)
+    assert "1 pictures are not learnt from" in said
+    assert "0.png (28.png)" in said
+
+
+def test_weights_in_a_pickle_are_refused_unopened(
+    pictures: Path, tmp_path: Path, trained: tuple[Trained, Told]
+) -> None:
+    pickle = tmp_path / "model.pt"
+    pickle.write_bytes(b"\x80\x04cos\nsystem\n")
+    for given, message in (
+        (str(pickle), "can run code"),
+        (str(tmp_path), "Pickles .model.pt. are not loaded"),
+        ("no-such/folder", "No such folder"),
+    ):
+        with pytest.raises(TagstackError, match=message):
+            train_tagger(
+                replace(request(pictures, tmp_path / "mine"), start=given), settings(), Silent()
+            )
+
+
+def test_the_record_says_how_it_was_made(trained: tuple[Trained, Told]) -> None:
+    record = json.loads((trained[0].out / "training.json").read_text())
+    assert record["seed"] == 0
+    assert record["architecture"] == "resnet"
+    assert len(record["macro_ap"]) == trained[0].n_epochs
+    assert record["macro_ap"][record["best_epoch"] - 1] == trained[0].macro_ap

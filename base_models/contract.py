@@ -32,10 +32,20 @@ Resample = Literal["nearest", "area", "bilinear", "bicubic", "lanczos"]
 
 
 class Files(Section):
-    """File names inside the tagger's folder, which cannot lead out of it."""
+    """File names inside the tagger's folder, which cannot lead out of it.
+
+    ``metrics`` is an NPZ file with what the publisher measured for each tag, in output order:
+    ``best_thr`` are published thresholds, ``n_pos`` counts of images.
+    """
 
     model: PlainName = "model.onnx"
     tags: PlainName = "selected_tags.csv"
+    metrics: PlainName | None = None
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Names of the files that must be there, the model first."""
+        return (self.model, self.tags, *((self.metrics,) if self.metrics else ()))
 
 
 class Canvas(Section):
@@ -162,8 +172,9 @@ class Hub(Section):
     ``folder`` is where they lie inside the repository, under the names in ``files``. ``revision``
     pins a commit; without one, the commit of the first pull is kept in the user's registry.
     ``elsewhere`` has the https addresses of files that the repository lacks, by their names.
-    ``gated`` says that the publisher asks for a form first, ``note`` what one should know before
-    the download.
+    ``gated`` says that the publisher asks for a form first, ``changes_in_place`` that files and
+    licence may be others tomorrow under the same name, ``note`` what one should know before the
+    download.
     """
 
     repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
@@ -173,11 +184,15 @@ class Hub(Section):
         default_factory=dict
     )
     gated: bool = False
+    changes_in_place: bool = False
     note: str = ""
 
 
 class Contract(Section):
     """Everything needed to run one tagger.
+
+    ``unverified`` lists what was found in no source and is the likeliest guess: check it with a few
+    labelled pictures before you trust a score.
 
     Examples
     --------
@@ -193,6 +208,7 @@ class Contract(Section):
     title: str = ""
     source: str
     licence: str
+    unverified: tuple[str, ...] = ()
     files: Files = Files()
     input: Input
     output: Output

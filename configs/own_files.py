@@ -19,6 +19,7 @@ MIB = 1 << 20
 # The largest that were ever met, many times over: 100,000 tags take 5 MB, a contract 4 kB.
 DESCRIPTION_BYTES = 16 * MIB
 TAG_FILE_BYTES = 64 * MIB
+METRICS_BYTES = 512 * MIB  # histograms of a hundred thousand tags
 # Protocol buffers end at 2 GiB; weights beyond lie in files of their own.
 MODEL_BYTES = 2048 * MIB
 WEIGHT_BYTES = 65_536 * MIB

@@ -85,6 +85,8 @@ def check_tagger(
         contract = contract_of_folder(folder)
         findings.append(Finding("contract", True, _described(contract)))
         findings.append(Finding("assumed", True, _assumed(contract)))
+        if contract.unverified:
+            findings.append(Finding("unverified", True, _unverified(contract)))
         findings.extend(_against_publisher(folder, contract))
         stage = "download"
         findings.extend(_pulled(folder))
@@ -196,6 +198,13 @@ def _assumed(contract: Contract) -> str:
         f"{'; '.join(unsaid) or 'nothing beyond what the contract says'}; threshold "
         f"{threshold.default:g}{f' ({own})' if own else ''} where the tag file has none; "
         f"{len(contract.aliases)} renamed tags; trained on: {trained}"
+    )
+
+
+def _unverified(contract: Contract) -> str:
+    return (
+        f"no source says {'; '.join(contract.unverified)}. What stands there is a guess: look at "
+        "the tags of a few pictures before you trust it"
     )
 
 

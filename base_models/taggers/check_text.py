@@ -110,7 +110,7 @@ def _files(report: CheckReport) -> list[dict[str, object]]:
         return []
     try:
         files = tagger_files(report.folder, report.contract)
-        paths = (files.model, *files.weights, files.tags)
+        paths = (files.model, *files.weights, files.tags, *filter(None, (files.metrics,)))
         return [
             {"name": p.name, "size_bytes": p.stat().st_size, "sha256": file_sha256(p)}
             for p in paths

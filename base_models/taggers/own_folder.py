@@ -15,6 +15,7 @@ from tagstack.base_models.runtimes.external_weights import weight_files
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.own_files import (
     DESCRIPTION_BYTES,
+    METRICS_BYTES,
     MODEL_BYTES,
     TAG_FILE_BYTES,
     WEIGHT_BYTES,
@@ -32,11 +33,13 @@ class TaggerFiles:
     model, tags : Path
     weights : tuple of Path
         Beside the model: those that its name begins with its own, then others that it names.
+    metrics : Path or None
     """
 
     model: Path
     tags: Path
     weights: tuple[Path, ...]
+    metrics: Path | None = None
 
 
 def registry_folder() -> Path:
@@ -63,7 +66,9 @@ def tagger_files(folder: Path, contract: Contract) -> TaggerFiles:
     owned = _Owned(folder)
     owned.file(contract.files.model, MODEL_BYTES)
     tags = owned.file(contract.files.tags, TAG_FILE_BYTES)
-    return TaggerFiles(model=model, tags=tags, weights=_weights(model))
+    name = contract.files.metrics
+    metrics = None if name is None else owned.file(name, METRICS_BYTES)
+    return TaggerFiles(model=model, tags=tags, weights=_weights(model), metrics=metrics)
 
 
 def described_files(folder: Path, names: tuple[str, ...]) -> tuple[str, ...]:

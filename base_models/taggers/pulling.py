@@ -86,6 +86,8 @@ class PullPlan:
         if self.state.gated or (hub is not None and hub.gated):
             lines.append("gated: its publisher asks you to accept terms and to log in first")
         lines += [f"{f.name} comes from {f.url}" for f in self.state.files if f.url is not None]
+        if hub is not None and hub.changes_in_place:
+            lines.append("its publisher replaces files under this name; its licence may change too")
         if hub is not None and hub.note:
             lines.append(hub.note)
         return tuple(lines)
@@ -132,8 +134,7 @@ def plan_pull(name: str) -> PullPlan:
     record = read_record(path)
     # A pin in the contract outranks the first pull's commit: it came with a newer tagstack.
     revision = hub.revision or (record.commit if record else None)
-    files = (contract.files.model, contract.files.tags)
-    state = hub_state(hub, files, PUBLISHER_FILES, revision)
+    state = hub_state(hub, contract.files.needed, PUBLISHER_FILES, revision)
     if record is None or (record.repo, record.commit) != (state.repo, state.commit):
         record = PullRecord(path=path, repo=state.repo, commit=state.commit, files={})
     return PullPlan(name=name, contract=contract, text=text, state=state, record=record)

@@ -74,7 +74,7 @@ class RegistryEntry:
     def missing_files(self) -> tuple[str, ...]:
         """Files that the contract names and that are not there."""
         files = self.contract.files
-        wanted = (files.model, files.tags)
+        wanted = files.needed
         if self.folder is None:
             return wanted
         return tuple(name for name in wanted if not (self.folder / name).is_file())
@@ -136,8 +136,8 @@ def resolve(name_or_folder: str) -> Path:
         files = entry.contract.files
         pull = f"Run `tagstack models pull {entry.name}`, or get" if entry.contract.hub else "Get"
         msg = (
-            f"Tagger {entry.name!r} is known but its weights are not here. {pull} {files.model} "
-            f"and {files.tags} from {entry.contract.source} and run: "
+            f"Tagger {entry.name!r} is known but its weights are not here. {pull} "
+            f"{' and '.join(files.needed)} from {entry.contract.source} and run: "
             f"tagstack models add FOLDER --contract {entry.name}"
         )
         raise TagstackError(msg)
@@ -267,7 +267,7 @@ def add_tagger(
     recover(target)  # a run may have been killed after it was done
     if target.exists():
         raise TagstackError(f"{target} exists. Remove it first to add {facts.name!r} anew.")
-    for name in (facts.files.model, facts.files.tags):
+    for name in facts.files.needed:
         if not (folder / name).exists():
             raise TagstackError(f"{folder / name} is missing; {facts.name!r} needs it.")
     files = tagger_files(folder, facts)
@@ -314,7 +314,8 @@ def contract_and_text(folder: Path, name: str | None) -> tuple[Contract, str]:
 
 def _names(folder: Path, files: TaggerFiles) -> tuple[str, ...]:
     """Return the names of a tagger's files below its folder."""
-    paths = (files.model, files.tags, *files.weights)
+    metrics = () if files.metrics is None else (files.metrics,)
+    paths = (files.model, files.tags, *files.weights, *metrics)
     return tuple(path.relative_to(folder).as_posix() for path in paths)
 
 

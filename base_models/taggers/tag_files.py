@@ -117,7 +117,17 @@ def _camie_json(path: Path, text: str, tags: Tags) -> list[TagRow]:
         )
         raise TagstackError(msg)
     ordered = _by_index(path, {str(name): index for index, name in names.items()})
-    return [TagRow(tag, _category(path, categories.get(tag), tags)) for tag in ordered]
+    listed = mapping.get("categories")  # cl_tagger v2 gives positions in this list
+    known = listed if isinstance(listed, list) else []
+    return [
+        TagRow(tag, _category(path, _listed(categories.get(tag), known), tags)) for tag in ordered
+    ]
+
+
+def _listed(code: object, names: Sequence[object]) -> object:
+    """Return the name of a category that is given by its position, any other code as it is."""
+    by_position = isinstance(code, int) and not isinstance(code, bool) and 0 <= code < len(names)
+    return str(names[code]) if by_position and isinstance(code, int) else code
 
 
 def _json_list(path: Path, text: str, tags: Tags) -> list[TagRow]:

@@ -39,6 +39,7 @@ from tagstack.base_models.taggers.tag_files import (
     thresholds_from_rows,
     vocabulary_from_rows,
 )
+from tagstack.base_models.taggers.tag_metrics import with_metrics
 from tagstack.base_models.taggers.timm_contract import contract_of_folder
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
@@ -306,8 +307,10 @@ def load_tagger(
     contract = contract_of_folder(folder)
     contract = with_features(contract, features_of(folder, contract) if features else None)
     rows = read_tag_file(folder / contract.files.tags, contract.tags)
-    vocabulary = vocabulary_from_rows(rows, contract)
     files = tagger_files(folder, contract)
+    if files.metrics is not None:
+        rows = with_metrics(rows, files.metrics)
+    vocabulary = vocabulary_from_rows(rows, contract)
     session = open_session(files.model, contract, runtime, threads=threads)
     mirror = None if sided is None else Mirror.of(vocabulary.tags, sided)
     tagger = Tagger(

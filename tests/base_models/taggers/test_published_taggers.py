@@ -115,6 +115,25 @@ def _camie(pad: tuple[int, int, int], norm: Any) -> Callable[[Image.Image], Pixe
     return reference
 
 
+def _pixai_1(side: int) -> Callable[[Image.Image], Pixels]:
+    def reference(image: Image.Image) -> Pixels:
+        small = _fitted(_over(image, 255), side, Filter.BILINEAR)
+        return _chw(_centred(small, side, (0, 0, 0)), HALVES)
+
+    return reference
+
+
+def _siglip2(image: Image.Image) -> Pixels:
+    return _chw(_resized(_over(image, 255), (384, 384), Filter.BICUBIC), HALVES)
+
+
+def _padded(norm: Any) -> Callable[[Image.Image], Pixels]:
+    def reference(image: Image.Image) -> Pixels:
+        return _chw(_square(_over(image, 255)).resize((448, 448), Filter.BICUBIC), norm)
+
+    return reference
+
+
 def _animetimm(image: Image.Image) -> Pixels:
     canvas = _centred(_fitted(_over(image, 255), 512, Filter.BILINEAR), 512, (255, 255, 255))
     return _chw(canvas.resize((384, 384), Filter.BICUBIC), IMAGENET)
@@ -158,11 +177,19 @@ _TIMM = ("embedding", "logits", "prediction")
 _ZOO_448 = Published(_model_zoo(448), ("predictions_sigmoid",), 1)
 _DEEPDANBOORU = Published(_deepdanbooru, ("activation_172",), 1 / 255, slack=0.51)
 _WD3 = Published(_wd, ("output",), 1, batch="batch")
+_CL2 = Published(_siglip2, ("logits",), 1 / 127.5)
+_HARUKA = Published(_padded(HALVES), ("logits",), 1 / 127.5, batch="batch")
 PUBLISHED = {
     **{f"wd-v1-4-{name}-tagger-v2": Published(_wd, ("predictions_sigmoid",), 1) for name in
        ("vit", "convnext", "convnextv2", "swinv2", "moat")},
     **{f"wd-{name}-tagger-v3": _WD3 for name in
        ("vit", "convnext", "swinv2", "vit-large", "eva02-large")},
+    **{f"wd-v1-4-{name}-tagger-v2-embeddings": Published(_wd, ("scores", "embedding"), 1)
+       for name in ("vit", "convnext", "convnextv2", "swinv2", "moat")},
+    **{f"wd-{name}-tagger-v3-embeddings": Published(_wd, ("scores", "embedding"), 1, batch="batch")
+       for name in ("vit", "convnext", "swinv2", "vit-large", "eva02-large")},
+    "idolsankaku-swinv2-tagger-v1": _WD3,
+    "idolsankaku-eva02-large-tagger-v1": _WD3,
     "sw-cv-modelzoo-convnext-b": _ZOO_448,
     "sw-cv-modelzoo-vit-b16": _ZOO_448,
     "sw-cv-modelzoo-nfnet-l1": Published(_model_zoo(320), ("predictions_sigmoid",), 1),
@@ -177,6 +204,14 @@ PUBLISHED = {
         1 / 255 / 0.224,
     ),
     "pixai-tagger-v0.9": Published(_squashed(448, HALVES), _TIMM, 1 / 127.5),
+    "pixai-tagger-v1.0": Published(_pixai_1(1008), ("output",), 1 / 127.5),
+    "pixai-tagger-v1.0-672": Published(_pixai_1(672), ("output",), 1 / 127.5),
+    "pixai-tagger-v1.0-336": Published(_pixai_1(336), ("output",), 1 / 127.5),
+    "cl-tagger-2.00": _CL2,
+    "cl-tagger-2.01a": _CL2,
+    "haruka-tagger": _HARUKA,
+    "haruka-tagger-large": _HARUKA,
+    "lodestones-dinov3": Published(_padded(IMAGENET), ("output",), 1 / 255 / 0.224),
     "animetimm-caformer-b36-dbv4": Published(_animetimm, _TIMM, 1 / 255 / 0.224, batch="batch"),
     "cl-tagger-1.02": Published(_cl_tagger, ("logits",), 1 / 127.5),
     "danbooru-autotagger": Published(_squashed(224, PLAIN), ("output",), 1 / 255),
@@ -259,10 +294,11 @@ def _network(contract: Contract, published: Published) -> onnx.ModelProto:
     side = contract.input.height_width[0]
     nhwc = contract.input.layout == "NHWC"
     k = side // GRID
+    given = contract.input.name or "input"
     nodes = [
-        helper.make_node("Transpose", ["input"], ["chw"], perm=[0, 3, 1, 2])
+        helper.make_node("Transpose", [given], ["chw"], perm=[0, 3, 1, 2])
         if nhwc
-        else helper.make_node("Identity", ["input"], ["chw"]),
+        else helper.make_node("Identity", [given], ["chw"]),
         helper.make_node("AveragePool", ["chw"], ["pool"], kernel_shape=[k, k], strides=[k, k]),
         helper.make_node("Flatten", ["pool"], ["flat"], axis=1),
         helper.make_node("MatMul", ["flat", "w"], ["z"]),
@@ -278,7 +314,7 @@ def _network(contract: Contract, published: Published) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "published",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, (published.batch, *image))],
+        [helper.make_tensor_value_info(given, TensorProto.FLOAT, (published.batch, *image))],
         [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, (published.batch, len(TAGS)))
             for name in published.outputs
@@ -304,6 +340,13 @@ def _codes(contract: Contract) -> Iterator[str]:
         yield known[i * 5 % len(known)]
 
 
+def _by_position(mapping: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Return a vocabulary as cl_tagger v2 has it: categories by their position in a list."""
+    names = sorted(set(mapping["tag_to_category"].values()))
+    positions = {tag: names.index(code) for tag, code in mapping["tag_to_category"].items()}
+    return {**mapping, "tag_to_category": positions, "categories": names}
+
+
 def _category_names(contract: Contract) -> tuple[str, ...]:
     tags = contract.tags
     if tags.format in ("tags_txt", "json_list", "json_index"):
@@ -325,14 +368,26 @@ def _tag_file(contract: Contract) -> str:
     return {
         "selected_tags_csv": "\n".join(["tag_id,name,category,count,best_threshold", *rows]),
         "tags_txt": "\n".join(TAGS),
-        "camie_json": json.dumps({"dataset_info": {"tag_mapping": mapping}}),
+        "camie_json": json.dumps(_by_position(mapping))
+        if contract.files.metrics
+        else json.dumps({"dataset_info": {"tag_mapping": mapping}}),
         "json_list": json.dumps(TAGS),
         "json_index": json.dumps(shuffled),
         "json_records": json.dumps(records),
     }[contract.tags.format]
 
 
-@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def _by_facts() -> dict[Any, str]:
+    """Return a contract for each distinct set of facts that a score or a name depends on."""
+    facts = {}
+    for name, published in sorted(PUBLISHED.items()):
+        contract = show_tagger(name).contract
+        key = (contract.digest(), contract.files.metrics, published.outputs, published.batch)
+        facts[key] = name
+    return facts
+
+
+@pytest.mark.parametrize("name", sorted(_by_facts().values()))
 def test_end_to_end(
     name: str,
     pictures: dict[str, Image.Image],
@@ -346,11 +401,19 @@ def test_end_to_end(
     folder.mkdir()
     onnx.save(_network(contract, published), str(folder / contract.files.model))
     (folder / contract.files.tags).write_text(_tag_file(contract), encoding="utf-8")
+    if contract.files.metrics is not None:
+        best = np.linspace(0.1, 0.9, len(TAGS), dtype=np.float32)
+        best[3] = np.nan
+        pickled = np.array(["never opened"], dtype=object)
+        np.savez(folder / contract.files.metrics, best_thr=best, tag_names=pickled)
     report = add_tagger(folder, settings, contract=name)
     assert report.passed, report.findings[-1]
     (tagger,) = load_taggers([name], settings, threads=1)
     assert tagger.vocabulary.tags == TAGS
     assert tagger.vocabulary.categories == _category_names(contract)
+    if contract.files.metrics is not None:
+        best[3] = contract.threshold.default
+        np.testing.assert_array_equal(tagger.published_thresholds, best)
     image = pictures["larger"]
     image.save(tmp_path / "x.png")
     decoded = decode(open_image((tmp_path / "x.png").read_bytes(), max_pixels=10**7))

@@ -20,7 +20,6 @@ from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
 from tagstack.ensemble.workshop.dataset.caption_text import (
     MAX_BYTES,
-    Writing,
     key_of,
     read_caption,
 )
@@ -32,9 +31,9 @@ from tagstack.ensemble.workshop.dataset.lint import (
     Linter,
     SharedTags,
 )
+from tagstack.ensemble.workshop.dataset.reading import writing_of
 from tagstack.ensemble.workshop.dataset.undo import Changes, Rewrite, place_in
 
-_SAMPLE = 1000  # captions, evenly spread, that show how all are written
 _NAMED = 5  # files named for each kind of finding
 _SUGGESTED = 20  # unknown tags for which a known one is looked for
 
@@ -193,22 +192,10 @@ def _linter(request: LintRequest, folder: CaptionFolder, settings: Settings) -> 
     return Linter(
         settings=own,
         rules=rules,
-        writing=Writing.of(_sample(folder)),
+        writing=writing_of(folder),
         known=known,
         deprecated=deprecated,
     )
-
-
-def _sample(folder: CaptionFolder) -> list[str]:
-    """Return some captions that can be read, evenly spread; JSON has a writing of its own."""
-    plain = [name for name in folder.of_pictures if not name.lower().endswith(".json")]
-    texts = []
-    for name in plain[:: max(1, len(plain) // _SAMPLE)]:
-        try:
-            texts.append(read_caption(folder.path(name)))
-        except TagstackError:
-            continue
-    return texts
 
 
 def _of_names(folder: CaptionFolder) -> Iterator[Finding]:

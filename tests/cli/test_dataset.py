@@ -1,6 +1,8 @@
 """``tagstack dataset`` as people call it: smallest folders first, wrong ones, second runs."""
 
+import csv
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,3 +83,147 @@ def test_a_wrong_folder_is_one_line(tmp_path: Path, tagstack: Command, name: str
     assert found.returncode == 1
     assert found.stderr.count("\n") == 1
     assert "is no folder" in found.stderr or "holds neither pictures nor captions" in found.stderr
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    paths = (p for p in root.rglob("*") if p.is_file() and not p.name.startswith("tagstack-undo"))
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in paths}
+
+
+def test_filters_name_what_is_left_out_and_move_it_only_when_asked(
+    tmp_path: Path, tagstack: Command
+) -> None:
+    root = folder(tmp_path / "set", {"7.txt": "a, b, c", "8.txt": "a, b", "950.txt": "a, b, c, d"})
+    Image.new("RGB", (4, 4)).save(root / "7.jpg")  # shares 7.txt with 7.png
+    (tmp_path / "t.csv").write_text(
+        "image,rating,quality,created_at\n7.png,general,5,2020-01-01\n7.jpg,general,5,2020-01-01\n"
+        "8.png,explicit,9,2021-01-01\n950.png,general,1,2026-01-01\n"
+    )
+    before, manifest = tree(root), tmp_path / "m.csv"
+
+    def left_out(*options: object) -> dict[str, str]:
+        found = tagstack("dataset", "filter", root, "--out", manifest, "--overwrite", *options)
+        assert found.returncode == 0, found.stderr
+        rows = [line.split(",") for line in manifest.read_text().splitlines()[1:]]
+        return {name: reason for what, name, reason, _ in rows if what == "image"}
+
+    rows = ("--table", tmp_path / "t.csv")
+    assert left_out("--least-general", 3) == {"8.png": "general-tags"}
+    assert left_out("--ids", "1000:0-899") == {"950.png": "ids"}
+    assert left_out("--rating", "general", *rows) == {"8.png": "rating"}
+    assert left_out("--least-quality", 5, *rows) == {"950.png": "quality"}
+    assert left_out("--created-before", "2026-01-01", *rows) == {"950.png": "created-before"}
+    assert left_out("--created-after", "2021", *rows) == {
+        "7.png": "created-after", "7.jpg": "created-after",
+    }  # fmt: skip
+    assert left_out("--least-side", 8) == {"7.jpg": "size"}
+    assert left_out("--least-pixels", 65).keys() == {"7.png", "7.jpg", "8.png", "950.png"}
+    assert left_out("--least-images", "*=3") == {}
+    assert "tag,d,rare-tag,1\n" in manifest.read_text()
+    assert "tag,c" not in manifest.read_text()
+    assert tree(root) == before
+    assert left_out("--least-side", 8, "--apply").keys() == {"7.jpg"}
+    assert (root / "7.txt").exists()  # 7.png needs it
+    assert (root / ".left-out/7.jpg").exists()
+    assert left_out("--least-side", 8, "--apply") == {}
+    assert left_out("--least-general", 3, "--apply").keys() == {"8.png"}
+    assert not (root / "8.txt").exists()
+    for number in (1, 2):
+        tagstack("dataset", "undo", root / f"tagstack-undo-00{number}.jsonl")
+    assert tree(root) == before
+
+
+def test_of_near_duplicates_the_largest_stays(tmp_path: Path, tagstack: Command) -> None:
+    root = folder(tmp_path / "set", {"c.txt": "sky"})
+    picture = Image.radial_gradient("L").convert("RGB").crop((0, 0, 200, 160))
+    picture.save(root / "a.png")
+    picture.resize((100, 80)).save(root / "b.png")
+    found = tagstack("dataset", "filter", root, "--near-duplicates", "--out", tmp_path / "m.csv")
+    assert found.returncode == 0
+    assert (tmp_path / "m.csv").read_text().splitlines()[1:] == [
+        "image,b.png,near-duplicate,of a.png"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--ids", "10:5-12"), "is no range of ids"),
+        (("--least-images", "general"), "is not NAME=NUMBER"),
+        (("--table", "t.csv"), "lacks the column 'image'"),
+    ],
+)
+def test_a_wrong_filter_is_said(
+    tmp_path: Path, tagstack: Command, options: tuple[str, str], message: str
+) -> None:
+    root = folder(tmp_path, {"1.txt": "a"})
+    (tmp_path / "t.csv").write_text("x\n1\n")
+    words = [tmp_path / "t.csv" if word == "t.csv" else word for word in options]
+    found = tagstack("dataset", "filter", root, "--out", tmp_path / "m.csv", *words)
+    assert found.returncode in (1, 2)
+    assert message in found.stderr
+
+
+def test_groups_are_pruned_so_that_the_trigger_learns_them(
+    tmp_path: Path, tagstack: Command
+) -> None:
+    root = folder(
+        tmp_path,
+        {"1.txt": "mychar, blue eyes, long hair, sky\n", "2.txt": "blue eyes", "3.txt": "sky"},
+    )
+    before = tree(root)
+    words = ("dataset", "prune", root, "--group", "hair,eyes", "--trigger", "mychar")
+    counted = json.loads(tagstack(*words, "--json").stdout)
+    assert (counted["tags"], counted["undo"]) == ({"blue_eyes": 1, "long_hair": 1}, None)
+    assert tree(root) == before
+    done = json.loads(tagstack(*words, "--apply", "--json").stdout)
+    assert (root / "1.txt").read_text() == "mychar, sky\n"
+    assert done["emptied"] == ["2.txt"]
+    assert json.loads(tagstack(*words, "--apply", "--json").stdout)["n_changed"] == 0
+    tagstack("dataset", "undo", done["undo"])
+    assert tree(root) == before
+    kept = tagstack(*words, "--keep", "--apply")
+    assert kept.returncode == 0
+    assert (root / "1.txt").read_text() == "mychar, blue eyes, long hair\n"
+    wrong = tagstack("dataset", "prune", root, "--group", "hairs")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
+    assert "Did you mean hair" in wrong.stderr
+
+
+def test_repeats_are_proposed_by_concept_folder(tmp_path: Path, tagstack: Command) -> None:
+    root = folder(
+        tmp_path / "set",
+        {
+            **{f"1_a b/{n}.txt": "x" for n in range(6)},
+            "5_b/1.txt": "x",
+            "5_b/2.txt": "x",
+            "c/1.txt": "x",
+        },
+    )
+    target = tmp_path / "d.toml"
+    words = ("dataset", "balance", root, "--out", target, "--most", 5, "--json")
+    found = json.loads(tagstack(*words).stdout)["concepts"]
+    assert [(own["folder"], own["repeats"], own["proposed"]) for own in found] == [
+        ("1_a b", 1, 1), ("5_b", 5, 3), ("c", 0, 5),
+    ]  # fmt: skip
+    subsets = tomllib.loads(target.read_text())["datasets"][0]["subsets"]
+    assert [own["num_repeats"] for own in subsets] == [1, 3, 5]
+    assert subsets[0]["image_dir"] == str(root / "1_a b")
+    wrong = tagstack("dataset", "balance", root, "--weight", "d=2")
+    assert "which are no concept folders" in wrong.stderr
+
+
+def test_folds_keep_groups_whole_and_spread_tags(tmp_path: Path, tagstack: Command) -> None:
+    root = folder(tmp_path / "set", {f"{n}.txt": "a, b" if n % 2 else "a" for n in range(12)})
+    rows = "".join(f"{n}.png,{n // 3}\n" for n in range(12))
+    (tmp_path / "t.csv").write_text(f"image,artist\n{rows}")
+    target = tmp_path / "f.csv"
+    words = ("dataset", "split", root, "--out", target, "--folds", 2, "--no-near-duplicates")
+    found = tagstack(*words, "--table", tmp_path / "t.csv", "--group", "artist", "--json")
+    assert json.loads(found.stdout)["sizes"] == [6, 6]
+    fold = {row["image"]: row["fold"] for row in csv.DictReader(target.read_text().splitlines())}
+    for artist in range(4):
+        assert len({fold[f"{n}.png"] for n in range(3 * artist, 3 * artist + 3)}) == 1
+    again = tagstack(*words)
+    assert again.returncode == 1
+    assert "f.csv" in again.stderr

@@ -1,0 +1,38 @@
+"""The tags of a training folder's pictures, one picture at a time."""
+
+from collections.abc import Iterator
+
+from tagstack.configs.errors import TagstackError
+from tagstack.ensemble.progress import Progress
+from tagstack.ensemble.workshop.dataset.caption_text import Writing, key_of, read_caption
+from tagstack.ensemble.workshop.dataset.folder import CaptionFolder
+
+_SAMPLE = 1000  # captions, evenly spread, that show how all are written
+
+
+def writing_of(folder: CaptionFolder) -> Writing:
+    """Return how a folder's captions are written; JSON has a writing of its own."""
+    plain = [name for name in folder.of_pictures if not name.lower().endswith(".json")]
+    texts = []
+    for name in plain[:: max(1, len(plain) // _SAMPLE)]:
+        try:
+            texts.append(read_caption(folder.path(name)))
+        except TagstackError:
+            continue
+    return Writing.of(texts)
+
+
+def tags_of_pictures(
+    folder: CaptionFolder, writing: Writing, progress: Progress
+) -> Iterator[tuple[str, frozenset[str]]]:
+    """Yield each picture and the keys of the tags in its captions; none of unreadable ones."""
+    for n, image in enumerate(folder.images, 1):
+        keys: set[str] = set()
+        for name in folder.captions_of[image]:
+            try:
+                text = read_caption(folder.path(name))
+            except TagstackError:
+                continue
+            keys.update(key_of(part) for part in writing.parts(text) if part)
+        yield image, frozenset(keys)
+        progress.stage("reading captions", n, len(folder.images))

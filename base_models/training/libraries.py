@@ -5,11 +5,14 @@ works without it.
 """
 
 import importlib
+import re
 import sys
 from typing import Any
 
 from tagstack.configs.errors import TagstackError
 
+_MISSING = re.compile(r"operator (torchvision::\w+) does not exist")
+_MOST_OPERATORS = 50
 _ADVICE = 'Run: pip install "tagstack[train]"'
 
 
@@ -50,19 +53,24 @@ def _without_operators() -> Any:
     """Return timm beside a torchvision that was built for another torch.
 
     timm imports torchvision for its transforms alone. Where torchvision's compiled operators do not
-    load, its import fails on the first of them; declaring that one is enough.
+    load, its import fails on each that it describes; nothing here calls one, so a declaration does.
     """
     import torch
 
-    for name in [name for name in sys.modules if name.split(".")[0] in ("timm", "torchvision")]:
-        del sys.modules[name]
-    try:
-        torch.library.define("torchvision::nms", "(Tensor a, Tensor b, float c) -> Tensor")
-        return importlib.import_module("timm")
-    except (ImportError, RuntimeError) as error:
-        msg = (
-            f"timm cannot be imported: {str(error).splitlines()[0]}. torch and torchvision must be "
-            "of one build; install both from one index, such as "
-            "https://download.pytorch.org/whl/cpu."
-        )
-        raise TagstackError(msg) from error
+    fault = ""
+    for _ in range(_MOST_OPERATORS):
+        for name in [name for name in sys.modules if name.split(".")[0] in ("timm", "torchvision")]:
+            del sys.modules[name]
+        try:
+            return importlib.import_module("timm")
+        except (ImportError, RuntimeError) as error:
+            fault = str(error).splitlines()[0]
+            missing = _MISSING.search(fault)
+            if missing is None:
+                break
+            torch.library.define(missing[1], "(Tensor a) -> Tensor")
+    msg = (
+        f"timm cannot be imported: {fault}. torch and torchvision must be of one build; install "
+        "both from one index, such as https://download.pytorch.org/whl/cpu."
+    )
+    raise TagstackError(msg)

@@ -299,6 +299,38 @@ def split(
 
 
 @dataset.command(
+    epilog="tagstack dataset stats train\n\ntagstack dataset stats train --resolution 768 --json"
+)
+def stats(
+    folder: Folder,
+    resolution: Annotated[
+        int, typer.Option(min=256, max=8192, help="Side of the trainer's square, in pixels.")
+    ] = 1024,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Count tags, pairs of tags, and pictures by number of tags and trainer's bucket."""
+    from tagstack.ensemble.console.console import out, print_json, stages
+    from tagstack.ensemble.tasks.dataset_stats import count_pictures
+
+    settings = settings_of(config, uses=("dataset", "score"))
+    with stages() as progress:
+        found = count_pictures(folder, settings, progress, resolution=resolution)
+    if as_json:
+        print_json(_plain(asdict(found)))
+        return
+    out.print(
+        f"{found.n_images} pictures, {found.n_tags} tags; {found.n_without_caption} without "
+        f"caption, {found.n_unreadable} cannot be read.",
+        soft_wrap=True,
+    )
+    for title, counts in (("tag", found.tags), ("bucket", found.buckets)):
+        out.print(f"pictures  {title}")
+        for name, n in list(counts.items())[:_SHOWN]:
+            out.print(f"{n:8d}  {name}", soft_wrap=True)
+
+
+@dataset.command(
     epilog="tagstack dataset undo train/tagstack-undo-001.jsonl\n\n"
     "tagstack dataset undo train/tagstack-undo-001.jsonl --json"
 )

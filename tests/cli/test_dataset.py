@@ -227,3 +227,14 @@ def test_folds_keep_groups_whole_and_spread_tags(tmp_path: Path, tagstack: Comma
     again = tagstack(*words)
     assert again.returncode == 1
     assert "f.csv" in again.stderr
+
+
+def test_a_folder_is_counted(tmp_path: Path, tagstack: Command) -> None:
+    root = folder(tmp_path, {"1.txt": "a, b", "2.txt": "a, b, c"}, size=(30, 20))
+    (root / "3.png").write_bytes(b"no picture")
+    found = json.loads(tagstack("dataset", "stats", root, "--json").stdout)
+    assert found == {
+        "n_images": 3, "n_tags": 3, "n_without_caption": 1, "n_unreadable": 1,
+        "tags": {"a": 2, "b": 2, "c": 1}, "pairs": [["a", "b", 2], ["a", "c", 1], ["b", "c", 1]],
+        "tags_per_image": {"0": 1, "2": 1, "3": 1}, "buckets": {"1216x832": 2},
+    }  # fmt: skip

@@ -45,6 +45,7 @@ from tagstack.ensemble.console.options import (
     settings_of,
 )
 from tagstack.ensemble.console.presets import presets
+from tagstack.ensemble.console.quality import quality
 from tagstack.ensemble.console.review import feedback, review
 from tagstack.ensemble.console.rules import rules_app
 from tagstack.ensemble.console.scores import scores_app
@@ -56,8 +57,8 @@ from tagstack.ensemble.console.watching import watch
 # As one works: from pictures to tags, then to better ones; what looks after things comes last.
 _ORDER = (
     "demo", "start", "score", "fit", "compare", "calibrate", "tag", "explain", "moderate", "watch",
-    "review", "serve", "accept", "feedback", "experiment", "train", "dataset", "models", "labels",
-    "rules",
+    "review", "serve", "accept", "feedback", "experiment", "train", "dataset", "quality", "models",
+    "labels", "rules",
     "thresholds", "presets", "scores", "engines", "config", "doctor",
 )  # fmt: skip
 
@@ -354,6 +355,11 @@ app.command(
     epilog="tagstack accept --bundle bundle --tags tags --out accepted.csv\n\n"
     "tagstack accept --bundle b --tags tags --out a.csv --scores s --labels l.csv"
 )(accept)
+
+app.command(
+    epilog="tagstack quality votes.csv --preset noobai --dry-run\n\n"
+    "tagstack quality v.csv --preset pony --score favs --captions images"
+)(quality)
 
 
 app.command(

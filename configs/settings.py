@@ -23,6 +23,7 @@ from tagstack.configs.hooks import LEARNERS, RUNTIMES, THRESHOLD_STRATEGIES
 from tagstack.configs.labels import LabelSettings
 from tagstack.configs.level1 import ScoreSettings
 from tagstack.configs.output import OutputSettings
+from tagstack.configs.quality_tagging import QualitySettings
 from tagstack.configs.reviewing import ReviewSettings
 from tagstack.configs.ruling import RuleSettings
 from tagstack.configs.section import Section, validated, validation_summary
@@ -54,6 +55,7 @@ class Settings(Section):
     moderation: ModerationSettings
     review: ReviewSettings
     accept: AcceptSettings
+    quality: QualitySettings
     feedback: FeedbackSettings
     experiment: ExperimentSettings
     dataset: DatasetSettings

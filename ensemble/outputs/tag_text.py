@@ -1,6 +1,10 @@
 """How one tag is written in a line of tags, and how it is read back."""
 
+import re
+
 from tagstack.configs.output import OutputSettings
+
+_SCORE = re.compile(r"score_\d(_up)?")  # models were trained with its underscores
 
 
 def tag_text(tag: str, settings: OutputSettings) -> str:
@@ -63,8 +67,14 @@ def unescaped(text: str) -> str:
 
 
 def spaced(tag: str) -> str:
-    """Return a tag with spaces for underscores, unless it is a kaomoji."""
-    return tag if is_kaomoji(tag) else tag.replace("_", " ")
+    """Return a tag with spaces for underscores, unless it is a kaomoji or a score.
+
+    Examples
+    --------
+    >>> spaced("best_quality"), spaced("score_8_up")
+    ('best quality', 'score_8_up')
+    """
+    return tag if is_kaomoji(tag) or _SCORE.fullmatch(tag) else tag.replace("_", " ")
 
 
 def unparted(tag: str, separator: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagstack.configs.errors import TagstackError
@@ -103,6 +103,7 @@ def test_equal_scores_have_equal_tags_in_the_middle(n: int) -> None:
     assert set(given_by("noobai", np.ones(n))) <= {("normal_quality",)}
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=60))
 def test_a_higher_score_never_has_a_worse_tag(scores: list[int]) -> None:
     preset = load_quality_preset("hakubooru-old")

@@ -212,6 +212,24 @@ def confirmed(plan: "PullPlan", *, yes: bool) -> bool:
 
 
 @contextmanager
+def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how many of something are done while the block runs; yield what is told it."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, disable=is_quiet() or not err.is_terminal) as bars:
+        task = bars.add_task(what, total=None)
+
+        def show(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
+
+        yield show
+
+
+@contextmanager
 def downloads() -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar for each file while the block runs; yield what moves them."""
     columns = (

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +10,9 @@ import typer
 from rich.table import Table
 
 from tagstack.base_models.taggers.tried import reports, tried_by
+from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.console.console import (
+    counted,
     marked,
     out,
     print_failures,
@@ -197,13 +199,18 @@ def pull_model(
 @models.command(
     "check",
     epilog="tagstack models check ./my-tagger\n\n"
-    "tagstack models check wd-vit-tagger-v3 --report check.md",
+    "tagstack models check wd-vit-tagger-v3 --report check.md\n\n"
+    "tagstack models check ./my-tagger --labels labels.csv --images images",
 )
 def check_model(
     name_or_folder: str,
     report: Annotated[
         Path | None, typer.Option(help="Write it without paths, to show: .md or .json.")
     ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Labels of pictures: would another input agree better?")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="The pictures' folder.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run a tagger's whole contract against its files."""
@@ -214,7 +221,17 @@ def check_model(
     if report is not None:
         check_target(report)
     folder = resolve(name_or_folder)
-    found = check_tagger(folder, floor=settings_of(None).score.floor, threads=1)
+    if (labels is None) != (images is None):
+        msg = "--labels and --images go together: the label file, and the folder of its pictures."
+        raise TagstackError(msg)
+    settings = settings_of(None).score
+    found = check_tagger(folder, floor=settings.floor, threads=1)
+    if labels is not None and images is not None and found.passed:
+        from tagstack.ensemble.tasks.check_framing import check_framing
+
+        with counted("pictures") as shown:
+            finding = check_framing(folder, images, labels, settings, shown)
+        found = replace(found, findings=(*found.findings, finding))
     print_check(found, as_json=as_json)
     if report is not None:
         write_check(found, report)

@@ -95,7 +95,9 @@ def _same_scale(source: Input, facts: Facts) -> bool:
 def _scale(source: Input, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     if source.mean is not None and source.std is not None:
         return np.asarray((pixels / 255 - source.mean) / source.std, np.float32)
-    return {"0-255": pixels, "0-1": pixels / 255}.get(source.range or "", pixels / 127.5 - 1)
+    if source.range == "-1-1":
+        return pixels / np.float32(127.5) - np.float32(1)
+    return pixels / np.float32(255) if source.range == "0-1" else pixels
 
 
 def _changed(source: Input, facts: Facts) -> Input:

@@ -19,6 +19,7 @@ from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.shown import shown
 from tagstack.ensemble.console.acceptance import accept
+from tagstack.ensemble.console.audit import audit
 from tagstack.ensemble.console.config import config_app
 from tagstack.ensemble.console.dataset import dataset
 from tagstack.ensemble.console.engines import engines
@@ -56,9 +57,9 @@ from tagstack.ensemble.console.watching import watch
 
 # As one works: from pictures to tags, then to better ones; what looks after things comes last.
 _ORDER = (
-    "demo", "start", "score", "fit", "compare", "calibrate", "tag", "explain", "moderate", "watch",
-    "review", "serve", "accept", "feedback", "experiment", "train", "dataset", "quality", "models",
-    "labels", "rules",
+    "demo", "start", "score", "fit", "compare", "audit", "calibrate", "tag", "explain", "moderate",
+    "watch", "review", "serve", "accept", "feedback", "experiment", "train", "dataset", "quality",
+    "models", "labels", "rules",
     "thresholds", "presets", "scores", "engines", "config", "doctor",
 )  # fmt: skip
 
@@ -360,6 +361,12 @@ app.command(
     epilog="tagstack quality votes.csv --preset noobai --dry-run\n\n"
     "tagstack quality v.csv --preset pony --score favs --captions images"
 )(quality)
+
+
+app.command(
+    epilog="tagstack audit --bundle bundle --scores scores --labels l.csv --out audit\n\n"
+    "tagstack audit --bundle b --scores s --labels l.csv --by style,year --out a"
+)(audit)
 
 
 app.command(

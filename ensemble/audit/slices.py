@@ -105,7 +105,7 @@ class ImageCounts:
             hits=counts.hits.astype(np.float64),
             given=counts.predicted.astype(np.float64),
             true=counts.positives.astype(np.float64),
-            excess=np.bincount(image, gap, n_images),
+            excess=np.bincount(image, gap, n_images).astype(np.float64),
             pairs=np.bincount(image, minlength=n_images).astype(np.float64),
         )
 

@@ -85,13 +85,13 @@ class Audit:
         """Return it for JSON: no number there is NaN."""
         found = {key: value for key, value in asdict(self).items() if key != "out"}
         pooled = [{"column": column, "values": list(values)} for column, values in self.pooled]
-        rows = {"looks": self.looks, "companions": self.companions}
         return {
             "tagstack": __version__,
             **found,
             "pooled": pooled,
             "notices": list(self.notices),
-            **{name: [_plain(asdict(row)) for row in own] for name, own in rows.items()},
+            "looks": [_plain(asdict(row)) for row in self.looks],
+            "companions": [_plain(asdict(row)) for row in self.companions],
         }
 
 

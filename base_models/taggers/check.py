@@ -203,8 +203,9 @@ def _assumed(contract: Contract) -> str:
 
 def _unverified(contract: Contract) -> str:
     return (
-        f"no source says {'; '.join(contract.unverified)}. What stands there is a guess: look at "
-        "the tags of a few pictures before you trust it"
+        f"no source says {'; '.join(contract.unverified)}. What stands there is a guess: "
+        "before you trust it, hold it against labelled pictures (models check --labels FILE "
+        "--images FOLDER)"
     )
 
 

@@ -203,7 +203,7 @@ def pair_labels(pairs: Pairs, labels: sparse.csr_array) -> NDArray[np.bool_]:
 def found_among(
     keys: NDArray[np.int64], wanted: NDArray[np.int64]
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Return where each wanted key would lie among the keys, and whether it is there.
+    """Return where each wanted key would lie, and whether it is there; two of shape (n_wanted,).
 
     The keys are ascending, as those of listed pairs are: this takes a tenth of the time of a hash.
     """

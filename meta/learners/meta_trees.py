@@ -106,7 +106,7 @@ class MetaTrees(PairEstimator):
     def stage_logits(
         self, table: PairTable, stages: Sequence[int]
     ) -> Iterator[NDArray[np.float64]]:
-        """Yield the logits after each number of rounds, each tree asked once."""
+        """Yield the logits after each number of rounds, shape (n_pairs,); trees are asked once."""
         self.check_fitted()
         total = np.zeros(len(table.pairs))
         nothing = np.zeros(len(total), np.float32)

@@ -46,7 +46,10 @@ def areas(
 def influences(
     order: Ints, key: Ints, value: NDArray[np.float32], count: Ints, true: Ints, n_true: Ints
 ) -> tuple[Floats, Floats]:
-    """Return what `influence.average_precision_influence` does; parameters as for `areas`."""
+    """Return average precision, shape (n_true,), and each row's influence on it, shape (n_rows,).
+
+    As `influence.average_precision_influence`; parameters as for `areas`.
+    """
     area, influence = np.full(len(n_true), np.nan), np.zeros(len(key))
     _influences(order, key, value, count, true, n_true, area, influence)
     return area, influence

@@ -72,13 +72,13 @@ class ScoreColumns:
         raise TagstackError(msg)
 
     def numbers(self, name: str, use: str) -> NDArray[np.float64]:
-        """Return a column's numbers; NaN where there is none, or none that is finite."""
+        """Return a column's numbers, shape (n_rows,); NaN where there is none that is finite."""
         cells = zip(self.texts(name, use), self.lines, strict=True)
         found = [_number(cell, f"{self.source}, {line}, {name}") for cell, line in cells]
         return np.array(found, np.float64)
 
     def dates(self, use: str) -> NDArray[np.float64]:
-        """Return when each picture was posted, in days since 1970; NaN where that is missing."""
+        """Return when each picture was posted, days since 1970, shape (n_rows,); NaN if missing."""
         own = {column.casefold() for column in self.columns}
         name = next((name for name in DATE if name in own), DATE[0])
         cells = zip(self.texts(name, use), self.lines, strict=True)
@@ -128,9 +128,8 @@ def _day(cell: str, where: str) -> float:
 
 
 def years_of(days: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the year of days since 1970; NaN stays."""
-    known = [d for d in days.tolist()]
-    return np.array([date_of(d).year if math.isfinite(d) else math.nan for d in known])
+    """Return the year of days since 1970, shape (n_days,); NaN stays."""
+    return np.array([date_of(d).year if math.isfinite(d) else math.nan for d in days.tolist()])
 
 
 def date_of(day: float) -> date:

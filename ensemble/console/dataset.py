@@ -73,7 +73,7 @@ def lint(
 
 
 @dataset.command(
-    epilog="tagstack dataset filter set --least-general 10 --least-images '*=600' --out m.csv\n\n"
+    epilog="tagstack dataset filter set --least-general 9 --least-images '*=9' --out m.csv\n\n"
     "tagstack dataset filter set --near-duplicates --out m.csv --apply"
 )
 def filter(

@@ -12,6 +12,7 @@ from tagstack.configs.errors import TagstackError
 
 SHIPPED = sorted((Path(str(resources.files("tagstack.configs"))) / "taggers").glob("*.toml"))
 WD = [path for path in SHIPPED if path.stem.startswith("wd-")]
+EMBEDDINGS = "-embeddings"
 
 
 @pytest.fixture
@@ -94,8 +95,10 @@ def test_unreadable_file_is_one_line(tmp_path: Path) -> None:
         read_contract(tmp_path / "tagger.toml")
 
 
-def test_ten_wd_contracts_are_shipped() -> None:
-    assert {path.stem for path in WD} == {
+def test_ten_wd_contracts_are_shipped_and_each_with_embeddings() -> None:
+    own = {path.stem for path in WD if not path.stem.endswith(EMBEDDINGS)}
+    assert {path.stem for path in WD} == own | {f"{name}{EMBEDDINGS}" for name in own}
+    assert own == {
         "wd-v1-4-convnext-tagger-v2",
         "wd-v1-4-convnextv2-tagger-v2",
         "wd-v1-4-moat-tagger-v2",
@@ -122,7 +125,7 @@ def test_shipped_contracts_say_where_they_come_from(path: Path) -> None:
 @pytest.mark.parametrize("path", WD, ids=lambda path: path.stem)
 def test_shipped_wd_contracts_state_the_published_facts(path: Path) -> None:
     contract = read_contract(path)
-    version_3 = contract.name.endswith("v3")
+    version_3 = "tagger-v3" in contract.name
     assert contract.name == path.stem
     assert contract.licence == "Apache-2.0"
     assert (contract.input.layout, contract.input.colour) == ("NHWC", "BGR")

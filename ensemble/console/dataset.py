@@ -2,10 +2,11 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from tagstack.ensemble.console.captions import SHOWN, print_lint, taken_back
 from tagstack.ensemble.console.options import (
     Config,
     Json,
@@ -16,11 +17,7 @@ from tagstack.ensemble.console.options import (
     settings_of,
 )
 
-if TYPE_CHECKING:  # commands start fast: everything heavier is imported where it is used
-    from tagstack.ensemble.tasks.dataset_lint import LintReport
-
 Folder = Annotated[Path, typer.Argument(help="Folder of pictures with captions beside them.")]
-_SHOWN = 40  # kinds of findings printed
 
 dataset = typer.Typer(
     help="Training sets: check captions, filter, prune, balance, split; take changes back.",
@@ -68,7 +65,7 @@ def lint(
     if as_json:
         print_json(_plain(asdict(report)))
     else:
-        _print_lint(report, fix=fix)
+        print_lint(report, fix=fix)
     exit_unless(report.good)
 
 
@@ -146,7 +143,7 @@ def filter(
             soft_wrap=True,
         )
         console.print(
-            _taken_back(found.undo, f"{found.n_moved} files were moved")
+            taken_back(found.undo, f"{found.n_moved} files were moved")
             if apply
             else "Nothing was moved: --apply does that.",
             soft_wrap=True,
@@ -198,7 +195,7 @@ def prune(
     if as_json:
         print_json(_plain(asdict(found)))
         return
-    for name, n in list(found.tags.items())[:_SHOWN]:
+    for name, n in list(found.tags.items())[:SHOWN]:
         out.print(f"{n:6d}  {name}", soft_wrap=True)
     verb = "lost" if apply else "would lose"
     out.print(
@@ -208,7 +205,7 @@ def prune(
         soft_wrap=True,
     )
     out.print(
-        _taken_back(found.undo, "The captions were rewritten")
+        taken_back(found.undo, "The captions were rewritten")
         if found.undo
         else "Nothing was changed" + ("." if apply else ": --apply does that."),
         soft_wrap=True,
@@ -326,7 +323,7 @@ def stats(
     )
     for title, counts in (("tag", found.tags), ("bucket", found.buckets)):
         out.print(f"pictures  {title}")
-        for name, n in list(counts.items())[:_SHOWN]:
+        for name, n in list(counts.items())[:SHOWN]:
             out.print(f"{n:8d}  {name}", soft_wrap=True)
 
 
@@ -340,10 +337,10 @@ def undo(
 ) -> None:
     """Take back what a command changed; files that were changed since stay as they are."""
     from tagstack.ensemble.console.console import out, print_failures, print_json, stages
-    from tagstack.ensemble.workshop.dataset.undo import undo as taken_back
+    from tagstack.ensemble.workshop.dataset.undo import undo as take_back
 
     with stages() as progress:
-        found = taken_back(file, lambda n: progress.stage("taking back", n))
+        found = take_back(file, lambda n: progress.stage("taking back", n))
     if as_json:
         print_json(_plain(asdict(found)))
     else:
@@ -378,11 +375,6 @@ def _numbers(texts: list[str] | None, option: str) -> dict[str, float]:
     return found
 
 
-def _taken_back(undo: Path | None, what: str) -> str:
-    back = f"; `tagstack dataset undo {undo}` takes it back" if undo else ""
-    return f"{what}{back}."
-
-
 def _plain(value: Any) -> Any:
     """Return a value as JSON takes it: paths as text."""
     if isinstance(value, dict):
@@ -390,34 +382,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(own) for own in value]
     return str(value) if isinstance(value, Path) else value
-
-
-def _print_lint(report: "LintReport", *, fix: bool) -> None:
-    from tagstack.ensemble.console.console import out
-    from tagstack.ensemble.workshop.dataset.lint import CHECKS
-
-    for found in report.found[:_SHOWN]:
-        what = f" {found.tag}" if found.tag else ""
-        detail = f" ({found.detail})" if found.detail else ""
-        more = ", ..." if found.n > len(found.files) else ""
-        out.print(
-            f"{found.level:<7} {found.check}{what}{detail}: {', '.join(found.files)}{more}"
-            f"{f' [{found.n}]' if found.n > 1 else ''}",
-            soft_wrap=True,
-        )
-    if len(report.found) > _SHOWN:
-        out.print(f"and {len(report.found) - _SHOWN} more kinds (--json or --out has all).")
-    for check in dict.fromkeys(found.check for found in report.found):
-        out.print(f"  {check}: {CHECKS[check].meaning}", soft_wrap=True)
-    if fix:
-        mended = ", ".join(f"{n} {check}" for check, n in report.fixed.items()) or "nothing"
-        back = f"; `tagstack dataset undo {report.undo}` takes it back" if report.undo else ""
-        out.print(f"Mended: {mended}, in {report.n_changed} captions{back}.", soft_wrap=True)
-    elif any(found.fixable for found in report.found):
-        out.print("--fix mends trigger, alias, double, order and format.", soft_wrap=True)
-    n = sum(found.n for found in report.found)
-    out.print(
-        f"{report.n_captions} captions, {report.n_images} pictures: "
-        f"{f'{n} findings' if n else 'nothing is wrong'}.",
-        soft_wrap=True,
-    )

@@ -13,23 +13,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.contract import CONTRACT_FILE, Input
 from tagstack.base_models.pictures.preprocess import framing_from_input
-from tagstack.base_models.scoring.sources import find_images
+from tagstack.base_models.scoring.sources import ImageSources, find_images
 from tagstack.base_models.training.libraries import require_torch
 from tagstack.base_models.training.thresholds import best_thresholds
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.progress import Progress
-from tagstack.meta.labels.folds import stratified_group_folds
+from tagstack.ensemble.tasks.training_material import NAMED, parted_material
 from tagstack.meta.labels.image_names import match_names
 from tagstack.meta.labels.label_files import LabelTable, read_labels
-from tagstack.meta.labels.labels import AlignedLabels, align_labels, group_numbers
-from tagstack.meta.labels.near_duplicates import near_duplicate_groups
+from tagstack.meta.labels.labels import AlignedLabels, align_labels
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
     from tagstack.base_models.training.pixels import FramedImages
 
 WORK = "training"  # below the tagger's folder: pixels and checkpoint, gone when it is done
-_NAMED = 5
 _PROOF_IMAGES = 16
 
 
@@ -135,11 +132,14 @@ def train_tagger(request: TrainRequest, settings: Settings, progress: Progress) 
     contract = _input(size_of(start, settings.train.size), colours_of(start))
     work = request.out / WORK
     work.mkdir(parents=True, exist_ok=True)
-    framed = _framed(request, table, contract, settings, work, progress)
+    sources = find_images(request.images, extensions=settings.score.extensions)
+    framed = _framed(sources, table, contract, settings, work, progress)
     vocabulary = _vocabulary(table, settings.train.least_positives)
-    aligned = align_labels(table, framed.names, vocabulary, roots=[_root(request, settings)])
-    material, notices = _material(request, table, framed, aligned, settings)
-    failed = [f"{name} cannot be read: {reason}" for name, reason in framed.failures[:_NAMED]]
+    aligned = align_labels(table, framed.names, vocabulary, roots=[sources.origin])
+    material, notices = parted_material(
+        table, framed, aligned, settings, group=request.group, left_out=request.left_out
+    )
+    failed = [f"{name} cannot be read: {reason}" for name, reason in framed.failures[:NAMED]]
     told = (*failed, *_said(aligned, settings.train.least_positives), *notices)
     for notice in told:
         progress.notice(notice)
@@ -319,12 +319,8 @@ def _input(size: int, colours: tuple[tuple[float, ...], tuple[float, ...]]) -> I
     })  # fmt: skip
 
 
-def _root(request: TrainRequest, settings: Settings) -> str:
-    return find_images(request.images, extensions=settings.score.extensions).origin
-
-
 def _framed(
-    request: TrainRequest,
+    sources: ImageSources,
     table: LabelTable,
     contract: Input,
     settings: Settings,
@@ -334,7 +330,6 @@ def _framed(
     """Return the labelled pictures; those without labels are not read."""
     from tagstack.base_models.training.pixels import framed_images
 
-    sources = find_images(request.images, extensions=settings.score.extensions)
     if table.by_stem:
         stems = {row.image for row in table.rows}
         names = [n for n in sources.names if n in stems or n.rpartition(".")[0] in stems]
@@ -372,129 +367,13 @@ def _vocabulary(table: LabelTable, least: int) -> Vocabulary:
     return Vocabulary(tags, ("general",) * len(tags))
 
 
-def _material(
-    request: TrainRequest,
-    table: LabelTable,
-    framed: "FramedImages",
-    aligned: AlignedLabels,
-    settings: Settings,
-) -> tuple["Material", list[str]]:
-    """Return pictures parted into those that teach and those that judge, and what to say of it."""
-    from tagstack.base_models.training.loop import Material
-
-    rows = aligned.rows
-    titles = aligned.columns[_column(request.group, aligned, table)] if request.group else None
-    contents = [framed.contents[i] for i in rows]
-    hashes = framed.hashes.take(rows.astype(np.intp))
-    alike = near_duplicate_groups(hashes, settings.score.near_duplicates)
-    groups = group_numbers(titles or ("",) * len(rows), [contents[i] for i in alike])
-    names = [framed.names[i] for i in rows]
-    notices = list(_alike_notices(alike, names))
-    if request.left_out is None:
-        n_folds = max(2, round(1 / settings.train.left_out))
-        judges = stratified_group_folds(aligned.matrix, groups, n_folds, settings.seed) == 0
-    else:
-        judges = _asked(request.left_out, aligned, table)
-        crossing = ~judges & np.isin(groups, groups[judges])
-        notices += _crossing_notices(crossing, judges, groups, names)
-        rows, judges = rows[~crossing], judges[~crossing]
-        keep = np.flatnonzero(~crossing)
-        aligned = _kept(aligned, keep)
-    left = np.flatnonzero(judges)
-    most = settings.train.judged_images
-    if len(left) > most:
-        drawn = np.random.default_rng(settings.seed).permutation(len(left))[:most]
-        left = np.sort(left[drawn])
-    _check_sides(int((~judges).sum()), len(left))
-    labels = _over_all(aligned.matrix, rows, len(framed.names))
-    unknown = _over_all(aligned.unknown, rows, len(framed.names))
-    material = Material(
-        pixels=framed.pixels,
-        labels=labels,
-        unknown=unknown,
-        training=rows[~judges],
-        left_out=rows[left],
-    )
-    return material, notices
-
-
 def _said(aligned: AlignedLabels, least: int) -> Iterator[str]:
     """Yield what is said of the labels; tags that are too rare in the words of a training."""
     yield from (own for own in aligned.notices if "known to no tagger" not in own)
     if aligned.foreign:
-        named = ", ".join(f"{tag} ({n})" for tag, n in aligned.foreign.most_common(_NAMED))
-        more = ", ..." if len(aligned.foreign) > _NAMED else ""
+        named = ", ".join(f"{tag} ({n})" for tag, n in aligned.foreign.most_common(NAMED))
+        more = ", ..." if len(aligned.foreign) > NAMED else ""
         yield (
             f"{len(aligned.foreign)} tags are on fewer than {least} pictures "
             f"(train.least_positives) and are not learnt: {named}{more}"
         )
-
-
-def _column(name: str, aligned: AlignedLabels, table: LabelTable) -> str:
-    if name not in aligned.columns:
-        msg = f"{table.source} has no column {name!r}. Columns there: {sorted(aligned.columns)}."
-        raise TagstackError(msg)
-    return name
-
-
-def _asked(condition: str, aligned: AlignedLabels, table: LabelTable) -> NDArray[np.bool_]:
-    column, equals, value = condition.partition("=")
-    if not equals:
-        raise TagstackError(f"--left-out {condition!r} has no '='. Expected COLUMN=VALUE.")
-    own = aligned.columns[_column(column, aligned, table)]
-    return np.array([cell == value for cell in own], bool)
-
-
-def _kept(aligned: AlignedLabels, keep: NDArray[np.intp]) -> AlignedLabels:
-    return AlignedLabels(
-        rows=aligned.rows[keep],
-        matrix=aligned.matrix[keep],
-        unknown=aligned.unknown[keep],
-        columns={name: tuple(own[i] for i in keep) for name, own in aligned.columns.items()},
-        notices=aligned.notices,
-    )
-
-
-def _alike_notices(alike: NDArray[np.int64], names: list[str]) -> Iterator[str]:
-    _, inverse, counts = np.unique(alike, return_inverse=True, return_counts=True)
-    several = np.flatnonzero(counts[inverse] > 1)
-    if len(several):
-        first = [names[i] for i in several if alike[i] == alike[several[0]]][:2]
-        yield (
-            f"{len(several)} pictures look like another one, such as {' and '.join(first)}; they "
-            "stay on one side, learnt from or judging"
-        )
-
-
-def _crossing_notices(
-    crossing: NDArray[np.bool_],
-    judges: NDArray[np.bool_],
-    groups: NDArray[np.int64],
-    names: list[str],
-) -> Iterator[str]:
-    rows = np.flatnonzero(crossing)
-    if not len(rows):
-        return
-    pairs = []
-    for row in rows[:_NAMED]:
-        other = np.flatnonzero(judges & (groups == groups[row]))[0]
-        pairs.append(f"{names[row]} ({names[other]})")
-    yield (
-        f"{len(rows)} pictures are not learnt from, since they look like a left-out one or share "
-        f"its group: {', '.join(pairs)}{', ...' if len(rows) > _NAMED else ''}"
-    )
-
-
-def _check_sides(n_training: int, n_left_out: int) -> None:
-    if n_training < 2 or n_left_out < 1:
-        msg = (
-            f"{n_training} pictures to learn from and {n_left_out} to judge by; expected at least "
-            "2 and 1. Label more pictures, or leave out others."
-        )
-        raise TagstackError(msg)
-
-
-def _over_all(matrix: sparse.csr_array, rows: NDArray[np.int64], n_images: int) -> sparse.csr_array:
-    """Return a matrix of some images as one of all, shape (n_images, n_tags)."""
-    place = (np.ones(len(rows), bool), (rows, np.arange(len(rows))))
-    return sparse.csr_array(sparse.csr_array(place, shape=(n_images, len(rows))) @ matrix)

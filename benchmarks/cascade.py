@@ -9,13 +9,12 @@ single tagger has calibrated scores and thresholds fitted like the stack's. All 
     python benchmarks/cascade.py FOLDER --out real-results [--sets fashion,emoji] [--seed 0]
 """
 
-import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from real import GROUPS, split, taggers
+from real import GROUPS, of_members, parser_of_sets, split, taggers
 
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import load_settings
@@ -101,7 +100,7 @@ def run(root: Path, out: Path, name: str, seed: int) -> None:
     members = tuple(Path(folder).name for folder in folders)
     source = DatasetSource(scores=out / "scores", labels=labels, group=GROUPS[name])
     fit, test = (
-        some(fit_images(replace(source, where=where), rules, settings, Silent()), members)
+        of_members(fit_images(replace(source, where=where), rules, settings, Silent()), members)
         for where in ("part=fit", "part=test")
     )
     kept, began = out / f"cascade-{seed}", time.process_time()
@@ -132,29 +131,10 @@ def run(root: Path, out: Path, name: str, seed: int) -> None:
     singles(bundle, cascade, test, judging)
 
 
-def some(dataset: Dataset, members: tuple[str, ...]) -> Dataset:
-    """Return a dataset with the scores of some members alone, where the store has others."""
-    scores = dataset.scores
-    if scores.members == members:
-        return dataset
-    rows = [scores.members.index(name) for name in members]
-    own = replace(
-        scores,
-        members=members,
-        knows=scores.knows[rows],
-        floor=scores.floor[rows],
-        logit=scores.logit[rows],
-    )
-    return replace(dataset, scores=own, members=tuple(dataset.members[row] for row in rows))
-
-
 def main() -> None:
     """Run every set asked for."""
     let_idle_threads_sleep()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("real-results"))
-    parser.add_argument("--sets", default="fashion,emoji")
+    parser = parser_of_sets(__doc__)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     for name in arguments.sets.split(","):

@@ -8,27 +8,25 @@ thirds. Differences are paired, with intervals of 95 % over groups of images.
     python benchmarks/mirrored.py FOLDER --out real-results [--sets fashion,emoji] [--seed 0]
 """
 
-import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from probe import QUICK, fitted, on_pairs
-from real import GROUPS, split, taggers
+from probe import QUICK, fitted, on_pairs, scorer
+from real import GROUPS, of_members, parser_of_sets, split, taggers
 from scipy.special import expit
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.base_models.taggers.asked_names import MIRRORED
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
+from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.console.console import stages
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.sources import load_rules
 from tagstack.ensemble.tasks.fit import fit_images
 from tagstack.ensemble.tasks.scoring import score_folder
-from tagstack.meta.labels.truth import Evidence
 from tagstack.meta.metrics.fold_scores import FoldScorer, Lead
 
 METRICS = ("macro_ap", "micro_ap")
@@ -41,13 +39,6 @@ def raw(scores: Level1Scores, member: str) -> PairProba:
     return PairProba(pairs=scores.pairs, proba=expit(scores.logit[own]), base=base)
 
 
-def scorer(test: Dataset, proba: PairProba) -> FoldScorer:
-    """Return what judges probabilities of these pairs on left-out images."""
-    evidence = Evidence.of(test.labels, test.unknown)
-    folds = np.zeros(test.scores.n_images, np.int64)
-    return FoldScorer(proba.pairs, evidence.truth(proba.pairs), evidence, folds, test.groups)
-
-
 def lead(judges: FoldScorer, ours: PairProba, theirs: PairProba) -> list[str]:
     """Return cells: both scores and the difference, of both metrics."""
     cells = []
@@ -58,20 +49,6 @@ def lead(judges: FoldScorer, ours: PairProba, theirs: PairProba) -> list[str]:
         cells += [f"{rival.mean:.3f}", f"{mine.mean:.3f}"]
         cells.append(f"{found.value:+.4f} [{low:+.4f}, {high:+.4f}]")
     return cells
-
-
-def some(dataset: Dataset, members: list[str]) -> Dataset:
-    """Return a dataset with the scores of some members."""
-    scores = dataset.scores
-    rows = [scores.members.index(name) for name in members]
-    own = replace(
-        scores,
-        members=tuple(members),
-        knows=scores.knows[rows],
-        floor=scores.floor[rows],
-        logit=scores.logit[rows],
-    )
-    return replace(dataset, scores=own, members=tuple(dataset.members[row] for row in rows))
 
 
 def run(root: Path, out: Path, name: str, seed: int) -> None:
@@ -108,9 +85,9 @@ def run(root: Path, out: Path, name: str, seed: int) -> None:
     found = {}
     for title, chosen in members.items():
         began = time.process_time()
-        stack, _ = fitted(some(fit, chosen), rules, settings)
+        stack, _ = fitted(of_members(fit, chosen), rules, settings)
         worth = stack.member_worth_
-        found[title] = stack.predict_proba(some(test, chosen).scores)
+        found[title] = stack.predict_proba(of_members(test, chosen).scores)
         print(f"\n{title}: chose {stack.chosen_}, {time.process_time() - began:.0f} CPU s")
         for loss in () if worth is None or title == "plain" else worth.losses:
             if loss.member.endswith(MIRRORED):
@@ -130,10 +107,7 @@ def run(root: Path, out: Path, name: str, seed: int) -> None:
 def main() -> None:
     """Run every set asked for."""
     let_idle_threads_sleep()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("real-results"))
-    parser.add_argument("--sets", default="fashion,emoji")
+    parser = parser_of_sets(__doc__)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     for name in arguments.sets.split(","):

@@ -9,7 +9,6 @@ that ``real.py --features`` made.
     python benchmarks/own_tags.py FOLDER --out real-results [--sets fashion,emoji] [--seeds 0,1,2]
 """
 
-import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from real import GROUPS, split
+from real import GROUPS, parser_of_sets, split
 from scipy import sparse
 from sklearn.metrics import average_precision_score
 
@@ -189,10 +188,7 @@ def run(root: Path, out: Path, name: str, seeds: list[int]) -> None:
 def main() -> None:
     """Run every set asked for."""
     let_idle_threads_sleep()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("real-results"))
-    parser.add_argument("--sets", default="fashion,emoji")
+    parser = parser_of_sets(__doc__)
     parser.add_argument("--seeds", default="0")
     arguments = parser.parse_args()
     for name in arguments.sets.split(","):

@@ -7,13 +7,12 @@ needs no thresholds; ``real.py --features`` judges the whole, decisions included
     python benchmarks/probe.py FOLDER --out real-results [--sets fashion,emoji] [--seeds 0,1,2]
 """
 
-import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from real import GROUPS, split, taggers
+from real import GROUPS, parser_of_sets, split, taggers
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.threads import let_idle_threads_sleep
@@ -50,6 +49,13 @@ def on_pairs(proba: PairProba, wanted: PairProba) -> PairProba:
     return PairProba(pairs=wanted.pairs, proba=value, base=proba.base)
 
 
+def scorer(test: Dataset, proba: PairProba) -> FoldScorer:
+    """Return what judges probabilities of these pairs on left-out images."""
+    evidence = Evidence.of(test.labels, test.unknown)
+    folds = np.zeros(test.scores.n_images, np.int64)
+    return FoldScorer(proba.pairs, evidence.truth(proba.pairs), evidence, folds, test.groups)
+
+
 def run(root: Path, out: Path, name: str, seed: int) -> None:
     """Print what one seed gave."""
     changes: dict[str, object] = {"seed": seed, "stack": QUICK, "score": {"features": ["all"]}}
@@ -70,7 +76,6 @@ def run(root: Path, out: Path, name: str, seed: int) -> None:
     plain = replace(fit, scores=replace(fit.scores, features=()))
     without, spent_without = fitted(plain, rules, settings)
     bare = replace(test.scores, features=())
-    evidence = Evidence.of(test.labels, test.unknown)
     print(
         f"\n## {name}, seed {seed}: {fit.scores.n_images} to fit, {test.scores.n_images} left out"
     )
@@ -89,16 +94,10 @@ def run(root: Path, out: Path, name: str, seed: int) -> None:
         other = rung if rung in theirs else without.chosen_
         one = ours[rung]
         two = on_pairs(theirs[other], one)
-        scorer = FoldScorer(
-            one.pairs,
-            evidence.truth(one.pairs),
-            evidence,
-            np.zeros(test.scores.n_images, np.int64),
-            test.groups,
-        )
+        judges = scorer(test, one)
         cells = []
         for metric in ("macro_ap", "micro_ap"):
-            mine, rival = scorer.score(one, metric), scorer.score(two, metric)
+            mine, rival = judges.score(one, metric), judges.score(two, metric)
             lead = Lead.of(mine, rival)
             low, high = lead.interval
             cells += [f"{mine.mean:.3f}", f"{rival.mean:.3f}"]
@@ -110,10 +109,7 @@ def run(root: Path, out: Path, name: str, seed: int) -> None:
 def main() -> None:
     """Run every set and seed asked for."""
     let_idle_threads_sleep()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("real-results"))
-    parser.add_argument("--sets", default="fashion,emoji")
+    parser = parser_of_sets(__doc__)
     parser.add_argument("--seeds", default="0")
     arguments = parser.parse_args()
     for name in arguments.sets.split(","):

@@ -27,7 +27,7 @@ import numpy as np
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import Settings, load_settings
-from tagstack.ensemble.bundle.dataset import DatasetSource
+from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
 from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.console.console import stages
 from tagstack.ensemble.console.ladder import print_fit
@@ -260,13 +260,35 @@ def run(
     return comparison
 
 
-def main() -> None:
-    """Run every set asked for."""
-    let_idle_threads_sleep()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def of_members(dataset: Dataset, members: Sequence[str]) -> Dataset:
+    """Return a dataset with the scores of some members, its pairs as they were."""
+    scores = dataset.scores
+    if scores.members == tuple(members):
+        return dataset
+    rows = [scores.members.index(name) for name in members]
+    own = replace(
+        scores,
+        members=tuple(members),
+        knows=scores.knows[rows],
+        floor=scores.floor[rows],
+        logit=scores.logit[rows],
+    )
+    return replace(dataset, scores=own, members=tuple(dataset.members[row] for row in rows))
+
+
+def parser_of_sets(description: str) -> argparse.ArgumentParser:
+    """Return a parser of what the scripts over real sets ask; the first line describes it."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("real-results"))
     parser.add_argument("--sets", default="fashion,emoji")
+    return parser
+
+
+def main() -> None:
+    """Run every set asked for."""
+    let_idle_threads_sleep()
+    parser = parser_of_sets(__doc__)
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--trials", type=int, default=None)
     parser.add_argument(

@@ -44,6 +44,10 @@ class Pairs:
         """Image index of each pair, shape (n_pairs,), int32, ascending."""
         return np.repeat(np.arange(self.n_images, dtype=np.int32), np.diff(self.indptr))
 
+    def keys(self) -> NDArray[np.int64]:
+        """Return ``image * n_tags + tag`` of each pair, shape (n_pairs,), int64, ascending."""
+        return self.image.astype(np.int64) * self.n_tags + self.tag
+
     def rows(self, images: NDArray[np.intp]) -> NDArray[np.int64]:
         """Return the positions of the pairs of ``images``, in that order.
 

@@ -42,9 +42,8 @@ def fitted(fit: Dataset, rules: Rules, settings: Settings) -> tuple[Stacker, flo
 
 def on_pairs(proba: PairProba, wanted: PairProba) -> PairProba:
     """Return probabilities of the pairs that another lists, which hold all of their own."""
-    n_tags = wanted.pairs.n_tags
     value = proba.base[wanted.pairs.tag].copy()
-    keys, own = (p.pairs.image.astype(np.int64) * n_tags + p.pairs.tag for p in (wanted, proba))
+    keys, own = wanted.pairs.keys(), proba.pairs.keys()
     value[np.searchsorted(keys, own)] = proba.proba
     return PairProba(pairs=wanted.pairs, proba=value, base=proba.base)
 

@@ -54,7 +54,7 @@ class Margins:
 
     def at(self, pairs: Pairs) -> Floats:
         """Return the margins of other listed pairs of the same images, shape (n_pairs,)."""
-        own, wanted = _keys(self.pairs), _keys(pairs)
+        own, wanted = self.pairs.keys(), pairs.keys()
         found = self.base[pairs.tag].copy()
         _, here, there = np.intersect1d(own, wanted, assume_unique=True, return_indices=True)
         found[there] = self.listed[here]
@@ -135,10 +135,6 @@ def _margin(proba: NDArray[np.float32], cuts: Floats) -> Floats:
 
 def _moved(now: Margins, before: Margins | None) -> Floats:
     return np.zeros(len(now.listed)) if before is None else now.listed - before.at(now.pairs)
-
-
-def _keys(pairs: Pairs) -> NDArray[np.int64]:
-    return pairs.image.astype(np.int64) * pairs.n_tags + pairs.tag
 
 
 def _changed(now: Margins, before: Margins | None) -> Floats:

@@ -139,7 +139,7 @@ class Decoder:
             n_images=pairs.n_images,
             n_tags=pairs.n_tags,
             start=pairs.indptr,
-            key=pairs.image.astype(np.int64) * pairs.n_tags + pairs.tag,
+            key=pairs.keys(),
             proba=proba.proba,
             base=proba.base,
             threshold=thresholds.astype(np.float32),

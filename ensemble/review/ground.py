@@ -118,7 +118,7 @@ class Ground:
         n_tags, cutting = len(self.bundle.vocabulary), self.bundle.thresholds.cutting
         tagged = _keys(cutting.decoded(proba, self.decoder))
         has = self._has(tagged, images)
-        listed = proba.pairs.image.astype(np.int64) * n_tags + proba.pairs.tag
+        listed = proba.pairs.keys()
         key = np.unique(np.concatenate([listed, tagged, has]))
         value = proba.base[key % n_tags].astype(np.float32)
         value[np.searchsorted(key, listed)] = proba.proba

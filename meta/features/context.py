@@ -141,7 +141,7 @@ def positions(
 
     Of the shape of ``image``.
     """
-    keys = pairs.image.astype(np.int64) * pairs.n_tags + pairs.tag
+    keys = pairs.keys()
     wanted = image.astype(np.int64) * pairs.n_tags + tag
     position = np.searchsorted(keys, wanted)
     found = np.append(keys, -1)[position] == wanted

@@ -155,7 +155,7 @@ def without_unknown(proba: PairProba, unknown: sparse.csr_array) -> PairProba:
     if not unknown.nnz:
         return proba
     pairs, added = proba.pairs, unknown.tocoo().coords
-    listed_keys = _keys(pairs.image, pairs.tag, pairs.n_tags)
+    listed_keys = pairs.keys()
     added_keys = _keys(added[0], added[1], pairs.n_tags)
     keys = np.union1d(listed_keys, added_keys)
     value = np.zeros(len(keys), np.float32)
@@ -194,7 +194,7 @@ def pair_labels(pairs: Pairs, labels: sparse.csr_array) -> NDArray[np.bool_]:
     true = labels.tocoo()
     held = true.data.astype(bool)
     true_keys = _keys(true.coords[0][held], true.coords[1][held], pairs.n_tags)
-    at, found = found_among(_keys(pairs.image, pairs.tag, pairs.n_tags), true_keys)
+    at, found = found_among(pairs.keys(), true_keys)
     listed = np.zeros(len(pairs), bool)
     listed[at[found]] = True
     return listed

@@ -330,7 +330,7 @@ class FoldScorer:
 def _missed(pairs: Pairs, evidence: Evidence) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return (image, tag) of the true pairs that are not listed."""
     image, tag = (axis.astype(np.int64) for axis in evidence.labels.nonzero())
-    listed = pairs.image.astype(np.int64) * pairs.n_tags + pairs.tag
+    listed = pairs.keys()
     missed = ~found_among(listed, image * pairs.n_tags + tag)[1]
     return image[missed], tag[missed]
 

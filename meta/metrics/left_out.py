@@ -37,7 +37,7 @@ def without(proba: PairProba, unknown: sparse.csr_array) -> PairProba:
     unknown = canonical(unknown, (pairs.n_images, pairs.n_tags))
     row = np.repeat(np.arange(pairs.n_images, dtype=np.int64), np.diff(unknown.indptr))
     out = row * pairs.n_tags + unknown.indices
-    key = pairs.image.astype(np.int64) * pairs.n_tags + pairs.tag
+    key = pairs.keys()
     kept = ~np.isin(key, out)
     every = np.concatenate([key[kept], out])
     value = np.concatenate([proba.proba[kept], np.full(len(out), LEFT_OUT)])

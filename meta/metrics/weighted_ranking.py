@@ -175,7 +175,7 @@ def _values_at(proba: PairProba, labels: sparse.csr_array) -> NDArray[np.float32
     pairs = proba.pairs
     row = np.repeat(np.arange(pairs.n_images), np.diff(labels.indptr))
     wanted = row * np.int64(pairs.n_tags) + labels.indices
-    keys = pairs.image.astype(np.int64) * pairs.n_tags + pairs.tag
+    keys = pairs.keys()
     if not len(keys):
         return np.asarray(proba.base[labels.indices])
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)

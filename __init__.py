@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tagstack.api import fit as fit
     from tagstack.api import load as load
     from tagstack.api import score as score
+    from tagstack.api import train as train
     from tagstack.configs.errors import TagstackError as TagstackError
     from tagstack.configs.settings import Settings as Settings
     from tagstack.ensemble.bundle.decisions import TaggedImage as TaggedImage
@@ -35,6 +36,7 @@ _HOMES = {
     "fit": "tagstack.api",
     "load": "tagstack.api",
     "score": "tagstack.api",
+    "train": "tagstack.api",
 }
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "fit",
     "load",
     "score",
+    "train",
 ]
 
 

@@ -33,10 +33,11 @@ from tagstack.ensemble.tasks.scoring import (
     loaded_taggers,
     score_sources,
 )
+from tagstack.ensemble.tasks.train import Trained, TrainRequest, train_tagger
 
 CALIBRATED = "calibrated"  # what the thresholds' version of such a stack is called until saved
 
-__all__ = ["Labels", "Scores", "Stack", "calibrate", "compare", "fit", "load", "score"]
+__all__ = ["Labels", "Scores", "Stack", "calibrate", "compare", "fit", "load", "score", "train"]
 
 
 def load(
@@ -227,3 +228,55 @@ def calibrate(
     kept = stack.out_of_fold()
     found = calibrated(stack.bundle, kept, source, goal, own, Told())
     return stack.with_bundle(found.used(replace(stack.bundle, out_of_fold=kept), CALIBRATED))
+
+
+def train(
+    images: "AnyPath | Sequence[AnyPath]",
+    labels: Labels,
+    start: AnyPath,
+    out: AnyPath,
+    *,
+    where: str | None = None,
+    left_out: str | None = None,
+    group: str | None = None,
+    overwrite: bool = False,
+    settings: AnySettings = None,
+) -> Trained:
+    """Train a tagger on pictures and labels, and write its folder; needs the extra ``train``.
+
+    Parameters
+    ----------
+    images : path or sequence of paths
+        Folders of pictures.
+    labels : Labels
+    start : path
+        ``"resnet"``, ``"convnext"``, ``"vit"``, a name of timm, or a folder with weights.
+    out : path
+        Folder of the new tagger; an ended training there goes on.
+    where : str, optional
+        ``COLUMN=VALUE``: only these labels.
+    left_out : str, optional
+        ``COLUMN=VALUE``: the rows that judge; whole groups are drawn by default.
+    group : str, optional
+        Column of the labels whose equal values no split may part.
+    overwrite : bool
+    settings : Settings, mapping or path, optional
+        Laid over the defaults; those of ``train`` decide most.
+
+    Raises
+    ------
+    TagstackError
+        If torch is not installed, or pictures, labels, weights or the folder cannot be used.
+    """
+    given = [images] if isinstance(images, str | os.PathLike) else images
+    request = TrainRequest(
+        images=tuple(Path(path) for path in given),
+        labels=labels.table,
+        start=os.fspath(start),
+        out=Path(out),
+        where=where,
+        left_out=left_out,
+        group=group,
+        overwrite=overwrite,
+    )
+    return train_tagger(request, settings_from(settings), Told())

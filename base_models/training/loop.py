@@ -149,9 +149,7 @@ class Training:
         return stepped(self.network, self._optimiser, loss, rate)
 
     def _loss(self, images: Tensor, labels: Tensor, known: Tensor) -> Tensor:
-        if not self._settings.mixed:
-            return mean_loss(self._settings.loss, self.network(images), labels, known)
-        with mixed(self._device):
+        with mixed(self._device, wanted=self._settings.mixed):
             logits = self.network(images)
         return mean_loss(self._settings.loss, logits.float(), labels, known)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tagstack.base_models.contract import Input
 from tagstack.base_models.pictures.preprocess import input_tensor
+from tagstack.base_models.runtimes.bf16 import bf16_units
 
 _JUDGED_TOGETHER = 64
 _LARGEST_GRADIENT = 1.0
@@ -84,10 +85,13 @@ def _parts(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
         yield np.ascontiguousarray(pixels[start : start + _JUDGED_TOGETHER])
 
 
-def mixed(device: str) -> Any:
-    """Return the context of mixed precision: bfloat16 where the device computes in it."""
-    # bfloat16 halves the time on the processors that have it; nothing is lost elsewhere.
-    return torch.autocast(device.split(":")[0], torch.bfloat16)
+def mixed(device: str, *, wanted: bool = True) -> Any:
+    """Return the context of mixed precision: bfloat16 if wanted, and where the device has it.
+
+    A processor without such units computes it too, at a tenth of its speed.
+    """
+    has = torch.cuda.is_bf16_supported() if device.startswith("cuda") else bool(bf16_units())
+    return torch.autocast(device.split(":")[0], torch.bfloat16, enabled=wanted and has)
 
 
 def chosen_device(devices: Iterable[str] = ()) -> str:

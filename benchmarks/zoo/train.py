@@ -1,6 +1,7 @@
 """Trains the three taggers of the demonstration: ``python benchmarks/zoo/train.py --out FOLDER``.
 
-Needs the extras ``train`` and ``cpu``. On one core it takes about a quarter of an hour a tagger.
+Needs the extras ``train`` and ``cpu``. On one core it takes about a quarter of an hour a tagger;
+run again after an interruption, it goes on where it was.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from training_data import drawn_set
 
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.contract import CONTRACT_FILE, read_contract
+from tagstack.base_models.training.checkpoint import CHECKPOINT_FILE
 from tagstack.base_models.training.steps import network_proba
 from tagstack.base_models.training.thresholds import best_thresholds
 
@@ -48,12 +50,13 @@ def train_tagger(recipe: Recipe, folder: Path) -> None:
     contract = read_contract(FOLDER / recipe.name / CONTRACT_FILE)
     vocabulary = recipe.vocabulary
     data = drawn_set(contract.input, vocabulary, n_images=recipe.n_images, seed=recipe.seed)
-    drawn = time.perf_counter()
-    network = train_network(recipe, contract.input, data)
-    trained = time.perf_counter()
     held_out = drawn_set(
         contract.input, vocabulary, n_images=VALIDATION_IMAGES, seed=VALIDATION_SEED
     )
+    drawn = time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    network = train_network(recipe, contract.input, data, held_out, folder)
+    trained = time.perf_counter()
     proba = network_proba(network, contract.input, held_out.pixels)
     thresholds = best_thresholds(proba, held_out.noisy)
     counts = data.noisy.sum(0)
@@ -68,6 +71,7 @@ def train_tagger(recipe: Recipe, folder: Path) -> None:
         "torch": torch.__version__,
     }
     write_text(folder / RECORD_FILE, json.dumps(record, indent=1) + "\n")
+    (folder / CHECKPOINT_FILE).unlink()
     logger.info("%s: %.0f s", recipe.name, time.perf_counter() - began)
 
 

@@ -1,66 +1,80 @@
 """Trains one of the demonstration's networks on drawn pictures, with the package's own trainer.
 
-Needs the extra ``train``; nothing but the training script imports this module.
+What `tagstack train` does with pictures from files is done here with drawn ones: the same loop,
+the same choice of the best epoch, the same way to go on after a kill. Needs the extra ``train``.
 """
 
-import copy
 import logging
-import time
-from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
-import torch
 from recipes import Recipe
-from torch import Tensor, nn
+from scipy import sparse
+from torch import nn
 from training_data import DrawnSet
 
 from tagstack.base_models.contract import Input
-from tagstack.base_models.training.augmentation import augmented
-from tagstack.base_models.training.losses import mean_loss
-from tagstack.base_models.training.networks import BUILT_IN
-from tagstack.base_models.training.schedule import decay_at, one_cycle
-from tagstack.base_models.training.steps import (
-    average_in,
-    mixed,
-    network_input,
-    parameter_groups,
-    stepped,
-)
+from tagstack.base_models.training.architectures import Start, network_of
+from tagstack.base_models.training.export import digest_of
+from tagstack.base_models.training.loop import Material, Training
+from tagstack.configs.settings import load_settings
+from tagstack.configs.training import TrainSettings
+from tagstack.ensemble.tasks.train import macro_average_precision
 
 logger = logging.getLogger(__name__)
 
 REPORTED_STEPS = 100
+_SHARED = (
+    "loss", "epochs", "batch_images", "learning_rate", "weight_decay",
+    "mirrored", "shift", "colour_jitter", "grey_share", "erased_share",
+)  # fmt: skip
 
 
-def train_network(recipe: Recipe, contract: Input, data: DrawnSet) -> nn.Module:
-    """Return the network with averaged weights after the recipe's epochs, in evaluation mode."""
-    torch.manual_seed(recipe.seed)
-    network = BUILT_IN[recipe.architecture](data.noisy.shape[1])
-    # Most tags are rare: starting there saves the first hundred steps.
-    nn.init.constant_(network.head.bias, -2.0)
-    network = network.to(memory_format=torch.channels_last)
-    groups = parameter_groups(network, recipe.weight_decay)
-    optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate)
-    n_steps = recipe.epochs * (len(data.pixels) // recipe.batch_images)
-    average, began = copy.deepcopy(network), time.perf_counter()
-    for step, (images, labels) in enumerate(_batches(recipe, contract, data)):
-        with mixed("cpu"):
-            logits = network(images)
-        loss = mean_loss(recipe.loss, logits.float(), labels)
-        value = stepped(network, optimiser, loss, recipe.learning_rate * one_cycle(step / n_steps))
-        average_in(average, network, decay_at(step))
+def train_network(
+    recipe: Recipe, contract: Input, data: DrawnSet, held_out: DrawnSet, folder: Path
+) -> nn.Module:
+    """Return the network with the averaged weights of its best epoch, in evaluation mode.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    contract : Input
+    data, held_out : DrawnSet
+        Pictures to learn from, and those that say which epoch was the best.
+    folder : Path
+        Of the checkpoint; a training that was ended goes on from there.
+    """
+    size = contract.height_width[0]
+    start = Start(architecture=recipe.architecture)
+    network = network_of(start, recipe.vocabulary.tags, size, recipe.seed)
+    settings = settings_of(recipe)
+    run = Training(
+        network, _material(data, held_out), settings, contract, seed=recipe.seed, device="cpu"
+    )
+    digest = digest_of(recipe, contract.model_dump(), len(data.pixels), len(held_out.pixels))
+
+    def told(text: str, step: int, n_steps: int) -> None:
         if step % REPORTED_STEPS == 0:
-            seconds = time.perf_counter() - began
-            logger.info("%s %d/%d %.4f %.0f s", recipe.name, step, n_steps, value, seconds)
-    return average.eval()
+            logger.info("%s: %s, step %d of %d", recipe.name, text, step, n_steps)
+
+    position = run.run(folder, digest, macro_average_precision, told)
+    logger.info("%s: macro-AP after each epoch %s", recipe.name, np.round(position.scores, 3))
+    return run.best.eval()
 
 
-def _batches(recipe: Recipe, contract: Input, data: DrawnSet) -> Iterator[tuple[Tensor, Tensor]]:
-    rng = np.random.default_rng([recipe.seed, 1])
-    labels = data.noisy.astype(np.float32)
-    for _ in range(recipe.epochs):
-        order = rng.permutation(len(data.pixels))
-        for start in range(0, len(order) - recipe.batch_images + 1, recipe.batch_images):
-            chosen = order[start : start + recipe.batch_images]
-            pixels = augmented(data.pixels[chosen], recipe, rng)
-            yield network_input(pixels, contract), torch.from_numpy(labels[chosen])
+def settings_of(recipe: Recipe) -> TrainSettings:
+    """Return the defaults of `tagstack train` with what a recipe says; all epochs are run."""
+    own = {name: getattr(recipe, name) for name in _SHARED}
+    return load_settings(changes={"train": {**own, "patience": 0}}).train
+
+
+def _material(data: DrawnSet, held_out: DrawnSet) -> Material:
+    labels = sparse.csr_array(np.concatenate([data.noisy, held_out.noisy]))
+    n_training, n_images = len(data.pixels), labels.shape[0]
+    return Material(
+        pixels=np.concatenate([data.pixels, held_out.pixels]),
+        labels=labels,
+        unknown=sparse.csr_array(labels.shape, dtype=bool),
+        training=np.arange(n_training),
+        left_out=np.arange(n_training, n_images),
+    )

@@ -1,6 +1,5 @@
 """The command ``train``: a tagger of one's own."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,7 +76,7 @@ def train(
     with stages() as progress:
         found = train_tagger(request, settings, progress)
     if as_json:
-        print_json({**asdict(found), "out": str(found.out)})
+        print_json(found.plain())
     else:
         _print(found)
 

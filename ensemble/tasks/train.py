@@ -7,7 +7,7 @@ out; they say when to stop and which thresholds to publish. Needs the extra ``tr
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ from tagstack.ensemble.tasks.training_material import NAMED, parted_material
 from tagstack.meta.labels.image_names import match_names
 from tagstack.meta.labels.label_files import LabelTable, read_labels
 from tagstack.meta.labels.labels import AlignedLabels, align_labels
+from tagstack.meta.metrics.counts import defined_mean
+from tagstack.meta.metrics.ranking import known_average_precision
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,7 +51,8 @@ class TrainRequest:
     Parameters
     ----------
     images : tuple of Path
-    labels : Path
+    labels : Path or LabelTable
+        CSV, JSONL or a folder of sidecars, or their rows.
     start : str
         Architecture, weights on disk, or a tagger of `train`.
     out : Path
@@ -65,7 +68,7 @@ class TrainRequest:
     """
 
     images: tuple[Path, ...]
-    labels: Path
+    labels: Path | LabelTable
     start: str
     out: Path
     where: str | None = None
@@ -112,6 +115,10 @@ class Trained:
     difference: float
     device: str
     notices: tuple[str, ...]
+
+    def plain(self) -> dict[str, object]:
+        """Return the answer of ``train --json``."""
+        return {**asdict(self), "out": str(self.out)}
 
 
 def train_tagger(request: TrainRequest, settings: Settings, progress: Progress) -> Trained:
@@ -271,22 +278,14 @@ class _Made:
 def macro_average_precision(
     proba: NDArray[np.float32], labels: NDArray[np.bool_], known: NDArray[np.bool_]
 ) -> float:
-    """Return the mean average precision over the tags with known positives and negatives.
+    """Return the mean average precision over the tags with known positives; 0 without any.
 
     Parameters
     ----------
     proba : array of shape (n_images, n_tags), float32
     labels, known : array of shape (n_images, n_tags), bool
     """
-    from sklearn.metrics import average_precision_score
-
-    positive, negative = labels & known, known & ~labels
-    tags = np.flatnonzero(positive.any(axis=0) & negative.any(axis=0))
-    scores = [
-        average_precision_score(labels[known[:, tag], tag], proba[known[:, tag], tag])
-        for tag in tags
-    ]
-    return float(np.mean(scores)) if scores else 0.0
+    return float(np.nan_to_num(defined_mean(known_average_precision(proba, labels, known))))
 
 
 def _check_out(request: TrainRequest) -> None:
@@ -307,8 +306,11 @@ def _name(out: Path) -> str:
 
 
 def _table(request: TrainRequest, settings: Settings) -> LabelTable:
-    sidecars = request.sidecars or settings.labels.sidecar_extensions
-    return read_labels(request.labels, sidecars=sidecars).where(request.where)
+    table = request.labels
+    if isinstance(table, Path):
+        sidecars = request.sidecars or settings.labels.sidecar_extensions
+        table = read_labels(table, sidecars=sidecars)
+    return table.where(request.where)
 
 
 def _input(size: int, colours: tuple[tuple[float, ...], tuple[float, ...]]) -> Input:

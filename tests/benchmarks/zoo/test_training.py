@@ -37,7 +37,7 @@ def test_a_drawn_set_holds_pictures_and_both_kinds_of_labels() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES, ids=NAMES)
-def test_training_lowers_the_loss(recipe: Recipe) -> None:
+def test_training_lowers_the_loss(recipe: Recipe, tmp_path: Path) -> None:
     from training import train_network
 
     from tagstack.base_models.training.losses import mean_loss
@@ -47,7 +47,10 @@ def test_training_lowers_the_loss(recipe: Recipe) -> None:
     contract = contract_of(recipe).input
     losses = []
     for epochs in (1, 40):
-        network = train_network(replace(recipe, epochs=epochs, batch_images=32), contract, data)
+        short = replace(recipe, epochs=epochs, batch_images=32)
+        folder = tmp_path / str(epochs)
+        folder.mkdir()
+        network = train_network(short, contract, data, data, folder)
         proba = torch.from_numpy(network_proba(network, contract, data.pixels))
         labels = torch.from_numpy(data.noisy.astype(np.float32))
         losses.append(mean_loss(recipe.loss, torch.logit(proba, 1e-6), labels).item())

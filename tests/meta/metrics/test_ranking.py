@@ -10,9 +10,11 @@ from sklearn.metrics import average_precision_score
 
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.errors import TagstackError
+from tagstack.meta.metrics import ranking
 from tagstack.meta.metrics.ranking import (
     average_precision,
     falling_order,
+    known_average_precision,
     micro_average_precision,
 )
 
@@ -60,6 +62,21 @@ def test_agrees_with_scikit_learn_under_ties_and_unlisted_pairs(seed: int) -> No
     np.testing.assert_allclose(average_precision(proba, labels), expected, rtol=1e-12)
     expected_micro = reference(truth.ravel(), score.ravel())
     np.testing.assert_allclose(micro_average_precision(proba, labels), expected_micro, rtol=1e-12)
+
+
+@given(seed=st.integers(0, 10_000), together=st.sampled_from([1, 90, 10_000]))
+@settings(max_examples=30, deadline=None)
+def test_tables_with_unknown_pairs_agree_with_scikit_learn(seed: int, together: int) -> None:
+    proba, labels = random_case(seed)
+    truth, score = labels.toarray(), proba.dense()
+    known = np.random.default_rng(seed).random(truth.shape) < 0.7
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "_DENSE", together)  # a few tags at a time
+        found = known_average_precision(score, truth, known)
+
+    expected = [reference(truth[k, t], score[k, t]) for t, k in enumerate(known.T)]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_tag_without_probabilities_is_nan_and_left_out_of_micro() -> None:

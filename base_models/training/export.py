@@ -4,7 +4,6 @@ import base64
 import csv
 import hashlib
 import io
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,34 +11,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from tagstack.base_models.atomic import write_text, written_whole
 from tagstack.base_models.contract import CONTRACT_FILE, Contract, contract_from_toml, contract_toml
 from tagstack.base_models.taggers.tagger import load_tagger
 from tagstack.base_models.training.architectures import WEIGHTS_FILE
+from tagstack.base_models.training.onnx_export import OUTPUTS, Outputs, export_onnx
 from tagstack.base_models.training.steps import network_proba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 
-OPSET = 18
 # Probabilities of the ONNX file may differ from torch's by this much; a wrong export differs by
 # tenths, rounding by millionths.
 TOLERANCE = 1e-3
 _FLOOR = 1e-4  # only for loading: nothing is stored here
-
-
-class _Outputs(nn.Module):  # type: ignore[misc]
-    """Takes normalised NCHW pixels and returns features and logits."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features, shape (n_images, width), and logits, shape (n_images, n_tags)."""
-        embedding = self.network.embed(pixels)
-        return embedding, self.network.head(embedding)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +81,7 @@ def export_tagger(
     network = network.to(memory_format=torch.contiguous_format).eval()
     height, width = contract.input.height_width
     with written_whole(folder / contract.files.model) as temporary:
-        export_onnx(temporary, _Outputs(network), ("embedding", "logits"), (2, 3, height, width))
+        export_onnx(temporary, Outputs(network), OUTPUTS, (2, 3, height, width))
     with written_whole(folder / WEIGHTS_FILE) as temporary:
         save_file({k: v.contiguous() for k, v in network.state_dict().items()}, temporary)
     write_text(folder / contract.files.tags, _tag_file(published))
@@ -114,27 +100,6 @@ def export_tagger(
         )
         raise TagstackError(msg)
     return worst
-
-
-def export_onnx(
-    path: Path, network: nn.Module, outputs: Sequence[str], shape: tuple[int, ...]
-) -> None:
-    """Write a network as ONNX, its first dimension free."""
-    with warnings.catch_warnings():
-        # torch's exporter uses what torch itself calls outdated.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network.eval(),
-            (torch.zeros(shape),),
-            str(path),
-            input_names=["input"],
-            output_names=list(outputs),
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
 
 
 def trained_contract(

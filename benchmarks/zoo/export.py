@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tagstack.base_models.atomic import write_text, written_whole
 from tagstack.base_models.contract import CONTRACT_FILE, Contract
-from tagstack.base_models.training.export import export_onnx
+from tagstack.base_models.training.onnx_export import export_onnx
 
 CATEGORY_CODES = {"general": "0", "rating": "9"}
 

@@ -2,11 +2,17 @@
 
 import hashlib
 import json
+import os
+import signal
 import sys
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -81,10 +87,40 @@ class Told(Silent):
                 raise KeyboardInterrupt
 
 
+def exported_quickly(
+    path: Path, network: Any, outputs: Sequence[str], shape: tuple[int, ...]
+) -> None:
+    """Write ONNX by torch's old exporter, which takes a fiftieth of the time of the new one."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.eval(),
+            (torch.zeros(shape),),
+            str(path),
+            input_names=["input"],
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "batch"} for name in ("input", *outputs)},
+            dynamo=False,
+        )
+
+
 @pytest.fixture(scope="module")
-def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Told]:
+def quick_export() -> Iterator[None]:
     pytest.importorskip("torch", reason="torch is only in the extra `train`")
     pytest.importorskip("onnxscript", reason="onnxscript is only in the extra `train`")
+    from tagstack.base_models.training import export
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "export_onnx", exported_quickly)
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(
+    pictures: Path, tmp_path_factory: pytest.TempPathFactory, quick_export: None
+) -> tuple[Trained, Told]:
     told = Told()
     out = tmp_path_factory.mktemp("taggers") / "My Tagger"
     return train_tagger(request(pictures, out), settings(), told), told
@@ -119,31 +155,47 @@ def test_the_contract_knows_the_images_learnt_from_and_no_other(
     assert trained_on(training, ["0" * 64]) == [False]
 
 
-def test_a_training_that_was_ended_goes_on_to_the_same_bytes(
-    pictures: Path,
-    tmp_path: Path,
-    trained: tuple[Trained, Told],
-    monkeypatch: pytest.MonkeyPatch,
+class Dying(Silent):
+    """Kills its own process, as a machine does that runs out of memory, after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def stage(self, text: str, done: int = 0, total: int = 0) -> None:
+        if text == "training":
+            self.steps -= 1
+            if self.steps == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed(asked: TrainRequest, own: Settings, steps: int) -> None:
+    """Train in a process of its own that is killed after so many steps."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+        child = os.fork()
+    if not child:
+        try:
+            signal.alarm(120)  # never hang
+            train_tagger(asked, own, Dying(steps))
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_training_that_was_killed_goes_on_to_the_same_bytes(
+    pictures: Path, tmp_path: Path, trained: tuple[Trained, Told]
 ) -> None:
-    from tagstack.base_models.training import export
-
-    def weights_alone(folder: Path, *others: Any) -> float:
-        values = {key: value.contiguous() for key, value in others[1].state_dict().items()}
-        save_file(values, folder / "weights.safetensors")
-        return 0.0
-
-    monkeypatch.setattr(export, "export_tagger", weights_alone)  # it takes seconds
-    from safetensors.torch import save_file
-
     out = tmp_path / "My Tagger"
     ended = settings(checkpoint_seconds=0)
     for steps in (2, 3):  # in the midst of an epoch, and beyond one
-        with pytest.raises(KeyboardInterrupt):
-            train_tagger(request(pictures, out), ended, Told(steps))
+        killed(request(pictures, out), ended, steps)
+        assert (out / "training" / "checkpoint.safetensors").is_file()
+        assert not (out / "tagger.toml").exists()
     found = train_tagger(request(pictures, out), ended, Silent())
     assert found.scores == trained[0].scores
-    weights = [folder / "weights.safetensors" for folder in (out, trained[0].out)]
-    assert weights[0].read_bytes() == weights[1].read_bytes()
+    for name in ("weights.safetensors", "model.onnx", "selected_tags.csv", "tagger.toml"):
+        assert (out / name).read_bytes() == (trained[0].out / name).read_bytes(), name
 
 
 def test_another_training_in_the_same_folder_is_refused(
@@ -187,6 +239,35 @@ def test_weights_in_a_pickle_are_refused_unopened(
             train_tagger(
                 replace(request(pictures, tmp_path / "mine"), start=given), settings(), Silent()
             )
+
+
+@pytest.mark.slow
+def test_torchs_new_exporter_gives_the_same_outputs(
+    trained: tuple[Trained, Told], tmp_path: Path
+) -> None:
+    import onnxruntime
+
+    from tagstack.base_models.training.architectures import network_of, start_from
+    from tagstack.base_models.training.onnx_export import OUTPUTS, Outputs, export_onnx
+
+    start = start_from(str(trained[0].out))
+    network = network_of(start, start.tags, 24, seed=1).eval()
+    export_onnx(tmp_path / "model.onnx", Outputs(network), OUTPUTS, (2, 3, 24, 24))
+    pixels = np.random.default_rng(0).normal(size=(3, 3, 24, 24)).astype(np.float32)
+    one, other = (
+        onnxruntime.InferenceSession(path).run(list(OUTPUTS), {"input": pixels})
+        for path in (tmp_path / "model.onnx", trained[0].out / "model.onnx")
+    )
+    for ours, theirs in zip(one, other, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+def test_the_answer_is_as_published(trained: tuple[Trained, Told]) -> None:
+    text = resources.files("tagstack.configs").joinpath("schemas/answers-1.json").read_text("utf-8")
+    answer = json.loads(json.dumps(trained[0].plain()))
+    schema = json.loads(text)["properties"]["train"]
+    jsonschema.validate(answer, schema)
+    assert set(answer) == set(schema["properties"])
 
 
 def test_the_record_says_how_it_was_made(trained: tuple[Trained, Told]) -> None:

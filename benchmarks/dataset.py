@@ -32,7 +32,7 @@ def main() -> None:
             (root / f"{i}.txt").write_text(", ".join(f"tag {tag}" for tag in tags))
         before = resource.getrusage(resource.RUSAGE_SELF)
         start = time.process_time()
-        report = lint_captions(LintRequest(folder=root), load_settings(), Silent())
+        report = lint_captions(LintRequest(source=root), load_settings(), Silent())
         cpu_s = time.process_time() - start
     after = resource.getrusage(resource.RUSAGE_SELF)
     print(

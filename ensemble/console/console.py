@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -159,8 +160,8 @@ def rates(stage_rates: Mapping[str, float]) -> str:
 
 
 def print_json(content: object) -> None:
-    """Print JSON on standard output."""
-    out.print_json(json.dumps(content, allow_nan=False))
+    """Print JSON on standard output; a path is a text there."""
+    out.print_json(json.dumps(content, allow_nan=False, default=os.fspath))
 
 
 def print_json_line(content: object) -> None:

@@ -100,8 +100,9 @@ def filter_pictures(request: FilterRequest, settings: Settings, progress: Progre
     left_out, counts = _left_out(request, folder, settings, category, progress)
     rare = rare_tags(counts, request.filters, category)
     _write(request.out, left_out, rare)
-    changes = Changes(folder.root, lambda n: progress.stage("moving", n))
-    stayed = changes.move(_moves(folder, left_out)) if request.apply else []
+    moves = _moves(folder, left_out) if request.apply else []
+    changes = Changes(folder.root, lambda n: progress.stage("moving files", n, len(moves)))
+    stayed = changes.move(moves)
     return Filtered(
         n_images=len(folder.images),
         n_kept=len(folder.images) - len(left_out),

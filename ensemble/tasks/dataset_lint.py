@@ -18,12 +18,8 @@ from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.rules.catalogue import vocabulary_of
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
-from tagstack.ensemble.workshop.dataset.caption_text import (
-    MAX_BYTES,
-    key_of,
-    read_caption,
-)
-from tagstack.ensemble.workshop.dataset.folder import CaptionFolder
+from tagstack.ensemble.workshop.dataset.caption_sources import CaptionSource, captions_from
+from tagstack.ensemble.workshop.dataset.caption_text import MAX_BYTES, key_of
 from tagstack.ensemble.workshop.dataset.lint import (
     CHECKS,
     LEVELS,
@@ -31,7 +27,6 @@ from tagstack.ensemble.workshop.dataset.lint import (
     Linter,
     SharedTags,
 )
-from tagstack.ensemble.workshop.dataset.reading import writing_of
 from tagstack.ensemble.workshop.dataset.undo import Changes, Rewrite, place_in
 
 _NAMED = 5  # files named for each kind of finding
@@ -44,7 +39,8 @@ class LintRequest:
 
     Parameters
     ----------
-    folder : Path
+    source : Path
+        Folder with captions, or a file of labels.
     vocabulary : Path, optional
         A bundle, or a CSV with a column ``name`` or ``tag``; without, no tag is unknown.
     deprecated : Path, optional
@@ -55,7 +51,7 @@ class LintRequest:
         CSV of every finding.
     """
 
-    folder: Path
+    source: Path
     vocabulary: Path | None = None
     deprecated: Path | None = None
     fix: bool = False
@@ -139,48 +135,46 @@ class _Tally:
 
 
 def lint_captions(request: LintRequest, settings: Settings, progress: Progress) -> LintReport:
-    """Check a folder's captions one after the other; memory follows the number of different tags.
+    """Check captions one after the other; memory follows the number of different tags.
 
     Raises
     ------
     TagstackError
-        If folder, rules, vocabulary or settings cannot be used.
+        If captions, rules, vocabulary or settings cannot be used.
     """
     own = settings.dataset
-    folder = CaptionFolder.of(
-        request.folder, extensions=settings.score.extensions, endings=own.caption_extensions
+    source = captions_from(request.source, settings, fix=request.fix)
+    shared, names = SharedTags(own), source.names
+    checking = _Checking(
+        source, _linter(request, source, settings), shared, Changes(source.root), request.fix
     )
-    linter = _linter(request, folder, settings)
-    shared, fixed = SharedTags(own), Counter[str]()
-    changes = Changes(folder.root)
     with ExitStack() as stack:
         tally = _Tally(_opened(request.out, stack))
-        for finding in _of_names(folder):
+        for finding in source.findings():
             if finding.check not in own.ignore:
                 tally.add(finding)
-        names = folder.of_pictures
         for n, name in enumerate(names, 1):
-            for finding in _checked(name, folder, linter, shared, request, changes, fixed):
+            for finding in checking.findings(name):
                 tally.add(finding)
             progress.stage("checking captions", n, len(names))
-        changes.finish()
+        checking.changes.finish()
         for finding in shared.findings():
             tally.add(finding)
-    found = _found(tally, linter)
+    found = _found(tally, checking.linter)
     failing = LEVELS[LEVELS.index(own.fail_on) :]
     return LintReport(
-        n_images=len(folder.images),
-        n_captions=len(folder.of_pictures),
+        n_images=source.n_images,
+        n_captions=len(names),
         found=found,
-        fixed=dict(sorted(fixed.items())),
-        n_changed=changes.n_changed,
-        undo=changes.path,
+        fixed=dict(sorted(checking.fixed.items())),
+        n_changed=checking.changes.n_changed,
+        undo=checking.changes.path,
         good=not any(own.level in failing for own in found),
         out=request.out,
     )
 
 
-def _linter(request: LintRequest, folder: CaptionFolder, settings: Settings) -> Linter:
+def _linter(request: LintRequest, source: CaptionSource, settings: Settings) -> Linter:
     own = settings.dataset
     known, deprecated = frozenset[str](), frozenset[str]()
     if request.vocabulary is not None:
@@ -192,61 +186,53 @@ def _linter(request: LintRequest, folder: CaptionFolder, settings: Settings) -> 
     return Linter(
         settings=own,
         rules=rules,
-        writing=writing_of(folder),
+        writing=source.writing,
         known=known,
         deprecated=deprecated,
     )
 
 
-def _of_names(folder: CaptionFolder) -> Iterator[Finding]:
-    for image, captions in folder.captions_of.items():
-        if not captions:
-            yield Finding("no-caption", image)
-        elif len(captions) > 1:
-            yield Finding("several", image, "", " and ".join(captions))
-    if folder.images:
-        yield from (Finding("no-image", name) for name in folder.alone)
-    yield from (Finding("unreadable", name, "", reason) for name, reason in folder.unlisted)
+@dataclass
+class _Checking:
+    """Checks captions by name, after mending them where that is asked for."""
 
+    source: CaptionSource
+    linter: Linter
+    shared: SharedTags
+    changes: Changes
+    fix: bool
+    fixed: Counter[str] = field(default_factory=Counter)
 
-def _checked(
-    name: str,
-    folder: CaptionFolder,
-    linter: Linter,
-    shared: SharedTags,
-    request: LintRequest,
-    changes: Changes,
-    fixed: Counter[str],
-) -> Iterator[Finding]:
-    """Yield what is wrong with one caption, after mending it where that is asked for."""
-    try:
-        text = read_caption(folder.path(name))
-    except TagstackError as error:
-        if "unreadable" not in linter.settings.ignore:
-            yield Finding("unreadable", name, "", str(error))
-        return
-    found = list(linter.findings(name, text))
-    if request.fix and (better := _mended(name, text, folder, linter, changes)) != text:
-        left = list(linter.findings(name, better))
-        fixed.update(Counter(own.check for own in found) - Counter(own.check for own in left))
-        found, text = left, better
-    shared.add(name, {key_of(part) for part in linter.writing.parts(text) if part})
-    yield from found
+    def findings(self, name: str) -> Iterator[Finding]:
+        """Yield what is wrong with one caption."""
+        linter = self.linter
+        try:
+            text = self.source.text(name)
+        except TagstackError as error:
+            if "unreadable" not in linter.settings.ignore:
+                yield Finding("unreadable", name, "", str(error))
+            return
+        found = list(linter.findings(name, text))
+        if self.fix and (better := self._mended(name, text)) != text:
+            left = list(linter.findings(name, better))
+            self.fixed += Counter(own.check for own in found) - Counter(own.check for own in left)
+            found, text = left, better
+        self.shared.add(name, {key_of(part) for part in linter.writing.parts(text) if part})
+        yield from found
 
-
-def _mended(name: str, text: str, folder: CaptionFolder, linter: Linter, changes: Changes) -> str:
-    """Queue a caption's new content and return its text; a JSON sidecar or a link stays."""
-    better = linter.mended(text)
-    if better == text or name.lower().endswith(".json"):
-        return text
-    try:
-        path = place_in(folder.root, name)
-        before = read_bytes(path, what="caption", limit=MAX_BYTES)
-        after = better.encode("utf-8")
-    except (TagstackError, UnicodeEncodeError):
-        return text
-    changes.rewrite(Rewrite(name, before, after))
-    return better
+    def _mended(self, name: str, text: str) -> str:
+        """Queue a caption's new content and return its text; a JSON sidecar or a link stays."""
+        better = self.linter.mended(text)
+        if better == text or name.lower().endswith(".json"):
+            return text
+        try:
+            path = place_in(self.source.root, name)
+            before = read_bytes(path, what="caption", limit=MAX_BYTES)
+            after = better.encode("utf-8")
+        except (TagstackError, UnicodeEncodeError):
+            return text
+        self.changes.rewrite(Rewrite(name, before, after))
+        return better
 
 
 def _opened(path: Path | None, stack: ExitStack) -> TableWriter | None:

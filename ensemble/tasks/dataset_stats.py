@@ -1,110 +1,94 @@
-"""Counts a training folder: tags, tags that come together, pictures by trainers' buckets."""
+"""Counts a training folder, and draws what it found as a page where that is asked for."""
 
-from collections import Counter
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
+from tagstack.base_models.atomic import write_text
 from tagstack.configs.settings import Settings
+from tagstack.ensemble.bundle.files import refuse_existing
 from tagstack.ensemble.progress import Progress
+from tagstack.ensemble.workshop.dataset.buckets import Buckets
 from tagstack.ensemble.workshop.dataset.folder import CaptionFolder
 from tagstack.ensemble.workshop.dataset.pictures import MeasuredPictures
 from tagstack.ensemble.workshop.dataset.reading import tags_of_pictures, writing_of
-
-_PAIRED = 200  # most frequent tags whose pairs are counted: bounds the memory
+from tagstack.ensemble.workshop.dataset.statistics import (
+    PairCounts,
+    SizeCounts,
+    Stats,
+    TagCounts,
+    groups_of,
+)
+from tagstack.ensemble.workshop.dataset.stats_page import render_stats
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stats:
-    """What a training folder holds.
+class StatsRequest:
+    """What is asked.
 
     Parameters
     ----------
-    n_images, n_tags, n_without_caption, n_unreadable : int
-    tags : dict of str to int
-        Pictures of each tag, the most frequent first.
-    pairs : tuple of (str, str, int)
-        Pictures of two of the most frequent tags, the most frequent pair first.
-    tags_per_image : dict of str to int
-        Pictures by their number of tags.
-    buckets : dict of str to int
-        Pictures by the size (``832x1216``) that a trainer would bring them to.
+    folder : Path
+    near_duplicates : bool
+        Whether pictures are compared, which decodes every one.
+    out : Path, optional
+        HTML page.
+    overwrite : bool
     """
 
-    n_images: int
-    n_tags: int
-    n_without_caption: int
-    n_unreadable: int
-    tags: dict[str, int]
-    pairs: tuple[tuple[str, str, int], ...]
-    tags_per_image: dict[str, int]
-    buckets: dict[str, int]
+    folder: Path
+    near_duplicates: bool = True
+    out: Path | None = None
+    overwrite: bool = False
 
 
-def count_pictures(
-    source: Path, settings: Settings, progress: Progress, *, resolution: int = 1024
-) -> Stats:
+def count_pictures(request: StatsRequest, settings: Settings, progress: Progress) -> Stats:
     """Return the counts of a training folder; captions are read twice, the second time for pairs.
 
-    Parameters
-    ----------
-    source : Path
-    settings : Settings
-    progress : Progress
-    resolution : int
-        Side of the square whose area a bucket fills.
+    Raises
+    ------
+    TagstackError
+        If the folder cannot be used, or something is in the page's place.
     """
+    if request.out is not None:
+        refuse_existing(request.out, overwrite=request.overwrite)
     own = settings.dataset
     folder = CaptionFolder.of(
-        source, extensions=settings.score.extensions, endings=own.caption_extensions
+        request.folder, extensions=settings.score.extensions, endings=own.caption_extensions
     )
-    writing, measured = writing_of(folder), MeasuredPictures(folder, settings.score)
-    tags, sizes, buckets = Counter[str](), Counter[int](), Counter[tuple[int, int]]()
-    shapes, n_unreadable = bucket_sizes(resolution), 0
-    for image, keys in tags_of_pictures(folder, writing, progress):
-        tags.update(keys)
-        sizes[len(keys)] += 1
-        size = measured.size(image)
-        if size is None:
-            n_unreadable += 1
-        else:
-            buckets[bucket_of(size, shapes)] += 1
-    frequent = {tag for tag, _ in tags.most_common(_PAIRED)}
-    pairs = Counter[tuple[str, str]]()
-    for _, keys in tags_of_pictures(folder, writing, progress):
-        pairs.update(combinations(sorted(keys & frequent), 2))
+    found = _counted(folder, settings, progress, near_duplicates=request.near_duplicates)
+    if request.out is not None:
+        progress.stage("drawing the page")
+        write_text(request.out, render_stats(folder.root, found, own.buckets))
+    return found
+
+
+def _counted(
+    folder: CaptionFolder, settings: Settings, progress: Progress, *, near_duplicates: bool
+) -> Stats:
+    writing = writing_of(folder)
+    measured = MeasuredPictures(folder, settings.score, hashing=near_duplicates)
+    tags, sizes = TagCounts(), SizeCounts(Buckets(settings.dataset.buckets))
+    for image, keys in tags_of_pictures(folder, writing, progress, "reading captions and pictures"):
+        tags.add(keys)
+        sizes.add(measured.size(image))
+    by_frequency = tags.by_frequency()
+    pairs = PairCounts(by_frequency)
+    for _, keys in tags_of_pictures(folder, writing, progress, "counting pairs of tags"):
+        pairs.add(keys)
+    numbers = measured.groups(folder.images, progress).tolist() if near_duplicates else []
     return Stats(
         n_images=len(folder.images),
-        n_tags=len(tags),
+        n_tags=len(by_frequency),
         n_without_caption=sum(not found for found in folder.captions_of.values()),
-        n_unreadable=n_unreadable,
-        tags=dict(sorted(tags.items(), key=lambda item: (-item[1], item[0]))),
-        pairs=tuple((a, b, n) for (a, b), n in pairs.most_common(_PAIRED)),
-        tags_per_image={str(n): count for n, count in sorted(sizes.items())},
-        buckets={f"{w}x{h}": n for (w, h), n in buckets.most_common()},
+        n_unreadable=sizes.n_unreadable,
+        tags=by_frequency,
+        pairs=pairs.most(),
+        together=pairs.closest(),
+        matrix=pairs.matrix(),
+        tags_per_image={str(n): count for n, count in sorted(tags.sizes.items())},
+        shorter_sides=sizes.shorter_sides(),
+        buckets=sizes.by_bucket(),
+        n_enlarged=sizes.n_enlarged,
+        n_no_bucket=sizes.n_no_bucket,
+        near_duplicates=groups_of(folder.images, numbers) if near_duplicates else None,
     )
-
-
-def bucket_sizes(
-    resolution: int, *, least: int = 256, most: int = 2048, step: int = 64
-) -> tuple[tuple[int, int], ...]:
-    """Return the sizes of sd-scripts' predefined buckets, sorted.
-
-    Each has sides that ``step`` divides, between ``least`` and ``most``, and no larger area than
-    the square of ``resolution``.
-    """
-    side = max(step, resolution // step * step)
-    found = {(side, side)}
-    for width in range(least, most + 1, step):
-        height = min(most, resolution**2 // width // step * step)
-        if height >= least:
-            found |= {(width, height), (height, width)}
-    return tuple(sorted(found))
-
-
-def bucket_of(size: tuple[int, int], shapes: tuple[tuple[int, int], ...]) -> tuple[int, int]:
-    """Return the bucket of a picture: its own size, or the one nearest in width by height."""
-    if size in shapes:
-        return size
-    aspect = size[0] / size[1]
-    return min(shapes, key=lambda shape: abs(shape[0] / shape[1] - aspect))

@@ -209,6 +209,38 @@ def _with_own_names(table: Table) -> list[dict[str, str]]:
 
 def jsonl_rows(source: Path) -> list[LabelRow]:
     """Return the rows of a file with one JSON object a line."""
+    return _rows(_jsonl_records(source))
+
+
+def label_texts(source: Path) -> Mapping[str, str]:
+    """Return the tags of each image as a label file has them, before they are parted.
+
+    Rows of one image are joined as its tags are parted, lists and formats from elsewhere by commas.
+
+    Raises
+    ------
+    TagstackError
+        As `read_labels`, but a CSV or JSONL file may be without rows.
+    """
+    suffix, joint = source.suffix.lower().removeprefix("."), ", "
+    if suffix in ("csv", "tsv"):
+        table = read_table(source, what="labels", expected=(*_IMAGE, *_TAGS), errors=_ERRORS)
+        records: Sequence[Mapping[str, Any]] = _with_own_names(table)
+        if table.first_of(*_TAGS) != table.first_of("tag"):
+            joint = tag_separator(record["tags"] for record in records)
+    elif suffix in ("jsonl", "ndjson"):
+        records = _jsonl_records(source)
+    else:
+        rows = read_labels(source).rows
+        records = [{"image": row.image, "tags": list(row.tags)} for row in rows]
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for record in records:
+        tags = record["tags"]
+        found[record["image"]].append(tags if isinstance(tags, str) else ", ".join(tags))
+    return {image: joint.join(texts) for image, texts in found.items()}
+
+
+def _jsonl_records(source: Path) -> list[dict[str, Any]]:
     records = []
     lines = read_text(source, what="labels", errors=_ERRORS).split("\n")
     for number, line in enumerate(lines, 1):
@@ -224,7 +256,7 @@ def jsonl_rows(source: Path) -> list[LabelRow]:
         for key in ("tags", "unknown", "known"):
             _check_texts(record.get(key, ""), key, where)
         records.append(record)
-    return _rows(records)
+    return records
 
 
 def _check_texts(value: object, key: str, where: str) -> None:

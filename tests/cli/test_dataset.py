@@ -82,7 +82,11 @@ def test_a_wrong_folder_is_one_line(tmp_path: Path, tagstack: Command, name: str
     found = tagstack("dataset", "lint", tmp_path / name)
     assert found.returncode == 1
     assert found.stderr.count("\n") == 1
-    assert "is no folder" in found.stderr or "holds neither pictures nor captions" in found.stderr
+    assert {
+        "nowhere": "is no folder",
+        "file.txt": "are of no known kind",
+        "empty": "holds neither pictures nor captions",
+    }[name] in found.stderr
 
 
 def tree(root: Path) -> dict[str, bytes]:
@@ -236,5 +240,94 @@ def test_a_folder_is_counted(tmp_path: Path, tagstack: Command) -> None:
     assert found == {
         "n_images": 3, "n_tags": 3, "n_without_caption": 1, "n_unreadable": 1,
         "tags": {"a": 2, "b": 2, "c": 1}, "pairs": [["a", "b", 2], ["a", "c", 1], ["b", "c", 1]],
-        "tags_per_image": {"0": 1, "2": 1, "3": 1}, "buckets": {"1216x832": 2},
+        "together": [["a", "b", 2, 1.0]], "matrix": [[2, 2, 1], [2, 2, 1], [1, 1, 1]],
+        "tags_per_image": {"0": 1, "2": 1, "3": 1}, "shorter_sides": {"under 256": 2},
+        "buckets": {"1216x832": 2}, "n_enlarged": 2, "n_no_bucket": 0, "near_duplicates": [],
     }  # fmt: skip
+    small = tagstack("dataset", "stats", root, "--bucket-no-upscale", "--no-near-duplicates")
+    assert "2 pictures are too narrow for any bucket" in small.stdout
+    assert "near-duplicates: not looked for" in small.stdout
+    wrong = tagstack("dataset", "stats", root, "--resolution", 100)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
+    assert "min_bucket_reso <= resolution <= max_bucket_reso" in wrong.stderr
+
+
+def test_the_page_of_a_folder_holds_its_pictures_and_shows_names_as_text(
+    tmp_path: Path, tagstack: Command
+) -> None:
+    root = folder(tmp_path / "set", {"<b>.txt": "<script>x</script>, hat"})
+    picture = Image.radial_gradient("L").convert("RGB").crop((0, 0, 200, 160))
+    for name, size in (("a", (200, 160)), ("a copy", (100, 80)), ("d", (150, 120))):
+        picture.resize(size).save(root / f"{name}.png")
+    page = tmp_path / "stats.html"
+    words = ("dataset", "stats", root, "--out", page)
+    found = json.loads(tagstack(*words, "--json").stdout)
+    assert found["near_duplicates"] == [["a copy.png", "a.png", "d.png"]]
+    text = page.read_text("utf-8")
+    assert "&lt;script&gt;x&lt;/script&gt;" in text
+    assert "<script" not in text
+    assert "&lt;b&gt;" not in text  # not alike: its name stands nowhere
+    assert text.count('src="data:image/jpeg;base64,') == 3
+    assert "://" not in text
+    again = tagstack(*words)
+    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+    assert tagstack(*words, "--overwrite").stdout.endswith(f"Page: {page}\n")
+
+
+def test_an_empty_caption_and_a_broken_picture_make_a_page(
+    tmp_path: Path, tagstack: Command
+) -> None:
+    root = tmp_path / "set"
+    root.mkdir()
+    (root / "1.png").write_bytes(b"no picture")
+    assert tagstack("dataset", "stats", root, "--out", tmp_path / "s.html").returncode == 0
+    text = (tmp_path / "s.html").read_text("utf-8")
+    assert "No caption holds a tag." in text
+    assert "No picture can be read." in text
+
+
+@pytest.mark.parametrize("name", ["l.csv", "l.jsonl"])
+def test_labels_are_checked_as_captions_are(tmp_path: Path, tagstack: Command, name: str) -> None:
+    rows = {"a/1.png": "solo, solo", "a/2.png": "1girl, 2girls", "b.png": "", "c.png": "sky"}
+    file = tmp_path / name
+    if name == "l.csv":
+        cells = "".join(f'{image},"{tags}"\n' for image, tags in rows.items())
+        file.write_text(f"image,tags\n{cells}")
+    else:
+        lines = [{"image": i, "tags": t.split(", ") if t else []} for i, t in rows.items()]
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    before = file.read_bytes()
+    found = tagstack("dataset", "lint", file, "--json")
+    assert found.returncode == 1
+    answer = json.loads(found.stdout)
+    assert {own["check"]: own["files"] for own in answer["found"]} == {
+        "empty": ["b.png"], "contradiction": ["a/2.png"], "double": ["a/1.png"],
+    }  # fmt: skip
+    assert (answer["n_images"], answer["n_captions"]) == (4, 4)
+    refused = tagstack("dataset", "lint", file, "--fix")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "a table of labels, which is only checked" in refused.stderr
+    assert file.read_bytes() == before
+
+
+def test_a_tag_a_row_is_one_caption_an_image(tmp_path: Path, tagstack: Command) -> None:
+    file = tmp_path / "l.csv"
+    file.write_text("image,tag\n1.png,long hair\n1.png,long hair\n2.png,sky\n")
+    found = json.loads(tagstack("dataset", "lint", file, "--json").stdout)["found"]
+    assert [(own["check"], own["tag"], own["files"]) for own in found] == [
+        ("double", "long_hair", ["1.png"])
+    ]
+
+
+def test_what_is_checked_is_said_on_the_command_line(tmp_path: Path, tagstack: Command) -> None:
+    root = folder(tmp_path, {f"{n}.cap": "hat, sky" if n else "zebra, hat" for n in range(4)})
+    words = ("dataset", "lint", root, "--caption-extension", "cap", "--json")
+    assert json.loads(tagstack(*words).stdout)["found"] == []
+    strict = (*words, "--least-captions", 4, "--shared", ".7", "--order", "name")
+    named = [(own["check"], own["tag"]) for own in json.loads(tagstack(*strict).stdout)["found"]]
+    assert named == [("order", ""), ("shared", "hat"), ("shared", "sky")]
+    allowed = tagstack(*strict, "--allow", "hat", "--allow", "sky", "--fail-on", "error")
+    assert allowed.returncode == 0
+    assert [own["check"] for own in json.loads(allowed.stdout)["found"]] == ["order"]
+    wrong = tagstack(*words, "--shared", "2")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)

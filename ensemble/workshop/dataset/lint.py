@@ -150,12 +150,25 @@ class Linter:
             yield "format", "", ""
 
     def _contradictions(self, own: set[str]) -> Iterator[tuple[str, str, str]]:
-        rules = {rule.id: rule for key in own for rule in self._excluding.get(key, ())}
+        meant = self._meant(own)
+        rules = {rule.id: rule for key in meant for rule in self._excluding.get(key, ())}
         for rule in rules.values():
-            found = sorted(key for key in own if key in self._members[rule.id])
-            bound = own.issuperset(rule.when) and own.isdisjoint(rule.unless)
+            found = sorted({meant[key] for key in meant if key in self._members[rule.id]})
+            bound = meant.keys() >= set(rule.when) and meant.keys().isdisjoint(rule.unless)
             if len(found) > 1 and bound:
                 yield "contradiction", " + ".join(found), rule.id
+
+    def _meant(self, own: set[str]) -> dict[str, str]:
+        """Return what tags say, by implications too, each with the tag that says it."""
+        meant = {key: key for key in sorted(own)}
+        waiting = list(meant)
+        while waiting:
+            key = waiting.pop()
+            for parent in self._implied.get(key, ()):
+                if parent not in meant:
+                    meant[parent] = meant[key]
+                    waiting.append(parent)
+        return meant
 
     def _missing(self, own: Collection[str], text: str) -> list[str]:
         """Return the keys of trigger words that are neither a tag nor words of a sentence."""

@@ -23,7 +23,7 @@ def writing_of(folder: CaptionFolder) -> Writing:
 
 
 def tags_of_pictures(
-    folder: CaptionFolder, writing: Writing, progress: Progress
+    folder: CaptionFolder, writing: Writing, progress: Progress, stage: str = "reading captions"
 ) -> Iterator[tuple[str, frozenset[str]]]:
     """Yield each picture and the keys of the tags in its captions; none of unreadable ones."""
     for n, image in enumerate(folder.images, 1):
@@ -35,4 +35,4 @@ def tags_of_pictures(
                 continue
             keys.update(key_of(part) for part in writing.parts(text) if part)
         yield image, frozenset(keys)
-        progress.stage("reading captions", n, len(folder.images))
+        progress.stage(stage, n, len(folder.images))

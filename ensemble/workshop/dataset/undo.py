@@ -137,8 +137,14 @@ class Changes:
             raise TagstackError(msg) from error
 
 
-def undo(path: Path, done: Callable[[int], None] = lambda _: None) -> Undone:
+def undo(path: Path, done: Callable[[int, int], None] = lambda *_: None) -> Undone:
     """Take back what an undo file says, as far as nobody changed the files since.
+
+    Parameters
+    ----------
+    path : Path
+    done : callable, optional
+        Told how many changes are taken back, and of how many.
 
     Raises
     ------
@@ -146,14 +152,14 @@ def undo(path: Path, done: Callable[[int], None] = lambda _: None) -> Undone:
         If it is no undo file, or names a place outside its folder.
     """
     root = Path(os.path.abspath(path)).parent
-    found = Undone()
+    found, total = Undone(), sum(1 for _ in _lines(path))
     for n, line in enumerate(_lines(path), 1):
         outcome = _undone_move(root, line) if line["do"] == "move" else _undone_rewrite(root, line)
         found.n_done += outcome == "done"
         found.n_already += outcome == "already"
         if outcome not in ("done", "already"):
             found.refused.append((str(line["from"]), outcome))
-        done(n)
+        done(n, total)
     return found
 
 

@@ -16,9 +16,11 @@ from tagstack.ensemble.workshop.dataset.lint import CHECKS, Linter, SharedTags
 RULES = Rules(
     implications=(
         Implication(id="i", tags=("very_long_hair",), implies=("long_hair",), source="me"),
+        Implication(id="j", tags=("2girls_only",), implies=("2girls",), source="me"),
+        Implication(id="k", tags=("4koma",), implies=("comic",), source="me"),
     ),
     exclusives=(
-        Exclusive(id="n", tags=("1girl", "2girls"), unless=("comic",), source="me"),
+        Exclusive(id="n", tags=("1girl", "2girls", "3girls"), unless=("comic",), source="me"),
         Exclusive(id="soft", tags=("sky", "indoors"), penalty=1.0, source="me"),
     ),
     aliases=tuple(
@@ -51,6 +53,9 @@ def checks(text: str, own: Linter) -> Counter[str]:
         (" \n", {"empty": 1}),
         ("1girl, 2girls", {"contradiction": 1}),
         ("1girl, 2girls, comic", {}),
+        # What a tag implies excludes others as if it stood there, and so does what guards.
+        ("3girls, 2girls_only", {"contradiction": 1}),
+        ("1girl, 2girls, 4koma", {}),
         ("sky, indoors", {}),  # a soft rule is no contradiction
         ("very long hair, long hair", {"implied": 1}),
         ("long hair, Long_hair", {"double": 1}),

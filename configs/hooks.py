@@ -250,6 +250,25 @@ METRICS = Hook(
 )
 """Scores of a comparison beside the built-in ones; see `tagstack.meta.metrics.scores`."""
 
+SCORERS = Hook(
+    group="tagstack.scorers",
+    kind="scorer",
+    setting="--scorer",
+    built_in={
+        "blur": "tagstack.ensemble.workshop.quality.scorers.technical:BLUR",
+        "noise": "tagstack.ensemble.workshop.quality.scorers.technical:NOISE",
+        "exposure": "tagstack.ensemble.workshop.quality.scorers.technical:EXPOSURE",
+        "clipping": "tagstack.ensemble.workshop.quality.scorers.technical:CLIPPING",
+        "contrast": "tagstack.ensemble.workshop.quality.scorers.technical:CONTRAST",
+        "colourfulness": "tagstack.ensemble.workshop.quality.scorers.technical:COLOURFULNESS",
+        "compression": "tagstack.ensemble.workshop.quality.scorers.technical:COMPRESSION",
+        "resolution": "tagstack.ensemble.workshop.quality.scorers.technical:RESOLUTION",
+        "brisque": "tagstack.ensemble.workshop.quality.scorers.brisque:BRISQUE",
+    },
+    needs=("name", "title", "function", "lower_is_better", "version"),
+)
+"""Scores of a picture's quality; see `tagstack.ensemble.workshop.quality.scorers.scorer`."""
+
 OUTPUT_FORMATS = Hook(
     group="tagstack.output_formats",
     kind="output format",
@@ -284,4 +303,4 @@ RUNTIMES = Hook(
 )
 """What runs a tagger's network; see `tagstack.base_models.runtimes.base`."""
 
-HOOKS = (RUNTIMES, LABEL_FORMATS, LEARNERS, THRESHOLD_STRATEGIES, METRICS, OUTPUT_FORMATS)
+HOOKS = (RUNTIMES, LABEL_FORMATS, LEARNERS, THRESHOLD_STRATEGIES, METRICS, SCORERS, OUTPUT_FORMATS)

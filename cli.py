@@ -89,6 +89,7 @@ app.add_typer(feedback, name="feedback")
 app.add_typer(labels_app, name="labels")
 app.add_typer(models, name="models")
 app.add_typer(presets, name="presets")
+app.add_typer(quality, name="quality")
 app.add_typer(rules_app, name="rules")
 app.add_typer(scores_app, name="scores")
 app.add_typer(thresholds, name="thresholds")
@@ -356,11 +357,6 @@ app.command(
     epilog="tagstack accept --bundle bundle --tags tags --out accepted.csv\n\n"
     "tagstack accept --bundle b --tags tags --out a.csv --scores s --labels l.csv"
 )(accept)
-
-app.command(
-    epilog="tagstack quality votes.csv --preset noobai --dry-run\n\n"
-    "tagstack quality v.csv --preset pony --score favs --captions images"
-)(quality)
 
 
 app.command(

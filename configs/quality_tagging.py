@@ -12,3 +12,4 @@ class QualitySettings(Section):
 
     least_stratum: int = Field(ge=1)
     existing: Literal["append", "merge"]
+    scorers: tuple[str, ...] = Field(min_length=1)

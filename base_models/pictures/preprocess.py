@@ -46,6 +46,20 @@ class Framing:
     scaled_decoding: bool
 
 
+WHOLE = Framing(
+    height=0,
+    width=0,
+    geometry="whole",
+    pad=(255, 255, 255),
+    matte=(255, 255, 255),
+    resample="nearest",
+    rounding="down",
+    canvas=None,
+    scaled_decoding=False,
+)
+"""All pixels of a picture as they are, on white; no contract asks for it."""
+
+
 def framing_from_input(contract: Input, *, scaled_decoding: bool = False) -> Framing:
     """Return the framing that a contract's input asks for.
 
@@ -190,6 +204,10 @@ def _fit_pad(image: Image.Image, framing: Framing, resampler: Resampler) -> NDAr
     return _laid(small, (left, top), framing)
 
 
+def _whole(image: Image.Image, framing: Framing, resampler: Resampler) -> NDArray[np.uint8]:
+    return np.asarray(image)
+
+
 def _laid(small: NDArray[np.uint8], at: tuple[int, int], framing: Framing) -> NDArray[np.uint8]:
     """Return a small picture on an empty one of the framing's size."""
     pixels = np.array(Image.new("RGB", (framing.width, framing.height), framing.pad))
@@ -234,6 +252,7 @@ _GEOMETRY = {
     "squash": _squash,
     "fit_pad": _fit_pad,
     "fit_edge": _fit_edge,
+    "whole": _whole,
 }
 # Those whose square is that of the longer side whenever the picture is large enough to be reduced.
 _SQUARES = ("pad_square", "pad_square_up")

@@ -1,4 +1,4 @@
-"""The command ``quality``: a score of each picture, as tags by a published or own preset."""
+"""The commands of ``quality``: pictures scored, and scores turned into tags by a preset."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,16 +6,83 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tagstack.ensemble.console.groups import grouped
-from tagstack.ensemble.console.options import Config, Json, Overwrite, listed, settings_of
+from tagstack.ensemble.console.options import (
+    Config,
+    Images,
+    Json,
+    Overwrite,
+    Threads,
+    exit_with_failures,
+    listed,
+    settings_of,
+)
 
 if TYPE_CHECKING:  # commands start fast: everything heavier is imported where it is used
     from tagstack.ensemble.tasks.quality import QualitySummary
+    from tagstack.ensemble.tasks.quality_scores import QualityScores
+
+_NAMED = 5  # failures that are printed; the table names them all
+
+quality = typer.Typer(
+    help="Quality: score pictures, and turn scores into tags such as masterpiece.",
+    epilog="tagstack quality score images --scores scores.csv\n\n"
+    "tagstack quality tag scores.csv --preset pony --score contrast --dry-run",
+    no_args_is_help=True,
+)
 
 
-@grouped
-def quality(
-    *,
+@quality.command(
+    epilog="tagstack quality score images --scorer blur,brisque --scores s.csv\n\n"
+    "tagstack quality score images --scorer ./aesthetic --scores s.csv"
+)
+def score(
+    images: Images,
+    scores: Annotated[Path, typer.Option(help="Table to write: .csv or .parquet.")],
+    scorer: Annotated[
+        str | None, typer.Option(help="Names or folders, comma-separated; see `scorers`.")
+    ] = None,
+    threads: Threads = None,
+    config: Config = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Score pictures into a table, a column a scorer; run again to resume."""
+    from tagstack.ensemble.console.console import print_json, stages
+    from tagstack.ensemble.tasks.quality_scores import score_quality
+
+    runtime = {} if threads is None else {"threads": threads}
+    settings = settings_of(config, runtime=runtime, uses=("threads", "score", "quality"))
+    names = settings.quality.scorers if scorer is None else listed(scorer, "--scorer")
+    with stages() as progress:
+        found = score_quality(images, names, scores, settings, progress, overwrite=overwrite)
+    if as_json:
+        print_json(_plain(asdict(found)))
+    else:
+        _print_scores(found)
+    exit_with_failures(found.n_failed)
+
+
+@quality.command(epilog="tagstack quality scorers\n\ntagstack quality scorers --json")
+def scorers(as_json: Json = False) -> None:
+    """List what can score pictures by name: built-in scorers and those of packages."""
+    from tagstack.ensemble.console.console import out, print_json
+    from tagstack.ensemble.tasks.quality_scores import known_scorers
+
+    rows = known_scorers()
+    if as_json:
+        print_json([asdict(row) for row in rows])
+        return
+    for row in rows:
+        better = "lower" if row.lower_is_better else "higher"
+        by = f" ({row.package})" if row.package else ""
+        out.print(f"{row.name:<14} {better} is better: {row.meaning}{by}", soft_wrap=True)
+
+
+@quality.command(
+    epilog="tagstack quality tag v.csv --preset pony --score votes --dry-run\n\n"
+    "tagstack quality tag v.csv --preset noobai --score votes --captions images"
+)
+def tag(
     table: Annotated[Path, typer.Argument(help="CSV or Parquet: a row a picture, with scores.")],
     preset: Annotated[str, typer.Option(help="Name (docs/quality.md), or a .toml file.")],
     out: Annotated[Path | None, typer.Option(help="Table of the tags: .csv or .parquet.")] = None,
@@ -26,10 +93,21 @@ def quality(
         str | None, typer.Option(help="Column of the score: votes, favourites, any number.")
     ] = None,
     lower_is_better: Annotated[
-        bool, typer.Option("--lower-is-better", help="As for BRISQUE.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--lower-is-better/--higher-is-better",
+            help="Which way the score goes; known of built-in scorers.",
+            show_default=False,
+        ),
+    ] = None,
     by: Annotated[
         str | None, typer.Option(help="Columns to rank within, comma-separated; '' = none.")
+    ] = None,
+    more: Annotated[
+        Path | None, typer.Option(help="Table with more columns: rating, created_at, ...")
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="Date that ages are counted from, such as 2026-05-31.")
     ] = None,
     existing: Annotated[
         str | None, typer.Option(help="append behind a caption's tags, or merge in order.")
@@ -43,9 +121,6 @@ def quality(
     from tagstack.ensemble.console.console import print_json, stages
     from tagstack.ensemble.tasks.quality import QualityRequest, tag_quality
 
-    if out is None and captions is None and not dry_run:
-        msg = "say where the tags go: --out FILE, --captions FOLDER, or --dry-run to count."
-        raise typer.BadParameter(msg, param_hint="--out")
     own = None if existing is None else {"quality": {"existing": existing}}
     settings = settings_of(config, sections=own, uses=("seed", "output", "quality"))
     request = QualityRequest(
@@ -58,13 +133,37 @@ def quality(
         captions=captions,
         dry_run=dry_run,
         overwrite=overwrite,
+        as_of=as_of,
+        more=more,
     )
     with stages() as progress:
         found = tag_quality(request, settings, progress)
     if as_json:
-        print_json({key: _plain(value) for key, value in asdict(found).items()})
+        print_json(_plain(asdict(found)))
     else:
         _print(found)
+
+
+def _print_scores(found: "QualityScores") -> None:
+    from tagstack.ensemble.console.console import err, out
+
+    out.print(
+        f"{found.n_found:,} files: {found.n_scored:,} scored, {found.n_current:,} up to date, "
+        f"{found.n_failed:,} failed, {found.n_passed_over:,} passed over.",
+        soft_wrap=True,
+    )
+    for name in found.scorers:
+        low, middle, high = found.ranges.get(name, (float("nan"),) * 3)
+        better = "lower" if name in found.lower_is_better else "higher"
+        none = f"; {found.without[name]:,} without" if found.without[name] else ""
+        text = f"{name:<14} {low:.4g} to {high:.4g}, half below {middle:.4g}; {better} is better"
+        out.print(text + none, soft_wrap=True)
+    out.print(f"Table: {found.scores}", soft_wrap=True)
+    for failure in found.failures[:_NAMED]:
+        err.print(f"  {failure.name}: {failure.reason}", soft_wrap=True)
+    if len(found.failures) > _NAMED:
+        rest = len(found.failures) - _NAMED
+        err.print(f"  and {rest:,} more; the column error names them all.", soft_wrap=True)
 
 
 def _print(found: "QualitySummary") -> None:
@@ -88,6 +187,8 @@ def _print(found: "QualitySummary") -> None:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, tuple):
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value

@@ -3,12 +3,14 @@
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import written_whole
+from tagstack.configs.errors import TagstackError
 from tagstack.configs.quality_presets import QualityPreset, load_quality_preset
 from tagstack.configs.settings import Settings
 from tagstack.configs.tables import TableWriter
@@ -16,7 +18,8 @@ from tagstack.ensemble.bundle.files import refuse_existing
 from tagstack.ensemble.outputs.format import printable
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.workshop.quality.caption_merge import Merge, merge_into_captions
-from tagstack.ensemble.workshop.quality.score_columns import ScoreColumns, years_of
+from tagstack.ensemble.workshop.quality.score_columns import ScoreColumns, day_of, years_of
+from tagstack.ensemble.workshop.quality.scorers.scorer import built_in_directions
 from tagstack.ensemble.workshop.quality.tagging import QualityTags, quality_tags
 
 _NAMED = 5
@@ -34,8 +37,9 @@ class QualityRequest:
         Name of a shipped one, or path of a TOML file.
     column : str, optional
         Of the score; ``score`` by default, for years ``year`` or a date.
-    lower : bool
-        Whether a lower score is better, as of BRISQUE.
+    lower : bool, optional
+        Whether a lower score is better, as of BRISQUE. By default as the built-in scorer of the
+        column's name has it; no, for other columns.
     by : tuple of str, optional
         Columns of the strata; the preset's by default.
     out : Path, optional
@@ -45,17 +49,23 @@ class QualityRequest:
     dry_run : bool
         Count and write nothing.
     overwrite : bool
+    as_of : str, optional
+        The date that ages are counted from, so that a later run gives the same; now by default.
+    more : Path, optional
+        Table with further columns by picture, such as rating and date.
     """
 
     table: Path
     preset: str
     column: str | None = None
-    lower: bool = False
+    lower: bool | None = None
     by: tuple[str, ...] | None = None
     out: Path | None = None
     captions: Path | None = None
     dry_run: bool = False
     overwrite: bool = False
+    as_of: str | None = None
+    more: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +85,8 @@ class QualitySummary:
     undefined : tuple of str
         What the preset's source leaves open.
     notices : tuple of str
+    as_of : str or None
+        The moment that ages were counted from, where the preset has a rule about them.
     out : Path or None
     n_captions, n_without_caption : int or None
         None where no captions were asked for.
@@ -90,6 +102,7 @@ class QualitySummary:
     strata: dict[str, int]
     undefined: tuple[str, ...]
     notices: tuple[str, ...]
+    as_of: str | None = None
     out: Path | None = None
     n_captions: int | None = None
     n_without_caption: int | None = None
@@ -105,42 +118,91 @@ def tag_quality(request: QualityRequest, settings: Settings, progress: Progress)
         If table or preset cannot be used, a column is missing or a file is in the way.
     """
     preset = load_quality_preset(request.preset)
+    day = _day(request)
     if request.out is not None:
         refuse_existing(request.out, overwrite=request.overwrite)
-    columns = ScoreColumns.read(request.table, expected=(request.column or "score", *preset.by))
+    columns = _columns(request, preset)
+    lower = _is_lower(request) and preset.kind != "year"
     score = _score(columns, preset, request)
     found = quality_tags(
-        score,
+        -score if lower else score,
         preset,
         strata=_strata(columns, request.by if request.by is not None else preset.by),
         ids=_ids(columns, preset),
-        age_days=time.time() / 86400 - columns.dates("its age needs") if preset.needs_age else None,
+        age_days=day - columns.dates("its age needs") if preset.needs_age else None,
         least_stratum=settings.quality.least_stratum,
     )
-    notices = _notices(columns, found, -score if request.lower else score, preset)
+    if request.out is None and request.captions is None and not request.dry_run:
+        msg = "Nothing says where the tags go: give --out FILE, --captions FOLDER, or --dry-run."
+        raise TagstackError(msg)
+    notices = (*_told(request, preset, lower), *_notices(columns, found, score, preset))
     for notice in notices:
         progress.notice(notice)
     merge = None
     if not request.dry_run:
         if request.out is not None:
-            _write(request.out, columns, score, found)
+            _write(request.out, columns, found)
         if request.captions is not None:
             tags = dict(zip(columns.images, found.tags, strict=True))
             merge = merge_into_captions(request.captions, request.preset, tags, settings)
-    return _summary(request, preset, columns, found, notices, merge)
+    as_of = _moment(day) if preset.needs_age else None
+    return _summary(request, preset, columns, found, notices, merge, as_of)
+
+
+def _day(request: QualityRequest) -> float:
+    """Return the days since 1970 of the moment that ages are counted from."""
+    if request.as_of is None:
+        return time.time() / 86400
+    day = day_of(request.as_of, "--as-of")
+    if np.isnan(day):
+        msg = f"--as-of: {request.as_of!r:.60} is no date; expected one such as 2024-05-31."
+        raise TagstackError(msg)
+    return day
+
+
+def _moment(day: float) -> str:
+    return datetime.fromtimestamp(round(day * 86400), UTC).isoformat()
+
+
+def _columns(request: QualityRequest, preset: QualityPreset) -> ScoreColumns:
+    expected = (request.column or "score", *preset.by)
+    columns = ScoreColumns.read(request.table, expected=expected)
+    if request.more is None:
+        return columns
+    return columns.joined(ScoreColumns.read(request.more, expected=expected))
+
+
+def _is_lower(request: QualityRequest) -> bool:
+    if request.lower is not None:
+        return request.lower
+    return built_in_directions().get((request.column or "score").casefold(), False)
+
+
+def _told(request: QualityRequest, preset: QualityPreset, lower: bool) -> tuple[str, ...]:
+    """Return what was decided for the user, to be said."""
+    said = []
+    if lower and request.lower is None:
+        said.append(
+            f"the lowest {request.column} is taken for the best, as its scorer has it; "
+            "--higher-is-better says otherwise"
+        )
+    if preset.needs_age and request.as_of is None:
+        said.append("ages are counted from now: give --as-of DATE for the same tags on another day")
+    if request.as_of is not None and not preset.needs_age:
+        said.append("--as-of changes nothing: the preset has no rule about ages")
+    return tuple(said)
 
 
 def _score(
     columns: ScoreColumns, preset: QualityPreset, request: QualityRequest
 ) -> NDArray[np.float64]:
-    """Return the score, higher being better."""
+    """Return the score as it stands in the table, or the year."""
     if preset.kind == "year":
         own = {name.casefold() for name in columns.columns}
         if request.column is None and "year" not in own:
             return years_of(columns.dates("the year is taken from; or give a column year"))
         return columns.numbers(request.column or "year", "holds the year")
-    score = columns.numbers(request.column or "score", "holds the score (--score COLUMN)")
-    return -score if request.lower else score
+    return columns.numbers(request.column or "score", "holds the score (--score COLUMN)")
 
 
 def _strata(columns: ScoreColumns, by: tuple[str, ...]) -> list[str] | None:
@@ -189,9 +251,7 @@ def _notices(
     return tuple(notices)
 
 
-def _write(
-    path: Path, columns: ScoreColumns, score: NDArray[np.float64], found: QualityTags
-) -> None:
+def _write(path: Path, columns: ScoreColumns, found: QualityTags) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = {
         "image": [printable(name) for name in columns.images],
@@ -223,6 +283,7 @@ def _summary(
     found: QualityTags,
     notices: tuple[str, ...],
     merge: Merge | None,
+    as_of: str | None,
 ) -> QualitySummary:
     counted = Counter(tag for tags in found.tags for tag in tags)
     none = Counter(
@@ -243,6 +304,7 @@ def _summary(
         strata=dict(sorted(ranked.items())),
         undefined=preset.undefined,
         notices=notices,
+        as_of=as_of,
         out=None if request.dry_run else request.out,
         n_captions=None if merge is None else merge.n_merged,
         n_without_caption=None if merge is None else merge.n_missing,

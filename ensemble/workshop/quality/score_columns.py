@@ -63,6 +63,23 @@ class ScoreColumns:
             seen[name] = line
         return cls(source=str(path), images=images, columns=columns, lines=lines)
 
+    def joined(self, other: "ScoreColumns") -> "ScoreColumns":
+        """Return this table with the other's further columns; empty where it lacks a picture."""
+        own = {name.casefold() for name in self.columns} | set(IMAGE)
+        place = {name: i for i, name in enumerate(other.images)}
+        rows = [place.get(name) for name in self.images]
+        more = {
+            name: tuple("" if i is None else cells[i] for i in rows)
+            for name, cells in other.columns.items()
+            if name.casefold() not in own
+        }
+        return ScoreColumns(
+            source=f"{self.source} with {other.source}",
+            images=self.images,
+            columns={**self.columns, **more},
+            lines=self.lines,
+        )
+
     def texts(self, name: str, use: str) -> tuple[str, ...]:
         """Return a column by its name, whatever its case; ``use`` says what it is needed for."""
         own = {column.casefold(): column for column in self.columns}
@@ -82,7 +99,7 @@ class ScoreColumns:
         own = {column.casefold() for column in self.columns}
         name = next((name for name in DATE if name in own), DATE[0])
         cells = zip(self.texts(name, use), self.lines, strict=True)
-        return np.array([_day(cell, f"{self.source}, {line}, {name}") for cell, line in cells])
+        return np.array([day_of(cell, f"{self.source}, {line}, {name}") for cell, line in cells])
 
 
 def _csv(path: Path, expected: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
@@ -114,7 +131,14 @@ def _number(cell: str, where: str) -> float:
     return value if math.isfinite(value) else math.nan
 
 
-def _day(cell: str, where: str) -> float:
+def day_of(cell: str, where: str) -> float:
+    """Return a date as days since 1970, in UTC where no zone is said; NaN for none.
+
+    Raises
+    ------
+    TagstackError
+        If it is no date; ``where`` names the cell.
+    """
     if cell.strip().casefold() in _MISSING:
         return math.nan
     try:

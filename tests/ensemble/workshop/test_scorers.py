@@ -2,6 +2,7 @@
 
 import io
 import tomllib
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def tiles() -> Pixels:
     return np.asarray(flat.astype(np.uint8))
 
 
-# What brisque 0.2.0 gives these pixels (with opencv-python-headless 5.0.0, libsvm 3.37, SciPy 1.17).
+# What brisque 0.2.0 gives for these pixels (with opencv-python-headless 5.0.0 and libsvm 3.37).
 PUBLISHED = {
     "noise": (noise(), 91.44639268097458),
     "soft": (soft(), 59.846715236744075),
@@ -145,9 +146,7 @@ def test_compression_shows_the_blocks_of_jpeg_also_cropped_and_turned() -> None:
     assert plain < kept[1] < kept[2]
     cropped = jpeg(photo(), 10)[3:-2, 5:-1]
     assert technical.compression(cropped) > 0.5 * kept[2]
-    assert technical.compression(np.rot90(cropped)) == pytest.approx(
-        technical.compression(cropped)
-    )
+    assert technical.compression(np.rot90(cropped)) == pytest.approx(technical.compression(cropped))
     lines = photo().copy()
     lines[:, 50] = 0
     assert technical.compression(lines) < plain + 0.05  # a line is no grid
@@ -164,12 +163,12 @@ def test_compression_shows_the_blocks_of_jpeg_also_cropped_and_turned() -> None:
     ],
 )
 def test_light_and_colour_of_black_and_of_half_white(
-    function: technical.Scorer, black: float, half: float
+    function: Callable[[Pixels], float], black: float, half: float
 ) -> None:
     pixels = np.zeros((40, 60, 3), np.uint8)
-    assert function(pixels) == pytest.approx(black, abs=1e-9)  # type: ignore[operator]
+    assert function(pixels) == pytest.approx(black, abs=1e-9)
     pixels[:, 30:] = 255
-    assert function(pixels) == pytest.approx(half, abs=1e-9)  # type: ignore[operator]
+    assert function(pixels) == pytest.approx(half, abs=1e-9)
 
 
 def test_colourfulness_is_that_of_its_paper() -> None:

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack.base_models.pictures.preprocess import PREPROCESSING_VERSION
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.hooks import SCORERS
 
@@ -69,8 +70,8 @@ class Scorer:
     @property
     def fingerprint(self) -> str:
         """SHA-256 in hexadecimal of what tells its values from others."""
-        facts = json.dumps([self.name, self.version]).encode("utf-8", "backslashreplace")
-        return hashlib.sha256(facts).hexdigest()
+        facts = [self.name, self.version, PREPROCESSING_VERSION]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 @contextmanager
@@ -95,7 +96,9 @@ def opened_scorers(names: Sequence[str], *, threads: int) -> Iterator[tuple[Scor
             scorer = _opened(name, threads)
             if scorer.name in {other.name for other in found}:
                 scorer.close()
-                msg = f"Two scorers are called {scorer.name!r}; expected one column each. Leave one."
+                msg = (
+                    f"Two scorers are called {scorer.name!r}; expected one column each. Leave one."
+                )
                 raise TagstackError(msg)
             found.append(scorer)
         yield tuple(found)

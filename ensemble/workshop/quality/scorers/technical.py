@@ -29,7 +29,11 @@ _BLOCK = 8  # pixels: a side of JPEG's blocks
 
 
 def _grey(pixels: Pixels) -> Floats:
-    return np.asarray(pixels @ _LUMA)
+    return np.asarray(pixels @ _LUMA, np.float64)
+
+
+def _n_pixels(pixels: Pixels) -> int:
+    return int(pixels.shape[0] * pixels.shape[1])
 
 
 def _strips(pixels: Pixels, overlap: int = 0) -> Iterator[tuple[Floats, slice]]:
@@ -79,13 +83,13 @@ def noise(pixels: Pixels) -> float:
 def exposure(pixels: Pixels) -> float:
     """Return how far the mean brightness is from the middle: 0 none, 1 all black or all white."""
     total = sum(float(grey.sum()) for grey, _ in _strips(pixels))
-    return abs(total / (pixels.shape[0] * pixels.shape[1]) / 255 - 0.5) * 2
+    return abs(total / _n_pixels(pixels) / 255 - 0.5) * 2
 
 
 def clipping(pixels: Pixels) -> float:
     """Return the share of pixels that are nearly black or nearly white, in [0, 1]."""
     n = sum(int(((g <= _DARK) | (g >= _BRIGHT)).sum()) for g, _ in _strips(pixels))
-    return n / (pixels.shape[0] * pixels.shape[1])
+    return n / _n_pixels(pixels)
 
 
 def contrast(pixels: Pixels) -> float:
@@ -144,7 +148,7 @@ def _blocks(line: Floats) -> float:
 
 def resolution(pixels: Pixels) -> float:
     """Return the number of pixels in millions."""
-    return pixels.shape[0] * pixels.shape[1] / 1e6
+    return _n_pixels(pixels) / 1e6
 
 
 BLUR = Scorer(

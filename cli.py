@@ -36,6 +36,7 @@ from tagstack.ensemble.console.options import (
     Json,
     Out,
     Overwrite,
+    Ray,
     RetryFailed,
     Scores,
     ScoresNow,
@@ -235,6 +236,11 @@ def score(
         str | None,
         typer.Option(help="I/N: of N machines this is the I-th; join with `scores merge`."),
     ] = None,
+    ray: Ray = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --ray: shares of the pictures; by their number otherwise."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run taggers over images and keep every score; run again to resume."""
@@ -244,11 +250,12 @@ def score(
 
     taggers = listed(models, "--models")
     runtime = running.settings(features, devices)
-    settings = settings_of(config, runtime=runtime, uses=("threads", "score"))
+    settings = settings_of(config, runtime=runtime, uses=("threads", "score", "cluster"))
     with stages() as progress:
         summary = score_folder(
-            images, taggers, scores, settings, progress, retry_failed=retry_failed, shard=shard
-        )
+            images, taggers, scores, settings, progress,
+            retry_failed=retry_failed, shard=shard, ray=ray, shards=shards,
+        )  # fmt: skip
     print_score_summary(summary, as_json=as_json)
     exit_with_failures(summary.n_failed)
 

@@ -87,6 +87,9 @@ class NearDuplicateSettings(Section):
 CPU_DEVICE = "cpu"
 """What ``score.devices`` calls a process on the processor."""
 
+ON_CPU = ("ort", "openvino")
+"""Backends that run on the processor; all others want a GPU."""
+
 EVERY_MEMBER = "all"
 """What ``score.features`` calls all taggers of a run."""
 

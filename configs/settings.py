@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from tagstack.configs.acceptance import AcceptSettings
 from tagstack.configs.cascade import CascadeSettings
+from tagstack.configs.cluster import ClusterSettings
 from tagstack.configs.comparing import CompareSettings
 from tagstack.configs.dataset import DatasetSettings
 from tagstack.configs.decisions import DecoderSettings, ThresholdSettings
@@ -45,6 +46,7 @@ class Settings(Section):
     start: StartSettings
     stack: StackSettings
     cascade: CascadeSettings
+    cluster: ClusterSettings
     thresholds: ThresholdSettings
     decoder: DecoderSettings
     rules: RuleSettings

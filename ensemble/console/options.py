@@ -44,6 +44,10 @@ RetryFailed = Annotated[
     bool,
     typer.Option("--retry-failed", help="Try images again that earlier runs gave up on."),
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(help="Let a Ray cluster work: auto, local (one here), or HOST:PORT of its head."),
+]
 Prune = Annotated[bool, typer.Option("--prune", help="Delete own files of pictures that are gone.")]
 Seed = Annotated[
     int | None, typer.Option(min=0, max=2**31 - 1, help="Seed of every random choice.")

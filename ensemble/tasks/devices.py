@@ -27,7 +27,7 @@ from tagstack.base_models.scoring.pipeline import ScoreProgress, ScoreSummary
 from tagstack.base_models.scoring.sources import ImageFailure, ImageSources
 from tagstack.base_models.threads import thread_count
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.level1 import CPU_DEVICE, ScoreSettings
+from tagstack.configs.level1 import CPU_DEVICE, ON_CPU, ScoreSettings
 from tagstack.configs.settings import Settings
 from tagstack.configs.shown import shown
 from tagstack.ensemble.progress import Progress
@@ -36,7 +36,6 @@ from tagstack.ensemble.tasks.device_worker import Share
 # -P: a folder that one works in may hold a stranger's modules.
 COMMAND = (sys.executable, "-P", "-m", "tagstack.ensemble.tasks.device_worker")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
-_ON_CPU = ("ort", "openvino")
 
 
 def score_on_devices(
@@ -101,9 +100,9 @@ def check_devices(settings: ScoreSettings, driver: Driver) -> None:
     named = ",".join(settings.devices)
     backend = choose(RuntimeChoice.of_settings(settings)).backend
     on_cpu = settings.devices[0] == CPU_DEVICE
-    if (backend in _ON_CPU) != on_cpu:
-        does = "runs on the processor" if backend in _ON_CPU else "runs on a GPU"
-        other = ",".join([CPU_DEVICE] * len(settings.devices)) if backend in _ON_CPU else "0"
+    if (backend in ON_CPU) != on_cpu:
+        does = "runs on the processor" if backend in ON_CPU else "runs on a GPU"
+        other = ",".join([CPU_DEVICE] * len(settings.devices)) if backend in ON_CPU else "0"
         msg = (
             f"score.devices is {named}, but the backend {backend} {does}. Say --devices {other}, "
             f"or take another backend with --backend."

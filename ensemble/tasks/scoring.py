@@ -45,6 +45,8 @@ def score_folder(
     *,
     retry_failed: bool = False,
     shard: str | None = None,
+    ray: str | None = None,
+    shards: int | None = None,
 ) -> ScoreSummary:
     """Score images with taggers; name every image that failed in the store's failures.csv.
 
@@ -60,6 +62,10 @@ def score_folder(
         Whether to try images again whose decoding took too long or crashed in an earlier run.
     shard : str, optional
         ``"I/N"``: only the I-th of N shares of the images (see `ImageSources.share`).
+    ray : str, optional
+        Address of a Ray cluster whose workers do it; see `cluster.score_on_cluster`.
+    shards : int, optional
+        Into how many shards the images go there.
 
     Raises
     ------
@@ -68,6 +74,15 @@ def score_folder(
     """
     number, of = _share(shard) if shard is not None else (1, 1)
     sources = found_images(images, settings, progress).share(number, of)
+    if ray is not None:
+        from tagstack.ensemble.cluster.scoring import score_on_cluster
+
+        summary = score_on_cluster(
+            sources, models, store, settings, progress,
+            address=ray, shards=shards, retry_failed=retry_failed,
+        )  # fmt: skip
+        write_failures(store / FAILURES, summary.failures)
+        return summary
     if settings.score.devices:
         from tagstack.ensemble.tasks.devices import score_on_devices
 

@@ -1,0 +1,1 @@
+"""Many machines: Ray runs the shards of a scoring and the fits of a stack."""

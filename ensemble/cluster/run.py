@@ -140,15 +140,22 @@ class ClusterRun:
         except ray.exceptions.RayTaskError as error:
             raise of_task(error) from error
         except ray.exceptions.RayError as error:
-            self._lost(worker, error)
+            self.lost(worker.shard, error)
             return
         if result.summary is None:
             raise TagstackError(result.error)
         self.summaries.append(result.summary)
         self._idle.append(worker.actor)
 
-    def _lost(self, worker: _Worker, error: Exception) -> None:
-        shard, retries = worker.shard, self.job.settings.cluster.retries
+    def lost(self, shard: Shard, error: Exception) -> None:
+        """Put the shard of a lost worker back, unless that happens at the same part too often.
+
+        Raises
+        ------
+        TagstackError
+            If ``cluster.retries`` are used up.
+        """
+        retries = self.job.settings.cluster.retries
         folder = self.job.store / FOLDER / f"{shard.number:05d}"
         parts = sum(1 for _ in folder.rglob("part-*"))
         before, losses = self._losses.get(shard.number, (parts, 0))

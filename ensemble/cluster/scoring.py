@@ -71,7 +71,7 @@ def score_on_cluster(
         found = _identified(cluster, sources, settings, progress)
         n_shards = shards or -(-len(found) // settings.cluster.shard_images)
         plan = shards_of(sources, found, max(1, n_shards))
-        job = _prepared(plan, models, store, settings, retry_failed)
+        job = prepared(plan, models, store, settings, retry_failed=retry_failed)
         run = ClusterRun(cluster, job, plan, progress)
         try:
             run.listen(check)
@@ -107,14 +107,21 @@ def _identified(
     return found
 
 
-def _prepared(
+def prepared(
     plan: Sequence[Shard],
     models: Sequence[str],
     store: Path,
     settings: Settings,
+    *,
     retry_failed: bool,
 ) -> Job:
-    """Return what workers are told, after a look at what an earlier run has left."""
+    """Return what workers are told; shards that another plan has left are joined before.
+
+    Raises
+    ------
+    TagstackError
+        If the store cannot be written, or those shards are damaged.
+    """
     store = store.absolute()
     named = tuple(str(Path(m).absolute()) if Path(m).is_dir() else m for m in models)
     key = plan_key(plan, named)

@@ -109,13 +109,16 @@ class ShardWorker:
 
     def state(self) -> WorkerState:
         """Return how far it is."""
-        return WorkerState(
-            scored=self._listener.scored_last, notices=tuple(self._listener.notices)
-        )
+        return WorkerState(scored=self._listener.scored_last, notices=tuple(self._listener.notices))
 
     def stop(self) -> None:
         """Let the shard at hand end after the images that the taggers have."""
         self._listener.stopped.set()
+
+    def close(self) -> None:
+        """Free the taggers."""
+        self._open.close()
+        self._taggers = None
 
     def _loaded(self) -> Sequence[Tagger]:
         if self._taggers is None:

@@ -12,6 +12,7 @@ from tagstack.ensemble.console.options import (
     Json,
     Overwrite,
     Prune,
+    Ray,
     RetryFailed,
     ScoresNow,
     Seed,
@@ -107,6 +108,7 @@ def tag(
     ] = None,
     config: Config = None,
     running: Running,
+    ray: Ray = None,
     seed: Seed = None,
     rehash: Annotated[
         bool, typer.Option("--rehash", help="Read pictures again that look unchanged.")
@@ -144,7 +146,8 @@ def tag(
     }
     given = {key: value for key, value in output.items() if value is not None}
     # Without a bundle, what makes one from the taggers counts as well.
-    uses = USED if target.bundle is not None else (*USED, "start", "decoder")
+    more = () if target.bundle is not None else ("start", "decoder")
+    uses = (*USED, "cluster", *more)
     settings, formats = tag_settings(config, target, given, running, seed, uses)
     request = TagRequest(
         images=tuple(images),
@@ -160,6 +163,7 @@ def tag(
         scores=scores,
         cascade=cascade,
         cascade_loss=cascade_loss,
+        ray=ray,
     )
     with stages() as progress:
         summary = tag_images(request, settings, progress)

@@ -229,6 +229,8 @@ class _Run:
         models = self.bundle.tagger_sources(self.request.models)
         settings = scoring_settings(self.bundle, self.settings)
         sources = replace(self.sources, names=tuple(sorted(names)))
+        if self.request.ray is not None:
+            return self._on_cluster(self.request.ray, sources, models, settings)
         with self.taggers(models, settings) as taggers:
             self.bundle.check_members(taggers)
             if self.route is not None:
@@ -241,6 +243,29 @@ class _Run:
                 self.progress,
                 retry_failed=self.request.retry_failed,
             ).failures
+
+    def _on_cluster(
+        self, address: str, sources: ImageSources, models: Sequence[str], settings: Settings
+    ) -> tuple[ImageFailure, ...]:
+        """Score pictures with the workers of a cluster; no tagger is loaded here."""
+        from tagstack.ensemble.cluster.scoring import score_on_cluster
+
+        if self.route is not None:
+            msg = (
+                "--ray asks all taggers, --cascade only those that a picture needs. Expected one "
+                "of the two. Leave one out."
+            )
+            raise TagstackError(msg)
+        return score_on_cluster(
+            sources,
+            models,
+            self.out / SCORES,
+            settings,
+            self.progress,
+            address=address,
+            retry_failed=self.request.retry_failed,
+            check=self.bundle.check_members,
+        ).failures
 
     def _in_stages(
         self, route: Route, sources: ImageSources, taggers: Sequence[Tagger], settings: Settings

@@ -44,6 +44,8 @@ class TagRequest:
         Largest share of the taggers' cost, for a bundle with a cascade.
     cascade_loss : float, optional
         Largest loss of micro-F1 instead.
+    ray : str, optional
+        Address of a Ray cluster whose workers score what has no scores yet.
     """
 
     images: tuple[Path, ...]
@@ -59,6 +61,7 @@ class TagRequest:
     scores: Path | None = None
     cascade: float | None = None
     cascade_loss: float | None = None
+    ray: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

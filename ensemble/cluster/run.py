@@ -211,7 +211,7 @@ def _joined_progress(
     n_images: int,
     seconds: float,
 ) -> ScoreProgress:
-    both = [*summaries, *states]
+    both: list[ScoreSummary | ScoreProgress] = [*summaries, *states]
     return ScoreProgress(
         n_images=n_images,
         n_scored=sum(own.n_scored for own in both),

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -126,8 +126,12 @@ def _start(ray: Any, address: str, threads: int) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if address != LOCAL:
-                with suppress(ConnectionError if address == AUTO else ()):
+                try:
                     ray.init(address=address, **quiet)
+                except ConnectionError:
+                    if address != AUTO:
+                        raise
+                else:
                     return False
             ray.init(**own, **quiet)
             return True

@@ -368,7 +368,7 @@ app.command(
 
 app.command(
     epilog="tagstack audit --bundle bundle --scores scores --labels l.csv --out audit\n\n"
-    "tagstack audit --bundle b --scores s --labels l.csv --by style,year --out a"
+    "tagstack audit --bundle b --scores s --labels l.csv --with '*girls' --out a"
 )(audit)
 
 

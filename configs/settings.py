@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from tagstack.configs.acceptance import AcceptSettings
+from tagstack.configs.auditing import AuditSettings
 from tagstack.configs.cascade import CascadeSettings
 from tagstack.configs.cluster import ClusterSettings
 from tagstack.configs.comparing import CompareSettings
@@ -57,6 +58,7 @@ class Settings(Section):
     moderation: ModerationSettings
     review: ReviewSettings
     accept: AcceptSettings
+    audit: AuditSettings
     quality: QualitySettings
     feedback: FeedbackSettings
     experiment: ExperimentSettings

@@ -1,121 +1,63 @@
-"""Kinds of images by a label column, and how each fares against all others.
+"""Parts of the labelled material that may fare otherwise than the rest.
 
-Pairs are counted together within a slice. Resamples of groups are the same for a slice and for the
-rest, and every figure of every slice is one look: what is called sure holds after a correction for
-all of them.
+Images by a label column or by a tag that holds on them, and tags by category, frequency or family.
+What is small stands together as one slice, which names its parts.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.tag_names import did_you_mean
+from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
-from tagstack.meta.labels.truth import pair_labels
-from tagstack.meta.metrics.bootstrap import Weightings, compare_tags
-from tagstack.meta.metrics.counts import count_by_image, f_score, ratio
-from tagstack.meta.metrics.left_out import is_left_out, without
+from tagstack.meta.labels.truth import positives_per_tag
 
-Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
-FIGURES = ("precision", "recall", "f1", "tagging", "calibration")
-_FEWEST_IMAGES = 20  # an F1 of fewer moves by several hundredths with one image
+COLUMN, HELD = "column", "tag"  # kinds of images
+CATEGORY, FREQUENCY, FAMILY = "category", "frequency", "family"  # kinds of tags
+TAG_KINDS = (CATEGORY, FREQUENCY, FAMILY)
 _UNNAMED = "(none)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """Images with one value of a column.
+    """Some images with all their tags, or some tags on all images.
 
     Parameters
     ----------
-    column, value : str
-    images : array of shape (n_images,), bool
+    kind : str
+        "column" or "tag" for images, "category", "frequency" or "family" for tags.
+    column : str
+        What parts the images or tags: the label column for "column", else the kind.
+    value : str
+    images : array of shape (n_images,), bool, or None
+        None for all.
+    tags : array of shape (n_tags,), bool, or None
+        None for all.
     pooled : tuple of str
         The values, where several small ones stand together.
     """
 
+    kind: str
     column: str
     value: str
-    images: NDArray[np.bool_]
+    images: Bools | None = None
+    tags: Bools | None = None
     pooled: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """One figure of one slice beside the same figure of all other images.
-
-    ``tagging`` is (given - true) / (given + true): above 0, more tags are given than hold;
-    ``calibration`` is the mean of probability minus truth over the listed pairs. ``low`` and
-    ``high`` are the ends of the difference's interval, ``q_value`` is adjusted over all looks, and
-    both are NaN where too few groups, or no tag, allow an answer.
-    """
-
-    column: str
-    value: str
-    figure: str
-    n_images: int
-    n_groups: int
-    here: float
-    elsewhere: float
-    difference: float
-    low: float
-    high: float
-    q_value: float
-    sure: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageCounts:
-    """What is summed over the images of a slice, each of shape (n_images,), float64."""
-
-    hits: Floats
-    given: Floats
-    true: Floats
-    excess: Floats
-    pairs: Floats
-
-    @classmethod
-    def of(
-        cls,
-        proba: PairProba,
-        decided: sparse.csr_array,
-        labels: sparse.csr_array,
-        unknown: sparse.csr_array,
-    ) -> "ImageCounts":
-        """Return the sums of each image; unknown pairs count nowhere.
-
-        Parameters
-        ----------
-        proba : PairProba
-        decided, labels, unknown : csr_array of shape (n_images, n_tags), bool
-        """
-        known = sparse.csr_array(decided > decided.multiply(unknown))
-        counts = count_by_image(known, labels)
-        judged = without(proba, unknown)
-        kept = ~(is_left_out(judged.proba) | np.isnan(judged.proba))
-        image, n_images = judged.pairs.image[kept], judged.pairs.n_images
-        gap = judged.proba[kept].astype(np.float64) - pair_labels(judged.pairs, labels)[kept]
-        return cls(
-            hits=counts.hits.astype(np.float64),
-            given=counts.predicted.astype(np.float64),
-            true=counts.positives.astype(np.float64),
-            excess=np.bincount(image, gap, n_images).astype(np.float64),
-            pairs=np.bincount(image, minlength=n_images).astype(np.float64),
-        )
-
-
-def slices_of(
-    columns: Mapping[str, Sequence[str]], by: Sequence[str], most_values: int
+def column_slices(
+    columns: Mapping[str, Sequence[str]], by: Sequence[str], *, most_values: int, least_images: int
 ) -> tuple[tuple[Slice, ...], tuple[str, ...]]:
-    """Return the slices of some columns, and notices about columns that make none.
-
-    Values on few images stand together as one slice, which names them.
+    """Return the images by label columns, and notices about columns that part none.
 
     Parameters
     ----------
@@ -124,6 +66,8 @@ def slices_of(
         Columns to slice by.
     most_values : int
         A column with more values is an identity, and makes no slice.
+    least_images : int
+        Values on fewer stand together.
 
     Raises
     ------
@@ -139,113 +83,164 @@ def slices_of(
                 f"{sorted(columns) or 'none besides image and tags'}.{_hint(column, columns)}"
             )
             raise TagstackError(msg)
-        own = _of_column(column, columns[column], most_values)
+        own = _of_column(column, columns[column], most_values, least_images)
         if not own:
             notices.append(
-                f"{column} parts the images into no two kinds of {_FEWEST_IMAGES} images or more, "
+                f"{column} parts the images into no two kinds of {least_images} images or more, "
                 f"or into more than {most_values} values; nothing is compared by it"
             )
         found += own
     return tuple(found), tuple(notices)
 
 
-def _hint(column: str, columns: Mapping[str, Sequence[str]]) -> str:
-    close = did_you_mean(column, columns)
+def _hint(name: str, known: Mapping[str, object]) -> str:
+    close = did_you_mean(name, known)
     return f" {close.strip()}" if close else ""
 
 
-def _of_column(column: str, values: Sequence[str], most_values: int) -> list[Slice]:
+def _of_column(
+    column: str, values: Sequence[str], most_values: int, least_images: int
+) -> list[Slice]:
     each = np.array([value or _UNNAMED for value in values], object)
     counts = Counter(each.tolist())
     if len(counts) > most_values:
         return []
-    small = sorted(value for value, count in counts.items() if count < _FEWEST_IMAGES)
-    named = [
-        Slice(column=column, value=v, images=each == v) for v in sorted(set(counts) - {*small})
+    masks = {value: np.asarray(each == value) for value in sorted(counts)}
+    return [
+        Slice(kind=COLUMN, column=column, value=value, images=mask, pooled=pooled)
+        for value, mask, pooled in _pooled(masks, counts, least_images)
+        if not mask.all()
     ]
-    rest = np.isin(each, small) if small else np.zeros(len(each), bool)
-    if rest.sum() >= _FEWEST_IMAGES:
-        value = f"{len(small)} small ones"
-        named.append(Slice(column=column, value=value, images=rest, pooled=tuple(small)))
-    named = [own for own in named if not own.images.all()]
-    return named
 
 
-def looks_at(
-    slices: Sequence[Slice],
-    counts: ImageCounts,
-    groups: NDArray[np.integer],
-    weightings: Weightings,
+def held_slices(
+    patterns: Sequence[str],
+    labels: sparse.csr_array,
+    vocabulary: Vocabulary,
     *,
-    confidence: float,
-    false_discovery_rate: float,
-) -> tuple[Look, ...]:
-    """Return every figure of every slice against the images outside it.
+    least_images: int,
+) -> tuple[tuple[Slice, ...], tuple[str, ...]]:
+    """Return the images on which each tag of some patterns holds, and notices about the others.
+
+    Tags that hold on few images, or on nearly all, make no slice: to pool images by tags that are
+    only rare would say nothing of any of them. Images where the tag is unknown count as without.
 
     Parameters
     ----------
-    slices : sequence of Slice
-    counts : ImageCounts
-    groups : array of shape (n_images,), integer
-    weightings : Weightings
-        Of these groups.
-    confidence : float, in (0.5, 1)
-        Of each interval alone.
-    false_discovery_rate : float, in (0, 1)
-        Over all looks together.
+    patterns : sequence of str
+        Tags, or patterns with ``*`` and ``?``.
+    labels : csr_array of shape (n_images, n_tags), bool
+    vocabulary : Vocabulary
+    least_images : int
+
+    Raises
+    ------
+    TagstackError
+        If a pattern means no tag.
     """
-    if not slices:
-        return ()
-    here = _figures(np.stack([own.images for own in slices]), counts, weightings)
-    there = _figures(np.stack([~own.images for own in slices]), counts, weightings)
-    n_groups = [min(_groups(groups[m]), _groups(groups[~m])) for m in (s.images for s in slices)]
-    tests = compare_tags(
-        here.reshape(-1, here.shape[-1]),
-        there.reshape(-1, there.shape[-1]),
-        np.repeat(n_groups, len(FIGURES)),
-        confidence=confidence,
-        false_discovery_rate=false_discovery_rate,
-    )
-    return tuple(
-        Look(
-            column=own.column,
-            value=own.value,
-            figure=figure,
-            n_images=int(own.images.sum()),
-            n_groups=_groups(groups[own.images]),
-            here=float(here[i, j, 0]),
-            elsewhere=float(there[i, j, 0]),
-            difference=float(tests.difference[row]),
-            low=float(tests.low[row]),
-            high=float(tests.high[row]),
-            q_value=float(tests.q_value[row]),
-            sure=bool(tests.q_value[row] <= false_discovery_rate),
-        )
-        for row, (i, own, j, figure) in enumerate(
-            (i, own, j, figure) for i, own in enumerate(slices) for j, figure in enumerate(FIGURES)
-        )
-    )
+    wanted: dict[str, int] = {}
+    for pattern in patterns:
+        own = {t: i for t, i in vocabulary.index.items() if fnmatchcase(t, pattern)}
+        if not own:
+            msg = (
+                f"{pattern!r} means none of this bundle's {len(vocabulary)} tags. Expected a tag, "
+                f"or a pattern such as *_hair.{_hint(pattern, vocabulary.index)}"
+            )
+            raise TagstackError(msg)
+        wanted |= own
+    n_images, by_tag = labels.shape[0], sparse.csc_array(labels)
+    counts = positives_per_tag(labels)
+    found = []
+    for tag, i in wanted.items():
+        if least_images <= counts[i] <= n_images - least_images:
+            images = np.zeros(n_images, bool)
+            images[by_tag.indices[by_tag.indptr[i] : by_tag.indptr[i + 1]]] = True
+            found.append(Slice(kind=HELD, column=HELD, value=tag, images=images))
+    few = len(wanted) - len(found)
+    said = f"{few} of {len(wanted)} tags hold on fewer than {least_images} images, or on all but so"
+    return tuple(found), ((f"{said} few: they make no slice",) if few else ())
 
 
-def _figures(
-    members: NDArray[np.bool_], counts: ImageCounts, weightings: Weightings
-) -> NDArray[np.float32]:
-    """Return every figure on every resample, shape (n_slices, n_figures, 1 + n_resamples)."""
-    columns = (counts.hits, counts.given, counts.true, counts.excess, counts.pairs)
-    chosen = members.astype(np.float64)
-    parts = []
-    for weights in weightings.blocks():
-        hits, given, true, excess, pairs = (chosen @ (own[:, None] * weights) for own in columns)
-        figures = (
-            ratio(hits, given),
-            ratio(hits, true),
-            f_score(hits, given, true, 1.0),
-            ratio(given - true, given + true),
-            ratio(excess, pairs),
-        )
-        parts.append(np.stack(figures, axis=1).astype(np.float32))
-    return np.concatenate(parts, axis=2)
+def tag_slices(
+    kinds: Sequence[str],
+    vocabulary: Vocabulary,
+    labels: sparse.csr_array,
+    evidence: NDArray[np.integer],
+    families: Mapping[str, Bools],
+    *,
+    bands: Sequence[int],
+    least_pairs: int,
+) -> tuple[Slice, ...]:
+    """Return the tags by kind; a kind that parts them into one makes none.
+
+    Parameters
+    ----------
+    kinds : sequence of {"category", "frequency", "family"}
+    vocabulary : Vocabulary
+    labels : csr_array of shape (n_images, n_tags), bool
+        The frequency is the number of these images on which a tag holds.
+    evidence : array of shape (n_tags,), integer
+        Images on which a tag is given or true.
+    families : mapping of name to array of shape (n_tags,), bool
+        They may overlap.
+    bands : sequence of int
+        Positives at which a new band begins. Tags without any are in no band: whatever is given
+        of them is wrong, so that they would only repeat what their band says.
+    least_pairs : int
+        Tags of a slice that are given or true less often, all together, stand with other such.
+
+    Raises
+    ------
+    TagstackError
+        If there is no such kind.
+    """
+    found: list[Slice] = []
+    for kind in dict.fromkeys(kinds):
+        masks = dict(_masks(kind, vocabulary, labels, families, bands))
+        sizes = {value: int(evidence[mask].sum()) for value, mask in masks.items()}
+        masks = {value: mask for value, mask in masks.items() if sizes[value]}
+        for value, mask, pooled in _pooled(masks, sizes, least_pairs):
+            if evidence[~mask].sum():
+                own = Slice(kind=kind, column=kind, value=value, tags=mask, pooled=pooled)
+                found.append(own)
+    return tuple(found)
 
 
-def _groups(groups: NDArray[np.integer]) -> int:
-    return len(np.unique(groups))
+def _masks(
+    kind: str,
+    vocabulary: Vocabulary,
+    labels: sparse.csr_array,
+    families: Mapping[str, Bools],
+    bands: Sequence[int],
+) -> Iterator[tuple[str, Bools]]:
+    if kind == CATEGORY:
+        of = np.array(vocabulary.categories, object)
+        yield from ((name, np.asarray(of == name)) for name in sorted(set(vocabulary.categories)))
+    elif kind == FREQUENCY:
+        counts = positives_per_tag(labels)
+        for low, end in pairwise((*bands, np.iinfo(np.int64).max)):
+            yield _band(low, end), (counts >= low) & (counts < end)
+    elif kind == FAMILY:
+        yield from families.items()
+    else:
+        msg = f"{kind!r} parts no tags; expected some of {', '.join(TAG_KINDS)}."
+        raise TagstackError(msg)
+
+
+def _band(low: int, end: int) -> str:
+    if end == np.iinfo(np.int64).max:
+        return f"on {low} images or more"
+    return f"on {low} to {end - 1} images" if end - 1 > low else f"on {low} images"
+
+
+def _pooled(
+    masks: Mapping[str, Bools], sizes: Mapping[str, int], least: int
+) -> Iterator[tuple[str, Bools, tuple[str, ...]]]:
+    """Yield each value large enough with its mask, then the small ones as one, if large enough."""
+    small = tuple(value for value in masks if sizes[value] < least)
+    for value, mask in masks.items():
+        if value not in small:
+            yield value, mask, ()
+    if small and sum(sizes[value] for value in small) >= least:
+        together = np.logical_or.reduce([masks[value] for value in small])
+        yield f"{len(small)} small ones", together, small

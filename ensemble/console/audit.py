@@ -1,6 +1,7 @@
 """The command ``audit``: what a bundle's tags favour, in plain words."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,13 +24,6 @@ if TYPE_CHECKING:  # commands start fast: everything heavier is imported where i
     from tagstack.ensemble.tasks.audit import Audit
 
 _SHOWN = 10
-_WORDS = {
-    "precision": "share of its tags that is right",
-    "recall": "share of the true tags that it gives",
-    "f1": "F1",
-    "tagging": "tags given beyond the true ones",
-    "calibration": "probability beyond the truth",
-}
 
 
 @grouped
@@ -42,6 +36,16 @@ def audit(
     by: Annotated[
         str | None, typer.Option(help="Label columns to slice by, comma-separated; default all.")
     ] = None,
+    holding: Annotated[
+        str | None,
+        typer.Option("--with", help="Also images with these tags, comma-separated; * is any text."),
+    ] = None,
+    parts: Annotated[
+        str, typer.Option(help="Tags by category, frequency, family; none for no such slice.")
+    ] = "category,frequency,family",
+    groups: Annotated[
+        Path | None, typer.Option("--groups", help="TOML with families of tags of your own.")
+    ] = None,
     rows: LabelRows,
     config: Config = None,
     seed: Seed = None,
@@ -53,12 +57,15 @@ def audit(
     from tagstack.ensemble.console.console import print_json, stages
     from tagstack.ensemble.tasks.audit import AuditRequest, audit_bundle
 
-    settings = settings_of(config, seed=seed, uses=("compare", "seed"))
+    settings = settings_of(config, seed=seed, uses=("audit", "compare", "seed"))
     request = AuditRequest(
         bundle=bundle,
         source=rows.source(scores, labels),
         out=out,
-        by=() if by is None else listed(by, "--by"),
+        by=None if by is None else listed(by, "--by"),
+        holding=() if holding is None else listed(holding, "--with"),
+        parts=() if parts == "none" else listed(parts, "--parts"),
+        tag_groups=groups,
         overwrite=overwrite,
     )
     with stages() as progress:
@@ -71,26 +78,16 @@ def audit(
 
 
 def _lines(found: "Audit") -> Iterator[str]:
-    sure = sorted((x for x in found.looks if x.sure), key=lambda x: -abs(x.difference))
-    yield (
-        f"{found.n_images} images in {found.n_groups} groups; {len(sure)} of {len(found.looks)} "
-        f"figures of slices surely differ from those of the other images (false discovery rate "
-        f"{found.false_discovery_rate:.0%})."
-    )
-    for look in sure[:_SHOWN]:
-        yield (
-            f"  {look.column}={look.value} ({look.n_images} images): {_WORDS[look.figure]} "
-            f"{look.here:.3f}, elsewhere {look.elsewhere:.3f} ({look.difference:+.3f}, from "
-            f"{look.low:+.3f} to {look.high:+.3f})"
-        )
-    yield (
-        f"{len(found.companions)} of {found.n_pairs} pairs of tags: one is given too often where "
-        "the other holds and it does not."
-    )
-    for one in found.companions[:_SHOWN]:
-        yield (
-            f"  {one.tag} with {one.company}: given on {one.n_wrong} of {one.n_images} images "
-            f"without it, {one.ratio:.1f} times as often as usual (from {one.low:.1f} to "
-            f"{one.high:.1f})"
-        )
-    yield f"All figures: {found.out}"
+    from tagstack.ensemble.audit.companions import STACK
+    from tagstack.ensemble.audit.words import headline, met, sentence
+    from tagstack.ensemble.tasks.audit import COMPANIONS, PAGE
+
+    yield f"{found.n_images} images in {found.n_groups} groups. {headline(found)}."
+    for look in found.sure[:_SHOWN]:
+        yield f"  {sentence(look)}"
+    own = [one for one in found.companions if one.by == STACK]
+    for one in own[:_SHOWN]:
+        yield f"  {met(one)}"
+    if others := len(found.companions) - len(own):
+        yield f"  {others} more pairs of a tagger alone are in {COMPANIONS}"
+    yield f"Report: {found.out / PAGE}"

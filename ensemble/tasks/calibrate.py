@@ -247,9 +247,14 @@ class Ground:
     notices: tuple[str, ...]
     kept_rows: NDArray[np.int64]
 
-    def rung_probas(self, bundle: Bundle, kept: OutOfFold | None) -> Mapping[str, PairProba] | None:
-        """Return every rung's probabilities of these images; None where some are not kept."""
-        rungs, n_old = bundle.stacker.rungs_, self.n_out_of_fold
+    def rung_probas(
+        self, bundle: Bundle, kept: OutOfFold | None, rungs: tuple[str, ...] | None = None
+    ) -> Mapping[str, PairProba] | None:
+        """Return some rungs' probabilities of these images; None where they are not all kept.
+
+        Of every rung by default.
+        """
+        rungs, n_old = bundle.stacker.rungs_ if rungs is None else rungs, self.n_out_of_fold
         old = {} if kept is None or not n_old else kept.rungs(bundle.stacker.chosen_)
         if n_old and not set(rungs) <= set(old):
             return None

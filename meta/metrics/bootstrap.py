@@ -24,7 +24,7 @@ from scipy import sparse, special
 from tagstack.configs.errors import TagstackError
 from tagstack.meta.metrics.counts import canonical
 
-_FEWEST_GROUPS = 6  # five resample to "no difference" in one of 150 draws: no ground for a verdict
+FEWEST_GROUPS = 6  # five resample to "no difference" in one of 150 draws: no ground for a verdict
 _BLOCK = 64  # weightings at a time: their rows stay in the processor's cache
 
 
@@ -255,7 +255,7 @@ def compare_tags(
 
     values = ours - theirs
     low, high = (np.clip(ends, -1, 1) for ends in _row_intervals(values, confidence))
-    tested = (n_groups >= _FEWEST_GROUPS) & ~np.isnan(low)
+    tested = (n_groups >= FEWEST_GROUPS) & ~np.isnan(low)
     p_value = np.full(len(values), np.nan)
     p_value[tested] = _p_values(values[tested].astype(np.float64))
     q_value = np.full(len(values), np.nan)

@@ -21,9 +21,15 @@ def test_an_audit_is_written_whole_and_never_over_another(
     assert 0 < found["n_out_of_fold"] < found["n_images"]
     with (out / "slices.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert {row["value"] for row in rows} == {"fit", "test"}
-    assert len(rows) == len(found["looks"]) == 10
+    assert {row["value"] for row in rows if row["kind"] == "column"} == {"fit", "test"}
+    assert {row["kind"] for row in rows} == {"column", "category", "frequency", "family"}
+    assert len(rows) == len(found["looks"])
+    assert found["asked"][0] == "stack"
+    assert len(found["asked"]) > 1  # its taggers, from what the bundle kept of them out of fold
+    assert "What tags favour" in (out / "audit.html").read_text()
     assert "--overwrite" in tagstack(*arguments).stderr
-    said = done(*arguments, "--by", "part", "--overwrite")
+    said = done(*arguments, "--by", "part", "--with", "1girl", "--parts", "none", "--overwrite")
     assert "figures of slices surely differ" in said
+    with (out / "slices.csv").open(newline="") as stream:
+        assert {row["kind"] for row in csv.DictReader(stream)} == {"column", "tag"}
     assert "Did you mean part?" in tagstack(*arguments, "--by", "prt", "--overwrite").stderr

@@ -1,0 +1,200 @@
+"""The page of an audit: one file without scripts, in the look of the comparison's."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from itertools import groupby
+from typing import Any
+
+from tagstack.configs.shown import shown
+from tagstack.ensemble.audit.companions import Companion
+from tagstack.ensemble.audit.counts import FIGURES
+from tagstack.ensemble.audit.looks import Look
+from tagstack.ensemble.audit.results import Audit
+from tagstack.ensemble.audit.slices import CATEGORY, COLUMN, FAMILY, FREQUENCY, HELD
+from tagstack.ensemble.audit.words import FIGURE_WORDS, headline, sentence, title_of
+from tagstack.ensemble.report.figures import Axis, Mark, axis_of, mark_on
+from tagstack.ensemble.report.numbers import number, signed
+from tagstack.meta.metrics.bootstrap import Interval
+
+_MOST_ROWS = 60  # of one table: the CSV has all
+_MOST_COMPANIONS = 100
+_KINDS = {
+    COLUMN: "Images by {}",
+    HELD: "Images on which a tag holds",
+    CATEGORY: "Tags by category",
+    FREQUENCY: "Tags by how many of these images they hold on",
+    FAMILY: "Tags by family",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One figure of a slice: its value, and how it differs from the rest."""
+
+    name: str
+    value: str
+    difference: str
+    interval: str
+    style: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A slice as a line of its table; the mark is of the F1's difference."""
+
+    title: str
+    note: str
+    mark: Mark | None
+    style: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The slices of one column."""
+
+    title: str
+    lines: tuple[Line, ...]
+    ticks: tuple[Mapping[str, object], ...]
+    zero: float
+    pooled: tuple[str, ...]
+    left_out: int
+
+
+def render_page(audit: Audit, provenance: Mapping[str, str]) -> str:
+    """Return the page as HTML.
+
+    Parameters
+    ----------
+    audit : Audit
+    provenance : mapping of str to str
+        What was audited.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    style = resources.files("tagstack.ensemble.report").joinpath("templates/report.css")
+    template = resources.files("tagstack.ensemble.audit").joinpath("templates/audit.html")
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_displayed,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.from_string(template.read_text("utf-8")).render(
+        audit=audit,
+        headline=headline(audit),
+        worst=[sentence(look) for look in audit.sure[:5]],
+        tables=list(tables_of(audit)),
+        disparities=_disparities(audit),
+        companions=audit.companions[:_MOST_COMPANIONS],
+        ratio=_ratio,
+        several=len(audit.asked) > 1,
+        name_of=_name,
+        words=FIGURE_WORDS,
+        number=number,
+        provenance=provenance,
+        style=Markup(style.read_text("utf-8")),  # ours
+    )
+
+
+def tables_of(audit: Audit) -> Iterator[Table]:
+    """Yield a table for each column; where it has many slices, those that differ most surely."""
+    keyed = groupby(audit.looks, key=lambda look: (look.kind, look.column))
+    for (kind, column), own in keyed:
+        slices = [list(each) for _, each in groupby(own, key=lambda look: look.value)]
+        kept = slices
+        if len(slices) > _MOST_ROWS:
+            surest = sorted(slices, key=lambda looks: min(_q(look) for look in looks))
+            kept = [looks for looks in slices if looks in surest[:_MOST_ROWS]]
+        axis = axis_of([_interval(_f1(looks)) for looks in kept], with_zero=True)
+        yield Table(
+            title=_KINDS[kind].format(column),
+            lines=tuple(_line(looks, axis) for looks in kept),
+            ticks=tuple({"at": axis.percent(t), "text": signed(t, 2)} for t in axis.ticks),
+            zero=axis.percent(0.0),
+            pooled=next(
+                (p.values for p in audit.pooled if (p.kind, p.column) == (kind, column)), ()
+            ),
+            left_out=len(slices) - len(kept),
+        )
+
+
+def _line(looks: Sequence[Look], axis: Axis) -> Line:
+    f1 = _f1(looks)
+    return Line(
+        title=f1.value,
+        note=f"{f1.n_images:,} images in {f1.n_groups:,} groups",
+        mark=mark_on(_interval(f1), axis),
+        style=_style(f1),
+        cells=tuple(_cell(look) for look in looks),
+    )
+
+
+def _cell(look: Look) -> Cell:
+    return Cell(
+        name=look.figure,
+        value=signed(look.here) if _is_signed(look.figure) else number(look.here),
+        difference=signed(look.difference),
+        interval=_ends(look.low, look.high),
+        style=_style(look),
+    )
+
+
+def _style(look: Look) -> str:
+    """Return how a figure is coloured: only what is sure, and only where more is better."""
+    if not look.sure:
+        return "even"
+    if _is_signed(look.figure):
+        return "better" if abs(look.here) < abs(look.elsewhere) else "worse"
+    return "better" if look.difference > 0 else "worse"
+
+
+def _name(figure: str) -> str:
+    return "F1" if figure == "f1" else figure
+
+
+def _is_signed(figure: str) -> bool:
+    return figure in ("tagging", "calibration")
+
+
+def _disparities(audit: Audit) -> list[Mapping[str, object]]:
+    return [
+        {
+            "column": title_of(one.kind, one.column, ""),
+            "figure": one.figure,
+            "most": f"{one.most} ({number(one.highest)})",
+            "least": f"{one.least} ({number(one.lowest)})",
+            "difference": number(one.difference),
+            "interval": f"{number(max(one.low, 0.0))} to {number(one.high)}",
+            "sure": one.low > 0,
+        }
+        for one in audit.disparities
+    ]
+
+
+def _ratio(one: Companion) -> str:
+    return f"{one.ratio:.1f} times ({one.low:.1f} to {one.high:.1f})"
+
+
+def _ends(low: float, high: float) -> str:
+    return f"{signed(low)} to {signed(high)}" if low == low else ""
+
+
+def _f1(looks: Sequence[Look]) -> Look:
+    return looks[FIGURES.index("f1")]
+
+
+def _interval(look: Look) -> Interval:
+    return Interval(value=look.difference, low=look.low, high=look.high)
+
+
+def _q(look: Look) -> float:
+    return look.q_value if look.q_value == look.q_value else 1.0
+
+
+def _displayed(value: Any) -> Any:
+    """Show names as text, whatever they hold; markup stays ours."""
+    return shown(value) if type(value) is str else value

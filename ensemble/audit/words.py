@@ -1,0 +1,70 @@
+"""What an audit says in words: terminal and page."""
+
+from tagstack.ensemble.audit.companions import STACK, Companion
+from tagstack.ensemble.audit.looks import Look
+from tagstack.ensemble.audit.results import Audit
+from tagstack.ensemble.audit.slices import COLUMN, FREQUENCY, HELD, TAG_KINDS
+
+FIGURE_WORDS = {
+    "precision": "share of the given tags that is right",
+    "recall": "share of the true tags that is given; differences in it are the equal-opportunity "
+    "gap",
+    "f1": "precision and recall in one: their harmonic mean",
+    "tagging": "tags given beyond the true ones, (given - true) / (given + true): above 0 "
+    "over-tagged, below 0 under-tagged",
+    "calibration": "mean of probability minus truth: above 0 too sure of what does not hold",
+}
+SHORT = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "tagging": "tags given beyond the true ones",
+    "calibration": "probability beyond the truth",
+}
+
+
+def title_of(kind: str, column: str, value: str) -> str:
+    """Return what a slice, or without a value its column, is called in a line."""
+    if kind == COLUMN:
+        return f"{column}={value}" if value else column
+    if kind == HELD:
+        return f"images with {value}" if value else "images with a tag"
+    if not value:
+        return f"tags by {column}"
+    return f"tags {value}" if kind == FREQUENCY else f"tags of {column} {value}"
+
+
+def headline(audit: Audit) -> str:
+    """Return in one sentence how much surely differs."""
+    parts = [
+        f"{text} differ surely in {sum(look.sure for look in own)} of {len(own)} figures"
+        for text, own in (
+            ("kinds of images", [look for look in audit.looks if look.kind not in TAG_KINDS]),
+            ("kinds of tags", [look for look in audit.looks if look.kind in TAG_KINDS]),
+        )
+        if own
+    ]
+    compared = ", ".join(parts) or "no slice is large enough to compare"
+    n_pairs = sum(one.by == STACK for one in audit.companions)
+    company = "1 tag is" if n_pairs == 1 else f"{n_pairs} tags are"
+    return f"{compared[0].upper()}{compared[1:]}; {company} given for company of another"
+
+
+def sentence(look: Look) -> str:
+    """Return one look in words."""
+    rest = "the other tags" if look.kind in TAG_KINDS else "other images"
+    return (
+        f"{title_of(look.kind, look.column, look.value)} ({look.n_images:,} images): "
+        f"{SHORT[look.figure]} {look.here:.3f}, of {rest} {look.elsewhere:.3f} "
+        f"({look.difference:+.3f}, from {look.low:+.3f} to {look.high:+.3f})"
+    )
+
+
+def met(one: Companion) -> str:
+    """Return one companion in words."""
+    by = "" if one.by == STACK else f" by {one.by}"
+    return (
+        f"{one.tag} with {one.company}: given{by} on {one.n_wrong} of {one.n_images} images "
+        f"without it, {one.ratio:.1f} times as often as usual (from {one.low:.1f} to "
+        f"{one.high:.1f})"
+    )

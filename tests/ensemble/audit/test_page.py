@@ -1,0 +1,81 @@
+"""The page of an audit: escaped, alone, and true to what was found."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tagstack.ensemble.audit.companions import Companion
+from tagstack.ensemble.audit.counts import FIGURES
+from tagstack.ensemble.audit.looks import Disparity, Look
+from tagstack.ensemble.audit.page import render_page, tables_of
+from tagstack.ensemble.audit.results import Audit, Pooled
+
+HOSTILE = "</style><script>alert(1)</script>\x1b[2J"
+
+
+def look(value: str, figure: str, difference: float, *, sure: bool) -> Look:
+    return Look(
+        kind="column", column="style", value=value, figure=figure, n_images=40, n_groups=20,
+        here=0.5 + difference, elsewhere=0.5, difference=difference, low=difference - 0.1,
+        high=difference + 0.1, q_value=0.01 if sure else float("nan"), sure=sure,
+    )  # fmt: skip
+
+
+def audit(n_slices: int = 2) -> Audit:
+    """Return an audit whose slices are named by strangers."""
+    names = [HOSTILE, *(f"s{i:03d}" for i in range(n_slices - 1))]
+    return Audit(
+        n_images=80, n_groups=40, n_out_of_fold=10, thresholds="fit", confidence=0.95,
+        false_discovery_rate=0.05, overall=dict.fromkeys(FIGURES, 0.5),
+        looks=tuple(
+            look(name, figure, -0.2 if i == 0 else 0.01, sure=i == 0)
+            for i, name in enumerate(names)
+            for figure in FIGURES
+        ),
+        disparities=(
+            Disparity(
+                kind="column", column="style", figure="f1", most="s000", least=HOSTILE,
+                highest=0.5, lowest=0.3, difference=0.2, low=-0.05, high=0.4,
+            ),
+        ),
+        pooled=(Pooled(kind="column", column="style", values=("tiny", HOSTILE)),),
+        companions=(
+            Companion(
+                by="stack", company=HOSTILE, tag="hat", n_wrong=4, n_images=9, rate=4 / 9,
+                usual=0.1, ratio=4.4, low=2.0, high=7.0, q_value=0.01,
+            ),
+        ),
+        n_pairs=12, asked=("stack", "doll"), notices=(HOSTILE,), out=Path("out"),
+    )  # fmt: skip
+
+
+def test_names_from_outside_are_text_and_nothing_is_loaded() -> None:
+    page = render_page(audit(), {"bundle": HOSTILE})
+    assert "<script" not in page
+    assert "\x1b" not in page
+    assert page.count("&lt;script&gt;") >= 5
+    assert "http" not in page.replace('http-equiv="Content-Security-Policy"', "")
+    assert "default-src 'none'" in page
+
+
+def test_only_what_is_sure_has_a_colour() -> None:
+    first, second = (line for line in next(tables_of(audit())).lines)
+    assert {cell.style for cell in first.cells} == {"worse", "better"}
+    assert {cell.style for cell in second.cells} == {"even"}
+    tagging = first.cells[FIGURES.index("tagging")]
+    assert tagging.style == "better"  # nearer to as many as hold, though fewer
+
+
+def test_of_many_slices_the_surest_are_shown_and_the_rest_counted() -> None:
+    (table,) = tables_of(audit(80))
+    assert table.left_out == 20
+    assert table.lines[0].title == HOSTILE
+    assert "20 more, less sure, are in slices.csv" in render_page(audit(80), {})
+
+
+@pytest.mark.parametrize("found", [(), audit().companions])
+def test_nothing_found_is_said(found: tuple[Companion, ...]) -> None:
+    page = render_page(replace(audit(), looks=(), disparities=(), companions=found, pooled=()), {})
+    assert "parts these images or tags into two kinds" in page
+    assert ("None that is sure, of 12 pairs" in page) == (not found)

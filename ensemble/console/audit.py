@@ -21,7 +21,7 @@ from tagstack.ensemble.console.options import (
 )
 
 if TYPE_CHECKING:  # commands start fast: everything heavier is imported where it is used
-    from tagstack.ensemble.tasks.audit import Audit
+    from tagstack.ensemble.audit.results import Audit
 
 _SHOWN = 10
 

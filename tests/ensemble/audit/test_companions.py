@@ -8,8 +8,6 @@ from scipy import sparse, stats
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.ensemble.audit.companions import Companions, companions_of
 
-SURENESS = {"fewest_wrong": 3, "confidence": 0.95, "false_discovery_rate": 0.05}
-
 
 def company(
     wrong_with: float, n: int = 600, seed: int = 0
@@ -26,7 +24,9 @@ def company(
         sparse.csr_array(truth.shape, dtype=bool),
         np.arange(n),
         Vocabulary(tuple("abcdefgh"), ("general",) * 8),
-        **SURENESS,
+        fewest_wrong=3,
+        confidence=0.95,
+        false_discovery_rate=0.05,
     )
     return found, truth, given
 
@@ -64,7 +64,9 @@ def test_frames_of_one_scene_are_one_piece_of_evidence() -> None:
         sparse.csr_array(truth.shape, dtype=bool),
         np.where(np.arange(90) < 30, 0, np.arange(90)),
         Vocabulary(("a", "b"), ("general",) * 2),
-        **SURENESS,
+        fewest_wrong=3,
+        confidence=0.95,
+        false_discovery_rate=0.05,
     )
     assert found.found == ()
 
@@ -75,7 +77,7 @@ def test_no_or_one_positive_makes_no_pair(n: int) -> None:
     labels = sparse.csr_array(np.array([[n == 1, False]] + [[False, False]] * 2))
     found = companions_of(
         {"stack": nothing}, labels, nothing, np.arange(3), Vocabulary(("a", "b"), ("general",) * 2),
-        **SURENESS,
+        fewest_wrong=3, confidence=0.95, false_discovery_rate=0.05,
     )  # fmt: skip
     assert (found.found, found.n_tested) == ((), 0)
 
@@ -88,7 +90,9 @@ def test_a_tagger_that_gives_for_company_is_named_though_the_stack_does_not() ->
         sparse.csr_array(truth.shape, dtype=bool),
         np.arange(len(truth)),
         Vocabulary(tuple("abcdefgh"), ("general",) * 8),
-        **SURENESS,
+        fewest_wrong=3,
+        confidence=0.95,
+        false_discovery_rate=0.05,
     )
     alone, _, _ = company(0.3)
     assert {one.by for one in found.found} == {"doll"}

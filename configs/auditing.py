@@ -1,5 +1,7 @@
 """Settings of the audit."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from tagstack.configs.section import Section
@@ -11,3 +13,5 @@ class AuditSettings(Section):
     least_images: int = Field(ge=2, le=1_000_000)
     least_pairs: int = Field(ge=2, le=1_000_000)
     fewest_wrong: int = Field(ge=1, le=1_000)
+    shifts: tuple[Annotated[float, Field(gt=0, le=10)], ...]
+    folds: int = Field(ge=2, le=100)

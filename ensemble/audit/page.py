@@ -90,11 +90,13 @@ def render_page(audit: Audit, provenance: Mapping[str, str]) -> str:
         tables=list(tables_of(audit)),
         disparities=_disparities(audit),
         companions=audit.companions[:_MOST_COMPANIONS],
+        shifts=_shifts(audit),
         ratio=_ratio,
         several=len(audit.asked) > 1,
         name_of=_name,
         words=FIGURE_WORDS,
         number=number,
+        signed=signed,
         provenance=provenance,
         style=Markup(style.read_text("utf-8")),  # ours
     )
@@ -172,6 +174,24 @@ def _disparities(audit: Audit) -> list[Mapping[str, object]]:
             "sure": one.low > 0,
         }
         for one in audit.disparities
+    ]
+
+
+def _shifts(audit: Audit) -> list[Mapping[str, object]]:
+    """Return the slices by what they want; proposals first."""
+    return [
+        {
+            "title": title_of(one.kind, one.column, one.value),
+            "shift": signed(one.shift, 2),
+            "range": f"{signed(one.shift_low, 2)} to {signed(one.shift_high, 2)}",
+            "in_use": number(one.in_use),
+            "before": number(one.before),
+            "after": number(one.after),
+            "difference": signed(one.difference),
+            "interval": _ends(one.low, one.high),
+            "verdict": "proposed" if one.helps else "",
+        }
+        for one in sorted(audit.shifts, key=lambda one: not one.helps)
     ]
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from tagstack import __version__
 from tagstack.ensemble.audit.companions import Companion
 from tagstack.ensemble.audit.looks import Disparity, Look
+from tagstack.ensemble.audit.shifts import Shift
 from tagstack.ensemble.audit.slices import TAG_KINDS
 
-Row = Look | Disparity | Companion
+Row = Look | Disparity | Shift | Companion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ class Audit:
         Of all images and tags.
     looks : tuple of Look
     disparities : tuple of Disparity
+    shifts : tuple of Shift
+        What thresholds of their own do for kinds of images.
     pooled : tuple of Pooled
     companions : tuple of Companion
     n_pairs : int
@@ -57,6 +60,7 @@ class Audit:
     overall: dict[str, float]
     looks: tuple[Look, ...]
     disparities: tuple[Disparity, ...]
+    shifts: tuple[Shift, ...]
     pooled: tuple[Pooled, ...]
     companions: tuple[Companion, ...]
     n_pairs: int

@@ -3,6 +3,7 @@
 from tagstack.ensemble.audit.companions import STACK, Companion
 from tagstack.ensemble.audit.looks import Look
 from tagstack.ensemble.audit.results import Audit
+from tagstack.ensemble.audit.shifts import Shift
 from tagstack.ensemble.audit.slices import COLUMN, FREQUENCY, HELD, TAG_KINDS
 
 FIGURE_WORDS = {
@@ -57,6 +58,17 @@ def sentence(look: Look) -> str:
         f"{title_of(look.kind, look.column, look.value)} ({look.n_images:,} images): "
         f"{SHORT[look.figure]} {look.here:.3f}, of {rest} {look.elsewhere:.3f} "
         f"({look.difference:+.3f}, from {look.low:+.3f} to {look.high:+.3f})"
+    )
+
+
+def proposed(one: Shift) -> str:
+    """Return one proposal of thresholds in words."""
+    way = "higher" if one.shift > 0 else "lower"
+    return (
+        f"{title_of(one.kind, one.column, one.value)} ({one.n_images:,} images): thresholds "
+        f"{abs(one.shift):g} log-odds {way} than those in use help surely: F1 {one.after:.3f} on "
+        f"left-out groups, {one.before:.3f} without ({one.difference:+.3f}, from {one.low:+.3f} to "
+        f"{one.high:+.3f}); a proposal, nothing was changed"
     )
 
 

@@ -79,12 +79,15 @@ def audit(
 
 def _lines(found: "Audit") -> Iterator[str]:
     from tagstack.ensemble.audit.companions import STACK
-    from tagstack.ensemble.audit.words import headline, met, sentence
+    from tagstack.ensemble.audit.words import headline, met, proposed, sentence
     from tagstack.ensemble.tasks.audit import COMPANIONS, PAGE
 
     yield f"{found.n_images} images in {found.n_groups} groups. {headline(found)}."
     for look in found.sure[:_SHOWN]:
         yield f"  {sentence(look)}"
+    for shift in found.shifts:
+        if shift.helps:
+            yield f"  {proposed(shift)}"
     own = [one for one in found.companions if one.by == STACK]
     for one in own[:_SHOWN]:
         yield f"  {met(one)}"

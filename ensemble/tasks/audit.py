@@ -20,7 +20,9 @@ from tagstack.ensemble.audit.counts import FIGURES, JudgedPairs, figures_of
 from tagstack.ensemble.audit.looks import Disparity, Look, Resampled
 from tagstack.ensemble.audit.page import render_page
 from tagstack.ensemble.audit.results import Audit, Pooled, Row, plain_row
+from tagstack.ensemble.audit.shifts import Judging, Shift, ShiftedCounts, shifts_of
 from tagstack.ensemble.audit.slices import (
+    COLUMN,
     TAG_KINDS,
     Slice,
     column_slices,
@@ -42,6 +44,7 @@ from tagstack.meta.stack.rung_spec import single_spec
 
 AUDIT, PAGE = "audit.json", "audit.html"
 SLICES, DISPARITIES, COMPANIONS = "slices.csv", "disparities.csv", "companions.csv"
+SHIFTS = "shifts.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +102,7 @@ def audit_bundle(request: AuditRequest, settings: Settings, progress: Progress) 
     weightings = Weightings(dataset.groups, resamples=compare.resamples, seed=settings.seed)
     resampled = Resampled.of(slices, judged, dataset.groups, weightings)
     rate = {"false_discovery_rate": compare.false_discovery_rate}
+    shifts = _shifts(bundle, ground, slices, settings, progress)
     progress.stage("looking for companions")
     asked = {STACK: decided, **_by_members(bundle, kept, ground)}
     met = companions_of(
@@ -121,6 +125,7 @@ def audit_bundle(request: AuditRequest, settings: Settings, progress: Progress) 
         overall=dict(zip(FIGURES, overall.tolist(), strict=True)),
         looks=resampled.looks(confidence=compare.confidence, **rate),
         disparities=resampled.disparities(confidence=compare.confidence),
+        shifts=shifts,
         pooled=tuple(
             Pooled(kind=own.kind, column=own.column, values=own.pooled)
             for own in slices
@@ -138,8 +143,47 @@ def audit_bundle(request: AuditRequest, settings: Settings, progress: Progress) 
 
 
 def _decided(bundle: Bundle, proba: PairProba) -> sparse.csr_array:
-    decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
-    return bundle.thresholds.cutting.decoded(proba, decoder)
+    return bundle.thresholds.cutting.decoded(proba, _decoder(bundle))
+
+
+def _decoder(bundle: Bundle) -> Decoder:
+    return Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
+
+
+def _shifts(
+    bundle: Bundle,
+    ground: Ground,
+    slices: Sequence[Slice],
+    settings: Settings,
+    progress: Progress,
+) -> tuple[Shift, ...]:
+    """Return what thresholds of their own do for the images by label columns.
+
+    Only there: who tags a new picture can know its rating or year, but not which tags hold.
+    """
+    own = [one for one in slices if one.kind == COLUMN]
+    audit, compare = settings.audit, settings.compare
+    if not (own and audit.shifts):
+        return ()
+    decoder, dataset = _decoder(bundle), ground.dataset
+    counts = ShiftedCounts.of(
+        bundle.thresholds.cutting,
+        ground.proba,
+        lambda cutting: cutting.decoded(ground.proba, decoder),
+        dataset.labels,
+        dataset.unknown,
+        shifts=audit.shifts,
+        told=lambda done, total: progress.stage("trying other thresholds", done, total),
+    )
+    judging = Judging(
+        folds=audit.folds,
+        resamples=compare.resamples,
+        seed=settings.seed,
+        beta=compare.beta,
+        confidence=compare.confidence,
+        false_discovery_rate=compare.false_discovery_rate,
+    )
+    return shifts_of(own, counts, dataset.groups, judging)
 
 
 def _families(bundle: Bundle, own: Path | None) -> dict[str, NDArray[np.bool_]]:
@@ -229,6 +273,7 @@ def _write(found: Audit, provenance: Mapping[str, str]) -> None:
 def _tables(found: Audit) -> Iterator[tuple[str, Any, Sequence[Row]]]:
     yield SLICES, Look, found.looks
     yield DISPARITIES, Disparity, found.disparities
+    yield SHIFTS, Shift, found.shifts
     yield COMPANIONS, Companion, found.companions
 
 

@@ -10,6 +10,7 @@ from tagstack.ensemble.audit.counts import FIGURES
 from tagstack.ensemble.audit.looks import Disparity, Look
 from tagstack.ensemble.audit.page import render_page, tables_of
 from tagstack.ensemble.audit.results import Audit, Pooled
+from tagstack.ensemble.audit.shifts import Shift
 
 HOSTILE = "</style><script>alert(1)</script>\x1b[2J"
 
@@ -37,6 +38,13 @@ def audit(n_slices: int = 2) -> Audit:
             Disparity(
                 kind="column", column="style", figure="f1", most="s000", least=HOSTILE,
                 highest=0.5, lowest=0.3, difference=0.2, low=-0.05, high=0.4,
+            ),
+        ),
+        shifts=(
+            Shift(
+                kind="column", column="style", value=HOSTILE, n_images=40, n_groups=20, shift=0.5,
+                shift_low=0.25, shift_high=1.0, common=0.0, in_use=0.5, before=0.5, after=0.6,
+                difference=0.1, low=0.05, high=0.15, q_value=0.01, helps=True,
             ),
         ),
         pooled=(Pooled(kind="column", column="style", values=("tiny", HOSTILE)),),
@@ -76,6 +84,8 @@ def test_of_many_slices_the_surest_are_shown_and_the_rest_counted() -> None:
 
 @pytest.mark.parametrize("found", [(), audit().companions])
 def test_nothing_found_is_said(found: tuple[Companion, ...]) -> None:
-    page = render_page(replace(audit(), looks=(), disparities=(), companions=found, pooled=()), {})
+    page = render_page(
+        replace(audit(), looks=(), disparities=(), shifts=(), companions=found, pooled=()), {}
+    )
     assert "parts these images or tags into two kinds" in page
     assert ("None that is sure, of 12 pairs" in page) == (not found)

@@ -130,25 +130,21 @@ class ShiftedCounts:
 
     def best(self, images: Bools, beta: float) -> int:
         """Return the place of the step with the highest F-beta; of equals the least step."""
-        found = f_score(*(own[..., images].sum(-1) for own in self._counts()), beta)
-        return self._first(found[:, None]).item()
+        return int(self._first(self._scores(images[:, None].astype(np.float64), beta))[0])
 
     def best_resampled(self, weightings: Weightings, beta: float) -> Floats:
         """Return the best step on the sample and on each resample, shape (1 + n_resamples,)."""
-        places = [
-            self._first(f_score(*(own @ weights for own in self._counts()), beta))
-            for weights in weightings.blocks()
-        ]
+        places = [self._first(self._scores(w, beta)) for w in weightings.blocks()]
         return self.steps[np.concatenate(places)]
 
     def score(self, images: Bools, beta: float) -> float:
         """Return F-beta of some images with the thresholds in use."""
-        zero = np.flatnonzero(self.steps == 0)
-        sums = (own[zero][..., images].sum() for own in (self.hits, self.given))
-        return float(f_score(*map(np.asarray, (*sums, self.true[images].sum())), beta))
+        scores = self._scores(images[:, None].astype(np.float64), beta)
+        return float(scores[np.flatnonzero(self.steps == 0)[0], 0])
 
-    def _counts(self) -> tuple[Floats, Floats, Floats]:
-        return self.hits, self.given, self.true[None]
+    def _scores(self, weights: NDArray[np.floating], beta: float) -> Floats:
+        """Return F-beta of weighted images, shape (n_steps, n_weightings)."""
+        return f_score(self.hits @ weights, self.given @ weights, self.true @ weights, beta)
 
     def _first(self, scores: Floats) -> Ints:
         order = np.argsort(np.abs(self.steps), kind="stable")
@@ -299,4 +295,4 @@ def _at(counts: ShiftedCounts, images: Bools, places: Ints) -> Floats:
 
 def _scores(own: Floats, weightings: Weightings, beta: float) -> Floats:
     sums = np.concatenate([own @ weights for weights in weightings.blocks()], axis=1)
-    return f_score(*sums, beta)
+    return f_score(sums[0], sums[1], sums[2], beta)

@@ -33,7 +33,8 @@ from tagstack.ensemble.tasks.scoring import (
     loaded_taggers,
     score_sources,
 )
-from tagstack.ensemble.tasks.train import Trained, TrainRequest, train_tagger
+from tagstack.ensemble.tasks.train import train_tagger
+from tagstack.ensemble.training.request import Trained, TrainRequest
 
 CALIBRATED = "calibrated"  # what the thresholds' version of such a stack is called until saved
 
@@ -239,6 +240,8 @@ def train(
     where: str | None = None,
     left_out: str | None = None,
     group: str | None = None,
+    against: str | None = None,
+    search: int = 0,
     overwrite: bool = False,
     settings: AnySettings = None,
 ) -> Trained:
@@ -259,6 +262,10 @@ def train(
         ``COLUMN=VALUE``: the rows that judge; whole groups are drawn by default.
     group : str, optional
         Column of the labels whose equal values no split may part.
+    against : str, optional
+        Column that the features must not tell.
+    search : int
+        Trainings to choose the best of; ``start`` may then name several, comma-separated.
     overwrite : bool
     settings : Settings, mapping or path, optional
         Laid over the defaults; those of ``train`` decide most.
@@ -277,6 +284,8 @@ def train(
         where=where,
         left_out=left_out,
         group=group,
+        against=against,
+        search=search,
         overwrite=overwrite,
     )
     return train_tagger(request, settings_from(settings), Told())

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tagstack.configs.section import Section
 
@@ -25,7 +25,17 @@ class TrainSettings(Section):
     colour_jitter: float = Field(ge=0, le=1)
     grey_share: float = Field(ge=0, le=1)
     erased_share: float = Field(ge=0, le=1)
+    against_strength: float = Field(gt=0, le=100)
     least_positives: int = Field(ge=1)
     left_out: float = Field(gt=0, le=0.5)
     judged_images: int = Field(ge=2)
     checkpoint_seconds: float = Field(ge=0)
+    search_sizes: list[int]
+    search_hours: float = Field(ge=0)
+
+    @field_validator("search_sizes")
+    @classmethod
+    def _sides(cls, sizes: list[int]) -> list[int]:
+        if any(not 8 <= size <= 2048 for size in sizes):
+            raise ValueError(f"expected sides of 8 to 2048 pixels, got {sizes}")
+        return sizes

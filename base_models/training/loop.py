@@ -7,7 +7,7 @@ as many threads.
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from tagstack.base_models.contract import Input
+from tagstack.base_models.training.adversary import Adversary, Column, strength_at
 from tagstack.base_models.training.augmentation import augmented
 from tagstack.base_models.training.checkpoint import Position, read_checkpoint, write_checkpoint
 from tagstack.base_models.training.losses import mean_loss
@@ -36,6 +37,8 @@ from tagstack.configs.training import TrainSettings
 
 Judge = Callable[[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]], float]
 """Takes probabilities, labels and which pairs are known, each (n_images, n_tags); gives a score."""
+Stop = Callable[[Position], bool]
+"""Says after an epoch whether the training ends there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,8 @@ class Material:
     labels, unknown : csr_array of shape (n_images, n_tags), bool
     training, left_out : array of int64
         Indices of the images that are learnt from, and of those that judge.
+    column : Column, optional
+        What the features must not tell.
     """
 
     pixels: NDArray[np.uint8]
@@ -55,6 +60,7 @@ class Material:
     unknown: sparse.csr_array
     training: NDArray[np.int64]
     left_out: NDArray[np.int64]
+    column: Column | None = None
 
     def truth(self, images: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return labels and which pairs are known, each of shape (n_images, n_tags), bool."""
@@ -94,10 +100,18 @@ class Training:
         self._batch = min(settings.batch_images, len(material.training))
         self._per_epoch = len(material.training) // self._batch
         groups = parameter_groups(self.network, settings.weight_decay)
+        self.adversary: Adversary | None = None
+        if material.column is not None:
+            torch.manual_seed(seed)
+            weights = material.column.weights(material.training)
+            self.adversary = Adversary(self.network.head.in_features, weights).to(device)
+            groups += parameter_groups(self.adversary, settings.weight_decay)
         self._optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate)
 
-    def run(self, folder: Path, digest: str, judge: Judge, told: Told) -> Position:
-        """Train to the end, or to where left-out images say so; return where that was.
+    def run(
+        self, folder: Path, digest: str, judge: Judge, told: Told, stop: Stop | None = None
+    ) -> Position:
+        """Train to the end, or to where left-out images or ``stop`` say so; return where that was.
 
         The network of the best epoch, its weights averaged, is then in ``best``.
 
@@ -108,6 +122,8 @@ class Training:
         """
         position = self._resumed(folder, digest)
         while position.epoch < self._settings.epochs and not self._is_over(position):
+            if stop is not None and position.batch == 0 and stop(position):
+                break
             self._epoch(folder, position, told)
             self._judge(position, judge)
             write_checkpoint(folder, self._tensors(), position)
@@ -144,26 +160,35 @@ class Training:
             for part in self._material.truth(chosen)
         )
         images = network_input(pixels, self._contract).to(self._device)
-        loss = self._loss(images, labels, known)
+        loss = self._loss(images, labels, known, chosen, progress)
         rate = self._settings.learning_rate * one_cycle(progress, self._settings.warm_up)
         return stepped(self.network, self._optimiser, loss, rate)
 
-    def _loss(self, images: Tensor, labels: Tensor, known: Tensor) -> Tensor:
+    def _loss(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        known: Tensor,
+        chosen: NDArray[np.int64],
+        progress: float,
+    ) -> Tensor:
         with mixed(self._device, wanted=self._settings.mixed):
-            logits = self.network(images)
-        return mean_loss(self._settings.loss, logits.float(), labels, known)
+            features = self.network.embed(images)
+            logits = self.network.head(features)
+        loss = mean_loss(self._settings.loss, logits.float(), labels, known)
+        if self.adversary is None or self._material.column is None:
+            return loss
+        values = torch.from_numpy(self._material.column.values[chosen]).to(self._device)
+        strength = strength_at(progress, self._settings.against_strength)
+        return loss + self.adversary.loss(features.float(), values, strength)
 
     def _judge(self, position: Position, judge: Judge) -> None:
         """Score the averaged weights, and keep them where they are the best."""
         self.average.eval()
-        left_out = self._material.left_out
-        pixels = self._material.pixels
-        parts = [
-            network_proba(self.average.to("cpu"), self._contract, pixels[left_out[i : i + 512]])
-            for i in range(0, len(left_out), 512)
-        ]
+        left_out, pixels = self._material.left_out, self._material.pixels
+        proba = network_proba(self.average.to("cpu"), self._contract, pixels, left_out)
         self.average.to(self._device)
-        score = judge(np.concatenate(parts), *self._material.truth(left_out))
+        score = judge(proba, *self._material.truth(left_out))
         position.losses.append(position.loss_sum / self._per_epoch)
         position.scores.append(score)
         position.epoch, position.batch, position.loss_sum = position.epoch + 1, 0, 0.0
@@ -171,10 +196,15 @@ class Training:
             position.best_score, position.best_epoch = score, position.epoch
             self.best.load_state_dict(self.average.state_dict())
 
+    def _parts(self) -> Iterator[tuple[str, nn.Module]]:
+        yield from (("network", self.network), ("average", self.average), ("best", self.best))
+        if self.adversary is not None:
+            yield "adversary", self.adversary
+
     def _tensors(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for name in ("network", "average", "best"):
-            for key, value in getattr(self, name).state_dict().items():
+        for name, part in self._parts():
+            for key, value in part.state_dict().items():
                 # A copy each: safetensors refuses tensors that share memory.
                 found[f"{name}.{key}"] = value.clone(memory_format=torch.contiguous_format)
         for number, state in self._optimiser.state_dict()["state"].items():
@@ -189,10 +219,10 @@ class Training:
         if found is None:
             return Position(digest=digest, scores=[], losses=[])
         tensors, position = found
-        for name in ("network", "average", "best"):
+        for name, part in self._parts():
             start = f"{name}."
             own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-            getattr(self, name).load_state_dict(own)
+            part.load_state_dict(own)
         content = self._optimiser.state_dict()
         for key, value in tensors.items():
             if key.startswith("optimiser."):

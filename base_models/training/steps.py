@@ -1,6 +1,6 @@
 """One step of training, and what a network says of pictures: all trainers share these."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -61,28 +61,41 @@ def network_input(pixels: NDArray[np.uint8], contract: Input) -> Tensor:
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
 def network_outputs(
-    network: nn.Module, contract: Input, pixels: NDArray[np.uint8], device: str = "cpu"
+    network: nn.Module,
+    contract: Input,
+    pixels: NDArray[np.uint8],
+    images: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return probabilities, shape (n_images, n_tags), and features, shape (n_images, width)."""
+    """Return probabilities, shape (n_images, n_tags), and features, shape (n_images, width).
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        On the processor.
+    contract : Input
+    pixels : array of shape (n_pictures, height, width, 3), uint8
+    images : array of shape (n_images,), int64, optional
+        Pictures that are meant; all by default. Few at a time are in memory.
+    """
+    chosen = np.arange(len(pixels)) if images is None else images
     proba, features = [], []
-    for batch in _parts(pixels):
-        embedding = network.embed(network_input(batch, contract).to(device))
-        proba.append(network.head(embedding).sigmoid().cpu().numpy())
-        features.append(embedding.cpu().numpy())
+    for start in range(0, len(chosen), _JUDGED_TOGETHER):
+        batch = np.ascontiguousarray(pixels[chosen[start : start + _JUDGED_TOGETHER]])
+        embedding = network.embed(network_input(batch, contract))
+        proba.append(network.head(embedding).sigmoid().numpy())
+        features.append(embedding.numpy())
     return np.concatenate(proba).astype(np.float32), np.concatenate(features).astype(np.float32)
 
 
 def network_proba(
-    network: nn.Module, contract: Input, pixels: NDArray[np.uint8]
+    network: nn.Module,
+    contract: Input,
+    pixels: NDArray[np.uint8],
+    images: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
-    """Return the network's probabilities, shape (n_images, n_tags), float32."""
-    proba: NDArray[np.float32] = network_outputs(network, contract, pixels)[0]
+    """Return the network's probabilities, shape (n_images, n_tags), float32, as above."""
+    proba: NDArray[np.float32] = network_outputs(network, contract, pixels, images)[0]
     return proba
-
-
-def _parts(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    for start in range(0, len(pixels), _JUDGED_TOGETHER):
-        yield np.ascontiguousarray(pixels[start : start + _JUDGED_TOGETHER])
 
 
 def mixed(device: str, *, wanted: bool = True) -> Any:

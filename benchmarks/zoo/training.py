@@ -19,7 +19,7 @@ from tagstack.base_models.training.export import digest_of
 from tagstack.base_models.training.loop import Material, Training
 from tagstack.configs.settings import load_settings
 from tagstack.configs.training import TrainSettings
-from tagstack.ensemble.tasks.train import macro_average_precision
+from tagstack.ensemble.training.run import macro_average_precision
 
 logger = logging.getLogger(__name__)
 

@@ -1,5 +1,6 @@
 """The command ``train``: a tagger of one's own."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,7 @@ from tagstack.ensemble.console.options import (
 )
 
 if TYPE_CHECKING:  # commands start fast: everything heavier is imported where it is used
-    from tagstack.ensemble.tasks.train import Trained
+    from tagstack.ensemble.training.request import Trained
 
 
 def train(
@@ -30,7 +31,9 @@ def train(
     start: Annotated[
         str,
         typer.Option(
-            "--from", help="resnet, convnext, vit, a name of timm, or a folder with weights."
+            "--from",
+            help="resnet, convnext, vit, a name of timm, or a folder with weights; for --search "
+            "several, comma-separated.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the new tagger; gives it its name.")],
@@ -39,6 +42,12 @@ def train(
         str | None, typer.Option(help="Judge by label rows with COLUMN=VALUE; else some drawn.")
     ] = None,
     group: Group = None,
+    against: Annotated[
+        str | None, typer.Option(help="Label column that the features must not tell.")
+    ] = None,
+    search: Annotated[
+        int, typer.Option(min=0, help="Trainings to choose the best of; 0 = one, as set.")
+    ] = 0,
     label_extension: LabelExtension = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the pictures at most.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the pictures in pixels.")] = None,
@@ -51,7 +60,8 @@ def train(
 ) -> None:
     """Train a tagger on your own pictures and labels (extra `train`)."""
     from tagstack.ensemble.console.console import print_json, stages
-    from tagstack.ensemble.tasks.train import TrainRequest, train_tagger
+    from tagstack.ensemble.tasks.train import train_tagger
+    from tagstack.ensemble.training.request import TrainRequest
 
     given = {"epochs": epochs, "size": size, "loss": loss}
     own = {key: value for key, value in given.items() if value is not None}
@@ -70,6 +80,8 @@ def train(
         where=where,
         left_out=left_out,
         group=group,
+        against=against,
+        search=search,
         sidecars=endings_of(label_extension),
         overwrite=overwrite,
     )
@@ -90,9 +102,39 @@ def _print(found: "Trained") -> None:
         f"({found.device}).",
         f"macro-AP {found.macro_ap:.3f} on {found.n_left_out} left-out pictures after epoch "
         f"{found.best_epoch} of {found.n_epochs}, which was chosen by it.",
+        *_searched(found),
+        *_against(found),
         f"The ONNX file gives the network's probabilities to within {found.difference:.1g}.",
         f"Tagger: {found.out} (it enters `score --models` like any other; `fit` on pictures that "
         "it was trained on would flatter it, and says so)",
     )
     for line in lines:
         out.print(line, soft_wrap=True)
+
+
+def _searched(found: "Trained") -> Iterator[str]:
+    for trial in found.trials:
+        ended = ", ended early" if trial.ended_early else ""
+        yield (
+            f"  {trial.number + 1}. macro-AP {trial.score:.3f}: {trial.start}, {trial.loss}, rate "
+            f"{trial.learning_rate:.2g}, decay {trial.weight_decay:.2g}, size "
+            f"{trial.size or 'as it is'}, {len(trial.scores)} epochs, {trial.seconds:.0f} s{ended}"
+        )
+
+
+def _against(found: "Trained") -> Iterator[str]:
+    if found.against is None:
+        return
+    column = found.against.column
+    for when, bias in (("before", found.against.before), ("after", found.against.after)):
+        if bias is None:
+            yield f"  {when}: not known, for --from names no tagger of `train`"
+            continue
+        told = "cannot be judged" if bias.told is None else f"{bias.told:.1%}"
+        text = f"  {when}: {column} told from the features {told} (chance {bias.chance:.1%})"
+        if bias.worst_f1 is not None and bias.best_f1 is not None:
+            text += (
+                f"; F1 {bias.worst_f1:.3f} ({bias.worst}) to {bias.best_f1:.3f} ({bias.best}), "
+                f"{bias.n_sure} of {bias.n_looks} figures surely differ by {column}"
+            )
+        yield text

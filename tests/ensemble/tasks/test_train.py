@@ -21,8 +21,14 @@ from tagstack.base_models.contract import read_contract
 from tagstack.base_models.taggers.tagger import load_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings, load_settings
+from tagstack.ensemble.bundle.dataset import DatasetSource
+from tagstack.ensemble.bundle.fitted_images import overlaps_of
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.tasks.train import Trained, TrainRequest, train_tagger
+from tagstack.ensemble.rules.rule_set import Rules
+from tagstack.ensemble.tasks.fit import fit_images
+from tagstack.ensemble.tasks.scoring import score_folder
+from tagstack.ensemble.tasks.train import train_tagger
+from tagstack.ensemble.training.request import Trained, TrainRequest
 from tagstack.meta.labels.training_range import trained_on
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
@@ -30,29 +36,34 @@ COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
 
 def settings(**own: object) -> Settings:
     quick = {"size": 24, "epochs": 3, "batch_images": 8, "mixed": False, "shift": 1}
-    return load_settings(changes={"threads": 1, "train": {**quick, **own}})
+    return load_settings(
+        changes={"threads": 1, "compare": {"resamples": 100}, "train": {**quick, **own}}
+    )
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty pictures of noise in one of three colours; the last two are copies of the first."""
+    """Thirty pictures of noise in one of three colours; the last two look like the first."""
     folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(3)
-    lines = ["image,tags,part"]
+    lines = ["image,tags,part,half"]
     for i in range(30):
         name = list(COLOURS)[i % 3]
         noise = rng.integers(-30, 30, (20, 20, 3)) + np.array(COLOURS[name])
         block = rng.integers(0, 15, 2)
         noise[block[0] : block[0] + 5, block[1] : block[1] + 5] = 255
         picture = Image.fromarray(noise.clip(0, 255).astype(np.uint8))
-        if i >= 28:
+        if i >= 28:  # a copy, and one a little lighter
             name, picture = "red", Image.open(folder / "0.png")
+            picture = picture.point(lambda value: min(value + 3, 255)) if i == 29 else picture
         picture.save(folder / f"{i}.png")
-        lines.append(f"{i}.png,{name} {'rare' if i == 4 else ''},{'test' if i > 20 else 'fit'}")
+        lines.append(
+            f"{i}.png,{name} {'rare' if i == 4 else ''},{'test' if i > 20 else 'fit'},{i % 2}"
+        )
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     (folder / "broken.png").write_bytes(b"no picture")
     with (folder / "labels.csv").open("a") as stream:
-        stream.write("broken.png,red,fit\n")
+        stream.write("broken.png,red,fit,0\n")
     return folder
 
 
@@ -182,6 +193,19 @@ def killed(asked: TrainRequest, own: Settings, steps: int) -> None:
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
 
 
+def test_a_stack_is_warned_of_pictures_that_its_tagger_learnt_from(
+    pictures: Path, tmp_path: Path, trained: tuple[Trained, Told]
+) -> None:
+    chosen = settings()
+    score_folder([pictures], [str(trained[0].out)], tmp_path / "scores", chosen, Silent())
+    source = DatasetSource(scores=tmp_path / "scores", labels=pictures / "labels.csv")
+    dataset = fit_images(source, Rules.none(), chosen, Silent())
+    (overlap,) = overlaps_of(dataset, chosen.seed)
+    n_learnt = trained[0].n_training
+    assert (overlap.n_ids, overlap.n_inside) == (30, n_learnt)
+    assert f"{n_learnt} of 30 images with known ids lie inside its training range" in overlap.notice
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_training_that_was_killed_goes_on_to_the_same_bytes(
     pictures: Path, tmp_path: Path, trained: tuple[Trained, Told]
@@ -241,6 +265,100 @@ def test_weights_in_a_pickle_are_refused_unopened(
             )
 
 
+@pytest.fixture(scope="module")
+def hidden(
+    pictures: Path, tmp_path_factory: pytest.TempPathFactory, trained: tuple[Trained, Told]
+) -> Trained:
+    """Return a tagger trained on from the first one, against a column."""
+    out = tmp_path_factory.mktemp("against") / "hidden"
+    asked = replace(request(pictures, out), start=str(trained[0].out), against="half")
+    return train_tagger(asked, settings(epochs=1, left_out=0.4), Silent())
+
+
+def test_what_the_features_tell_of_a_column_is_judged_before_and_after(hidden: Trained) -> None:
+    assert hidden.against is not None
+    assert hidden.against.before is not None
+    assert hidden.against.n_values == 2
+    for bias in (hidden.against.before, hidden.against.after):
+        assert bias.told is not None
+        assert 0 <= bias.told <= 1
+        assert bias.chance == 0.5
+    record = json.loads((hidden.out / "training.json").read_text())
+    assert record["against"]["after"]["told"] == hidden.against.after.told
+
+
+def test_a_reversed_gradient_is_the_gradient_of_the_guess_turned_round() -> None:
+    torch = pytest.importorskip("torch", reason="torch is only in the extra `train`")
+    from tagstack.base_models.training.adversary import Adversary, Column, strength_at
+
+    column = Column(values=np.array([0, 1, -1, 0, 0]), names=("a", "b"))
+    weights = column.weights(np.arange(5))
+    assert weights.tolist() == pytest.approx([2 / 3, 2])
+    adversary, values = Adversary(3, weights), torch.from_numpy(column.values)
+    features = torch.randn(5, 3, requires_grad=True)
+    adversary.loss(features, values, strength=0.7).backward()
+    plain = features.detach().clone().requires_grad_()
+    guess = adversary.layers(plain[values >= 0])
+    torch.nn.functional.cross_entropy(guess, values[values >= 0], adversary.weights).backward()
+    assert features.grad.numpy() == pytest.approx(-0.7 * plain.grad.numpy(), abs=1e-6)
+    assert features.grad[2].abs().sum() == 0  # its value is not known
+    assert adversary.loss(features, torch.full((5,), -1), 1.0).item() == 0
+    assert (strength_at(0, 2), round(strength_at(1, 2), 2)) == (0, 2)
+
+
+def test_a_column_that_cannot_be_trained_against_is_said(
+    pictures: Path, tmp_path: Path, quick_export: None
+) -> None:
+    for column, message in (
+        ("part", r"--against part: 1 values are on 5 pictures"),
+        ("year", r"has no column 'year'"),
+    ):
+        asked = replace(request(pictures, tmp_path / "x"), against=column, left_out="part=test")
+        with pytest.raises(TagstackError, match=message):
+            train_tagger(asked, settings(), Silent())
+
+
+def quick_search(pictures: Path, out: Path) -> tuple[TrainRequest, Settings]:
+    asked = replace(request(pictures, out), start="resnet,convnext", search=3)
+    return asked, settings(epochs=2, search_sizes=[16, 24])
+
+
+@pytest.fixture(scope="module")
+def searched(
+    pictures: Path, tmp_path_factory: pytest.TempPathFactory, quick_export: None
+) -> Trained:
+    return train_tagger(*quick_search(pictures, tmp_path_factory.mktemp("s") / "found"), Silent())
+
+
+def test_a_search_keeps_the_best_training(searched: Trained) -> None:
+    assert [trial.number for trial in searched.trials] == [0, 1, 2]
+    first, best = searched.trials[0], max(searched.trials, key=lambda trial: trial.score)
+    assert (first.start, first.size, first.loss, first.learning_rate) == ("resnet", 24, "bce", 2e-3)
+    assert searched.scores == best.scores
+    assert (searched.architecture, searched.size) == (best.start, best.size)
+    record = json.loads((searched.out / "training.json").read_text())
+    assert [row["number"] for row in record["trials"]] == [0, 1, 2]
+    assert record["settings"]["learning_rate"] == best.learning_rate
+    assert not (searched.out / "training").exists()
+
+
+def test_a_search_that_was_ended_goes_on_to_the_same_tagger(
+    pictures: Path, tmp_path: Path, searched: Trained
+) -> None:
+    asked, own = quick_search(pictures, tmp_path / "found")
+    steps = len(searched.trials[0].scores) * (searched.n_training // 8) + 2
+    with pytest.raises(KeyboardInterrupt):
+        train_tagger(asked, own, Told(steps))  # in the midst of the second training
+    with pytest.raises(TagstackError, match="holds a search of other starts or settings"):
+        train_tagger(replace(asked, start="resnet"), own, Silent())
+    found = train_tagger(asked, own, Silent())
+    assert [replace(trial, seconds=0) for trial in found.trials] == [
+        replace(trial, seconds=0) for trial in searched.trials
+    ]
+    weights = [folder / "weights.safetensors" for folder in (found.out, searched.out)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
 @pytest.mark.slow
 def test_torchs_new_exporter_gives_the_same_outputs(
     trained: tuple[Trained, Told], tmp_path: Path
@@ -262,12 +380,16 @@ def test_torchs_new_exporter_gives_the_same_outputs(
         assert ours == pytest.approx(theirs, abs=1e-5)
 
 
-def test_the_answer_is_as_published(trained: tuple[Trained, Told]) -> None:
+def test_the_answer_is_as_published(
+    trained: tuple[Trained, Told], hidden: Trained, searched: Trained
+) -> None:
     text = resources.files("tagstack.configs").joinpath("schemas/answers-1.json").read_text("utf-8")
-    answer = json.loads(json.dumps(trained[0].plain()))
-    schema = json.loads(text)["properties"]["train"]
-    jsonschema.validate(answer, schema)
-    assert set(answer) == set(schema["properties"])
+    published = json.loads(text)
+    schema = {"$defs": published["$defs"], **published["properties"]["train"]}
+    for found in (trained[0], hidden, searched):
+        answer = json.loads(json.dumps(found.plain()))
+        jsonschema.validate(answer, schema)
+        assert set(answer) == set(schema["properties"])
 
 
 def test_the_record_says_how_it_was_made(trained: tuple[Trained, Told]) -> None:

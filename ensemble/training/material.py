@@ -1,6 +1,8 @@
 """Parts pictures and labels into those that teach a tagger and those that judge it."""
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +17,29 @@ from tagstack.meta.labels.labels import AlignedLabels, group_numbers
 from tagstack.meta.labels.near_duplicates import near_duplicate_groups
 
 if TYPE_CHECKING:
+    from tagstack.base_models.training.adversary import Column
     from tagstack.base_models.training.loop import Material
     from tagstack.base_models.training.pixels import FramedImages
 
 NAMED = 5  # examples in a notice
+_LEAST_OF_VALUE = 5  # pictures of a column's value, below which nothing is trained against it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parted:
+    """Pictures that teach, pictures that judge, and what to say of them.
+
+    Parameters
+    ----------
+    material : Material
+    groups : array of shape (n_left_out,), int64
+        Of the pictures that judge.
+    notices : tuple of str
+    """
+
+    material: "Material"
+    groups: NDArray[np.int64]
+    notices: tuple[str, ...]
 
 
 def parted_material(
@@ -29,8 +50,9 @@ def parted_material(
     *,
     group: str | None,
     left_out: str | None,
-) -> tuple["Material", list[str]]:
-    """Return pictures parted into those that teach and those that judge, and what to say of it.
+    against: str | None,
+) -> Parted:
+    """Return pictures parted into those that teach and those that judge.
 
     Parameters
     ----------
@@ -44,6 +66,8 @@ def parted_material(
         Column whose equal values no split may part.
     left_out : str or None
         ``COLUMN=VALUE``: the rows that judge; without, whole groups are drawn.
+    against : str or None
+        Column that the features must not tell.
     """
     from tagstack.base_models.training.loop import Material
 
@@ -56,13 +80,12 @@ def parted_material(
     names = [framed.names[i] for i in rows]
     notices = list(_alike_notices(alike, names))
     if left_out is None:
-        n_folds = max(2, round(1 / settings.train.left_out))
-        judges = stratified_group_folds(aligned.matrix, groups, n_folds, settings.seed) == 0
+        judges = _drawn(aligned, groups, settings)
     else:
         judges = _asked(left_out, aligned, table)
         crossing = ~judges & np.isin(groups, groups[judges])
         notices += _crossing_notices(crossing, judges, groups, names)
-        rows, judges = rows[~crossing], judges[~crossing]
+        rows, judges, groups = rows[~crossing], judges[~crossing], groups[~crossing]
         keep = np.flatnonzero(~crossing)
         aligned = _kept(aligned, keep)
     left = np.flatnonzero(judges)
@@ -79,8 +102,37 @@ def parted_material(
         unknown=unknown,
         training=rows[~judges],
         left_out=rows[left],
+        column=_against(against, aligned, table, rows, judges, len(framed.names)),
     )
-    return material, notices
+    return Parted(material=material, groups=groups[left], notices=tuple(notices))
+
+
+def _against(
+    name: str | None,
+    aligned: AlignedLabels,
+    table: LabelTable,
+    rows: NDArray[np.int64],
+    judges: NDArray[np.bool_],
+    n_images: int,
+) -> "Column | None":
+    """Return the column that must not be told; rare and empty values are unknown."""
+    from tagstack.base_models.training.adversary import UNKNOWN, Column
+
+    if name is None:
+        return None
+    own = np.array(aligned.columns[_column(name, aligned, table)], object)
+    counts = Counter(own[~judges].tolist())
+    names = sorted(v for v, n in counts.items() if v and n >= _LEAST_OF_VALUE)
+    if len(names) < 2:
+        msg = (
+            f"--against {name}: {len(names)} values are on {_LEAST_OF_VALUE} pictures or more that "
+            "are learnt from; expected at least 2, or there is nothing to train against."
+        )
+        raise TagstackError(msg)
+    place = {value: i for i, value in enumerate(names)}
+    values = np.full(n_images, UNKNOWN, np.int64)
+    values[rows] = [place.get(value, UNKNOWN) for value in own.tolist()]
+    return Column(values=values, names=tuple(names))
 
 
 def _column(name: str, aligned: AlignedLabels, table: LabelTable) -> str:
@@ -88,6 +140,23 @@ def _column(name: str, aligned: AlignedLabels, table: LabelTable) -> str:
         msg = f"{table.source} has no column {name!r}. Columns there: {sorted(aligned.columns)}."
         raise TagstackError(msg)
     return name
+
+
+def _drawn(
+    aligned: AlignedLabels, groups: NDArray[np.int64], settings: Settings
+) -> NDArray[np.bool_]:
+    """Return which pictures judge: whole groups, about as many as asked."""
+    n_groups = len(np.unique(groups))
+    if n_groups < 2:
+        msg = (
+            f"{len(groups)} labelled pictures are one group, for they look alike or share its "
+            "value; expected at least 2, one to learn from and one to judge by. Label other "
+            "pictures, or group by another column."
+        )
+        raise TagstackError(msg)
+    n_folds = min(max(2, round(1 / settings.train.left_out)), n_groups)
+    folds = stratified_group_folds(aligned.matrix, groups, n_folds, settings.seed)
+    return np.asarray(folds == 0, bool)
 
 
 def _asked(condition: str, aligned: AlignedLabels, table: LabelTable) -> NDArray[np.bool_]:

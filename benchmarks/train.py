@@ -1,0 +1,158 @@
+r"""What `tagstack train` gives on real pictures: a network against a transformer, and to a stack.
+
+The folder is as `benchmarks/real.py` wants it. Networks are trained from random weights on pictures
+of folds 0 to 2, drawn by group: for each number of pictures one of each kind, with the same epochs.
+Fold 3 judges: two thirds of its groups fit stacks of the other taggers, with and without the
+trained one that learnt from most pictures, as ``fit --quick`` does; all differences are paired on
+the last third, with intervals of 95 % over groups of images. Run again, it trains only what is not
+there yet, and goes on where it was.
+
+    python benchmarks/train.py FOLDER --out train-results --sets emoji \
+        --kinds resnet,vit --pictures 250:40,1000:20,4000:8 [--size 48] [--seed 0]
+"""
+
+import csv
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from mirrored import lead, raw
+from probe import QUICK, fitted, on_pairs, scorer
+from real import GROUPS, of_members, parser_of_sets, split, taggers
+
+from tagstack.base_models.threads import let_idle_threads_sleep
+from tagstack.configs.settings import load_settings
+from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
+from tagstack.ensemble.console.console import stages
+from tagstack.ensemble.progress import Silent
+from tagstack.ensemble.rules.rule_set import Rules
+from tagstack.ensemble.rules.sources import load_rules
+from tagstack.ensemble.tasks.fit import fit_images
+from tagstack.ensemble.tasks.scoring import score_folder
+from tagstack.ensemble.tasks.train import train_tagger
+from tagstack.ensemble.training.request import TrainRequest
+
+HEADINGS = "| macro-AP | | lead | micro-AP | | lead |\n"
+
+
+def drawn(labels: Path, group: str, n_pictures: int, seed: int, out: Path) -> None:
+    """Write the labels of whole groups of folds 0 to 2, as many as hold so many pictures."""
+    with labels.open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["fold"] != "3"]
+    names = sorted({row[group] for row in rows})
+    place = {name: i for i, name in enumerate(np.random.default_rng(seed).permutation(names))}
+    rows.sort(key=lambda row: place[row[group]])
+    last = place[rows[min(n_pictures, len(rows)) - 1][group]]
+    with out.open("w", newline="") as stream:
+        table = csv.DictWriter(stream, [*rows[0]])
+        table.writeheader()
+        table.writerows(row for row in rows if place[row[group]] <= last)
+
+
+def trained(
+    data: Path, name: str, kind: str, given: tuple[int, int], size: int, seed: int, out: Path
+) -> str:
+    """Train a tagger unless it is there; print what it took and return its folder."""
+    n_pictures, epochs = given
+    folder, labels = out / "trained" / f"{kind}-{n_pictures}", out / f"train-{n_pictures}.csv"
+    if not (folder / "tagger.toml").exists():
+        drawn(data / "labels.csv", GROUPS[name], n_pictures, seed, labels)
+        own = {"size": size, "epochs": epochs, "patience": 0, "left_out": 0.1}
+        settings = load_settings(changes={"seed": seed, "threads": 1, "train": own})
+        request = TrainRequest(
+            images=(data / "images",), labels=labels, start=kind, out=folder, group=GROUPS[name]
+        )
+        began = time.process_time()
+        with stages() as progress:
+            train_tagger(request, settings, progress)
+        (folder / "cpu_seconds").write_text(f"{time.process_time() - began:.0f}")
+    record = json.loads((folder / "training.json").read_text())
+    print(
+        f"{folder.name}: {record['n_training']} pictures learnt from, {len(record['tags'])} tags, "
+        f"{epochs} epochs, {(folder / 'cpu_seconds').read_text()} CPU s; macro-AP "
+        f"{max(record['macro_ap']):.3f} on {record['n_left_out']} left-out ones after epoch "
+        f"{record['best_epoch']}",
+        flush=True,
+    )
+    return str(folder)
+
+
+def kinds_table(test: Dataset, kinds: list[str], counts: list[int]) -> None:
+    """Print each kind of network against the first, by the number of pictures."""
+    for kind in kinds[1:]:
+        print(f"\n| pictures {HEADINGS.replace('| |', f'| {kind} |')}|--:|--:|--:|--:|--:|--:|--:|")
+        for n_pictures in counts:
+            first, other = (raw(test.scores, f"{one}-{n_pictures}") for one in (kinds[0], kind))
+            cells = lead(scorer(test, first), other, first)
+            print(f"| {n_pictures} | {' | '.join(cells)} |", flush=True)
+
+
+def stack_table(
+    fit: Dataset, test: Dataset, plain: list[str], more: list[str], rules: Rules, seed: int
+) -> None:
+    """Print what stacks with one more member lead over the stack without."""
+    settings = load_settings(changes={"seed": seed, "threads": 1, "stack": QUICK})
+    found, spent = {}, {}
+    for extra in ("", *more):
+        began = time.process_time()
+        members = [*plain, extra] if extra else plain
+        stack, _ = fitted(of_members(fit, members), rules, settings)
+        found[extra] = stack.predict_proba(of_members(test, members).scores)
+        spent[extra] = f"{stack.chosen_}, {time.process_time() - began:.0f} CPU s"
+    print(f"\nStack of {', '.join(plain)}: {spent['']}.\n")
+    print(f"| one more member {HEADINGS.replace('| |', '| with |')}|---|--:|--:|--:|--:|--:|--:|")
+    for extra in more:
+        cells = lead(scorer(test, found[extra]), found[extra], on_pairs(found[""], found[extra]))
+        print(f"| {extra} ({spent[extra]}) | {' | '.join(cells)} |", flush=True)
+
+
+def run(
+    root: Path, out: Path, name: str, kinds: list[str], given: dict[int, int], size: int, seed: int
+) -> None:
+    """Train, score, fit and print one set's tables."""
+    out.mkdir(parents=True, exist_ok=True)
+    data, labels = root / "data" / name, out / f"labels-{seed}.csv"
+    images = split(data / "labels.csv", GROUPS[name], seed, labels)
+    print(f"\n## {name}, seed {seed}, {size} pixels\n")
+    own = [trained(data, name, kind, n, size, seed, out) for n in given.items() for kind in kinds]
+    plain = taggers(root / "zoo" / name, out / "taggers")
+    with stages() as progress:
+        paths = [data / "images" / image for image in images]
+        settings = load_settings(changes={"threads": 1})
+        score_folder(paths, [*plain, *own], out / "scores", settings, progress)
+    rules = load_rules(str(data / "tags.csv"))
+    source = DatasetSource(scores=out / "scores", labels=labels, group=GROUPS[name])
+    fit, test = (
+        fit_images(replace(source, where=where), rules, settings, Silent())
+        for where in ("part=fit", "part=test")
+    )
+    print(f"\n{fit.scores.n_images} pictures to fit, {test.scores.n_images} judge.")
+    kinds_table(test, kinds, list(given))
+    most = max(given)
+    more = [f"{kind}-{most}" for kind in kinds]
+    stack_table(fit, test, [Path(folder).name for folder in plain], more, rules, seed)
+
+
+def main() -> None:
+    """Run every set asked for."""
+    let_idle_threads_sleep()
+    parser = parser_of_sets(__doc__)
+    parser.add_argument("--kinds", default="resnet,vit", help="architectures, comma-separated")
+    parser.add_argument("--pictures", default="250:40,1000:20,4000:8", help="PICTURES:EPOCHS,...")
+    parser.add_argument("--size", type=int, default=48)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    pairs = (text.partition(":") for text in arguments.pictures.split(","))
+    given = {int(pictures): int(epochs) for pictures, _, epochs in pairs}
+    for name in arguments.sets.split(","):
+        kinds = arguments.kinds.split(",")
+        run(
+            arguments.folder, arguments.out / name, name, kinds, given,
+            arguments.size, arguments.seed,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What `tagstack train` does: material, training, what a column still tells, and the search."""

@@ -10,7 +10,9 @@ from tagstack.base_models.contract import Input
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.base_models.training.thresholds import best_thresholds
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.audit.slices import ImageCounts, Look, looks_at, slices_of
+from tagstack.ensemble.audit.counts import JudgedPairs
+from tagstack.ensemble.audit.looks import Look, Resampled
+from tagstack.ensemble.audit.slices import column_slices
 from tagstack.ensemble.training.request import Bias
 from tagstack.meta.metrics.bootstrap import Weightings
 
@@ -108,20 +110,21 @@ def _looks(
     indptr = np.concatenate([[0], np.cumsum(listed.sum(axis=1))]).astype(np.int64)
     pairs = Pairs(indptr=indptr, tag=np.nonzero(listed)[1].astype(np.int32), n_tags=listed.shape[1])
     base = np.zeros(listed.shape[1], np.float32)
-    counts = ImageCounts.of(
+    judged = JudgedPairs.of(
         PairProba(pairs=pairs, proba=proba[listed], base=base),
         decided,
         sparse.csr_array(labels),
         sparse.csr_array(~known),
     )
     compare = settings.compare
-    slices, _ = slices_of(columns, list(columns), compare.max_slice_values)
-    found = looks_at(
-        slices,
-        counts,
-        groups,
-        Weightings(groups, resamples=compare.resamples, seed=settings.seed),
-        confidence=compare.confidence,
-        false_discovery_rate=compare.false_discovery_rate,
+    slices, _ = column_slices(
+        columns,
+        list(columns),
+        most_values=compare.max_slice_values,
+        least_images=settings.audit.least_images,
+    )
+    weightings = Weightings(groups, resamples=compare.resamples, seed=settings.seed)
+    found = Resampled.of(slices, judged, groups, weightings).looks(
+        confidence=compare.confidence, false_discovery_rate=compare.false_discovery_rate
     )
     return [look for look in found if look.figure in _FIGURES]

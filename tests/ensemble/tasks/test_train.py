@@ -37,7 +37,12 @@ COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
 def settings(**own: object) -> Settings:
     quick = {"size": 24, "epochs": 3, "batch_images": 8, "mixed": False, "shift": 1}
     return load_settings(
-        changes={"threads": 1, "compare": {"resamples": 100}, "train": {**quick, **own}}
+        changes={
+            "threads": 1,
+            "compare": {"resamples": 100},
+            "audit": {"least_images": 2},
+            "train": {**quick, **own},
+        }
     )
 
 
@@ -283,6 +288,11 @@ def test_what_the_features_tell_of_a_column_is_judged_before_and_after(hidden: T
         assert bias.told is not None
         assert 0 <= bias.told <= 1
         assert bias.chance == 0.5
+        assert {bias.worst, bias.best} == {"0", "1"}
+        assert bias.worst_f1 is not None
+        assert bias.best_f1 is not None
+        assert 0 <= bias.worst_f1 <= bias.best_f1 <= 1
+        assert bias.n_looks == 8
     record = json.loads((hidden.out / "training.json").read_text())
     assert record["against"]["after"]["told"] == hidden.against.after.told
 

@@ -4,6 +4,7 @@ A vocabulary of 10,000 tags gives an image some hundred plausible tags. Those pa
 explicitly; all others share one value per tag, so cost follows the pairs, not the vocabulary.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.vocabulary import Vocabulary
+
+
+BLOCK_PAIRS = 500_000
+"""Pairs that work on all of them takes at once: a column of some megabytes, however many images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +68,21 @@ class Pairs:
         counts = np.diff(self.indptr)[images]
         starts = np.repeat(self.indptr[:-1][images] - np.cumsum(counts) + counts, counts)
         return starts + np.arange(counts.sum(), dtype=np.int64)
+
+    def blocks(self, n_pairs: int = BLOCK_PAIRS) -> Iterator[tuple[slice, slice]]:
+        """Yield images and their pairs, a few at a time, in order; together all of them.
+
+        Parameters
+        ----------
+        n_pairs : int, positive
+            At most so many at once, except where one image has more.
+        """
+        start, n_images = 0, self.n_images
+        while start < n_images:
+            most = self.indptr[start] + n_pairs
+            stop = max(start + 1, int(np.searchsorted(self.indptr, most, side="right")) - 1)
+            yield slice(start, stop), slice(int(self.indptr[start]), int(self.indptr[stop]))
+            start = stop
 
     def take(self, images: NDArray[np.intp]) -> "Pairs":
         """Return the pairs of ``images`` alone, renumbered ``0..len(images) - 1``."""

@@ -271,7 +271,7 @@ def _context_columns(
         "lead_over_rival": logit - rival,
         "parent": relative_logit(pairs, logit, relations.parents),
         "child": relative_logit(pairs, logit, relations.children),
-        "company": company(pairs, logit, statistics.lift),
+        "company": company(pairs, logit, statistics.heard),
     }
 
 

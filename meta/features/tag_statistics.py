@@ -5,6 +5,7 @@ positives does not look certain.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,11 @@ class TagStatistics:
     prior: Floats
     skill: Floats
     lift: sparse.csr_array
+
+    @cached_property
+    def heard(self) -> sparse.csc_array:
+        """The same by tag: who speaks for it."""
+        return sparse.csc_array(self.lift)
 
 
 def tag_statistics(

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.vocabulary import Vocabulary
 
-
 BLOCK_PAIRS = 500_000
 """Pairs that work on all of them takes at once: a column of some megabytes, however many images."""
 

@@ -25,13 +25,13 @@ class MemberLogits:
 
     Parameters
     ----------
-    listed : array of shape (n_members, n_pairs), float64
+    listed : array of shape (n_members, n_pairs), floating
         NaN where the member abstains.
     base : array of shape (n_members, n_tags), float64
         The value of a pair that is not listed; NaN where the member lacks the tag.
     """
 
-    listed: NDArray[np.float64]
+    listed: NDArray[np.floating]
     base: NDArray[np.float64]
 
 
@@ -43,12 +43,27 @@ class MemberCalibration:
 
     def apply(self, scores: Level1Scores) -> MemberLogits:
         """Return the calibrated logits of scores with the same members and tags."""
-        tag, tags = scores.pairs.tag, np.arange(len(scores.vocabulary))
-        floor = np.where(scores.knows, scores.floor[:, None].astype(np.float64), np.nan)
-        listed, base = np.empty(scores.logit.shape), np.empty(floor.shape)
+        return MemberLogits(
+            listed=self.listed(scores.logit, scores.pairs.tag), base=self.base(scores)
+        )
+
+    def listed(self, logit: NDArray[np.float32], tag: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Return calibrated logits of some pairs, shape (n_members, n_pairs)."""
+        found = np.empty(logit.shape)
         for m, maps in enumerate(self.maps):
-            listed[m], base[m] = maps.apply(tag, scores.logit[m]), maps.apply(tags, floor[m])
-        return MemberLogits(listed=listed, base=base)
+            found[m] = maps.apply(tag, logit[m])
+        return found
+
+    def base(self, scores: Level1Scores) -> NDArray[np.float64]:
+        """Return the calibrated logits of what is not listed, shape (n_members, n_tags)."""
+        tags = np.arange(len(scores.vocabulary))
+        found = [maps.apply(tags, own) for maps, own in zip(self.maps, floors(scores), strict=True)]
+        return np.stack(found)
+
+
+def floors(scores: Level1Scores) -> NDArray[np.float64]:
+    """Return the logit of each member's unlisted pairs, shape (n_members, n_tags); NaN: abstains."""
+    return np.where(scores.knows, scores.floor[:, None].astype(np.float64), np.nan)
 
 
 def category_numbers(vocabulary: Vocabulary) -> NDArray[np.int64]:
@@ -89,8 +104,7 @@ def fit_members(scores: Level1Scores, truth: PairTruth, how: How) -> MemberCalib
 def member_samples(scores: Level1Scores, truth: PairTruth) -> Iterator[Sample]:
     """Yield what each member's calibration is fitted on."""
     category = category_numbers(scores.vocabulary)
-    floor = np.where(scores.knows, scores.floor[:, None].astype(np.float64), np.nan)
-    for logit, base in zip(scores.logit, floor, strict=True):
+    for logit, base in zip(scores.logit, floors(scores), strict=True):
         yield Sample.of(logit.astype(np.float64), base, scores.pairs, truth, category)
 
 
@@ -117,7 +131,7 @@ def fit_monotone(
 def regression_rows(
     listed: NDArray[np.float64],
     base: NDArray[np.float64],
-    pairs: Pairs,
+    listed_tag: NDArray[np.int32],
     truth: PairTruth,
     category: NDArray[np.int64],
     known: NDArray[np.bool_],
@@ -128,12 +142,13 @@ def regression_rows(
     ----------
     listed : array of shape (n_features, n_pairs), float64
     base : array of shape (n_features, n_tags), float64
-    pairs, truth, category
+    listed_tag : array of shape (n_pairs,), int32
+    truth, category
     known : array of shape (n_tags,), bool
         Tags whose rows count; the others get weight 0.
     """
-    tags = np.arange(pairs.n_tags)
-    tag = np.concatenate([pairs.tag, tags, tags]).astype(np.int64)
+    tags = np.arange(len(category))
+    tag = np.concatenate([listed_tag, tags, tags]).astype(np.int64)
     weight = np.concatenate([truth.weight, truth.n_true, truth.n_false]) * known[tag]
     columns = np.concatenate([listed, base, base], axis=1)
     true = np.concatenate([truth.listed, np.ones(len(tags), bool), np.zeros(len(tags), bool)])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.compilation import can_compile
 from tagstack.configs.calibration import Pool
+from tagstack.meta.calibrators.tally import Tally
 from tagstack.meta.metrics.ranking import sorted_by
 
 Floats = NDArray[np.float64]
@@ -25,10 +26,8 @@ _MAX_HALVINGS = 6
 _TOLERANCE = 1e-4  # largest change of a coefficient at which a fit counts as converged
 TIGHT = 1e12  # precision that holds a coefficient where it is
 _WEAK = 1e-2  # precision of the prior of the fit over all tags: keeps it finite, no more
-_MANY = 200_000  # rows from which on close values are merged, and centres look at a part
+MANY = 200_000  # rows from which on close values are merged, and centres look at a part
 _COMPILED = 20_000  # rows from which on loading compiled code pays
-_BINS_PER_UNIT = 16  # of a merged logit: the mean of a bin stands for values 1/32 away at most
-_MAX_BINS = 1024  # of one tag, so that a stray value cannot ask for millions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +68,8 @@ def tag_rows(
     weight: Floats,
     tag: NDArray[np.int64],
     category_of_tag: NDArray[np.int64],
+    *,
+    merged: bool = False,
 ) -> TagRows:
     """Return rows sorted by category and tag, those of weight 0 left out.
 
@@ -77,9 +78,11 @@ def tag_rows(
     columns : array of shape (n_features, n_rows), float64
     true, weight, tag : arrays of shape (n_rows,)
     category_of_tag : array of shape (n_tags,), int64
+    merged : bool
+        Whether close values are one row already.
     """
     kept = np.flatnonzero(weight > 0)
-    if len(columns) == 1 and len(kept) > _MANY:
+    if len(columns) == 1 and len(kept) > MANY and not merged:
         merged = _merged(
             columns[0, kept], true[kept], weight[kept], tag[kept], len(category_of_tag)
         )
@@ -329,25 +332,15 @@ def _merged(
     n_groups: int,
 ) -> tuple[Floats, NDArray[np.bool_], Floats, NDArray[np.int64]]:
     """Return rows (columns, true, weight, group): close values of one label and group in one."""
-    low, high = float(value.min()), float(value.max())
-    n_bins = min(_MAX_BINS, int((high - low) * _BINS_PER_UNIT) + 1)
-    place = ((value - low) * (n_bins / max(high - low, 1e-9))).astype(np.int64)
-    key = (group * n_bins + np.minimum(place, n_bins - 1)) * 2 + true
-    size = n_groups * n_bins * 2
-    total = np.bincount(key, weights=weight, minlength=size)
-    held = np.flatnonzero(total)
-    mean = np.bincount(key, weights=weight * value, minlength=size)[held] / total[held]
-    return (
-        np.asarray(mean[None], np.float64),
-        np.asarray(held % 2, np.bool_),
-        np.asarray(total[held], np.float64),
-        np.asarray(held // (2 * n_bins), np.int64),
-    )
+    tally = Tally(float(value.min()), float(value.max()), n_groups)
+    tally.add(value, true, weight, group, np.zeros(len(group), np.int64))
+    mean, merged_true, total, merged_group = tally.rows(None)
+    return mean[None], merged_true, total, merged_group
 
 
 def _pooled(rows: TagRows) -> TagRows:
     """Return fewer rows for the fits over categories and over all tags, in the same order."""
-    if len(rows.weight) <= _MANY:
+    if len(rows.weight) <= MANY:
         return rows
     category = np.repeat(rows.categories, np.diff(np.append(rows.category_start, len(rows.true))))
     if len(rows.design) == 2:
@@ -358,7 +351,7 @@ def _pooled(rows: TagRows) -> TagRows:
         return _of_categories(rows, columns, true, weight, rows.categories[number])
     # Every so many of the single pairs, counted so many times; tags are next to each other, so
     # each gives its share. What stands for many pairs already is kept.
-    every = -(-len(rows.weight) // _MANY)
+    every = -(-len(rows.weight) // MANY)
     light = np.flatnonzero(rows.weight <= 1.0)
     factor = np.zeros(len(rows.weight))
     factor[rows.weight > 1.0] = 1.0

@@ -104,6 +104,11 @@ def _rows(sample: Sample, kind: str) -> TagRows:
     if kind not in sample.prepared:
         columns = np.stack(_FORMS[kind].columns(sample.logit))
         sample.prepared[kind] = tag_rows(
-            columns, sample.true, sample.weight, sample.tag, sample.category
+            columns,
+            sample.true,
+            sample.weight,
+            sample.tag,
+            sample.category,
+            merged=sample.merged,
         )
     return sample.prepared[kind]

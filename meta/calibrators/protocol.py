@@ -74,6 +74,8 @@ class Sample:
     tag : array of shape (n_rows,), int64
     category : array of shape (n_tags,), int64
         Of each tag, counted from 0.
+    merged : bool
+        Whether rows of nearly the same logit are one already.
     prepared : dict of str to TagRows
         The rows as a calibrator sorted them, by its name, kept for a fit at another strength.
     """
@@ -83,6 +85,7 @@ class Sample:
     true: NDArray[np.bool_]
     tag: NDArray[np.int64]
     category: NDArray[np.int64]
+    merged: bool = False
     prepared: dict[str, TagRows] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -105,17 +108,48 @@ class Sample:
         base : array of shape (n_tags,), float64
             Logit of the unlisted pairs; NaN for a tag that the source lacks.
         """
-        tags = np.arange(pairs.n_tags)
-        logit = np.concatenate([listed, base, base])
-        weight = np.concatenate([truth.weight, truth.n_true, truth.n_false])
-        tag = np.concatenate([pairs.tag, tags, tags]).astype(np.int64)
+        return cls.of_rows(
+            (listed, truth.listed, truth.weight, pairs.tag),
+            base,
+            (truth.n_true, truth.n_false),
+            category,
+        )
+
+    @classmethod
+    def of_rows(
+        cls,
+        rows: tuple[Floats, NDArray[np.bool_], NDArray[np.floating], Tags],
+        base: Floats,
+        unlisted: tuple[NDArray[np.int64], NDArray[np.int64]],
+        category: NDArray[np.int64],
+        *,
+        merged: bool = False,
+    ) -> "Sample":
+        """Return rows of listed pairs and two weighted ones per tag for its unlisted pairs.
+
+        Parameters
+        ----------
+        rows : arrays of shape (n_rows,)
+            Logit, NaN where there is none: such rows are left out; label, weight and tag.
+        base : array of shape (n_tags,), float64
+            Logit of the unlisted pairs; NaN for a tag that the source lacks.
+        unlisted : two arrays of shape (n_tags,), int64
+            How many unlisted pairs of each tag are true, and how many false.
+        category : array of shape (n_tags,), int64
+        merged : bool
+        """
+        n_tags = len(base)
+        tags = np.arange(n_tags)
+        logit = np.concatenate([rows[0], base, base])
+        true = np.concatenate([rows[1], np.repeat([True, False], n_tags)])
+        weight = np.concatenate([rows[2], *unlisted]).astype(np.float64)
+        tag = np.concatenate([rows[3], tags, tags]).astype(np.int64)
         kept = np.flatnonzero((weight > 0) & ~np.isnan(logit) & ~np.isnan(base)[tag])
-        holds = np.repeat([True, False], pairs.n_tags)
-        true = np.concatenate([truth.listed, holds])
         return cls(
             logit=logit[kept],
             weight=weight[kept],
             true=true[kept],
             tag=tag[kept],
             category=category,
+            merged=merged,
         )

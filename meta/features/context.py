@@ -154,9 +154,7 @@ class _Chance:
         return np.asarray(of_speaker * of_tag / np.maximum(n_known, 1.0))
 
 
-def company(
-    pairs: Pairs, logit: Floats, lift: sparse.csr_array | sparse.csc_array
-) -> Floats:
+def company(pairs: Pairs, logit: Floats, lift: sparse.csr_array | sparse.csc_array) -> Floats:
     """Return what the image's other tags say about each pair: their probabilities times lifts.
 
     Parameters

@@ -5,13 +5,15 @@ other tags, what rivals, relatives and company say, and what is known of the tag
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from tagstack.base_models.pairs import Pairs
+from tagstack.base_models.spill import IN_MEMORY, Spill
 from tagstack.meta.calibrators.calibration import MemberLogits
 from tagstack.meta.features.context import company, relative_logit, rival_logit
 from tagstack.meta.features.tag_statistics import TagStatistics
@@ -19,11 +21,16 @@ from tagstack.meta.labels.relations import TagRelations
 
 Floats = NDArray[np.float64]
 
+_AT_ONCE = 2_000_000  # rows that a draw looks at together
 _AT_RANDOM = 0.25  # part of the rows that is drawn whatever the pilot says: bounds the weights
 
 
 def informative_rows(
-    proba: Floats, true: NDArray[np.bool_], weight: Floats, n_rows: int, seed: int
+    proba: NDArray[np.floating],
+    true: NDArray[np.bool_],
+    weight: NDArray[np.floating],
+    n_rows: int,
+    seed: int,
 ) -> tuple[NDArray[np.int64], Floats]:
     """Return about ``n_rows`` rows, ascending, and their new weights.
 
@@ -32,10 +39,10 @@ def informative_rows(
 
     Parameters
     ----------
-    proba : array of shape (n,), float64, in [0, 1]
+    proba : array of shape (n,), floating, in [0, 1]
         What a pilot model says, best one that was fitted on other images.
     true : array of shape (n,), bool
-    weight : array of shape (n,), float64, not negative
+    weight : array of shape (n,), floating, not negative
     n_rows : int, positive
     seed : int
         Where the systematic draw starts.
@@ -51,29 +58,64 @@ def informative_rows(
     sets"; here with weights by inverse chance (Horvitz & Thompson 1952) instead of an offset, and
     some rows at random (Hesterberg 1995, defensive mixtures).
     """
-    counted = np.flatnonzero(weight > 0)
-    if len(counted) <= n_rows:
-        return counted, weight[counted]
-    surprise = np.abs(true[counted] - proba[counted]) * weight[counted]
-    foreseen = weight[counted] * (surprise.sum() / weight[counted].sum() + 1e-12)
-    chance = _chances((1 - _AT_RANDOM) * surprise + _AT_RANDOM * foreseen, n_rows)
+    if np.count_nonzero(weight) <= n_rows:
+        counted = np.flatnonzero(weight > 0)
+        return counted, weight[counted].astype(np.float64)
+    pilot = _Pilot(proba, true, weight)
+    factor = pilot.factor(n_rows)
     # Systematic: evenly spaced over the rows, so every image and every tag gives its share.
-    place = np.floor(np.cumsum(chance) + np.random.default_rng(seed).random())
-    drawn = np.flatnonzero((np.diff(place, prepend=0.0) >= 1.0) | (chance >= 1.0))
-    return counted[drawn], weight[counted[drawn]] / chance[drawn]
+    place, reached = np.random.default_rng(seed).random(), 0.0
+    rows, counts = [], []
+    for block in pilot.blocks:
+        chance = np.minimum(pilot.interest(block) * factor, 1.0)
+        places = place + np.cumsum(chance)
+        whole = np.floor(places)
+        drawn = np.flatnonzero((np.diff(whole, prepend=reached) >= 1.0) | (chance >= 1.0))
+        rows.append(block.start + drawn)
+        counts.append(weight[block][drawn] / chance[drawn])
+        place, reached = places[-1], whole[-1]
+    return np.concatenate(rows), np.concatenate(counts)
 
 
-def _chances(surprise: Floats, n_rows: int) -> Floats:
-    """Return chances in proportion to ``surprise``, at most 1, that add up to about ``n_rows``."""
-    factor = n_rows / surprise.sum()
-    for _ in range(20):
-        chance = np.minimum(surprise * factor, 1.0)
-        total = chance.sum()
-        if total > 0.999 * n_rows:
-            break
-        factor *= n_rows / total
-    chances: Floats = np.minimum(surprise * factor, 1.0)
-    return chances
+class _Pilot:
+    """What a pilot makes of rows, a few of them at a time."""
+
+    def __init__(
+        self,
+        proba: NDArray[np.floating],
+        true: NDArray[np.bool_],
+        weight: NDArray[np.floating],
+    ) -> None:
+        self.proba, self.true, self.weight = proba, true, weight
+        n = len(true)
+        self.blocks = [slice(i, min(i + _AT_ONCE, n)) for i in range(0, n, _AT_ONCE)]
+        surprise = sum(float(self._surprise(block).sum()) for block in self.blocks)
+        total = sum(float(weight[block].sum(dtype=np.float64)) for block in self.blocks)
+        self.foreseen = surprise / total + 1e-12
+
+    def interest(self, block: slice) -> Floats:
+        """Return how much each row deserves to be drawn, shape (n_block,)."""
+        foreseen = self.weight[block] * self.foreseen
+        return (1 - _AT_RANDOM) * self._surprise(block) + _AT_RANDOM * foreseen
+
+    def factor(self, n_rows: int) -> float:
+        """Return what makes of interest chances, at most 1, that add up to about ``n_rows``."""
+        factor = n_rows / self._total(1.0, np.inf)
+        for _ in range(20):
+            total = self._total(factor, 1.0)
+            if total > 0.999 * n_rows:
+                break
+            factor *= n_rows / total
+        return factor
+
+    def _total(self, factor: float, most: float) -> float:
+        return sum(
+            float(np.minimum(self.interest(block) * factor, most).sum()) for block in self.blocks
+        )
+
+    def _surprise(self, block: slice) -> Floats:
+        far = np.abs(self.true[block] - self.proba[block].astype(np.float64))
+        return np.asarray(far * self.weight[block], np.float64)
 
 
 def candidate_rows(
@@ -147,35 +189,83 @@ class PairTable:
         """Return one column as float64, shape (n_pairs,)."""
         return self.values[:, self.names.index(name)].astype(np.float64)
 
+    def values_at(self, rows: NDArray[np.integer] | slice) -> NDArray[np.float32]:
+        """Return some rows of ``values``, shape (n_rows, n_columns)."""
+        return self.values[rows]
+
     def take(self, images: NDArray[np.intp]) -> "PairTable":
-        """Return the rows of the images at these indices, in that order."""
-        rows = self.pairs.rows(images)
-        return replace(
-            self,
-            pairs=self.pairs.take(images),
-            values=self.values[rows],
-            logit=self.logit[rows],
-            groups=None if self.groups is None else self.groups[images],
-        )
+        """Return the rows of the images at these indices, in that order.
+
+        Their values are read when they are asked for: `values_at` reads no others.
+        """
+        return TakenTable(self, images)
 
     def with_columns(
-        self, columns: Mapping[str, Floats], rising: Iterable[str] = ()
+        self,
+        columns: Mapping[str, NDArray[np.floating]],
+        rising: Iterable[str] = (),
+        spill: Spill = IN_MEMORY,
     ) -> "PairTable":
         """Return the table with further columns of shape (n_pairs,) at its end.
 
         Parameters
         ----------
-        columns : mapping of name to array of shape (n_pairs,), float64
+        columns : mapping of name to array of shape (n_pairs,), floating
         rising : iterable of str
             Those of them that are `rising`.
+        spill : Spill, optional
+            Where the new values lie.
         """
-        added = [column.astype(np.float32)[:, None] for column in columns.values()]
-        return replace(
-            self,
+        n_own = len(self.names)
+        values = spill.empty((len(self.pairs), n_own + len(columns)), np.float32)
+        for _, rows in self.pairs.blocks():
+            values[rows, :n_own] = self.values_at(rows)
+            for place, column in enumerate(columns.values(), n_own):
+                values[rows, place] = column[rows]
+        return PairTable(
+            pairs=self.pairs,
             names=(*self.names, *columns),
+            values=values,
+            logit=self.logit,
+            groups=self.groups,
             rising=self.rising.union(rising),
-            values=np.concatenate([self.values, *added], axis=1),
         )
+
+
+class TakenTable(PairTable):
+    """Some images' rows of another table, read from there when they are asked for.
+
+    Parameters
+    ----------
+    whole : PairTable
+    images : array of shape (n_images,), integer
+    """
+
+    def __init__(self, whole: PairTable, images: NDArray[np.intp]) -> None:
+        self._set(_whole=whole, _rows=whole.pairs.rows(images))
+        self._set(
+            pairs=whole.pairs.take(images),
+            names=whole.names,
+            logit=whole.logit[self._rows],
+            groups=None if whole.groups is None else whole.groups[images],
+            rising=whole.rising,
+        )
+
+    def values_at(self, rows: NDArray[np.integer] | slice) -> NDArray[np.float32]:
+        """Return some rows of ``values``, shape (n_rows, n_columns)."""
+        return self._whole.values_at(self._rows[rows])
+
+    @cached_property
+    def values(self) -> NDArray[np.float32]:  # type: ignore[override]  # read once, then a field
+        """All values, shape (n_pairs, n_columns), float32."""
+        return self.values_at(slice(None))
+
+    def _set(self, **fields: object) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    _whole: PairTable
+    _rows: NDArray[np.int64]
 
 
 def pair_table(

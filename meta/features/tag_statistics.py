@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import logit as logit_of
 
-from tagstack.base_models.pairs import Pairs
-from tagstack.meta.calibrators.calibration import MemberLogits
 from tagstack.meta.features.context import log_lift
-from tagstack.meta.labels.truth import Evidence, PairTruth
+from tagstack.meta.labels.truth import Evidence
 
 Floats = NDArray[np.float64]
 
 _PSEUDO_POSITIVES = 10.0  # at this many positives a skill is half the tag's own
 _PSEUDO_IMAGES = 1.0
+_LEAST_WEIGHT = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,45 +47,91 @@ class TagStatistics:
         return sparse.csc_array(self.lift)
 
 
+class MemberSums:
+    """What members say of true and of all pairs of each tag, added up a few pairs at a time.
+
+    Parameters
+    ----------
+    n_members, n_tags : int
+    """
+
+    def __init__(self, n_members: int, n_tags: int) -> None:
+        self.n_tags = n_tags
+        self.logit, self.weight = (np.zeros((2, n_members, n_tags)) for _ in range(2))
+        self.positives = np.zeros(n_tags)
+
+    def add(
+        self,
+        members: Floats,
+        tag: NDArray[np.int32],
+        true: NDArray[np.bool_],
+        weight: NDArray[np.floating],
+    ) -> None:
+        """Add listed pairs.
+
+        Parameters
+        ----------
+        members : array of shape (n_members, n_pairs), float64
+            Calibrated logits, NaN where a member abstains.
+        tag, true, weight : arrays of shape (n_pairs,)
+        """
+        positive = np.flatnonzero(true & (weight > 0))
+        self.positives += self._by_tag(tag[positive], weight[positive])
+        for m, logit in enumerate(members):
+            for kind, rows in enumerate((slice(None), positive)):
+                known = ~np.isnan(logit[rows])
+                counted = weight[rows] * known
+                said = counted * np.where(known, logit[rows], 0.0)
+                self.weight[kind, m] += self._by_tag(tag[rows], counted)
+                self.logit[kind, m] += self._by_tag(tag[rows], said)
+
+    def _by_tag(self, tag: NDArray[np.int32], values: NDArray[np.floating]) -> Floats:
+        return np.bincount(tag, weights=values, minlength=self.n_tags)
+
+
 def tag_statistics(
-    members: MemberLogits,
-    pairs: Pairs,
-    truth: PairTruth,
+    sums: MemberSums,
+    base: Floats,
+    unlisted: tuple[NDArray[np.int64], NDArray[np.int64]],
     evidence: Evidence,
     category: NDArray[np.int64],
 ) -> TagStatistics:
-    """Return the statistics of labelled images."""
-    positives = _positives(pairs, truth)
+    """Return the statistics of labelled images.
+
+    Parameters
+    ----------
+    sums : MemberSums
+        Of all listed pairs.
+    base : array of shape (n_members, n_tags), float64
+        What members say of the others, NaN where they abstain.
+    unlisted : two arrays of shape (n_tags,), int64
+        How many others are true, and how many false.
+    evidence : Evidence
+    category : array of shape (n_tags,), int64
+    """
+    n_true, n_false = unlisted
+    positives = sums.positives + n_true
     mean = positives.sum() / max(evidence.n_known.sum(), 1)
     share = (positives + _PSEUDO_IMAGES * mean) / (evidence.n_known + _PSEUDO_IMAGES)
+    true_mean = _mean(sums.logit[1], sums.weight[1], base, n_true)
+    false_mean = _mean(
+        sums.logit[0] - sums.logit[1], sums.weight[0] - sums.weight[1], base, n_false
+    )
     skill = [
-        _skill(listed, base, pairs, truth, positives, category)
-        for listed, base in zip(members.listed, members.base, strict=True)
+        _skill(separation, ~np.isnan(own), positives, category)
+        for separation, own in zip(true_mean - false_mean, base, strict=True)
     ]
     prior = logit_of(np.clip(share, 1e-6, 1 - 1e-6))
     return TagStatistics(prior=prior, skill=np.stack(skill), lift=log_lift(evidence))
 
 
-def _positives(pairs: Pairs, truth: PairTruth) -> Floats:
-    """Return the weighted number of true pairs of each tag, listed or not."""
-    weight = np.where(truth.listed, truth.weight, 0.0)
-    listed = np.bincount(pairs.tag, weights=weight, minlength=pairs.n_tags)
-    return np.asarray(listed + truth.n_true, np.float64)
-
-
 def _skill(
-    listed: Floats,
-    base: Floats,
-    pairs: Pairs,
-    truth: PairTruth,
+    separation: Floats,
+    known: NDArray[np.bool_],
     positives: Floats,
     category: NDArray[np.int64],
 ) -> Floats:
     """Return one member's shrunken separation of each tag, NaN for tags it lacks."""
-    known = ~np.isnan(base)
-    true_mean = _mean(listed, base, pairs, truth.weight * truth.listed, truth.n_true)
-    false_mean = _mean(listed, base, pairs, truth.weight * ~truth.listed, truth.n_false)
-    separation = true_mean - false_mean
     weight = np.where(known & (positives > 0) & np.isfinite(separation), positives, 0)
     usable = np.where(weight > 0, separation, 0.0)
     total = np.bincount(category, weights=weight)
@@ -96,20 +141,11 @@ def _skill(
     return np.where(known, shrunk, np.nan)
 
 
-def _mean(
-    listed: Floats,
-    base: Floats,
-    pairs: Pairs,
-    weight: Floats,
-    n_unlisted: NDArray[np.int64],
-) -> Floats:
-    """Return each tag's mean logit over the weighted listed pairs and its unlisted ones."""
-    n_tags = pairs.n_tags
-    rows = np.flatnonzero((weight > 0) & ~np.isnan(listed))
-    tag, weight = pairs.tag[rows], weight[rows]
-    total = np.bincount(tag, weights=weight * listed[rows], minlength=n_tags)
-    count = np.bincount(tag, weights=weight, minlength=n_tags) + n_unlisted
-    total = total + np.where(n_unlisted > 0, base * n_unlisted, 0.0)
-    mean: Floats = np.full(n_tags, np.nan)
-    np.divide(total, count, out=mean, where=count > 0)
+def _mean(logit: Floats, weight: Floats, base: Floats, n_unlisted: NDArray[np.int64]) -> Floats:
+    """Return each member's mean logit of each tag over weighted listed pairs and unlisted ones."""
+    total = logit + np.where(n_unlisted > 0, base * n_unlisted, 0.0)
+    count = weight + n_unlisted
+    mean: Floats = np.full(total.shape, np.nan)
+    # What is left of a difference of equal sums is no weight.
+    np.divide(total, count, out=mean, where=count > _LEAST_WEIGHT)
     return mean

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import Level1Scores
+from tagstack.base_models.spill import IN_MEMORY, Spill
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence
 from tagstack.meta.start.answer import StartAnswer
@@ -25,6 +26,8 @@ class Labelled:
     relations : TagRelations
     start : StartAnswer, optional
         What the members' files answer without labels: the lowest rung that may be chosen.
+    spill : Spill
+        Where columns as long as all pairs lie.
     """
 
     scores: Level1Scores
@@ -33,6 +36,7 @@ class Labelled:
     groups: NDArray[np.int64]
     relations: TagRelations
     start: StartAnswer | None = None
+    spill: Spill = IN_MEMORY
 
     @property
     def n_folds(self) -> int:
@@ -48,6 +52,7 @@ class Labelled:
             groups=self.groups[images],
             relations=self.relations,
             start=self.start,
+            spill=self.spill,
         )
 
     def without_member(self, member: int) -> "Labelled":

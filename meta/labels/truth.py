@@ -28,7 +28,7 @@ class PairTruth:
     listed : array of shape (n_pairs,), bool
         Whether the pair is labelled true; False where unknown.
     known : array of shape (n_pairs,), bool
-    weight : array of shape (n_pairs,), float64, not negative
+    weight : array of shape (n_pairs,), floating, not negative
         How much the pair counts in a fit; 0 where unknown.
     n_true, n_false : arrays of shape (n_tags,), int64
         Of the unlisted pairs that are known.
@@ -36,7 +36,7 @@ class PairTruth:
 
     listed: NDArray[np.bool_]
     known: NDArray[np.bool_]
-    weight: NDArray[np.float64]
+    weight: NDArray[np.floating]
     n_true: NDArray[np.int64]
     n_false: NDArray[np.int64]
 
@@ -55,7 +55,7 @@ class PairTruth:
         return cls(
             listed=listed,
             known=known,
-            weight=known.astype(np.float64),
+            weight=known.astype(np.float32),
             n_true=n_true,
             n_false=n_unlisted - n_true,
         )
@@ -191,12 +191,17 @@ def pair_labels(pairs: Pairs, labels: sparse.csr_array) -> NDArray[np.bool_]:
     if labels.shape != expected:
         msg = f"labels must have shape {expected} to match the scores, got {labels.shape}."
         raise TagstackError(msg)
-    true = labels.tocoo()
-    held = true.data.astype(bool)
-    true_keys = _keys(true.coords[0][held], true.coords[1][held], pairs.n_tags)
-    at, found = found_among(pairs.keys(), true_keys)
     listed = np.zeros(len(pairs), bool)
-    listed[at[found]] = True
+    for images, rows in pairs.blocks():
+        true = labels[images].tocoo()
+        held = true.data.astype(bool)
+        true_keys = _keys(true.coords[0][held], true.coords[1][held], pairs.n_tags)
+        image = np.repeat(
+            np.arange(images.stop - images.start),
+            np.diff(pairs.indptr[images.start : images.stop + 1]),
+        )
+        at, found = found_among(_keys(image, pairs.tag[rows], pairs.n_tags), true_keys)
+        listed[rows.start + at[found]] = True
     return listed
 
 

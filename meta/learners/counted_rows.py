@@ -58,10 +58,10 @@ def counted_rows(
     given = np.ones(len(true)) if weight is None else weight
     kept, counts = informative_rows(expit(table.logit), true, given, max_rows, seed)
     if not len(kept):
-        return _nothing(table.values.shape[1])
+        return _nothing(len(table.names))
     everything = len(kept) == len(true)
     return CountedRows(
-        values=table.values if everything else table.values[kept],
+        values=table.values if everything else table.values_at(kept),
         logit=table.logit[kept],
         true=true[kept],
         weight=None if (counts == 1.0).all() else counts,

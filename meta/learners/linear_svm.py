@@ -30,7 +30,7 @@ _MARGIN_STRENGTH = 30.0
 # A worker takes tags with about as many rows together: enough to make the calls worth their while,
 # few enough for the rows to stay in the processor's cache.
 _BATCH_TAGS, _BATCH_ROWS = 64, 16_384
-_SPREAD_ROWS = 100_000  # that the columns' means and standard deviations look at
+_SPREAD_ROWS = 100_000  # evenly spaced, that the columns' means and standard deviations look at
 
 
 class LinearSvms(PairEstimator):
@@ -66,13 +66,14 @@ class LinearSvms(PairEstimator):
         n_tags = table.pairs.n_tags
         enough = _enough(table, true, weight, self.settings.min_positives)
         self.basis_ = image_basis(table, self.settings.context)
-        raw = svm_design(table, self.basis_)
-        self.centre_, self.scale_ = _spread(raw)
+        every = max(1, len(table.pairs) // _SPREAD_ROWS)
+        self.centre_, self.scale_ = _spread(
+            svm_design(table, self.basis_, slice(None, None, every))
+        )
         rows, weight = informative_rows(
             expit(table.logit), true, weight, self.settings.max_rows, self.seed
         )
-        if len(rows) < len(raw):
-            raw = raw[rows]
+        raw = svm_design(table, self.basis_, rows)
         tag, true = table.pairs.tag[rows], true[rows]
         self.coefficients_ = np.zeros((n_tags, raw.shape[1] + 1))
         self.fitted_ = enough
@@ -185,10 +186,10 @@ _ARRAYS = ("basis_", "centre_", "scale_", "coefficients_", "fitted_", "margin_to
 
 
 def _spread(raw: NDArray[np.float32]) -> tuple[Floats, Floats]:
-    """Return each column's mean and standard deviation, of evenly spaced rows where many."""
+    """Return each column's mean and standard deviation."""
     if not len(raw):
         return np.zeros(raw.shape[1]), np.ones(raw.shape[1])
-    some = raw[:: max(1, len(raw) // _SPREAD_ROWS)].astype(np.float64)
+    some = raw.astype(np.float64)
     scale = some.std(axis=0)
     return some.mean(axis=0), np.where(scale > 1e-9, scale, 1.0)
 

@@ -16,9 +16,7 @@ _MARGIN = 1e-7  # keeps the logit of a mean probability finite
 def raw_members(scores: Level1Scores) -> MemberLogits:
     """Return the members' own logits, uncalibrated; NaN where a member abstains."""
     floor = np.broadcast_to(scores.floor[:, None].astype(np.float64), scores.knows.shape)
-    return MemberLogits(
-        listed=scores.logit.astype(np.float64), base=np.where(scores.knows, floor, np.nan)
-    )
+    return MemberLogits(listed=scores.logit, base=np.where(scores.knows, floor, np.nan))
 
 
 def mean_logit(logit: Floats, weights: Floats | None = None) -> Floats:

@@ -13,7 +13,7 @@ from scipy.special import expit
 from tagstack.base_models.pairs import Pairs
 from tagstack.meta.calibrators.calibration import MemberLogits, regression_rows
 from tagstack.meta.calibrators.newton import TagRows, fit_hierarchy
-from tagstack.meta.features.pair_features import informative_rows, subset
+from tagstack.meta.features.pair_features import informative_rows
 from tagstack.meta.labels.truth import PairTruth
 
 Floats = NDArray[np.float64]
@@ -29,13 +29,18 @@ class ShrunkenLogistic:
 
     def apply(self, members: MemberLogits, pairs: Pairs) -> tuple[Floats, Floats]:
         """Return the logits of the listed pairs (n_pairs,) and of unlisted ones (n_tags,)."""
-        listed = self.theta[pairs.tag, 0].copy()
-        base = self.theta[:, 0].copy()
-        filled, filled_base = filled_in(members.listed), filled_in(members.base)
-        for m in range(len(filled)):
-            listed += self.theta[pairs.tag, 1 + m] * filled[m]
-            base += self.theta[:, 1 + m] * filled_base[m]
-        return listed, base
+        return self.listed(members.listed, pairs.tag), self.base(members.base)
+
+    def listed(self, members: Floats, tag: NDArray[np.int32]) -> Floats:
+        """Return the logits of pairs from the members' calibrated ones, shape (n_pairs,)."""
+        logit = self.theta[tag, 0]
+        for m, filled in enumerate(filled_in(members), 1):
+            logit += self.theta[tag, m] * filled
+        return logit
+
+    def base(self, members: Floats) -> Floats:
+        """Return the logits of unlisted pairs from the members' own, shape (n_tags,)."""
+        return self.listed(members, np.arange(len(self.theta), dtype=np.int32))
 
 
 def fit_shrunken_logistic(
@@ -62,9 +67,49 @@ def logistic_rows(
     members: MemberLogits, pairs: Pairs, truth: PairTruth, category: NDArray[np.int64]
 ) -> TagRows:
     """Return what the coefficients are fitted on, the same for every strength."""
-    known = np.logical_not(np.isnan(members.base).all(axis=0))
-    listed, pairs, truth = _thinned(filled_in(members.listed), pairs, truth)
-    return regression_rows(listed, filled_in(members.base), pairs, truth, category, known)
+    filled = filled_in(members.listed)
+    rows, weight = drawn_rows(expit(filled.mean(axis=0)), truth.listed, truth.weight)
+    fewer = replace(truth, listed=truth.listed[rows], known=truth.known[rows], weight=weight)
+    return rows_of(filled[:, rows], members.base, pairs.tag[rows], fewer, category)
+
+
+def drawn_rows(
+    pilot: NDArray[np.floating], true: NDArray[np.bool_], weight: NDArray[np.floating]
+) -> tuple[NDArray[np.int64], Floats]:
+    """Return the listed pairs that are fitted on, and their weights.
+
+    All that count, if there are not too many; else those are thinned that the members foresee.
+
+    Parameters
+    ----------
+    pilot : array of shape (n_pairs,), floating
+        Probability that the members' mean logit gives.
+    true, weight : arrays of shape (n_pairs,)
+    """
+    return informative_rows(pilot, true, weight, _MANY, seed=0)
+
+
+def rows_of(
+    filled: Floats,
+    base: Floats,
+    tag: NDArray[np.int32],
+    truth: PairTruth,
+    category: NDArray[np.int64],
+) -> TagRows:
+    """Return what the coefficients are fitted on, from listed pairs that were drawn.
+
+    Parameters
+    ----------
+    filled : array of shape (n_members, n_drawn), float64
+        As `filled_in` returns it.
+    base : array of shape (n_members, n_tags), float64
+    tag : array of shape (n_drawn,), int32
+    truth : PairTruth
+        Of the drawn pairs.
+    category : array of shape (n_tags,), int64
+    """
+    known = np.logical_not(np.isnan(base).all(axis=0))
+    return regression_rows(filled, filled_in(base), tag, truth, category, known)
 
 
 def fit_on_rows(rows: TagRows, strength: float) -> ShrunkenLogistic:
@@ -73,16 +118,6 @@ def fit_on_rows(rows: TagRows, strength: float) -> ShrunkenLogistic:
     prior = np.concatenate([[0.0], np.full(n_members, 1.0 / n_members)])
     precision = np.full(1 + n_members, float(strength))
     return ShrunkenLogistic(theta=fit_hierarchy(rows, prior, precision))
-
-
-def _thinned(logit: Floats, pairs: Pairs, truth: PairTruth) -> tuple[Floats, Pairs, PairTruth]:
-    """Return the listed pairs that are fitted on, as they are if there are not too many."""
-    if len(pairs) <= _MANY:
-        return logit, pairs, truth
-    pilot = expit(logit.mean(axis=0))
-    rows, weight = informative_rows(pilot, truth.listed, truth.weight, _MANY, seed=0)
-    fewer = replace(truth, listed=truth.listed[rows], known=truth.known[rows], weight=weight)
-    return logit[:, rows], subset(pairs, rows), fewer
 
 
 def filled_in(logit: Floats) -> Floats:

@@ -12,7 +12,9 @@ Floats = NDArray[np.float64]
 _OWN = ("shrunken_logistic", "max", "min", "gap_to_top", "company", "lead_over_rival", "parent")
 
 
-def svm_design(table: PairTable, basis: Floats) -> NDArray[np.float32]:
+def svm_design(
+    table: PairTable, basis: Floats, rows: NDArray[np.int64] | slice = slice(None)
+) -> NDArray[np.float32]:
     """Return the columns of each pair: members, own context, the image's components.
 
     Parameters
@@ -20,22 +22,25 @@ def svm_design(table: PairTable, basis: Floats) -> NDArray[np.float32]:
     table : PairTable
     basis : array of shape (n_tags, n_components), float64
         As `image_basis` returns it.
+    rows : array of shape (n_rows,), int64, or slice
+        Pairs that are looked at; all by default.
 
     Returns
     -------
-    array of shape (n_pairs, n_columns), float32
+    array of shape (n_rows, n_columns), float32
     """
+    values = table.values_at(rows)
     members = [i for i, name in enumerate(table.names) if name.startswith("logit:")]
     own = [table.names.index(name) for name in _OWN]
-    mean = table.values[:, table.names.index("mean")]
+    mean = values[:, table.names.index("mean")]
     n_said = len(members) + len(own)
-    design = np.empty((len(table.values), n_said + basis.shape[1]), np.float32)
+    design = np.empty((len(values), n_said + basis.shape[1]), np.float32)
     for place, column in enumerate(members):
-        value = table.values[:, column]
+        value = values[:, column]
         design[:, place] = np.where(np.isnan(value), mean, value)
-    design[:, len(members) : n_said] = np.nan_to_num(table.values[:, own])
+    design[:, len(members) : n_said] = np.nan_to_num(values[:, own])
     components = (_image_proba(table) @ basis).astype(np.float32)
-    design[:, n_said:] = components[table.pairs.image]
+    design[:, n_said:] = components[table.pairs.image[rows]]
     return design
 
 

@@ -354,6 +354,8 @@ class DrawnScorer:
     ----------
     images : array of shape (n_drawn,), int64
         Ascending.
+    rows : array of shape (n_pairs_drawn,), int64, or slice
+        Their listed pairs among all.
     scorer : FoldScorer
         Of the drawn images alone, renumbered.
     """
@@ -364,6 +366,8 @@ class DrawnScorer:
         images = drawn_images(counts, max_pairs, seed)
         self.whole = len(images) == len(counts) or len(np.unique(data.folds[images])) < data.n_folds
         self.images = np.arange(len(counts)) if self.whole else images
+        whole = slice(None)
+        self.rows = whole if self.whole else data.scores.pairs.rows(self.images)
         drawn = data if self.whole else data.take(images)
         pairs = drawn.scores.pairs
         truth = drawn.evidence.truth(pairs)

@@ -80,7 +80,9 @@ def banded(ladder: Ladder, choice: Choice) -> Ladder:
     if not choice.tag_rungs:
         return ladder
     parts = {name: ladder.rungs.rung(name) for name in set(choice.tag_rungs)}
-    return ladder.with_rung(BY_BAND, by_band(parts, choice.tag_rungs, ladder.foundation.pairs))
+    foundation = ladder.foundation
+    made = by_band(parts, choice.tag_rungs, foundation.pairs, foundation.data.spill)
+    return ladder.with_rung(BY_BAND, made)
 
 
 def ladder_rows(

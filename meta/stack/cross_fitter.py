@@ -25,12 +25,12 @@ class LeftOut:
 
     Parameters
     ----------
-    logit : array of shape (n_candidates,), float64
+    logit : array of shape (n_candidates,), float32
     rounds : int or None
         After how many rounds it did best; None for a learner that is not made of rounds.
     """
 
-    logit: Floats
+    logit: NDArray[np.float32]
     rounds: int | None
 
 
@@ -65,8 +65,8 @@ class CrossFitter:
         return self.truth.listed[self.ground.rows]
 
     @property
-    def weight(self) -> Floats:
-        """How much each candidate counts in a fit, shape (n_candidates,), float64."""
+    def weight(self) -> NDArray[np.floating]:
+        """How much each candidate counts in a fit, shape (n_candidates,)."""
         return self.truth.weight[self.ground.rows]
 
     def left_out(self, name: str, table: PairTable) -> LeftOut:

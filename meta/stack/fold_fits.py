@@ -12,10 +12,12 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack.base_models.pairs import BLOCK_PAIRS
 from tagstack.meta.features.pair_features import PairTable
 from tagstack.meta.learners.protocol import PairLearner, StagedLearner, StageTeller
 
 Floats = NDArray[np.float64]
+Logits = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,21 +71,21 @@ class FoldFits:
             learners.append(make().fit(table.take(fit), true[rows], weight[rows]))
         return cls(table=table, held=tuple(held), learners=tuple(learners))
 
-    def logit(self) -> Floats:
+    def logit(self) -> Logits:
         """Return each pair's logit from the learner that did not see its image.
 
         Shape (n_pairs,).
         """
         return self.logit_of(np.arange(self.table.pairs.n_images))
 
-    def logit_of(self, images: NDArray[np.int64]) -> Floats:
+    def logit_of(self, images: NDArray[np.int64]) -> Logits:
         """Return the logits of these images' pairs; the images are ascending.
 
         Shape (n_pairs_of_images,).
         """
         return self._spread(images, 1, lambda learner, table: [learner.predict_logit(table)])[0]
 
-    def stage_logits(self, images: NDArray[np.int64], stages: Sequence[int]) -> list[Floats]:
+    def stage_logits(self, images: NDArray[np.int64], stages: Sequence[int]) -> list[Logits]:
         """Return, for each number of rounds, the logits of these images' pairs.
 
         Each of shape (n_pairs_of_images,). The images are ascending, and so are the stages.
@@ -101,17 +103,17 @@ class FoldFits:
         images: NDArray[np.int64],
         n_answers: int,
         ask: Callable[[PairLearner, PairTable], Iterable[Floats]],
-    ) -> list[Floats]:
+    ) -> list[Logits]:
         """Return what each learner answers of those of the images that it did not see."""
         place = np.full(self.table.pairs.n_images, -1)
         place[images] = np.arange(len(images))
         chosen = self.table.pairs.take(images)
-        found = [np.empty(len(chosen)) for _ in range(n_answers)]
+        found = [np.empty(len(chosen), np.float32) for _ in range(n_answers)]
         for held, learner in zip(self.held, self.learners, strict=True):
             asked = held[place[held] >= 0]
-            if len(asked):
-                rows = chosen.rows(place[asked])
-                answers = ask(learner, self.table.take(asked))
+            for some in _few(asked, np.diff(self.table.pairs.indptr)):
+                rows = chosen.rows(place[some])
+                answers = ask(learner, self.table.take(some))
                 for logit, answer in zip(found, answers, strict=True):
                     logit[rows] = answer
         return found
@@ -121,7 +123,7 @@ def best_stage(
     fits: FoldFits,
     stages: Sequence[int],
     images: NDArray[np.int64],
-    metric: Callable[[Floats], float],
+    metric: Callable[[Logits], float],
 ) -> int:
     """Return the number of rounds with the highest metric on left-out folds; of equals the least.
 
@@ -142,6 +144,13 @@ def best_stage(
     if np.isnan(found).all():
         return stages[-1]
     return stages[int(np.nanargmax(found))]
+
+
+def _few(images: NDArray[np.int64], n_pairs: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Yield the images in parts with so many pairs as are worth looking at together."""
+    number = np.cumsum(n_pairs[images]) // BLOCK_PAIRS
+    for part in np.unique(number):
+        yield images[number == part]
 
 
 def _told(learner: PairLearner, table: PairTable, stages: Sequence[int]) -> Iterator[Floats]:

@@ -24,7 +24,7 @@ from tagstack.meta.learners.shrunken_logistic import filled_in
 from tagstack.meta.metrics.fold_scores import DrawnScorer, FoldScorer
 from tagstack.meta.progress import Progress
 from tagstack.meta.stack.cross_fitter import CrossFitter
-from tagstack.meta.stack.groundwork import Ground, Strengths
+from tagstack.meta.stack.groundwork import Ground, Groundwork, Strengths
 from tagstack.meta.stack.made_rungs import MadeRungs
 from tagstack.meta.stack.out_of_fold import cross_fitted_ground
 from tagstack.meta.stack.rung_spec import START, RungSpec, rung_specs
@@ -48,6 +48,8 @@ class Foundation:
     fitter : CrossFitter
     judges : DrawnScorer
     strengths : Strengths
+    groundwork : Groundwork
+        Fitted on all the images.
     member_weights : array of shape (n_members,), float64
         Of the Caruana selection.
     rungs : MadeRungs
@@ -62,6 +64,7 @@ class Foundation:
     fitter: CrossFitter
     judges: DrawnScorer
     strengths: Strengths
+    groundwork: Groundwork
     member_weights: Floats
     rungs: MadeRungs
     table: PairTable
@@ -112,10 +115,10 @@ def lay_foundation(
     counts = np.diff(data.scores.pairs.indptr)
     judges = DrawnScorer(data, counts, settings.gate_pairs, seed)
     strengths = choose_strengths(data.scores, data.evidence, data.folds, settings, seed)
-    ground = _ground(data, strengths, settings)
+    groundwork, ground = cross_fitted_ground(data, strengths, settings)
     if settings.missing_labels == "reweighted":
         data = _reweighted(data, ground)
-        ground = _ground(data, strengths, settings)
+        groundwork, ground = cross_fitted_ground(data, strengths, settings)
     fitter = CrossFitter(
         data=data,
         ground=ground,
@@ -138,18 +141,12 @@ def lay_foundation(
         fitter=fitter,
         judges=judges,
         strengths=strengths,
+        groundwork=groundwork,
         member_weights=member_weights,
         rungs=rungs,
         table=table,
         rounds=rounds,
     )
-
-
-def _ground(data: Labelled, strengths: Strengths, settings: StackSettings) -> Ground:
-    ground = cross_fitted_ground(
-        data.scores, data.evidence, data.folds, data.relations, strengths, settings
-    )
-    return replace(ground, table=replace(ground.table, groups=data.groups))
 
 
 def _reweighted(data: Labelled, ground: Ground) -> Labelled:
@@ -164,13 +161,16 @@ def _reweighted(data: Labelled, ground: Ground) -> Labelled:
 
 def _selected_members(fitter: CrossFitter) -> tuple[Floats, RungLogits]:
     """Return the members' weights by all folds, and the rung of each fold by the others'."""
-    ground, pairs = fitter.ground, fitter.data.scores.pairs
-    members, fold = ground.members, fitter.data.folds[pairs.image]
-    proba = expit(filled_in(members.listed[:, ground.rows]))
+    data, members = fitter.data, fitter.ground.members
+    pairs, sampled = data.scores.pairs, fitter.ground.rows[fitter.sample.table_rows]
+    proba = expit(filled_in(members.listed[:, sampled].astype(np.float64)))
     weights, by_fold = fitter.sample.weights(proba, of_proba=True)
-    listed = np.empty(len(pairs))
-    for f, own in enumerate(by_fold):
-        listed[fold == f] = mean_logit(members.listed[:, fold == f], own)
+    listed = data.spill.empty(len(pairs), np.float32)
+    for _, rows in pairs.blocks():
+        fold = data.folds[pairs.image[rows]]
+        for f in np.unique(fold):
+            own = rows.start + np.flatnonzero(fold == f)
+            listed[own] = mean_logit(members.listed[:, own].astype(np.float64), by_fold[f])
     bases = [mean_logit(members.base, own) for own in by_fold]
     return weights, RungLogits(listed=listed, base=np.mean(bases, axis=0))
 
@@ -180,14 +180,16 @@ def _level_two(
 ) -> tuple[PairTable, dict[str, int]]:
     """Make the learners' rungs; return the table with their columns, and the rounds of trees."""
     ground, rounds = fitter.ground, {}
-    columns: dict[str, Floats] = {}
+    columns: dict[str, NDArray[np.floating]] = {}
+    spill = fitter.data.spill
     learners = [spec for spec in specs if spec.kind == "learner"]
     for i, spec in enumerate(learners):
         progress(spec.name, i, len(learners))
         found = fitter.left_out(spec.name, ground.table)
-        rungs.add(spec.name, spliced(ground, found.logit))
+        rungs.add(spec.name, spliced(ground, found.logit, spill))
         columns[spec.column] = found.logit
+        spill.let_go()
         if found.rounds is not None:
             rounds[spec.name] = found.rounds
     rising = [spec.column for spec in learners if spec.monotone]
-    return ground.table.with_columns(columns, rising), rounds
+    return ground.table.with_columns(columns, rising, spill), rounds

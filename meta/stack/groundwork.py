@@ -14,15 +14,11 @@ from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibrators.calibration import (
     MemberCalibration,
     MemberLogits,
-    category_numbers,
-    fit_members,
-    member_how,
 )
 from tagstack.meta.features.pair_features import PairTable, candidate_rows, pair_table, subset
-from tagstack.meta.features.tag_statistics import TagStatistics, tag_statistics
+from tagstack.meta.features.tag_statistics import TagStatistics
 from tagstack.meta.labels.relations import TagRelations
-from tagstack.meta.labels.truth import Evidence
-from tagstack.meta.learners.shrunken_logistic import ShrunkenLogistic, fit_shrunken_logistic
+from tagstack.meta.learners.shrunken_logistic import ShrunkenLogistic
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +39,7 @@ class Ground:
     ----------
     members : MemberLogits
         Calibrated.
-    listed, base : arrays of shape (n_pairs,) and (n_tags,), float64
+    listed, base : arrays of shape (n_pairs,) and (n_tags,), floating
         The shrunken logistic's logits.
     rows : array of shape (n_candidates,), int64
         Positions of the candidate pairs, ascending.
@@ -52,7 +48,7 @@ class Ground:
     """
 
     members: MemberLogits
-    listed: Floats
+    listed: NDArray[np.floating]
     base: Floats
     rows: NDArray[np.int64]
     table: PairTable
@@ -87,25 +83,3 @@ class Groundwork:
             relations,
         )
         return Ground(members=members, listed=listed, base=base, rows=rows, table=table)
-
-
-def fit_groundwork(
-    scores: Level1Scores, evidence: Evidence, strengths: Strengths, settings: StackSettings
-) -> Groundwork:
-    """Return the groundwork fitted on these images.
-
-    Parameters
-    ----------
-    scores : Level1Scores
-    evidence : Evidence
-    strengths : Strengths
-    settings : StackSettings
-        Its calibrator and what that pools.
-    """
-    truth = evidence.truth(scores.pairs)
-    category = category_numbers(scores.vocabulary)
-    calibration = fit_members(scores, truth, member_how(settings, strengths.calibration))
-    members = calibration.apply(scores)
-    logistic = fit_shrunken_logistic(members, scores.pairs, truth, category, strengths.logistic)
-    statistics = tag_statistics(members, scores.pairs, truth, evidence, category)
-    return Groundwork(calibration=calibration, logistic=logistic, statistics=statistics)

@@ -14,7 +14,7 @@ from tagstack.meta.metrics.fold_scores import Judgement
 from tagstack.meta.progress import Progress
 from tagstack.meta.stack.fitted_stack import FittedStack
 from tagstack.meta.stack.foundation import Foundation
-from tagstack.meta.stack.groundwork import Groundwork, fit_groundwork
+from tagstack.meta.stack.groundwork import Groundwork
 from tagstack.meta.stack.made_rungs import MadeRungs
 from tagstack.meta.stack.rung_spec import BLEND, blended_rungs
 from tagstack.meta.stack.rungs import RungLogits, spliced
@@ -94,7 +94,7 @@ def climb(
     if META in settings.learners:
         progress(META, 0, 1)
         found = replace(foundation.fitter, settings=settings).left_out(META, foundation.table)
-        rungs.add(META, spliced(foundation.ground, found.logit))
+        rungs.add(META, spliced(foundation.ground, found.logit, foundation.data.spill))
         if found.rounds is not None:
             rounds[META] = found.rounds
     progress(BLEND, 0, 1)
@@ -113,16 +113,13 @@ def climb(
 
 def fitted_below(foundation: Foundation) -> tuple[Groundwork, dict[str, PairLearner]]:
     """Return groundwork and level-2 learners, fitted on all images."""
-    fitter, data, table = foundation.fitter, foundation.data, foundation.ground.table
+    fitter, table = foundation.fitter, foundation.ground.table
     learners = {
         spec.name: fitter.on_all(spec.name, table, foundation.rounds.get(spec.name))
         for spec in foundation.specs
         if spec.kind == "learner"
     }
-    groundwork = fit_groundwork(
-        data.scores, data.evidence, foundation.strengths, foundation.settings
-    )
-    return groundwork, learners
+    return foundation.groundwork, learners
 
 
 def fitted(
@@ -158,16 +155,19 @@ def _blend(
     """Return the rungs' weights by all folds, and the blend of each fold by the others' weights."""
     data, ground, settings = foundation.data, foundation.ground, foundation.settings
     pairs, parts = data.scores.pairs, [rungs.rung(name) for name in names]
-    logit = np.stack([rung.listed[ground.rows] for rung in parts])
+    sampled = ground.rows[foundation.fitter.sample.table_rows]
+    logit = np.stack([rung.listed[sampled].astype(np.float64) for rung in parts])
     found = foundation.fitter.sample.weights(logit, of_proba=False)
     equal, share = _equal_weights(names, rungs, settings), settings.blend_equal_share
     weights, by_fold = ((1 - share) * w + share * equal for w in found)
-    fold = data.folds[pairs.image]
-    listed, base = np.zeros(len(pairs)), np.zeros(pairs.n_tags)
-    for r, rung in enumerate(parts):
-        if by_fold[:, r].any():  # 0 times a missing logit would be missing
-            listed += by_fold[fold, r] * rung.listed
-            base += by_fold[:, r].mean() * rung.base
+    # 0 times a missing logit would be missing.
+    used = [(by_fold[:, r], rung) for r, rung in enumerate(parts) if by_fold[:, r].any()]
+    listed, base = data.spill.empty(len(pairs), np.float32), np.zeros(pairs.n_tags)
+    for _, rows in pairs.blocks():
+        fold = data.folds[pairs.image[rows]]
+        listed[rows] = sum(share[fold] * rung.listed[rows] for share, rung in used)
+    for share_of_fold, rung in used:
+        base += share_of_fold.mean() * rung.base
     return dict(zip(names, map(float, weights), strict=True)), RungLogits(listed=listed, base=base)
 
 

@@ -41,30 +41,36 @@ class MadeRungs:
         self._specs, self._data, self._ground = specs, data, ground
         self._judges, self._settings = judges, settings
         self._category = category_numbers(data.scores.vocabulary)
-        self._raw: dict[str, RungLogits] = {}
+        self._maps: dict[str, TagMaps] = {}
         self._made: dict[str, RungLogits] = {}
         self._judged: dict[str, Judgement] = {}
 
     def copy(self) -> "MadeRungs":
         """Return the same rungs, to which others can be added."""
         new = MadeRungs(self._specs, self._data, self._ground, self._judges, self._settings)
-        for own, its in ((self._raw, new._raw), (self._made, new._made)):
-            its.update(own)
+        new._maps.update(self._maps)
+        new._made.update(self._made)
         new._judged.update(self._judged)
         return new
 
     def add(self, name: str, raw: RungLogits) -> None:
         """Keep a learned rung, calibrated by the other folds."""
-        self._raw[name] = raw
+        data, how = self._data, rung_how(self._settings)
+        pairs, limit = data.scores.pairs, self._settings.rung_pairs
         listed, base = cross_fitted_monotone(
             raw.listed,
             raw.base,
-            self._data.scores.pairs,
-            self._data.evidence,
-            self._data.folds,
+            pairs,
+            data.evidence,
+            data.folds,
             self._category,
-            rung_how(self._settings),
-            self._settings.rung_pairs,
+            how,
+            limit,
+            data.spill,
+        )
+        images = np.arange(pairs.n_images)
+        self._maps[name] = drawn_monotone(
+            raw.listed, raw.base, pairs, data.evidence, images, self._category, how, limit
         )
         self.keep(name, RungLogits(listed=listed, base=base))
 
@@ -75,38 +81,30 @@ class MadeRungs:
     def rung(self, name: str) -> RungLogits:
         """Return a rung's logits; those that need no learner are made when asked for."""
         if name not in self._made:
-            self.keep(name, plain_rung(self._specs[name], self._data.scores, self._ground))
+            data = self._data
+            made = plain_rung(self._specs[name], data.scores, self._ground, data.spill)
+            self.keep(name, made)
         return self._made[name]
 
     def proba(self, name: str) -> PairProba:
         """Return a rung's probabilities."""
-        return self.rung(name).proba(self._data.scores.pairs)
+        return self.rung(name).proba(self._data.scores.pairs, self._data.spill)
 
     def judgement(self, name: str) -> Judgement:
         """Return a rung's scores within the folds."""
         if name not in self._judged:
-            found = self._judges.judgement(self.proba(name), self._settings.objective)
-            self._judged[name] = found
+            scorer = self._judges.scorer
+            self._judged[name] = scorer.judgement(self.drawn(name), self._settings.objective)
         return self._judged[name]
 
     def score(self, name: str, tags: NDArray[np.bool_] | None = None) -> FoldScore:
         """Return a rung's objective over some tags, all when not given."""
-        return self._judges.score(self.proba(name), self._settings.objective, tags)
+        return self._judges.scorer.score(self.drawn(name), self._settings.objective, tags)
 
     def calibrations(self) -> dict[str, TagMaps]:
         """Return the last calibration of each learned rung, fitted on all images."""
-        data, how = self._data, rung_how(self._settings)
-        images, limit = np.arange(data.scores.n_images), self._settings.rung_pairs
-        return {
-            name: drawn_monotone(
-                raw.listed,
-                raw.base,
-                data.scores.pairs,
-                data.evidence,
-                images,
-                self._category,
-                how,
-                limit,
-            )
-            for name, raw in self._raw.items()
-        }
+        return dict(self._maps)
+
+    def drawn(self, name: str) -> PairProba:
+        """Return a rung's probabilities of the images that are judged on."""
+        return self.rung(name).at(self._judges.rows).proba(self._judges.scorer.pairs)

@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
-from tagstack.meta.calibrators.calibration import MemberLogits, category_numbers
 from tagstack.meta.labels.truth import PairTruth
-from tagstack.meta.learners.shrunken_logistic import fit_shrunken_logistic
 from tagstack.meta.metrics.fold_scores import DrawnScorer, Lead
 from tagstack.meta.metrics.influence import expected_f1_cuts
 from tagstack.meta.metrics.ranking import Rankings
@@ -26,6 +24,7 @@ from tagstack.meta.progress import Progress
 from tagstack.meta.stack.choice import Choice
 from tagstack.meta.stack.foundation import Foundation, lay_foundation
 from tagstack.meta.stack.groundwork import Ground
+from tagstack.meta.stack.groundwork_fits import FoldedPairs
 from tagstack.meta.stack.ladder import Ladder, climb
 from tagstack.meta.stack.rungs import RungLogits
 
@@ -49,6 +48,18 @@ class Diversity:
     members: tuple[str, ...]
     disagreement: Floats
     q_statistic: Floats
+
+
+def drawn_diversity(foundation: Foundation) -> Diversity:
+    """Return the diversity of the members' decisions on the images that rungs are judged on."""
+    ground, data, judges = foundation.ground, foundation.data, foundation.judges
+    if judges.whole:
+        return diversity(ground, data.scores, foundation.fitter.truth)
+    candidate = np.zeros(len(foundation.pairs), bool)
+    candidate[ground.rows] = True
+    members = replace(ground.members, listed=ground.members.listed[:, judges.rows])
+    drawn = replace(ground, members=members, rows=np.flatnonzero(candidate[judges.rows]))
+    return diversity(drawn, data.scores.take(judges.images), judges.scorer.truth)
 
 
 def diversity(ground: Ground, scores: Level1Scores, truth: PairTruth) -> Diversity:
@@ -177,12 +188,18 @@ def members_worth(ladder: Ladder, choice: Choice, progress: Progress) -> Members
     foundation = ladder.foundation
     members = foundation.data.scores.members
     everybody = tuple(range(len(members)))
-    whole = ladder.proba(rung) if full else _logistic(foundation, everybody)
+    work = FoldedPairs(
+        foundation.data.scores,
+        foundation.data.evidence,
+        foundation.data.folds,
+        foundation.data.spill,
+    )
+    whole = ladder.rungs.drawn(rung) if full else _logistic(foundation, work, everybody)
     losses = []
     for m, name in enumerate(members if len(members) > 1 else ()):
         progress("worth of members", m, len(members))
         rest = tuple(other for other in everybody if other != m)
-        without = _refitted(ladder, m, rung) if full else _logistic(foundation, rest)
+        without = _refitted(ladder, m, rung) if full else _logistic(foundation, work, rest)
         losses.append(_loss(foundation.judges, name, whole, without))
     return MembersWorth(rung=rung, losses=tuple(losses))
 
@@ -196,8 +213,9 @@ def _unbanded(choice: Choice) -> str:
 
 
 def _loss(judges: DrawnScorer, member: str, whole: PairProba, without: PairProba) -> MemberLoss:
+    """Return what the drawn images' probabilities lose without a member."""
     macro, micro = (
-        Lead.of(judges.score(whole, metric), judges.score(without, metric))
+        Lead.of(judges.scorer.score(whole, metric), judges.scorer.score(without, metric))
         for metric in ("macro_ap", "micro_ap")
     )
     return MemberLoss(
@@ -221,31 +239,26 @@ def _refitted(ladder: Ladder, member: int, rung: str) -> PairProba:
         threads=fitter.threads,
         progress=_silent,
     )
-    return climb(again, _silent, off=ladder.off).proba(rung)
+    return climb(again, _silent, off=ladder.off).rungs.drawn(rung)
 
 
-def _logistic(foundation: Foundation, members: tuple[int, ...]) -> PairProba:
-    """Return the shrunken logistic of some members, cross-fitted on their cached logits."""
-    data, pairs = foundation.data, foundation.pairs
+def _logistic(foundation: Foundation, work: FoldedPairs, members: tuple[int, ...]) -> PairProba:
+    """Return the shrunken logistic of some members on the drawn images, from cached logits."""
+    data, pairs, judges = foundation.data, foundation.pairs, foundation.judges
     chosen, every = list(members), foundation.ground.members
-    own = MemberLogits(listed=every.listed[chosen], base=every.base[chosen])
-    category = category_numbers(data.scores.vocabulary)
-    listed, base = np.empty(len(pairs)), np.zeros(pairs.n_tags)
-    for fold in range(data.n_folds):
-        fit, held = np.flatnonzero(data.folds != fold), np.flatnonzero(data.folds == fold)
-        of_fit = pairs.take(fit)
-        fitted = fit_shrunken_logistic(
-            replace(own, listed=own.listed[:, pairs.rows(fit)]),
-            of_fit,
-            data.evidence.take(fit, pairs).truth(of_fit),
-            category,
-            foundation.strengths.logistic,
-        )
-        rows = pairs.rows(held)
-        part = replace(own, listed=own.listed[:, rows])
-        listed[rows], of_fold = fitted.apply(part, pairs.take(held))
-        base += of_fold / data.n_folds
-    return RungLogits(listed=listed, base=base).proba(pairs)
+    base, of_drawn = every.base[chosen], np.arange(len(pairs))[judges.rows]
+    fold = data.folds[pairs.image[of_drawn]]
+    listed, base_logit = np.empty(len(of_drawn)), np.zeros(pairs.n_tags)
+
+    def said(rows: NDArray[np.int64]) -> Floats:
+        return every.listed[np.ix_(chosen, rows)].astype(np.float64)
+
+    for f in range(data.n_folds):
+        fitted = work.logistic(f, said, base, foundation.strengths.logistic)
+        held = fold == f
+        listed[held] = fitted.listed(said(of_drawn[held]), pairs.tag[of_drawn[held]])
+        base_logit += fitted.base(base) / data.n_folds
+    return RungLogits(listed=listed, base=base_logit).proba(judges.scorer.pairs)
 
 
 def _silent(stage: str, done: int, total: int) -> None:

@@ -4,57 +4,80 @@ A value for an image comes from models that were fitted on the other folds. Colu
 learner is fitted on are made the same way, so what it sees in fitting is what it sees later.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.base_models.pairs import Level1Scores, Pairs
+from tagstack.base_models.pairs import Pairs
+from tagstack.base_models.spill import IN_MEMORY, Spill
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibrators.calibration import MemberLogits, fit_monotone
 from tagstack.meta.calibrators.protocol import How, TagMaps
 from tagstack.meta.features.pair_features import PairTable, subset
 from tagstack.meta.labels.drawn_images import drawn_images
-from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.truth import Evidence
-from tagstack.meta.stack.groundwork import Ground, Strengths, fit_groundwork
+from tagstack.meta.stack.groundwork import Ground, Groundwork, Strengths
+from tagstack.meta.stack.groundwork_fits import fit_groundworks
 
 Floats = NDArray[np.float64]
 
 
 def cross_fitted_ground(
-    scores: Level1Scores,
-    evidence: Evidence,
-    folds: NDArray[np.int64],
-    relations: TagRelations,
-    strengths: Strengths,
-    settings: StackSettings,
-) -> Ground:
-    """Return calibrated logits, candidates and features of every image, made out of fold.
+    data: Labelled, strengths: Strengths, settings: StackSettings
+) -> tuple[Groundwork, Ground]:
+    """Return the groundwork of all images, and what others make of each without its own fold.
 
-    The base values, one per tag for all images, are the mean of the folds'.
+    Those are calibrated logits, candidates and features. The base values, one per tag for all
+    images, are the mean of the folds'.
+
+    Parameters
+    ----------
+    data : Labelled
+    strengths : Strengths
+    settings : StackSettings
     """
-    members = MemberLogits(
-        listed=np.full(scores.logit.shape, np.nan), base=np.zeros(scores.knows.shape)
+    left_out = [*range(data.n_folds), None]
+    *by_fold, of_all = fit_groundworks(
+        data.scores, data.evidence, data.folds, left_out, strengths, settings, data.spill
     )
-    listed, base = np.empty(len(scores.pairs)), np.zeros(scores.pairs.n_tags)
-    parts, names = [], np.unique(folds)
-    for fold in names:
-        fit, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        groundwork = fit_groundwork(
-            scores.take(fit), evidence.take(fit, scores.pairs), strengths, settings
-        )
-        ground = groundwork.apply(scores.take(held), relations, settings)
-        rows = scores.pairs.rows(held)
-        members.listed[:, rows] = ground.members.listed
-        members.base[:] += ground.members.base / len(names)
-        listed[rows] = ground.listed
-        base += ground.base / len(names)
-        parts.append((rows[ground.rows], ground.table))
-    rows, table = _joined(scores.pairs, parts)
-    return Ground(members=members, listed=listed, base=base, rows=rows, table=table)
+    return of_all, _seen_through(by_fold, data, settings)
+
+
+def _seen_through(
+    groundworks: Sequence[Groundwork], data: Labelled, settings: StackSettings
+) -> Ground:
+    """Return what the groundwork fitted without each fold makes of the fold's images."""
+    scores, pairs, spill = data.scores, data.scores.pairs, data.spill
+    listed = spill.empty(len(pairs), np.float32)
+    of_members = spill.empty(scores.logit.shape, np.float32)
+    rows, tables = [], _Tables(pairs, settings.candidates_per_image, spill)
+    for images, _ in pairs.blocks():
+        parts = []
+        for fold in np.unique(data.folds[images]):
+            held = images.start + np.flatnonzero(data.folds[images] == fold)
+            ground = groundworks[fold].apply(scores.take(held), data.relations, settings)
+            own = pairs.rows(held)
+            of_members[:, own], listed[own] = ground.members.listed, ground.listed
+            parts.append((own[ground.rows], ground.table))
+        rows.append(tables.add(parts))
+        spill.let_go()
+    members = [own.calibration.base(scores) for own in groundworks]
+    bases = [own.logistic.base(base) for own, base in zip(groundworks, members, strict=True)]
+    found = np.concatenate(rows)
+    return Ground(
+        members=MemberLogits(listed=of_members, base=np.mean(members, axis=0)),
+        listed=listed,
+        base=np.mean(bases, axis=0),
+        rows=found,
+        table=replace(tables.whole(subset(pairs, found)), groups=data.groups),
+    )
 
 
 def cross_fitted_monotone(
-    listed: Floats,
+    listed: NDArray[np.floating],
     base: Floats,
     pairs: Pairs,
     evidence: Evidence,
@@ -62,29 +85,34 @@ def cross_fitted_monotone(
     category: NDArray[np.int64],
     how: How,
     max_pairs: int,
-) -> tuple[Floats, Floats]:
+    spill: Spill = IN_MEMORY,
+) -> tuple[NDArray[np.float32], Floats]:
     """Return logits calibrated per tag, each fold by the others; the base by the mean of all.
 
     Parameters
     ----------
-    listed : array of shape (n_pairs,), float64
+    listed : array of shape (n_pairs,), floating
     base : array of shape (n_tags,), float64
     pairs, evidence, folds, category, how
     max_pairs : int
         That one fit looks at, of drawn images.
+    spill : Spill, optional
+        Where the calibrated logits lie.
     """
-    calibrated, calibrated_base = np.empty(len(listed)), np.zeros(len(base))
+    calibrated, calibrated_base = spill.empty(len(listed), np.float32), np.zeros(len(base))
     names = np.unique(folds)
     for fold in names:
-        fit, rows = np.flatnonzero(folds != fold), pairs.rows(np.flatnonzero(folds == fold))
+        fit = np.flatnonzero(folds != fold)
         maps = drawn_monotone(listed, base, pairs, evidence, fit, category, how, max_pairs)
-        calibrated[rows] = maps.apply(pairs.tag[rows], listed[rows])
+        for images, _ in pairs.blocks():
+            rows = pairs.rows(images.start + np.flatnonzero(folds[images] == fold))
+            calibrated[rows] = maps.apply(pairs.tag[rows], listed[rows])
         calibrated_base += maps.apply(np.arange(pairs.n_tags), base) / len(names)
     return calibrated, calibrated_base
 
 
 def drawn_monotone(
-    listed: Floats,
+    listed: NDArray[np.floating],
     base: Floats,
     pairs: Pairs,
     evidence: Evidence,
@@ -97,7 +125,7 @@ def drawn_monotone(
 
     Parameters
     ----------
-    listed : array of shape (n_pairs,), float64
+    listed : array of shape (n_pairs,), floating
     base : array of shape (n_tags,), float64
     pairs, evidence
         Of all images.
@@ -107,22 +135,53 @@ def drawn_monotone(
     some = images[drawn_images(np.diff(pairs.indptr)[images], max_pairs, seed=0)]
     fewer = pairs.take(some)
     truth = evidence.take(some, pairs).truth(fewer)
-    return fit_monotone(listed[pairs.rows(some)], base, fewer, truth, category, how)
+    at = listed[pairs.rows(some)].astype(np.float64)
+    return fit_monotone(at, base, fewer, truth, category, how)
 
 
-def _joined(
-    pairs: Pairs, parts: list[tuple[NDArray[np.int64], PairTable]]
-) -> tuple[NDArray[np.int64], PairTable]:
-    """Return the folds' candidate rows and tables as one, in the order of the listed pairs."""
-    candidate = np.zeros(len(pairs), bool)
-    for held, _ in parts:
-        candidate[held] = True
-    rows, place = np.flatnonzero(candidate), np.cumsum(candidate) - 1
-    names, rising = parts[0][1].names, parts[0][1].rising
-    values, logit = np.empty((len(rows), len(names)), np.float32), np.empty(len(rows))
-    while parts:  # each part is let go as soon as it is copied: together they are the largest array
-        held, table = parts.pop()
-        values[place[held]] = table.values
-        logit[place[held]] = table.logit
-    every = subset(pairs, rows)
-    return rows, PairTable(pairs=every, names=names, values=values, logit=logit, rising=rising)
+class _Tables:
+    """The candidates' table, filled a few images at a time.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        The listed ones.
+    per_image : int
+        Most candidates of an image.
+    spill : Spill
+    """
+
+    def __init__(self, pairs: Pairs, per_image: int, spill: Spill) -> None:
+        self._most = int(np.minimum(np.diff(pairs.indptr), per_image).sum())
+        self._spill, self._n = spill, 0
+
+    def add(self, parts: Sequence[tuple[NDArray[np.int64], PairTable]]) -> NDArray[np.int64]:
+        """Add some images' tables and return where their pairs stand among the listed, ascending.
+
+        Parameters
+        ----------
+        parts : sequence of (array of shape (n,), PairTable)
+            Of one fold each; where its rows stand among the listed pairs.
+        """
+        first = parts[0][1]
+        if not self._n:
+            self._names, self._rising = first.names, first.rising
+            self._values = self._spill.empty((self._most, len(first.names)), np.float32)
+            self._logit = self._spill.empty(self._most, np.float32)
+        rows = np.concatenate([own for own, _ in parts])
+        order = np.argsort(rows)
+        here = slice(self._n, self._n + len(rows))
+        self._values[here] = np.concatenate([table.values for _, table in parts])[order]
+        self._logit[here] = np.concatenate([table.logit for _, table in parts])[order]
+        self._n = here.stop
+        return rows[order]
+
+    def whole(self, pairs: Pairs) -> PairTable:
+        """Return all that was added, of these pairs."""
+        return PairTable(
+            pairs=pairs,
+            names=self._names,
+            values=self._values[: self._n],
+            logit=self._logit[: self._n],
+            rising=self._rising,
+        )

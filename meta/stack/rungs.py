@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tagstack.base_models.pairs import Level1Scores, PairProba, Pairs
+from tagstack.base_models.spill import IN_MEMORY, Spill
 from tagstack.configs.errors import TagstackError
 from tagstack.meta.calibrators.protocol import TagMaps
 from tagstack.meta.learners.mean import mean_logit, raw_members
@@ -21,16 +22,19 @@ Floats = NDArray[np.float64]
 class RungLogits:
     """A rung's logits: listed pairs (n_pairs,) and unlisted ones (n_tags,), NaN = no opinion."""
 
-    listed: Floats
+    listed: NDArray[np.floating]
     base: Floats
 
-    def proba(self, pairs: Pairs) -> PairProba:
-        """Return the logits as probabilities of ``pairs``."""
-        return PairProba(
-            pairs=pairs,
-            proba=expit(self.listed).astype(np.float32),
-            base=expit(self.base).astype(np.float32),
-        )
+    def proba(self, pairs: Pairs, spill: Spill = IN_MEMORY) -> PairProba:
+        """Return the logits as probabilities of ``pairs``, which lie where ``spill`` says."""
+        proba = spill.empty(len(pairs), np.float32)
+        for _, rows in pairs.blocks():
+            proba[rows] = expit(self.listed[rows])
+        return PairProba(pairs=pairs, proba=proba, base=expit(self.base).astype(np.float32))
+
+    def at(self, rows: NDArray[np.int64] | slice) -> "RungLogits":
+        """Return the logits with those of some listed pairs alone."""
+        return RungLogits(listed=self.listed[rows], base=self.base)
 
     def calibrated(self, maps: TagMaps, pairs: Pairs) -> "RungLogits":
         """Return the logits as these maps calibrate them."""
@@ -40,7 +44,9 @@ class RungLogits:
         )
 
 
-def plain_rung(spec: RungSpec, scores: Level1Scores, ground: Ground) -> RungLogits:
+def plain_rung(
+    spec: RungSpec, scores: Level1Scores, ground: Ground, spill: Spill = IN_MEMORY
+) -> RungLogits:
     """Return a rung that needs no learner beyond the groundwork.
 
     Raises
@@ -52,12 +58,13 @@ def plain_rung(spec: RungSpec, scores: Level1Scores, ground: Ground) -> RungLogi
     if spec.kind == "member":
         member = scores.members.index(spec.member)
         return RungLogits(listed=ground.members.listed[member], base=ground.members.base[member])
-    if name == "mean":
-        raw = raw_members(scores)
-        return RungLogits(listed=mean_logit(raw.listed), base=mean_logit(raw.base))
-    if name == "calibrated_mean":
-        members = ground.members
-        return RungLogits(listed=mean_logit(members.listed), base=mean_logit(members.base))
+    if name in ("mean", "calibrated_mean"):
+        members = raw_members(scores) if name == "mean" else ground.members
+        # What was made out of fold is kept in half the room.
+        listed = spill.empty(len(ground.listed), ground.listed.dtype.type)
+        for _, rows in scores.pairs.blocks():
+            listed[rows] = mean_logit(members.listed[:, rows].astype(np.float64))
+        return RungLogits(listed=listed, base=mean_logit(members.base))
     if name == "shrunken_logistic":
         return RungLogits(listed=ground.listed, base=ground.base)
     msg = f"The rung {name!r} is made of fitted learners. Ask a fitted stack for it."
@@ -72,9 +79,9 @@ def weighted_members(ground: Ground, weights: Floats) -> RungLogits:
     )
 
 
-def spliced(ground: Ground, logit: Floats) -> RungLogits:
+def spliced(ground: Ground, logit: NDArray[np.floating], spill: Spill = IN_MEMORY) -> RungLogits:
     """Return a learner's logits for the candidates, the shrunken logistic's for the others."""
-    listed = ground.listed.copy()
+    listed = spill.held(ground.listed)
     listed[ground.rows] = logit
     return RungLogits(listed=listed, base=ground.base)
 
@@ -87,7 +94,12 @@ def blended(rungs: Mapping[str, RungLogits], weights: Mapping[str, float]) -> Ru
     return RungLogits(listed=np.asarray(listed), base=np.asarray(base))
 
 
-def by_band(rungs: Mapping[str, RungLogits], tag_rungs: Sequence[str], pairs: Pairs) -> RungLogits:
+def by_band(
+    rungs: Mapping[str, RungLogits],
+    tag_rungs: Sequence[str],
+    pairs: Pairs,
+    spill: Spill = IN_MEMORY,
+) -> RungLogits:
     """Return each tag's logits from its own rung.
 
     Parameters
@@ -96,17 +108,20 @@ def by_band(rungs: Mapping[str, RungLogits], tag_rungs: Sequence[str], pairs: Pa
         Calibrated, so that tags of different rungs can be ranked together.
     tag_rungs : sequence of str, one for each tag
     pairs : Pairs
+    spill : Spill, optional
+        Where the logits lie.
     """
     names = sorted(rungs)
     place = {name: i for i, name in enumerate(names)}
     number = np.array([place[rung] for rung in tag_rungs], np.int64)
-    return RungLogits(
-        listed=_picked([rungs[name].listed for name in names], number[pairs.tag]),
-        base=_picked([rungs[name].base for name in names], number),
-    )
+    listed = spill.empty(len(pairs), rungs[names[0]].listed.dtype.type)
+    for _, rows in pairs.blocks():
+        options = [rungs[name].listed[rows] for name in names]
+        listed[rows] = _picked(options, number[pairs.tag[rows]])
+    return RungLogits(listed=listed, base=_picked([rungs[name].base for name in names], number))
 
 
-def _picked(options: Sequence[Floats], number: NDArray[np.int64]) -> Floats:
+def _picked(options: Sequence[NDArray[np.floating]], number: NDArray[np.int64]) -> Floats:
     """Return at each position the value of the option with that number."""
     chosen = np.empty(len(number))
     for i, option in enumerate(options):

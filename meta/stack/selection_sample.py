@@ -50,7 +50,7 @@ class SelectionSample:
         Parameters
         ----------
         values : array of shape (n_rungs, n_candidates), float64
-            Of all images' candidates: probabilities if ``of_proba``, else logits.
+            Of the sample's candidates: probabilities if ``of_proba``, else logits.
         of_proba : bool
         """
 
@@ -58,7 +58,7 @@ class SelectionSample:
             return self.values(average if of_proba else expit(average))
 
         rounds = self.settings.selection_rounds
-        selection = GreedySelection(values[:, self.table_rows], metric, rounds)
+        selection = GreedySelection(values, metric, rounds)
         folds = np.arange(self.scorer.n_folds)
         by_fold = np.stack([selection.weights(folds != fold) for fold in folds])
         return selection.weights(np.ones(len(folds), bool)), by_fold

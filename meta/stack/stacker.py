@@ -17,6 +17,7 @@ from scipy import sparse
 from scipy.special import expit
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
+from tagstack.base_models.spill import Spill
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.features.pair_features import recall
@@ -34,7 +35,7 @@ from tagstack.meta.stack.choice import banded, choose, ladder_rows
 from tagstack.meta.stack.fitted_stack import FittedStack
 from tagstack.meta.stack.foundation import lay_foundation
 from tagstack.meta.stack.ladder import Ladder, climb, fitted, fitted_below
-from tagstack.meta.stack.member_worth import Diversity, MembersWorth, diversity, members_worth
+from tagstack.meta.stack.member_worth import Diversity, MembersWorth, drawn_diversity, members_worth
 from tagstack.meta.stack.rehearsal import Rehearsal, TuningResult, rehearse
 from tagstack.meta.stack.rung_spec import BY_BAND, START, RungSpec, rung_specs
 from tagstack.meta.stack.selection import Band, LadderRow
@@ -115,6 +116,7 @@ class Stacker(Parameters):
         unknown: sparse.csr_array | None = None,
         start: StartAnswer | None = None,
         study_dir: Path | None = None,
+        scratch_dir: Path | None = None,
         progress: Progress | None = None,
     ) -> Self:
         """Fit every rung and choose one.
@@ -134,13 +136,16 @@ class Stacker(Parameters):
             positive keep.
         study_dir : Path, optional
             Where the search for parameters keeps its trials, to resume after an interruption.
+        scratch_dir : Path, optional
+            Where columns of all listed pairs lie while the fit works on them, in files without a
+            name: the memory that they take is then the system's to give. Memory alone by default.
         progress : callable, optional
             Is told (stage, done, total).
 
         Raises
         ------
         TagstackError
-            If there are too few groups of images for the folds, or shapes differ.
+            If there are too few groups of images for the folds, shapes differ, or the disk is full.
         """
         began, told = time.perf_counter(), progress or _silent
         evidence = Evidence.of(labels, unknown)
@@ -157,6 +162,7 @@ class Stacker(Parameters):
             groups=groups,
             relations=relations,
             start=start,
+            spill=Spill(scratch_dir),
         )
         ladder, probe = self._climbed(data, study_dir, told)
         foundation, choice = ladder.foundation, choose(ladder)
@@ -171,7 +177,8 @@ class Stacker(Parameters):
         ground, truth = foundation.ground, foundation.fitter.truth
         self.candidate_recall_ = recall(ground.rows, truth.listed, int(labels.count_nonzero()))
         self._out_of_fold = {rung: ladder.proba(rung) for rung in self.rungs_}
-        self.diversity_ = diversity(ground, scores, truth)
+        foundation.data.spill.let_go()
+        self.diversity_ = drawn_diversity(foundation)
         self.member_worth_ = members_worth(ladder, choice, told)
         told("final fit", 0, 1)
         stack = fitted(ladder, *fitted_below(foundation), choice.tag_rungs)

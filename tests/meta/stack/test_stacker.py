@@ -125,15 +125,19 @@ def test_out_of_fold_values_of_the_logistic_do_not_know_the_row_s_own_labels(
     changed = data.labels.toarray()
     changed[in_fold] = ~changed[in_fold]
 
+    from tagstack.meta.labels.labelled import Labelled
     from tagstack.meta.labels.truth import Evidence
     from tagstack.meta.stack.groundwork import Strengths
     from tagstack.meta.stack.out_of_fold import cross_fitted_ground
 
     grounds = [
         cross_fitted_ground(
-            data.scores, Evidence.of(labels), first.folds_, TagRelations.none(12),
+            Labelled(
+                scores=data.scores, evidence=Evidence.of(labels), folds=first.folds_,
+                groups=data.groups, relations=TagRelations.none(12),
+            ),
             Strengths(calibration=100.0, logistic=300.0), settings,
-        )
+        )[1]
         for labels in (data.labels, sparse.csr_array(changed))
     ]  # fmt: skip
     rows = data.scores.pairs.rows(in_fold)

@@ -175,7 +175,14 @@ def fit_once(options: Options) -> dict[str, Any]:
 
     stacker = Stacker(stack_settings(), seed=0, threads=options.threads)
     groups = np.arange(options.images)
-    stacker.fit(data.scores, data.labels, groups, data.relations, progress=told)
+    stacker.fit(
+        data.scores,
+        data.labels,
+        groups,
+        data.relations,
+        scratch_dir=options.scratch,
+        progress=told,
+    )
     return {
         "cpu_s": cpu_seconds() - cpu,
         "wall_s": time.perf_counter() - began,
@@ -265,6 +272,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--judged-tags", type=int, default=100)
     parser.add_argument("--sklearn-tags", type=int, default=1)
+    parser.add_argument("--scratch", type=Path, help="keep a fit's columns in files there")
     parser.add_argument("--contenders", default=",".join(CONTENDERS))
     parser.add_argument("--contender", choices=sorted(CONTENDERS), help="run this one in here")
     parser.add_argument("--fit-only", action="store_true", help="fit the stack once in here")

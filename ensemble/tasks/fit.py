@@ -169,6 +169,7 @@ def fit_dataset(
         unknown=dataset.unknown,
         start=adapted.answer,
         study_dir=workspace,
+        scratch_dir=workspace,
         progress=progress.stage,
     )
     decoder = Decoder(bound, settings.decoder)

@@ -62,7 +62,7 @@ class MemberCalibration:
 
 
 def floors(scores: Level1Scores) -> NDArray[np.float64]:
-    """Return the logit of each member's unlisted pairs, shape (n_members, n_tags); NaN: abstains."""
+    """Return the logit of each member's unlisted pairs, shape (n_members, n_tags)."""
     return np.where(scores.knows, scores.floor[:, None].astype(np.float64), np.nan)
 
 

@@ -196,10 +196,7 @@ def pair_labels(pairs: Pairs, labels: sparse.csr_array) -> NDArray[np.bool_]:
         true = labels[images].tocoo()
         held = true.data.astype(bool)
         true_keys = _keys(true.coords[0][held], true.coords[1][held], pairs.n_tags)
-        image = np.repeat(
-            np.arange(images.stop - images.start),
-            np.diff(pairs.indptr[images.start : images.stop + 1]),
-        )
+        image = pairs.image[rows] - np.int32(images.start)
         at, found = found_among(_keys(image, pairs.tag[rows], pairs.n_tags), true_keys)
         listed[rows.start + at[found]] = True
     return listed

@@ -186,14 +186,10 @@ def members_worth(ladder: Ladder, choice: Choice, progress: Progress) -> Members
     full = how == "full"
     rung = "shrunken_logistic" if not full else _unbanded(choice)
     foundation = ladder.foundation
-    members = foundation.data.scores.members
+    data = foundation.data
+    members = data.scores.members
     everybody = tuple(range(len(members)))
-    work = FoldedPairs(
-        foundation.data.scores,
-        foundation.data.evidence,
-        foundation.data.folds,
-        foundation.data.spill,
-    )
+    work = FoldedPairs(data.scores, data.evidence, data.folds, data.spill)
     whole = ladder.rungs.drawn(rung) if full else _logistic(foundation, work, everybody)
     losses = []
     for m, name in enumerate(members if len(members) > 1 else ()):

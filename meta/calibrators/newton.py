@@ -83,10 +83,9 @@ def tag_rows(
     """
     kept = np.flatnonzero(weight > 0)
     if len(columns) == 1 and len(kept) > MANY and not merged:
-        merged = _merged(
+        columns, true, weight, tag = _merged(
             columns[0, kept], true[kept], weight[kept], tag[kept], len(category_of_tag)
         )
-        columns, true, weight, tag = merged
         kept = np.arange(len(tag))
     place = np.empty(len(category_of_tag), np.uint32)
     place[np.argsort(category_of_tag, kind="stable")] = np.arange(len(place))

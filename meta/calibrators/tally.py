@@ -61,6 +61,8 @@ class Tally:
     def _together(self) -> tuple[Ints, Floats, Floats]:
         if len(self._cells) == 1:
             return self._cells[0]
+        if not self._cells:
+            return np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
         parts = zip(*self._cells, strict=True)
         key, weight, total = (np.concatenate(part) for part in parts)
         return summed(key, weight, total)
@@ -73,8 +75,7 @@ def summed(key: Ints, weight: Floats, total: Floats) -> tuple[Ints, Floats, Floa
     first = np.flatnonzero(np.r_[True, key[1:] != key[:-1]][: len(key)])
     if not len(first):
         return key, weight, total
-    sums = (np.add.reduceat(values[order], first) for values in (weight, total))
-    return key[first], *sums
+    return key[first], np.add.reduceat(weight[order], first), np.add.reduceat(total[order], first)
 
 
 def _ascending(key: Ints) -> Ints:

@@ -256,7 +256,7 @@ class TakenTable(PairTable):
         return self._whole.values_at(self._rows[rows])
 
     @cached_property
-    def values(self) -> NDArray[np.float32]:  # type: ignore[override]  # read once, then a field
+    def values(self) -> NDArray[np.float32]:
         """All values, shape (n_pairs, n_columns), float32."""
         return self.values_at(slice(None))
 
@@ -270,7 +270,7 @@ class TakenTable(PairTable):
 
 def pair_table(
     pairs: Pairs,
-    members: Floats,
+    members: NDArray[np.floating],
     names: tuple[str, ...],
     logit: Floats,
     statistics: TagStatistics,

@@ -78,15 +78,24 @@ class MemberSums:
         positive = np.flatnonzero(true & (weight > 0))
         self.positives += self._by_tag(tag[positive], weight[positive])
         for m, logit in enumerate(members):
-            for kind, rows in enumerate((slice(None), positive)):
-                known = ~np.isnan(logit[rows])
-                counted = weight[rows] * known
-                said = counted * np.where(known, logit[rows], 0.0)
-                self.weight[kind, m] += self._by_tag(tag[rows], counted)
-                self.logit[kind, m] += self._by_tag(tag[rows], said)
+            self._add_of_member(0, m, logit, tag, weight)
+            self._add_of_member(1, m, logit[positive], tag[positive], weight[positive])
+
+    def _add_of_member(
+        self,
+        kind: int,
+        member: int,
+        logit: Floats,
+        tag: NDArray[np.int32],
+        weight: NDArray[np.floating],
+    ) -> None:
+        known = ~np.isnan(logit)
+        counted = weight * known
+        self.weight[kind, member] += self._by_tag(tag, counted)
+        self.logit[kind, member] += self._by_tag(tag, counted * np.where(known, logit, 0.0))
 
     def _by_tag(self, tag: NDArray[np.int32], values: NDArray[np.floating]) -> Floats:
-        return np.bincount(tag, weights=values, minlength=self.n_tags)
+        return np.bincount(tag, weights=values, minlength=self.n_tags).astype(np.float64)
 
 
 def tag_statistics(

@@ -19,12 +19,12 @@ def raw_members(scores: Level1Scores) -> MemberLogits:
     return MemberLogits(listed=scores.logit, base=np.where(scores.knows, floor, np.nan))
 
 
-def mean_logit(logit: Floats, weights: Floats | None = None) -> Floats:
+def mean_logit(logit: NDArray[np.floating], weights: Floats | None = None) -> Floats:
     """Return the logit of the (weighted) mean probability of the members that know the tag.
 
     Parameters
     ----------
-    logit : array of shape (n_members, n), float64
+    logit : array of shape (n_members, n), floating
         NaN where a member abstains: its weight goes to the others.
     weights : array of shape (n_members,), float64, optional
         All equal when not given. Where only members of weight 0 know the tag, all count alike.
@@ -35,6 +35,7 @@ def mean_logit(logit: Floats, weights: Floats | None = None) -> Floats:
         NaN where no member knows the tag.
     """
     weights = np.ones(len(logit)) if weights is None else weights
+    logit = np.asarray(logit, np.float64)
     known = ~np.isnan(logit)
     weight = np.where(known, weights[:, None], 0.0)
     weight = np.where(weight.sum(axis=0) > 0, weight, known)

@@ -31,9 +31,9 @@ class ShrunkenLogistic:
         """Return the logits of the listed pairs (n_pairs,) and of unlisted ones (n_tags,)."""
         return self.listed(members.listed, pairs.tag), self.base(members.base)
 
-    def listed(self, members: Floats, tag: NDArray[np.int32]) -> Floats:
+    def listed(self, members: NDArray[np.floating], tag: NDArray[np.int32]) -> Floats:
         """Return the logits of pairs from the members' calibrated ones, shape (n_pairs,)."""
-        logit = self.theta[tag, 0]
+        logit: Floats = self.theta[tag, 0]
         for m, filled in enumerate(filled_in(members), 1):
             logit += self.theta[tag, m] * filled
         return logit
@@ -120,11 +120,12 @@ def fit_on_rows(rows: TagRows, strength: float) -> ShrunkenLogistic:
     return ShrunkenLogistic(theta=fit_hierarchy(rows, prior, precision))
 
 
-def filled_in(logit: Floats) -> Floats:
+def filled_in(logit: NDArray[np.floating]) -> Floats:
     """Return logits of shape (n_members, n) with abstentions as the mean of those who know.
 
     So an abstaining member's weight goes to the others, in proportion. 0 where nobody knows.
     """
+    logit = np.asarray(logit, np.float64)
     known = ~np.isnan(logit)
     count = known.sum(axis=0)
     mean = np.where(known, logit, 0.0).sum(axis=0) / np.maximum(count, 1)

@@ -71,5 +71,5 @@ def image_basis(table: PairTable, n_components: int) -> Floats:
 
 def _image_proba(table: PairTable) -> sparse.csr_array:
     pairs = table.pairs
-    shape, proba = (pairs.n_images, pairs.n_tags), expit(table.logit.astype(np.float64))
+    shape, proba = (pairs.n_images, pairs.n_tags), expit(table.logit)
     return sparse.csr_array((proba, pairs.tag, pairs.indptr), shape=shape)

@@ -211,7 +211,9 @@ class FoldScorer:
         influence = np.bincount(group[held], weights=per_row[held], minlength=self.n_groups)
         return FoldScore(values=values, influence=influence / n_usable)
 
-    def values_at(self, rows: NDArray[np.int64], proba: Floats, objective: Objective) -> Floats:
+    def values_at(
+        self, rows: NDArray[np.int64], proba: NDArray[np.floating], objective: Objective
+    ) -> Floats:
         """Return the score in each fold when only the listed pairs at ``rows`` are ranked.
 
         Shape (n_folds,).

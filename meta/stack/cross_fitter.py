@@ -25,12 +25,12 @@ class LeftOut:
 
     Parameters
     ----------
-    logit : array of shape (n_candidates,), float32
+    logit : array of shape (n_candidates,), floating
     rounds : int or None
         After how many rounds it did best; None for a learner that is not made of rounds.
     """
 
-    logit: NDArray[np.float32]
+    logit: NDArray[np.floating]
     rounds: int | None
 
 
@@ -65,9 +65,9 @@ class CrossFitter:
         return self.truth.listed[self.ground.rows]
 
     @property
-    def weight(self) -> NDArray[np.floating]:
-        """How much each candidate counts in a fit, shape (n_candidates,)."""
-        return self.truth.weight[self.ground.rows]
+    def weight(self) -> Floats:
+        """How much each candidate counts in a fit, shape (n_candidates,), float64."""
+        return self.truth.weight[self.ground.rows].astype(np.float64)
 
     def left_out(self, name: str, table: PairTable) -> LeftOut:
         """Return a learner's out-of-fold logits, from where it did best if it is made of rounds."""

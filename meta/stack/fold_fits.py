@@ -17,7 +17,7 @@ from tagstack.meta.features.pair_features import PairTable
 from tagstack.meta.learners.protocol import PairLearner, StagedLearner, StageTeller
 
 Floats = NDArray[np.float64]
-Logits = NDArray[np.float32]
+Logits = NDArray[np.floating]
 
 
 @dataclass(frozen=True, kw_only=True)

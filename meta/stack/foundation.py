@@ -163,14 +163,14 @@ def _selected_members(fitter: CrossFitter) -> tuple[Floats, RungLogits]:
     """Return the members' weights by all folds, and the rung of each fold by the others'."""
     data, members = fitter.data, fitter.ground.members
     pairs, sampled = data.scores.pairs, fitter.ground.rows[fitter.sample.table_rows]
-    proba = expit(filled_in(members.listed[:, sampled].astype(np.float64)))
+    proba = expit(filled_in(members.listed[:, sampled]))
     weights, by_fold = fitter.sample.weights(proba, of_proba=True)
     listed = data.spill.empty(len(pairs), np.float32)
     for _, rows in pairs.blocks():
         fold = data.folds[pairs.image[rows]]
         for f in np.unique(fold):
             own = rows.start + np.flatnonzero(fold == f)
-            listed[own] = mean_logit(members.listed[:, own].astype(np.float64), by_fold[f])
+            listed[own] = mean_logit(members.listed[:, own], by_fold[f])
     bases = [mean_logit(members.base, own) for own in by_fold]
     return weights, RungLogits(listed=listed, base=np.mean(bases, axis=0))
 

@@ -167,7 +167,7 @@ class _Tables:
         if not self._n:
             self._names, self._rising = first.names, first.rising
             self._values = self._spill.empty((self._most, len(first.names)), np.float32)
-            self._logit = self._spill.empty(self._most, np.float32)
+            self._logit = self._spill.empty(self._most, np.float64)
         rows = np.concatenate([own for own, _ in parts])
         order = np.argsort(rows)
         here = slice(self._n, self._n + len(rows))

@@ -63,7 +63,7 @@ def plain_rung(
         # What was made out of fold is kept in half the room.
         listed = spill.empty(len(ground.listed), ground.listed.dtype.type)
         for _, rows in scores.pairs.blocks():
-            listed[rows] = mean_logit(members.listed[:, rows].astype(np.float64))
+            listed[rows] = mean_logit(members.listed[:, rows])
         return RungLogits(listed=listed, base=mean_logit(members.base))
     if name == "shrunken_logistic":
         return RungLogits(listed=ground.listed, base=ground.base)

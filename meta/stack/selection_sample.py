@@ -37,7 +37,7 @@ class SelectionSample:
         self.rows = np.flatnonzero(candidate[data.scores.pairs.rows(self.images)])
         self.table_rows = ground.table.pairs.rows(self.images)
 
-    def values(self, proba: Floats) -> Floats:
+    def values(self, proba: NDArray[np.floating]) -> Floats:
         """Return the objective in each fold, by probabilities of the sample's candidates.
 
         Shape (n_folds,).
@@ -68,7 +68,7 @@ class SelectionSample:
         n_stages = min(self.settings.stopping_points, rounds)
         stages = [round(rounds * (i + 1) / n_stages) for i in range(n_stages)]
 
-        def metric(logit: Floats) -> float:
+        def metric(logit: NDArray[np.floating]) -> float:
             values = self.values(expit(logit))
             known = values[~np.isnan(values)]
             return float(known.mean()) if len(known) else float("nan")

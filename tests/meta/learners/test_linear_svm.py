@@ -15,7 +15,8 @@ from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence, PairTruth
 from tagstack.meta.learners.linear_svm import LinearSvms
 from tagstack.meta.learners.svm_design import svm_design
-from tagstack.meta.stack.groundwork import Strengths, fit_groundwork
+from tagstack.meta.stack.groundwork import Strengths
+from tagstack.meta.stack.groundwork_fits import fit_groundwork
 
 Labelled = tuple[PairTable, np.ndarray]
 

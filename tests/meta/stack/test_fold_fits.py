@@ -122,7 +122,7 @@ def test_the_left_out_folds_say_where_to_stop(
     fits = FoldFits.of(made, table, np.zeros(200, bool), folds, np.ones(200))
     images, seen = np.array([3, 7, 20]), []
 
-    def looked_at(logit: NDArray[np.float64]) -> float:
+    def looked_at(logit: NDArray[np.floating]) -> float:
         seen.append(logit)
         return metric(logit)
 

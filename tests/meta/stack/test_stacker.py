@@ -346,3 +346,30 @@ def test_foreign_scores_rungs_and_relations_are_refused(
         Stacker(stack_settings(), seed=0, threads=1).fit(
             data.scores, data.labels[:50], data.groups, TagRelations.none(12)
         )
+
+
+def test_columns_on_disk_and_few_pairs_at_a_time_give_the_same_stack(
+    make_labelled: MakeLabelled,
+    stack_settings: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tagstack.base_models import spill
+    from tagstack.base_models.pairs import Pairs
+
+    data, settings = make_labelled(n_images=90), stack_settings(learners=("lightgbm",))
+    plain = fitted(data, settings)
+    monkeypatch.setattr(spill.Spill.__init__, "__defaults__", (None, 1))
+    on_disk = fitted(data, settings, scratch_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
+    for rung in plain.rungs_:
+        assert not on_disk.out_of_fold(rung).proba.flags.owndata, rung
+        assert same(plain.out_of_fold(rung), on_disk.out_of_fold(rung)), rung
+    monkeypatch.setattr(Pairs.blocks, "__defaults__", (50,))
+    few = fitted(data, settings, scratch_dir=tmp_path)
+    for rung in plain.rungs_:
+        first, second = plain.out_of_fold(rung), few.out_of_fold(rung)
+        np.testing.assert_allclose(first.proba, second.proba, atol=1e-5, err_msg=rung)
+    assert [row.rung for row in plain.ladder_] == [row.rung for row in few.ladder_]
+    for row, other in zip(plain.ladder_, few.ladder_, strict=True):
+        assert row.macro_ap == pytest.approx(other.macro_ap, abs=1e-4)

@@ -270,7 +270,7 @@ class TakenTable(PairTable):
 
 def pair_table(
     pairs: Pairs,
-    members: NDArray[np.floating],
+    members: Floats,
     names: tuple[str, ...],
     logit: Floats,
     statistics: TagStatistics,

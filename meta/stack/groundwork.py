@@ -76,7 +76,7 @@ class Groundwork:
         )
         table = pair_table(
             subset(scores.pairs, rows),
-            members.listed[:, rows],
+            members.listed[:, rows].astype(np.float64),
             scores.members,
             listed[rows],
             self.statistics,

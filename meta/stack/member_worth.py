@@ -247,7 +247,7 @@ def _logistic(foundation: Foundation, work: FoldedPairs, members: tuple[int, ...
     listed, base_logit = np.empty(len(of_drawn)), np.zeros(pairs.n_tags)
 
     def said(rows: NDArray[np.int64]) -> Floats:
-        return every.listed[np.array(chosen)[:, None], rows].astype(np.float64)
+        return np.asarray(every.listed[np.array(chosen)[:, None], rows], np.float64)
 
     for f in range(data.n_folds):
         fitted = work.logistic(f, said, base, foundation.strengths.logistic)

@@ -157,7 +157,7 @@ class Tuner:
         """Return a hash of everything a trial's value depends on: another study is never mixed."""
         digest, data = hashlib.sha256(), self.data
         for array in (data.table.values, data.table.pairs.tag, data.true, data.weight, data.folds):
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
         how_long = {"trials", "seconds", "workers", "storage"}
         settings = self.settings.model_dump(exclude=how_long)
         state = (settings, self.defaults.model_dump(), data.objective, self.seed)

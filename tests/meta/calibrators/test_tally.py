@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from tagstack.meta.calibrators.tally import Tally
 N_TAGS = 7
 
 
-def rows(n: int = 4_000, seed: int = 0) -> tuple[np.ndarray, ...]:
+def rows(n: int = 4_000, seed: int = 0) -> tuple[Any, ...]:
     rng = np.random.default_rng(seed)
     return (
         rng.normal(-3, 3, n),
@@ -18,7 +20,7 @@ def rows(n: int = 4_000, seed: int = 0) -> tuple[np.ndarray, ...]:
     )
 
 
-def counted(*parts: tuple[np.ndarray, ...]) -> Tally:
+def counted(*parts: tuple[Any, ...]) -> Tally:
     every = np.concatenate([part[0] for part in parts])
     tally = Tally(float(every.min()), float(every.max()), N_TAGS)
     for part in parts:

@@ -8,6 +8,9 @@ afterwards (left behind). All three must be 0.
 
     python benchmarks/kills.py [--kills 1000] [--commands score,tag,watch,...] [--seed 0]
 
+What changes a training folder (``lint``, ``filter``, ``prune``) is taken back afterwards by every
+undo file that it left, and must end at the folder as it was; ``undo`` is killed as well.
+
 A child is forked from a process that has imported everything already, so that a trial costs its
 command alone. The user's registry and cache lie in the copy, too. ``models pull`` asks a hub on
 this machine that holds a contract's files in miniature. The process in which an unknown file is
@@ -16,23 +19,19 @@ tried is left out, as it writes nothing; the note that it passed is written.
 
 import argparse
 import gc
-import hashlib
-import http.server
-import json
 import os
-import re
 import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from local_hub import local_hub
 
 from tagstack.base_models.atomic import TEMPORARY, file_sha256
 from tagstack.base_models.scores.store import ScoreStore
@@ -46,13 +45,19 @@ from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks.calibrate import CalibrateRequest, calibrate_bundle
+from tagstack.ensemble.tasks.dataset_filter import FilterRequest, filter_pictures
+from tagstack.ensemble.tasks.dataset_lint import LintRequest, lint_captions
+from tagstack.ensemble.tasks.dataset_prune import prune_tags
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 from tagstack.ensemble.tasks.scoring import score_folder
 from tagstack.ensemble.tasks.tag import tag_images
 from tagstack.ensemble.tasks.tag_request import TagRequest
 from tagstack.ensemble.tasks.watch import look_once
+from tagstack.ensemble.workshop.dataset.filtering import Filters
+from tagstack.ensemble.workshop.dataset.undo import undo
 
-COMMANDS = "score,tag,watch,fit,calibrate,add,pull"
+TRAINING_SET = ("lint", "filter", "prune", "undo")
+COMMANDS = ",".join(("score,tag,watch,fit,calibrate,add,pull", *TRAINING_SET))
 PULLED = "wd-vit-tagger-v3"
 TAGGERS = ("doll_resnet", "doll_vit")
 QUICK = {
@@ -132,7 +137,63 @@ def commands() -> dict[str, Command]:
         "calibrate": Command(calibrate, lambda root: _decides(root)),
         "add": Command(add, lambda root: entered("doll_vit")),
         "pull": Command(fetched, lambda root: entered(PULLED)),
+        **training_set_commands(),
     }
+
+
+def training_set_commands() -> dict[str, Command]:
+    """Return what changes a training folder, and taking that back."""
+
+    def lint(root: Path, settings: Settings) -> object:
+        own = load_settings(changes={"dataset": {"trigger": ["mychar"]}})
+        return lint_captions(LintRequest(source=root / "set", fix=True), own, Silent())
+
+    def leave_out(root: Path, settings: Settings) -> object:
+        request = FilterRequest(
+            folder=root / "set", filters=Filters(least_general=3), out=root / "left-out.csv",
+            apply=True, overwrite=True,
+        )  # fmt: skip
+        return filter_pictures(request, settings, Silent())
+
+    def prune(root: Path, settings: Settings) -> object:
+        return prune_tags(root / "set", frozenset(("sky",)), settings, Silent(), apply=True)
+
+    def changed_and_back(root: Path) -> object:
+        changed = _below(root / "set")
+        for file in sorted((root / "set").glob("tagstack-undo-*"), reverse=True):
+            if file.stat().st_size:  # a kill before its first line: nothing had happened
+                undo(file)
+        if _below(root / "set") != _below(root / "as-it-was"):
+            raise TagstackError("taking back did not bring the folder back")
+        return changed
+
+    def back(root: Path, settings: Settings) -> object:
+        return undo(next((root / "changed").glob("tagstack-undo-*")))
+
+    return {
+        "lint": Command(lint, changed_and_back),
+        "filter": Command(leave_out, changed_and_back),
+        "prune": Command(prune, changed_and_back),
+        "undo": Command(back, lambda root: _below(root / "changed")),
+    }
+
+
+def training_set(root: Path, settings: Settings) -> None:
+    """Make a small training folder with faults, one more as it was, and one that was changed."""
+    for name in ("set", "as-it-was", "changed"):
+        for i in range(20):
+            folder = root / name / f"{i % 2}_x"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{i}.png").write_bytes(b"picture %d" % i)
+            text = "sky, hat, hat, cat" if i % 3 else "sky, hat"
+            (folder / f"{i}.txt").write_text(text)
+    own = load_settings(changes={"dataset": {"trigger": ["mychar"]}})
+    lint_captions(LintRequest(source=root / "changed", fix=True), own, Silent())
+
+
+def _below(folder: Path) -> object:
+    files = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("tagstack-undo"))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def _scores(store: Path) -> object:
@@ -200,85 +261,6 @@ def leftovers(root: Path) -> Iterator[Path]:
     yield from (root / "home").rglob("*.part")
 
 
-def miniature() -> dict[str, bytes]:
-    """Return what the contract that is pulled names, with a mean of all pixels for a network."""
-    rows = "".join(f"{i},tag_{i},{(0, 4, 9)[i % 3]},9\n" for i in range(9))
-    nodes = [
-        helper.make_node("ReduceMean", ["input"], ["mean"], axes=[1, 2], keepdims=0),
-        helper.make_node("MatMul", ["mean", "w"], ["product"]),
-        helper.make_node("Sigmoid", ["product"], ["output"]),
-    ]
-    weights = np.random.default_rng(0).normal(0, 0.02, (3, 9)).astype(np.float32)
-    ports = (("input", ("batch", 448, 448, 3)), ("output", ("batch", 9)))
-    given, wanted = (
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)] for name, shape in ports
-    )
-    graph = helper.make_graph(
-        nodes, "miniature", given, wanted, [numpy_helper.from_array(weights, "w")]
-    )
-    opset = [helper.make_opsetid("", 17)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
-    return {
-        "model.onnx": model.SerializeToString(),
-        "selected_tags.csv": ("tag_id,name,category,count\n" + rows).encode(),
-    }
-
-
-class Hub(http.server.BaseHTTPRequestHandler):
-    """Answers what pulling asks of the Hugging Face hub."""
-
-    files: ClassVar[dict[str, bytes]] = miniature()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-    def do_GET(self) -> None:
-        """Describe the repository, or send one of its files from where it is asked."""
-        path = self.path.partition("?")[0]
-        name = path.rpartition("/")[2]
-        if path.startswith("/api/models/"):
-            self._send(json.dumps(self._facts()).encode())
-        elif name in self.files:
-            start = re.sub(r"\D", "", self.headers.get("Range", ""))
-            self._send(self.files[name], int(start or 0))
-        else:
-            self.send_error(404)
-
-    def _facts(self) -> dict[str, object]:
-        files = [
-            {"rfilename": name, "size": len(data), "blobId": hashlib.sha1(data).hexdigest()}
-            for name, data in self.files.items()
-        ]
-        return {"id": "hub", "sha": "a" * 40, "gated": False, "private": False, "siblings": files}
-
-    def _send(self, data: bytes, start: int = 0) -> None:
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        self.send_header("Content-Length", str(len(data) - start))
-        self.end_headers()
-        self.wfile.write(data[start:])
-
-
-@contextmanager
-def local_hub() -> Iterator[None]:
-    """Let a process of its own be the hub; pulling asks that one."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{server.server_port}"
-    child = os.fork()
-    if not child:
-        server.serve_forever()
-    server.server_close()
-    from huggingface_hub import HfApi  # reads the address once; its import is no child's to pay
-
-    HfApi()
-    try:
-        yield
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-
-
 def main() -> None:
     """Run the trials and print what was counted."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -294,7 +276,9 @@ def main() -> None:
         Trial._run = lambda self, seconds: None  # type: ignore[method-assign]
         os.environ["TAGSTACK_HOME"] = str(start.parent / "trial/home")
         gc.freeze()  # children share what is there
-        forked(lambda: collection(start, settings), None)
+        forked(lambda: training_set(start, settings), None)
+        if set(names) - set(TRAINING_SET):
+            forked(lambda: collection(start, settings), None)
         for name in names:
             wrong += trials(name, start, settings, arguments.kills // len(names), rng)
     sys.exit(wrong > 0)

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from tagstack.base_models.atomic import written_whole
-from tagstack.base_models.atomic_batch import AtomicBatch
+from tagstack.base_models.atomic_batch import AtomicBatch, remove_leftovers_in
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.text_files import parse_json
 
@@ -90,6 +90,7 @@ class Changes:
         """Change what waits."""
         if not self._waiting:
             return
+        remove_leftovers_in({(self.root / change.name).parent for change in self._waiting})
         self._note([_rewrite_line(change) for change in self._waiting])
         with AtomicBatch() as batch:
             for change in self._waiting:
@@ -153,13 +154,18 @@ def undo(path: Path, done: Callable[[int, int], None] = lambda *_: None) -> Undo
     """
     root = Path(os.path.abspath(path)).parent
     found, total = Undone(), sum(1 for _ in _lines(path))
+    folders = set()
     for n, line in enumerate(_lines(path), 1):
-        outcome = _undone_move(root, line) if line["do"] == "move" else _undone_rewrite(root, line)
+        moved = line["do"] == "move"
+        outcome = _undone_move(root, line) if moved else _undone_rewrite(root, line)
+        if not moved:
+            folders.add(place_in(root, line["from"]).parent)
         found.n_done += outcome == "done"
         found.n_already += outcome == "already"
         if outcome not in ("done", "already"):
             found.refused.append((str(line["from"]), outcome))
         done(n, total)
+    remove_leftovers_in(folders)
     return found
 
 

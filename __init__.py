@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tagstack.configs.settings import Settings as Settings
     from tagstack.ensemble.bundle.decisions import TaggedImage as TaggedImage
     from tagstack.ensemble.rules.rule_set import Rules as Rules
+    from tagstack.ensemble.training_set import TrainingSet as TrainingSet
 
 __version__ = "0.2.0"
 
@@ -31,6 +32,7 @@ _HOMES = {
     "Stack": "tagstack.api",
     "TaggedImage": "tagstack.ensemble.bundle.decisions",
     "TagstackError": "tagstack.configs.errors",
+    "TrainingSet": "tagstack.ensemble.training_set",
     "calibrate": "tagstack.api",
     "compare": "tagstack.api",
     "fit": "tagstack.api",
@@ -47,6 +49,7 @@ __all__ = [
     "Stack",
     "TaggedImage",
     "TagstackError",
+    "TrainingSet",
     "__version__",
     "calibrate",
     "compare",

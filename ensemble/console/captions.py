@@ -118,13 +118,12 @@ def prune(
     """Take groups of tags out of captions, so that a trigger word learns what they say."""
     from tagstack.ensemble.console.console import out, print_json, stages
     from tagstack.ensemble.tasks.dataset_prune import prune_tags
-    from tagstack.ensemble.workshop.dataset.caption_text import key_of
     from tagstack.ensemble.workshop.dataset.tag_groups import tag_groups, tags_of_groups
 
     if not (group or tag):
         raise typer.BadParameter("Give --group, --tag or both.")
     names = listed(group, "--group") if group else ()
-    tags = tags_of_groups(names, tag_groups(groups)) | frozenset(map(key_of, tag or ()))
+    tags = tags_of_groups(names, tag_groups(groups), tag or ())
     own = dataset_section(trigger=trigger, caption_extension=caption_extension)
     settings = settings_of(config, sections=own, uses=("dataset", "score"))
     with stages() as progress:

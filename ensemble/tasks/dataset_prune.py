@@ -1,7 +1,9 @@
 """Takes groups of tags out of captions, so that a trigger word learns what they say."""
 
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from tagstack.configs.errors import TagstackError
@@ -40,7 +42,7 @@ class Pruned:
 
 def prune_tags(
     source: Path,
-    tags: frozenset[str],
+    tags: Container[str],
     settings: Settings,
     progress: Progress,
     *,
@@ -53,8 +55,8 @@ def prune_tags(
     ----------
     source : Path
         Training folder.
-    tags : frozenset of str
-        Keys.
+    tags : container of str
+        Keys: a set of them, or a tag group.
     settings : Settings
     progress : Progress
     keep : bool
@@ -68,6 +70,7 @@ def prune_tags(
     )
     writing, changes = writing_of(folder), Changes(folder.root)
     trigger, counts = {key_of(word) for word in own.trigger}, Counter[str]()
+    is_meant = lru_cache(maxsize=2**18)(tags.__contains__)  # a group matches patterns
     emptied, unread, n_changed = [], [], 0
     for n, name in enumerate(folder.of_pictures, 1):
         progress.stage("reading captions", n, len(folder.of_pictures))
@@ -78,7 +81,7 @@ def prune_tags(
             unread.append(name)
             continue
         parts = [part for part in writing.parts(text) if part]
-        gone = {k for k in map(key_of, parts) if (k in tags) != keep and k not in trigger}
+        gone = {k for k in map(key_of, parts) if is_meant(k) != keep and k not in trigger}
         left = [part for part in parts if key_of(part) not in gone]
         if not gone:
             continue

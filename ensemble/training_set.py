@@ -38,7 +38,7 @@ class TrainingSet:
         self.folder = Path(folder)
         self.settings = settings_from(settings)
 
-    def stats(self, *, near_duplicates: bool = True, page: AnyPath | None = None) -> Stats:
+    def stats(self, *, near_duplicates: bool = True, page: "AnyPath | None" = None) -> Stats:
         """Return the counts of tags, pairs, sizes, buckets and near-duplicates.
 
         ``page`` is where they are drawn as well; a file that is there is replaced.
@@ -54,8 +54,8 @@ class TrainingSet:
     def lint(
         self,
         *,
-        vocabulary: AnyPath | None = None,
-        deprecated: AnyPath | None = None,
+        vocabulary: "AnyPath | None" = None,
+        deprecated: "AnyPath | None" = None,
         fix: bool = False,
     ) -> LintReport:
         """Return what is wrong with the captions, after mending what is safe where asked.
@@ -80,8 +80,8 @@ class TrainingSet:
         self,
         out: AnyPath,
         *,
-        table: AnyPath | None = None,
-        vocabulary: AnyPath | None = None,
+        table: "AnyPath | None" = None,
+        vocabulary: "AnyPath | None" = None,
         apply: bool = False,
         **demands: Any,
     ) -> Filtered:
@@ -123,7 +123,7 @@ class TrainingSet:
         groups: Sequence[str] = (),
         tags: Sequence[str] = (),
         *,
-        own_groups: AnyPath | None = None,
+        own_groups: "AnyPath | None" = None,
         keep: bool = False,
         apply: bool = False,
     ) -> Pruned:
@@ -161,7 +161,7 @@ class TrainingSet:
         out: AnyPath,
         folds: int = 5,
         *,
-        table: AnyPath | None = None,
+        table: "AnyPath | None" = None,
         group: str | None = None,
         near_duplicates: bool = True,
     ) -> Split:
@@ -195,5 +195,5 @@ class TrainingSet:
         return undo(Path(file))
 
 
-def _path(given: AnyPath | None) -> Path | None:
+def _path(given: "AnyPath | None") -> Path | None:
     return None if given is None else Path(given)

@@ -41,7 +41,9 @@ class TagGroup:
     excepted: tuple[str, ...] = ()
     includes: tuple["TagGroup", ...] = ()
 
-    def __contains__(self, key: str) -> bool:
+    def __contains__(self, key: object) -> bool:
+        if not isinstance(key, str):
+            return False
         if key in self.tags or (self._is_meant(key) and not _form(self.excepted).fullmatch(key)):
             return True
         return any(key in other for other in self.includes)

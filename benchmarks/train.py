@@ -9,6 +9,13 @@ there yet, and goes on where it was.
 
     python benchmarks/train.py FOLDER --out train-results --sets emoji \
         --kinds resnet,vit --pictures 250:40,1000:20,4000:8 [--size 48] [--seed 0]
+
+With ``--against COLUMN`` it shows instead what training against a column does: the first kind is
+trained on the most pictures, and from there as long again with and without ``--against``. Tags that
+say the column must be left out of the labels.
+
+    python benchmarks/train.py FOLDER --out train-results --sets emoji --kinds resnet \
+        --pictures 1000:15 --against style --without style:,tone:
 """
 
 import csv
@@ -37,8 +44,13 @@ from tagstack.ensemble.training.request import TrainRequest
 HEADINGS = "| macro-AP | | lead | micro-AP | | lead |\n"
 
 
-def drawn(labels: Path, group: str, n_pictures: int, seed: int, out: Path) -> None:
-    """Write the labels of whole groups of folds 0 to 2, as many as hold so many pictures."""
+def drawn(
+    labels: Path, group: str, n_pictures: int, seed: int, out: Path, without: tuple[str, ...] = ()
+) -> None:
+    """Write the labels of whole groups of folds 0 to 2, as many as hold so many pictures.
+
+    Tags that begin with one of ``without`` are left out.
+    """
     with labels.open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["fold"] != "3"]
     names = sorted({row[group] for row in rows})
@@ -48,7 +60,10 @@ def drawn(labels: Path, group: str, n_pictures: int, seed: int, out: Path) -> No
     with out.open("w", newline="") as stream:
         table = csv.DictWriter(stream, [*rows[0]])
         table.writeheader()
-        table.writerows(row for row in rows if place[row[group]] <= last)
+        for row in rows:
+            if place[row[group]] <= last:
+                tags = [tag for tag in row["tags"].split() if not tag.startswith(without)]
+                table.writerow({**row, "tags": " ".join(tags)})
 
 
 def trained(
@@ -77,6 +92,63 @@ def trained(
         flush=True,
     )
     return str(folder)
+
+
+def against_table(
+    data: Path,
+    name: str,
+    kind: str,
+    given: tuple[int, int],
+    size: int,
+    seed: int,
+    out: Path,
+    column: str,
+    without: tuple[str, ...],
+) -> None:
+    """Print what features tell of a column: of a plain tagger, and of two trained on from it."""
+    (n_pictures, epochs), group = given, GROUPS[name]
+    labels, root = out / f"against-{n_pictures}.csv", out / "against"
+    drawn(data / "labels.csv", group, n_pictures, seed, labels, without)
+    own = {"size": size, "epochs": epochs, "patience": 0}
+    settings = load_settings(changes={"seed": seed, "threads": 1, "train": own})
+    plain = TrainRequest(
+        images=(data / "images",), labels=labels, start=kind, out=root / "plain", group=group
+    )
+    on = replace(plain, start=str(plain.out), out=root / "on")
+    hidden = replace(plain, start=str(plain.out), out=root / "hidden", against=column)
+    found = {}
+    for request in (plain, on, hidden):
+        with stages() as progress:
+            found[request.out.name] = train_tagger(
+                replace(request, overwrite=True), settings, progress
+            )
+    # The one that was only trained on is judged as the start of a training that is not done.
+    judged = replace(hidden, start=str(on.out), out=root / "judging", overwrite=True)
+    short = settings.train.model_copy(update={"epochs": 1, "learning_rate": 1e-9})
+    with stages() as progress:
+        of_on = train_tagger(judged, settings.model_copy(update={"train": short}), progress)
+    assert found["hidden"].against
+    assert of_on.against
+    rows = {
+        "plain": (found["plain"], found["hidden"].against.before),
+        "trained on": (found["on"], of_on.against.before),
+        f"trained on against {column}": (found["hidden"], found["hidden"].against.after),
+    }
+    n_left_out = found["plain"].n_left_out
+    print(
+        f"\n{found['plain'].n_training} pictures learnt from, {n_left_out} left out, "
+        f"{found['plain'].n_tags} tags, {epochs} epochs each\n"
+    )
+    print(f"| tagger | macro-AP | {column} told | by chance | F1 by {column} | surely differing |")
+    print("|---|--:|--:|--:|---|--:|")
+    for title, (one, bias) in rows.items():
+        assert bias
+        assert bias.told
+        print(
+            f"| {title} | {one.macro_ap:.3f} | {bias.told:.3f} | {bias.chance:.3f} | "
+            f"{bias.worst_f1:.3f} ({bias.worst}) to {bias.best_f1:.3f} ({bias.best}) | "
+            f"{bias.n_sure} of {bias.n_looks} |"
+        )
 
 
 def kinds_table(test: Dataset, kinds: list[str], counts: list[int]) -> None:
@@ -143,15 +215,23 @@ def main() -> None:
     parser.add_argument("--pictures", default="250:40,1000:20,4000:8", help="PICTURES:EPOCHS,...")
     parser.add_argument("--size", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--against", help="column to train against, instead of the rest")
+    parser.add_argument("--without", default="", help="beginnings of tags to leave out with it")
     arguments = parser.parse_args()
     pairs = (text.partition(":") for text in arguments.pictures.split(","))
     given = {int(pictures): int(epochs) for pictures, _, epochs in pairs}
+    kinds, (size, seed) = arguments.kinds.split(","), (arguments.size, arguments.seed)
     for name in arguments.sets.split(","):
-        kinds = arguments.kinds.split(",")
-        run(
-            arguments.folder, arguments.out / name, name, kinds, given,
-            arguments.size, arguments.seed,
-        )  # fmt: skip
+        out = arguments.out / name
+        if arguments.against:
+            out.mkdir(parents=True, exist_ok=True)
+            print(f"\n## {name}, seed {seed}, {size} pixels, against {arguments.against}")
+            without = tuple(filter(None, arguments.without.split(",")))
+            most = max(given.items())
+            data = arguments.folder / "data" / name
+            against_table(data, name, kinds[0], most, size, seed, out, arguments.against, without)
+        else:
+            run(arguments.folder, out, name, kinds, given, size, seed)
 
 
 if __name__ == "__main__":

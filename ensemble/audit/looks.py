@@ -20,7 +20,8 @@ from tagstack.meta.metrics.bootstrap import FEWEST_GROUPS, Weightings, compare_t
 Floats = NDArray[np.float64]
 Samples = NDArray[np.float32]
 
-_SPAN = (1.0, 1.0, 1.0, 2.0, 2.0)  # of each figure: a difference is no larger
+# A difference of a figure is no larger.
+SPAN = dict(zip(FIGURES, (1.0, 1.0, 1.0, 2.0, 2.0), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,7 @@ class Resampled:
         """
         if not self.slices:
             return ()
-        n_figures, span = len(FIGURES), np.array(_SPAN, np.float32)[:, None]
+        n_figures, span = len(FIGURES), np.array([*SPAN.values()], np.float32)[:, None]
         tests = compare_tags(
             (self.here / span).reshape(-1, self.here.shape[-1]),
             (self.there / span).reshape(-1, self.here.shape[-1]),
@@ -140,7 +141,7 @@ class Resampled:
             confidence=confidence,
             false_discovery_rate=false_discovery_rate,
         )
-        wide = np.tile(_SPAN, len(self.slices))
+        wide = np.tile([*SPAN.values()], len(self.slices))
         difference, low, high = (x * wide for x in (tests.difference, tests.low, tests.high))
         return tuple(
             Look(

@@ -9,13 +9,13 @@ from typing import Any
 from tagstack.configs.shown import shown
 from tagstack.ensemble.audit.companions import Companion
 from tagstack.ensemble.audit.counts import FIGURES
-from tagstack.ensemble.audit.looks import Look
+from tagstack.ensemble.audit.looks import SPAN, Look
 from tagstack.ensemble.audit.results import Audit
 from tagstack.ensemble.audit.slices import CATEGORY, COLUMN, FAMILY, FREQUENCY, HELD
-from tagstack.ensemble.audit.words import FIGURE_WORDS, headline, sentence, title_of
+from tagstack.ensemble.audit.words import FIGURE_WORDS, headline, sentence, since, title_of
 from tagstack.ensemble.report.figures import Axis, Mark, axis_of, mark_on
 from tagstack.ensemble.report.numbers import number, signed
-from tagstack.meta.metrics.bootstrap import Interval
+from tagstack.meta.metrics.bootstrap import BETTER, WORSE, Interval
 
 _MOST_ROWS = 60  # of one table: the CSV has all
 _MOST_COMPANIONS = 100
@@ -91,6 +91,8 @@ def render_page(audit: Audit, provenance: Mapping[str, str]) -> str:
         disparities=_disparities(audit),
         companions=audit.companions[:_MOST_COMPANIONS],
         shifts=_shifts(audit),
+        since="" if audit.changes is None else since(audit.changes),
+        changes=_changes(audit),
         ratio=_ratio,
         several=len(audit.asked) > 1,
         name_of=_name,
@@ -138,7 +140,7 @@ def _line(looks: Sequence[Look], axis: Axis) -> Line:
 def _cell(look: Look) -> Cell:
     return Cell(
         name=look.figure,
-        value=signed(look.here) if _is_signed(look.figure) else number(look.here),
+        value=_shown(look.figure, look.here),
         difference=signed(look.difference),
         interval=_ends(look.low, look.high),
         style=_style(look),
@@ -158,6 +160,10 @@ def _name(figure: str) -> str:
     return "F1" if figure == "f1" else figure
 
 
+def _shown(figure: str, value: float) -> str:
+    return signed(value) if _is_signed(figure) else number(value)
+
+
 def _is_signed(figure: str) -> bool:
     return figure in ("tagging", "calibration")
 
@@ -167,10 +173,10 @@ def _disparities(audit: Audit) -> list[Mapping[str, object]]:
         {
             "column": title_of(one.kind, one.column, ""),
             "figure": one.figure,
-            "most": f"{one.most} ({number(one.highest)})",
-            "least": f"{one.least} ({number(one.lowest)})",
+            "most": f"{one.most} ({_shown(one.figure, one.highest)})",
+            "least": f"{one.least} ({_shown(one.figure, one.lowest)})",
             "difference": number(one.difference),
-            "interval": f"{number(max(one.low, 0.0))} to {number(one.high)}",
+            "interval": f"{number(max(one.low, 0.0))} to {number(min(one.high, SPAN[one.figure]))}",
             "sure": one.low > 0,
         }
         for one in audit.disparities
@@ -192,6 +198,24 @@ def _shifts(audit: Audit) -> list[Mapping[str, object]]:
             "verdict": "proposed" if one.helps else "",
         }
         for one in sorted(audit.shifts, key=lambda one: not one.helps)
+    ]
+
+
+def _changes(audit: Audit) -> list[Mapping[str, object]]:
+    """Return what changed for sure, the worst first."""
+    found = () if audit.changes is None else audit.changes.found
+    return [
+        {
+            "title": title_of(one.kind, one.column, one.value),
+            "figure": one.figure,
+            "before": _shown(one.figure, one.before),
+            "after": _shown(one.figure, one.after),
+            "difference": signed(one.difference),
+            "interval": _ends(one.low, one.high),
+            "verdict": one.verdict,
+        }
+        for one in sorted(found, key=lambda one: one.difference)
+        if one.verdict in (BETTER, WORSE)
     ]
 
 

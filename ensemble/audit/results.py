@@ -7,11 +7,12 @@ from typing import Any
 
 from tagstack import __version__
 from tagstack.ensemble.audit.companions import Companion
+from tagstack.ensemble.audit.history import Change, Changes
 from tagstack.ensemble.audit.looks import Disparity, Look
 from tagstack.ensemble.audit.shifts import Shift
 from tagstack.ensemble.audit.slices import TAG_KINDS
 
-Row = Look | Disparity | Shift | Companion
+Row = Look | Disparity | Shift | Change | Companion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,8 @@ class Audit:
 
     Parameters
     ----------
+    bundle : str
+        Digest of the bundle.
     n_images, n_groups, n_out_of_fold : int
         Images that were looked at, their groups, and those of them that the bundle was fitted on,
         which are judged by their out-of-fold probabilities.
@@ -42,6 +45,8 @@ class Audit:
     shifts : tuple of Shift
         What thresholds of their own do for kinds of images.
     pooled : tuple of Pooled
+    changes : Changes or None
+        Since the earlier audit that was named.
     companions : tuple of Companion
     n_pairs : int
         Pairs of tags over which the false discovery rate holds.
@@ -51,6 +56,7 @@ class Audit:
     out : Path
     """
 
+    bundle: str
     n_images: int
     n_groups: int
     n_out_of_fold: int
@@ -62,6 +68,7 @@ class Audit:
     disparities: tuple[Disparity, ...]
     shifts: tuple[Shift, ...]
     pooled: tuple[Pooled, ...]
+    changes: Changes | None
     companions: tuple[Companion, ...]
     n_pairs: int
     asked: tuple[str, ...]

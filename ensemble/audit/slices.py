@@ -23,6 +23,7 @@ Bools = NDArray[np.bool_]
 
 COLUMN, HELD = "column", "tag"  # kinds of images
 CATEGORY, FREQUENCY, FAMILY = "category", "frequency", "family"  # kinds of tags
+ALL = "all"  # what changed over everything
 TAG_KINDS = (CATEGORY, FREQUENCY, FAMILY)
 _UNNAMED = "(none)"
 

@@ -1,10 +1,12 @@
 """What an audit says in words: terminal and page."""
 
 from tagstack.ensemble.audit.companions import STACK, Companion
+from tagstack.ensemble.audit.history import Change, Changes
 from tagstack.ensemble.audit.looks import Look
 from tagstack.ensemble.audit.results import Audit
 from tagstack.ensemble.audit.shifts import Shift
-from tagstack.ensemble.audit.slices import COLUMN, FREQUENCY, HELD, TAG_KINDS
+from tagstack.ensemble.audit.slices import ALL, COLUMN, FREQUENCY, HELD, TAG_KINDS
+from tagstack.meta.metrics.bootstrap import BETTER, WORSE
 
 FIGURE_WORDS = {
     "precision": "share of the given tags that is right",
@@ -28,6 +30,8 @@ def title_of(kind: str, column: str, value: str) -> str:
     """Return what a slice, or without a value its column, is called in a line."""
     if kind == COLUMN:
         return f"{column}={value}" if value else column
+    if kind == ALL:
+        return value
     if kind == HELD:
         return f"images with {value}" if value else "images with a tag"
     if not value:
@@ -69,6 +73,35 @@ def proposed(one: Shift) -> str:
         f"{abs(one.shift):g} log-odds {way} than those in use help surely: F1 {one.after:.3f} on "
         f"left-out groups, {one.before:.3f} without ({one.difference:+.3f}, from {one.low:+.3f} to "
         f"{one.high:+.3f}); a proposal, nothing was changed"
+    )
+
+
+def since(changes: Changes) -> str:
+    """Return in words how much changed since an earlier audit."""
+    n_worse, n_better = (
+        sum(one.verdict == verdict for one in changes.found) for verdict in (WORSE, BETTER)
+    )
+    left_out = "".join(
+        f", {n:,} {text}"
+        for n, text in (
+            (changes.n_relabelled, "left out since their labels changed"),
+            (changes.n_missing, "seen by one audit alone"),
+        )
+        if n
+    )
+    return (
+        f"Since bundle {changes.bundle} with thresholds {changes.thresholds}: surely worse in "
+        f"{n_worse} and better in {n_better} of {len(changes.found)} figures on the "
+        f"{changes.n_images:,} images that both audits have{left_out}"
+    )
+
+
+def changed(one: Change) -> str:
+    """Return one change in words."""
+    return (
+        f"{title_of(one.kind, one.column, one.value)} ({one.n_images:,} images): "
+        f"{SHORT[one.figure]} {one.after:.3f}, before {one.before:.3f} ({one.verdict} by "
+        f"{abs(one.difference):.3f}, from {one.low:+.3f} to {one.high:+.3f})"
     )
 
 

@@ -46,6 +46,9 @@ def audit(
     groups: Annotated[
         Path | None, typer.Option("--groups", help="TOML with families of tags of your own.")
     ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Folder of an earlier audit: what got worse since?")
+    ] = None,
     rows: LabelRows,
     config: Config = None,
     seed: Seed = None,
@@ -66,6 +69,7 @@ def audit(
         holding=() if holding is None else listed(holding, "--with"),
         parts=() if parts == "none" else listed(parts, "--parts"),
         tag_groups=groups,
+        against=against,
         overwrite=overwrite,
     )
     with stages() as progress:
@@ -79,10 +83,17 @@ def audit(
 
 def _lines(found: "Audit") -> Iterator[str]:
     from tagstack.ensemble.audit.companions import STACK
-    from tagstack.ensemble.audit.words import headline, met, proposed, sentence
+    from tagstack.ensemble.audit.words import changed, headline, met, proposed, sentence, since
     from tagstack.ensemble.tasks.audit import COMPANIONS, PAGE
+    from tagstack.meta.metrics.bootstrap import BETTER, WORSE
 
     yield f"{found.n_images} images in {found.n_groups} groups. {headline(found)}."
+    if found.changes is not None:
+        yield f"{since(found.changes)}."
+        sure = (one for one in found.changes.found if one.verdict in (WORSE, BETTER))
+        ranked = sorted(sure, key=lambda one: one.difference)
+        for change in ranked[:_SHOWN]:
+            yield f"  {changed(change)}"
     for look in found.sure[:_SHOWN]:
         yield f"  {sentence(look)}"
     for shift in found.shifts:

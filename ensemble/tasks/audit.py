@@ -11,12 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tagstack.base_models.atomic import write_text
+from tagstack.base_models.atomic import file_sha256, write_text
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.settings import Settings
 from tagstack.configs.tables import TableWriter
 from tagstack.ensemble.audit.companions import STACK, Companion, companions_of
 from tagstack.ensemble.audit.counts import FIGURES, JudgedPairs, figures_of
+from tagstack.ensemble.audit.history import FILE as KEPT
+from tagstack.ensemble.audit.history import (
+    Change,
+    Changes,
+    KeptCounts,
+    changes_since,
+    label_digests,
+)
 from tagstack.ensemble.audit.looks import Disparity, Look, Resampled
 from tagstack.ensemble.audit.page import render_page
 from tagstack.ensemble.audit.results import Audit, Pooled, Row, plain_row
@@ -31,7 +39,7 @@ from tagstack.ensemble.audit.slices import (
 )
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
-from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of, refuse_existing
+from tagstack.ensemble.bundle.files import MANIFEST, load_bundle, out_of_fold_of, refuse_existing
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
@@ -44,7 +52,7 @@ from tagstack.meta.stack.rung_spec import single_spec
 
 AUDIT, PAGE = "audit.json", "audit.html"
 SLICES, DISPARITIES, COMPANIONS = "slices.csv", "disparities.csv", "companions.csv"
-SHIFTS = "shifts.csv"
+SHIFTS, CHANGES = "shifts.csv", "changes.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +71,8 @@ class AuditRequest:
         What parts the tags.
     tag_groups : Path, optional
         TOML with families of tags, laid over the shipped ones.
+    against : Path, optional
+        Folder of an earlier audit, to say what got worse since.
     out : Path
         Folder for the results.
     overwrite : bool
@@ -75,6 +85,7 @@ class AuditRequest:
     holding: tuple[str, ...] = ()
     parts: tuple[str, ...] = TAG_KINDS
     tag_groups: Path | None = None
+    against: Path | None = None
     overwrite: bool = False
 
 
@@ -88,6 +99,7 @@ def audit_bundle(request: AuditRequest, settings: Settings, progress: Progress) 
         exists.
     """
     refuse_existing(request.out / AUDIT, overwrite=request.overwrite)
+    old = None if request.against is None else KeptCounts.load(request.against)
     bundle, kept = load_bundle(request.bundle), out_of_fold_of(request.bundle)
     families = _families(bundle, request.tag_groups)
     ground = honest_ground(bundle, kept, request.source, progress)
@@ -115,8 +127,19 @@ def audit_bundle(request: AuditRequest, settings: Settings, progress: Progress) 
         confidence=compare.confidence,
         **rate,
     )
+    digest = file_sha256(request.bundle / MANIFEST)[:12]
+    new = KeptCounts.of(
+        judged,
+        slices,
+        dataset.contents,
+        label_digests(dataset.labels, dataset.unknown, dataset.scores.vocabulary),
+        dataset.scores.vocabulary,
+        bundle=digest,
+        thresholds=bundle.threshold_version,
+    )
     overall = figures_of(judged.counts().sum(axis=1))
     found = Audit(
+        bundle=digest,
         n_images=dataset.scores.n_images,
         n_groups=len(set(dataset.groups.tolist())),
         n_out_of_fold=ground.n_out_of_fold,
@@ -131,6 +154,7 @@ def audit_bundle(request: AuditRequest, settings: Settings, progress: Progress) 
             for own in slices
             if own.pooled
         ),
+        changes=None if old is None else _changes(old, new, slices, dataset, settings),
         companions=met.found,
         n_pairs=met.n_tested,
         asked=tuple(asked),
@@ -138,7 +162,8 @@ def audit_bundle(request: AuditRequest, settings: Settings, progress: Progress) 
         out=request.out,
         **rate,
     )
-    _write(found, _provenance(bundle, request.source, settings.seed))
+    provenance = {"bundle": digest, **_provenance(bundle, request.source, settings.seed)}
+    _write(found, new, provenance)
     return found
 
 
@@ -248,6 +273,27 @@ def _by_members(
     }
 
 
+def _changes(
+    old: KeptCounts,
+    new: KeptCounts,
+    slices: Sequence[Slice],
+    dataset: Dataset,
+    settings: Settings,
+) -> Changes:
+    compare = settings.compare
+    return changes_since(
+        old,
+        new,
+        slices,
+        dataset.groups,
+        dataset.scores.vocabulary,
+        resamples=compare.resamples,
+        seed=settings.seed,
+        confidence=compare.confidence,
+        false_discovery_rate=compare.false_discovery_rate,
+    )
+
+
 def _provenance(bundle: Bundle, source: DatasetSource, seed: int) -> dict[str, str]:
     taggers = (f"{member.name} {member.fingerprint[:12]}" for member in bundle.members)
     return {
@@ -260,8 +306,9 @@ def _provenance(bundle: Bundle, source: DatasetSource, seed: int) -> dict[str, s
     }
 
 
-def _write(found: Audit, provenance: Mapping[str, str]) -> None:
+def _write(found: Audit, kept: KeptCounts, provenance: Mapping[str, str]) -> None:
     found.out.mkdir(parents=True, exist_ok=True)
+    kept.save(found.out / KEPT)
     for name, kind, rows in _tables(found):
         write_text(found.out / name, _csv([field.name for field in fields(kind)], rows))
     write_text(found.out / PAGE, render_page(found, provenance))
@@ -274,6 +321,7 @@ def _tables(found: Audit) -> Iterator[tuple[str, Any, Sequence[Row]]]:
     yield SLICES, Look, found.looks
     yield DISPARITIES, Disparity, found.disparities
     yield SHIFTS, Shift, found.shifts
+    yield CHANGES, Change, () if found.changes is None else found.changes.found
     yield COMPANIONS, Companion, found.companions
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from tagstack.ensemble.audit.companions import Companion
 from tagstack.ensemble.audit.counts import FIGURES
+from tagstack.ensemble.audit.history import Change, Changes
 from tagstack.ensemble.audit.looks import Disparity, Look
 from tagstack.ensemble.audit.page import render_page, tables_of
 from tagstack.ensemble.audit.results import Audit, Pooled
@@ -27,8 +28,8 @@ def audit(n_slices: int = 2) -> Audit:
     """Return an audit whose slices are named by strangers."""
     names = [HOSTILE, *(f"s{i:03d}" for i in range(n_slices - 1))]
     return Audit(
-        n_images=80, n_groups=40, n_out_of_fold=10, thresholds="fit", confidence=0.95,
-        false_discovery_rate=0.05, overall=dict.fromkeys(FIGURES, 0.5),
+        bundle="0123456789ab", n_images=80, n_groups=40, n_out_of_fold=10, thresholds="fit",
+        confidence=0.95, false_discovery_rate=0.05, overall=dict.fromkeys(FIGURES, 0.5),
         looks=tuple(
             look(name, figure, -0.2 if i == 0 else 0.01, sure=i == 0)
             for i, name in enumerate(names)
@@ -48,6 +49,16 @@ def audit(n_slices: int = 2) -> Audit:
             ),
         ),
         pooled=(Pooled(kind="column", column="style", values=("tiny", HOSTILE)),),
+        changes=Changes(
+            bundle="ba9876543210", thresholds="v1", n_images=70, n_relabelled=3, n_missing=14,
+            found=(
+                Change(
+                    kind="column", column="style", value=HOSTILE, figure="recall", n_images=40,
+                    n_groups=20, before=0.5, after=0.4, difference=-0.1, low=-0.15, high=-0.05,
+                    q_value=0.01, verdict="worse",
+                ),
+            ),
+        ),
         companions=(
             Companion(
                 by="stack", company=HOSTILE, tag="hat", n_wrong=4, n_images=9, rate=4 / 9,
@@ -85,7 +96,17 @@ def test_of_many_slices_the_surest_are_shown_and_the_rest_counted() -> None:
 @pytest.mark.parametrize("found", [(), audit().companions])
 def test_nothing_found_is_said(found: tuple[Companion, ...]) -> None:
     page = render_page(
-        replace(audit(), looks=(), disparities=(), shifts=(), companions=found, pooled=()), {}
+        replace(
+            audit(), looks=(), disparities=(), shifts=(), changes=None, companions=found, pooled=()
+        ),
+        {},
     )
     assert "parts these images or tags into two kinds" in page
     assert ("None that is sure, of 12 pairs" in page) == (not found)
+
+
+def test_what_got_worse_since_the_last_audit_comes_first() -> None:
+    page = render_page(audit(), {})
+    assert "surely worse in 1 and better in 0 of 1 figures on the 70 images" in page
+    assert "3 left out since their labels changed, 14 seen by one audit alone" in page
+    assert page.index("What changed</h2>") < page.index("Slices</h2>")

@@ -349,8 +349,8 @@ def _rows(
 def _inside(own: Slice, row: sparse.csr_array, now: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Return on which of the compared images a slice says something."""
     if own.images is not None:
-        return np.asarray(own.images[now])
-    return np.asarray(row.sum(axis=0)).ravel() != 0
+        return own.images[now]
+    return np.asarray(row.sum(axis=0) != 0).ravel()
 
 
 def _texts(matrix: sparse.csr_array, vocabulary: Vocabulary) -> list[str]:

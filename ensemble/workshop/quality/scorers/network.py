@@ -5,7 +5,7 @@ The contract says what goes in as a tagger's does, and how one number is made of
 - ``value``: one of the outputs as it is, such as the end of an aesthetic predictor whose features
   and last layers are exported as one graph;
 - ``expected``: the mean of ``values`` under the outputs' probabilities, as NIMA has it for ten
-  grades or a classifier for its classes.
+  grades; or of ``grades`` by class, where a JSON file of the publisher has the classes' order.
 
 ``activation`` is what still has to be done to the outputs. Pictures run one by one, so a score
 depends on nothing else.
@@ -13,6 +13,8 @@ depends on nothing else.
 
 import hashlib
 import json
+import tomllib
+from importlib import resources
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Literal, Self
@@ -31,8 +33,15 @@ from tagstack.base_models.runtimes.external_weights import weight_files
 from tagstack.base_models.runtimes.selection import REFERENCE, open_session
 from tagstack.base_models.threads import thread_count
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.own_files import MODEL_BYTES, WEIGHT_BYTES, PlainName, own_file
+from tagstack.configs.own_files import (
+    DESCRIPTION_BYTES,
+    MODEL_BYTES,
+    WEIGHT_BYTES,
+    PlainName,
+    own_file,
+)
 from tagstack.configs.section import Section, validated, validation_summary
+from tagstack.configs.shown import shown
 from tagstack.configs.text_files import read_toml
 from tagstack.ensemble.workshop.quality.scorers.scorer import Pixels, Scorer
 
@@ -44,7 +53,9 @@ _SLACK = 1e-3  # by which rounding may leave the sum of probabilities
 class Head(Section):
     """How one number is made of a network's outputs.
 
-    ``place`` is which output is the value; ``values`` what each output stands for.
+    ``place`` is which output is the value; ``values`` what each output stands for. Instead of
+    these, ``grades`` are by class, and ``labels`` is a JSON file whose ``labels`` are the classes
+    in output order.
     """
 
     name: str | None = None
@@ -53,16 +64,47 @@ class Head(Section):
     head: Literal["value", "expected"]
     place: Annotated[int, Field(ge=0)] = 0
     values: tuple[float, ...] = ()
+    labels: PlainName | None = None
+    grades: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_values(self) -> Self:
-        if (self.head == "expected") != bool(self.values):
-            msg = 'values belong to head = "expected", one for each output, and to no other'
+        if (self.labels is None) == bool(self.grades) or (self.values and self.grades):
+            msg = "give values, or labels and grades together"
+            raise ValueError(msg)
+        if (self.head == "expected") != bool(self.values or self.grades):
+            msg = 'values or grades belong to head = "expected", and to no other'
             raise ValueError(msg)
         if self.head == "expected" and self.activation == "sigmoid":
             msg = 'head = "expected" needs probabilities: activation is "softmax", or "none"'
             raise ValueError(msg)
         return self
+
+    def ordered(self, folder: Path) -> "Head":
+        """Return the head with its grades as values, in the order of the file of classes.
+
+        Raises
+        ------
+        TagstackError
+            If the file is missing or broken, or has other classes than the contract.
+        """
+        if self.labels is None:
+            return self
+        path = own_file(folder, self.labels, max_bytes=DESCRIPTION_BYTES)
+        try:
+            names = json.loads(path.read_text("utf-8"))["labels"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            msg = f"{path} holds no list of classes (labels). Fetch it again."
+            raise TagstackError(msg) from error
+        strange = not isinstance(names, list) or not all(isinstance(n, str) for n in names)
+        if strange or sorted(names) != sorted(self.grades):
+            msg = (
+                f"{path} has the classes {shown(str(names)):.200}; the contract has "
+                f"{sorted(self.grades)}. Use the file that was published with the model."
+            )
+            raise TagstackError(msg)
+        values = tuple(self.grades[name] for name in names)
+        return self.model_copy(update={"values": values, "labels": None, "grades": {}})
 
     def score(self, raw: NDArray[np.float32], source: Path) -> float:
         """Return the number that a network's outputs stand for, shape (n_outputs,).
@@ -140,13 +182,30 @@ def read_scorer_contract(path: Path) -> ScorerContract:
         raise TagstackError(msg) from error
 
 
-def open_network(folder: Path, *, threads: int) -> Scorer:
+def shipped_contracts() -> tuple[str, ...]:
+    """Return the names of the contracts that come with the package, sorted."""
+    folder = resources.files("tagstack.configs").joinpath("scorers")
+    return tuple(sorted(e.name[:-5] for e in folder.iterdir() if e.name.endswith(".toml")))
+
+
+def shipped_contract(name: str) -> ScorerContract:
+    """Return a contract that comes with the package; an unknown name is a TagstackError."""
+    if name not in shipped_contracts():
+        msg = f"No contract {name!r} of a scorer is known; known are {list(shipped_contracts())}."
+        raise TagstackError(msg)
+    file = resources.files("tagstack.configs").joinpath("scorers", f"{name}.toml")
+    return validated(ScorerContract, tomllib.loads(file.read_text("utf-8")))
+
+
+def open_network(folder: Path, *, threads: int, contract: str = "") -> Scorer:
     """Return the scorer in a folder, its network loaded; close it.
 
     Parameters
     ----------
     folder : Path
         Holds ``scorer.toml`` and the model that it names, with weights beside it.
+    contract : str
+        Name of a shipped contract, which stands for a ``scorer.toml``.
     threads : int
         That run the network; 0 for all cores.
 
@@ -155,20 +214,25 @@ def open_network(folder: Path, *, threads: int) -> Scorer:
     TagstackError
         If there is no contract or model, or they contradict each other.
     """
-    if not (folder / SCORER_FILE).exists():
-        msg = f"{folder} has no {SCORER_FILE}; expected a scorer's folder (docs/quality.md)."
+    if not contract and not (folder / SCORER_FILE).exists():
+        msg = (
+            f"{folder} has no {SCORER_FILE}; expected a scorer's folder, or NAME=FOLDER with one "
+            f"of {list(shipped_contracts())} (docs/quality.md)."
+        )
         raise TagstackError(msg)
-    contract = read_scorer_contract(folder / SCORER_FILE)
-    model = own_file(folder, contract.model, max_bytes=MODEL_BYTES)
-    weights = [own_file(model.parent, name, max_bytes=WEIGHT_BYTES) for name in weight_files(model)]
-    session = open_session(model, _as_tagger(contract), REFERENCE, threads=thread_count(threads))
-    facts = [contract.digest(), session.info.score_class, *map(file_sha256, (model, *weights))]
-    network = _Network(folder, contract, session)
+    said = shipped_contract(contract) if contract else read_scorer_contract(folder / SCORER_FILE)
+    said = said.model_copy(update={"output": said.output.ordered(folder)})
+    model = own_file(folder, said.model, max_bytes=MODEL_BYTES)
+    named = weight_files(model)
+    weights = [own_file(model.parent, name, max_bytes=WEIGHT_BYTES) for name in named]
+    session = open_session(model, _as_tagger(said), REFERENCE, threads=thread_count(threads))
+    facts = [said.digest(), session.info.score_class, *map(file_sha256, (model, *weights))]
+    network = _Network(folder, said, session)
     return Scorer(
-        name=contract.name,
-        title=contract.title or contract.name,
-        meaning=contract.meaning,
-        lower_is_better=contract.lower_is_better,
+        name=said.name,
+        title=said.title or said.name,
+        meaning=said.meaning,
+        lower_is_better=said.lower_is_better,
         version=" ".join(facts),
         function=network.score,
         close=session.close,

@@ -81,7 +81,8 @@ def opened_scorers(names: Sequence[str], *, threads: int) -> Iterator[tuple[Scor
     Parameters
     ----------
     names : sequence of str
-        Of `hooks.SCORERS`, or folders with a ``scorer.toml``.
+        Of `hooks.SCORERS`, folders with a ``scorer.toml``, or ``NAME=FOLDER`` where a contract that
+        comes with the package describes the files.
     threads : int
         For networks; 0 for all cores.
 
@@ -113,10 +114,11 @@ def built_in_directions() -> dict[str, bool]:
 
 
 def _opened(name: str, threads: int) -> Scorer:
-    if name not in SCORERS.built_in and (os.sep in name or Path(name).is_dir()):
+    contract, equals, folder = name.rpartition("=")
+    if equals or os.sep in name or (name not in SCORERS.built_in and Path(name).is_dir()):
         from tagstack.ensemble.workshop.quality.scorers.network import open_network
 
-        return open_network(Path(name), threads=threads)
+        return open_network(Path(folder), threads=threads, contract=contract)
     return _of_hook(name)
 
 

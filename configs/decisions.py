@@ -41,6 +41,7 @@ class ThresholdSettings(Section):
     frontier: tuple[Proba, ...]
     joint_rounds: int = Field(ge=1, le=1000)
     utility: UtilitySettings
+    utility_table: str
     value: Share
     precision: Share
     recall: Share

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from tagstack.configs.calibration import CalibratorName, Pool
 from tagstack.configs.section import Section
 
-Objective = Literal["balanced_ap", "macro_ap", "micro_ap", "macro_f1", "micro_f1"]
+Objective = Literal["balanced_ap", "macro_ap", "micro_ap", "macro_f1", "micro_f1", "utility"]
 MemberWorth = Literal["none", "logistic", "full"]
 
 # Names of rungs that are no learners: a learner of a package cannot take one of them.
@@ -112,6 +112,7 @@ class StackSettings(Section):
 
     folds: int = Field(ge=2, le=100)
     objective: Objective
+    utility_table: str
     calibrator: CalibratorName
     calibration_pool: Pool
     calibration_strengths: tuple[float, ...] = Field(min_length=1)
@@ -173,6 +174,13 @@ class StackSettings(Section):
             msg = f"expected rising numbers of positives from 1 up, got {list(bands)}"
             raise ValueError(msg)
         return bands
+
+    @model_validator(mode="after")
+    def _has_utility(self) -> Self:
+        if (self.objective == "utility") != bool(self.utility_table):
+            msg = 'objective = "utility" and utility_table = "FILE.csv" belong together'
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _searchable(self) -> Self:

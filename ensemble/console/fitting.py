@@ -15,9 +15,11 @@ from tagstack.ensemble.console.options import (
     Overwrite,
     Scores,
     Seed,
+    Utility,
     listed,
     named,
     settings_of,
+    utility_settings,
 )
 
 
@@ -73,6 +75,7 @@ def fit(
     quick: Annotated[
         bool, typer.Option("--quick", help="No tuning, no rehearsal: at most half the time.")
     ] = False,
+    utility: Utility = None,
     cascade: Annotated[
         bool,
         typer.Option("--cascade", help="Learn which taggers a picture needs, for `tag --cascade`."),
@@ -83,6 +86,7 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit the stack on labelled images and write a bundle; prints the ladder."""
+    from tagstack.configs.settings import changed_settings
     from tagstack.ensemble.console.console import stages
     from tagstack.ensemble.console.ladder import print_fit
     from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
@@ -94,10 +98,10 @@ def fit(
         overwrite=overwrite,
         cascade=cascade,
     )
+    settings = settings_of(config, seed=seed, trials=trials, quick=quick)
+    settings = changed_settings(settings, utility_settings(utility, gate=True))
     with stages() as progress:
-        fitted = fit_bundle(
-            request, settings_of(config, seed=seed, trials=trials, quick=quick), progress
-        )
+        fitted = fit_bundle(request, settings, progress)
     print_fit(fitted, bundle, as_json=as_json)
 
 

@@ -49,6 +49,9 @@ Ray = Annotated[
     typer.Option(help="Let a Ray cluster work: auto, local (one here), or HOST:PORT of its head."),
 ]
 Prune = Annotated[bool, typer.Option("--prune", help="Delete own files of pictures that are gone.")]
+Utility = Annotated[
+    Path | None, typer.Option(help="CSV tag,tp,fp,fn,tn of what decisions are worth to you.")
+]
 Seed = Annotated[
     int | None, typer.Option(min=0, max=2**31 - 1, help="Seed of every random choice.")
 ]
@@ -110,6 +113,15 @@ def _name_unused(config: Path, uses: Sequence[str]) -> None:
             f"{', '.join(uses)}. The rest comes from the bundle, as fit or calibrate left it.",
             err=True,
         )
+
+
+def utility_settings(table: Path | None, *, gate: bool = False) -> dict[str, object]:
+    """Return the settings by which thresholds, and the gate, raise what decisions are worth."""
+    if table is None:
+        return {}
+    own = {"strategy": "expected_utility", "objective": "utility", "utility_table": str(table)}
+    stack = {"stack": {"objective": "utility", "utility_table": str(table)}} if gate else {}
+    return {"thresholds": own, **stack}
 
 
 def formats_of(text: str) -> tuple[str, ...]:

@@ -18,7 +18,9 @@ from tagstack.ensemble.console.options import (
     Overwrite,
     Scores,
     Seed,
+    Utility,
     settings_of,
+    utility_settings,
 )
 
 if TYPE_CHECKING:  # printing must not wait for what these need
@@ -205,6 +207,7 @@ def calibrate(
     tag: Annotated[
         list[str] | None, typer.Option(help="PATTERN=OBJECTIVE for some tags; repeatable.")
     ] = None,
+    utility: Utility = None,
     overrides: Annotated[
         Path | None, typer.Option(help="CSV of thresholds set by hand; they win.")
     ] = None,
@@ -217,6 +220,9 @@ def calibrate(
     from tagstack.ensemble.console.console import stages
     from tagstack.ensemble.tasks.calibrate import CalibrateRequest, calibrate_bundle
 
+    if utility is not None and objective is not None:
+        msg = "--utility is what thresholds are for, as --objective is: leave one of them out."
+        raise typer.BadParameter(msg, param_hint="--utility")
     request = CalibrateRequest(
         bundle=bundle,
         source=rows.source(scores, labels),
@@ -224,7 +230,10 @@ def calibrate(
         by_tag=tuple(tag or ()),
         overrides=overrides,
     )
-    settings = settings_of(config, seed=seed, uses=("seed", "thresholds", "stack"))
+    sections = utility_settings(utility)
+    settings = settings_of(
+        config, seed=seed, sections=sections, uses=("seed", "thresholds", "stack")
+    )
     with stages() as progress:
         result = calibrate_bundle(request, settings, progress)
     print_calibration(result, as_json=as_json)

@@ -4,6 +4,7 @@ Images that the stack was fitted on are judged by their out-of-fold probabilitie
 keeps; where it keeps none they are left out, since predictions for them are too good to be true.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +34,7 @@ from tagstack.ensemble.thresholds.objectives import (
     parse_tag_objective,
 )
 from tagstack.ensemble.thresholds.overrides import read_overrides
-from tagstack.ensemble.thresholds.plan import assignments
+from tagstack.ensemble.thresholds.plan import assignments, worths_of
 from tagstack.ensemble.thresholds.rung_tables import RungTables, rung_tables
 from tagstack.ensemble.thresholds.table import Thresholds
 from tagstack.ensemble.thresholds.versions import ThresholdVersions
@@ -375,6 +376,10 @@ def _tags_per_image(
     return counts[0], counts[1]
 
 
+def _digest_of(worths: NDArray[np.float64] | None) -> str | None:
+    return None if worths is None else hashlib.sha256(worths.tobytes()).hexdigest()
+
+
 def _about(
     request: CalibrateRequest,
     bundle: Bundle,
@@ -396,5 +401,6 @@ def _about(
         "seed": settings.seed,
         "before": bundle.threshold_version,
         "settings": plain.model_dump(mode="json"),
+        "utility_sha256": _digest_of(worths_of(plain, bundle.vocabulary)),
         "notices": list(ground.notices),
     }

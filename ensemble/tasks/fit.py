@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.threads import thread_count
@@ -30,8 +31,10 @@ from tagstack.ensemble.tasks.fit_stages import FitStages, fit_stages
 from tagstack.ensemble.tasks.floor import held_against_start, start_thresholds
 from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
 from tagstack.ensemble.thresholds.fitting import Thresholds
+from tagstack.ensemble.thresholds.plan import assignments, worths_of
 from tagstack.ensemble.thresholds.rung_tables import rung_tables
 from tagstack.meta.labels.training_range import TrainingOverlap
+from tagstack.meta.metrics.utility import utility_of
 from tagstack.meta.stack.rung_spec import START
 from tagstack.meta.stack.stacker import Stacker
 from tagstack.meta.start.published import Published
@@ -149,6 +152,7 @@ def fit_dataset(
         Whether to learn which tagger is needed for which picture as well.
     """
     settings = scored_alike(dataset.members, settings)
+    _check_utility(dataset, settings)  # a misspelt tag is found before the work
     stages = fit_stages(settings, dataset.scores.n_images, rules=len(rules) > 0)
     progress = FitStages(progress, stages, len(dataset.scores.pairs))
     overlaps = overlaps_of(dataset, settings.seed)
@@ -192,9 +196,7 @@ def fit_dataset(
         floor = held_against_start(fitted, stacker)
         if not floor.holds:
             stacker.fall_back(
-                f"what was fitted is not ahead of it on left-out images (macro-F1 "
-                f"{floor.macro_f[0]:.3f} against {floor.macro_f[1]:.3f}, micro-F1 "
-                f"{floor.micro_f[0]:.3f} against {floor.micro_f[1]:.3f})"
+                f"what was fitted is not ahead of it on left-out images ({floor.text})"
             )
     probas = {rung: stacker.out_of_fold(rung) for rung in stacker.rungs_}
     rungs = rung_tables(probas, stacker.chosen_, fitted, decoder if len(rules) else None, told)
@@ -279,7 +281,25 @@ def _digest(dataset: Dataset, rules: Rules, settings: Settings) -> str:
     state.update(settings.model_dump_json().encode())
     state.update(_labels_sha256(dataset).encode())
     state.update(np.ascontiguousarray(dataset.groups).tobytes())
+    for worths in _check_utility(dataset, settings):
+        state.update(b"" if worths is None else worths.tobytes())
     return state.hexdigest()[:16]
+
+
+def _check_utility(dataset: Dataset, settings: Settings) -> tuple[NDArray[np.float64] | None, ...]:
+    """Return what decisions are worth to the gate and to the thresholds, if tables say so.
+
+    Raises
+    ------
+    TagstackError
+        If a table cannot be used for these tags.
+    """
+    vocabulary = dataset.scores.vocabulary
+    assignments(vocabulary, settings.thresholds, ())
+    return (
+        utility_of(settings.stack.utility_table, vocabulary),
+        worths_of(settings.thresholds, vocabulary),
+    )
 
 
 def _labels_sha256(dataset: Dataset) -> str:

@@ -8,8 +8,10 @@ from scipy import sparse
 
 from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
 from tagstack.ensemble.thresholds.deciding import decided_by
+from tagstack.ensemble.thresholds.plan import worths_of
 from tagstack.ensemble.thresholds.table import State, Thresholds
 from tagstack.meta.metrics.decision_scores import decision_scores
+from tagstack.meta.metrics.utility import mean_utility
 from tagstack.meta.stack.rung_spec import START
 from tagstack.meta.stack.stacker import Stacker
 
@@ -26,16 +28,32 @@ class Floor:
     ----------
     macro_f, micro_f : tuple of float
         Of what was fitted, and of the start.
+    utility : tuple of float or None
+        What the decisions on an image are worth, where thresholds are fitted for that; then this
+        alone counts.
     """
 
     macro_f: tuple[float, float]
     micro_f: tuple[float, float]
+    utility: tuple[float, float] | None = None
 
     @property
     def holds(self) -> bool:
         """Whether what was fitted is ahead in both F1 together, and in none clearly behind."""
+        if self.utility is not None:
+            return self.utility[0] >= self.utility[1]
         leads = [ours - start for ours, start in (self.macro_f, self.micro_f)]
         return sum(leads) >= 0 and min(leads) >= -_SLACK
+
+    @property
+    def text(self) -> str:
+        """Both answers in words, what was fitted first."""
+        if self.utility is not None:
+            return f"worth {self.utility[0]:.3f} an image against {self.utility[1]:.3f}"
+        return (
+            f"macro-F1 {self.macro_f[0]:.3f} against {self.macro_f[1]:.3f}, "
+            f"micro-F1 {self.micro_f[0]:.3f} against {self.micro_f[1]:.3f}"
+        )
 
 
 def held_against_start(fit: ThresholdFit, stacker: Stacker) -> Floor:
@@ -57,12 +75,20 @@ def held_against_start(fit: ThresholdFit, stacker: Stacker) -> Floor:
         order.append(own)
     images = np.concatenate(order)
     labels = fit.dataset.labels[images]
-    ours = decision_scores(sparse.csr_array(sparse.vstack(parts)), labels, beta=1.0)
-    cuts = stacker.start_cuts().astype(np.float32)
-    theirs = decision_scores(decided_by(start.take(images), cuts), labels, beta=1.0)
+    decided = sparse.csr_array(sparse.vstack(parts))
+    given = decided_by(start.take(images), stacker.start_cuts().astype(np.float32))
+    ours, theirs = (decision_scores(tags, labels, beta=1.0) for tags in (decided, given))
+    worth, utility = worths_of(fit.settings, fit.dataset.scores.vocabulary), None
+    if worth is not None:
+        unknown = fit.dataset.unknown[images]
+        utility = (
+            mean_utility(decided, labels, worth, unknown),
+            mean_utility(given, labels, worth, unknown),
+        )
     return Floor(
         macro_f=(float(ours.macro_f), float(theirs.macro_f)),
         micro_f=(float(ours.micro_f), float(theirs.micro_f)),
+        utility=utility,
     )
 
 

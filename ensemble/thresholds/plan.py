@@ -1,6 +1,6 @@
 """Which objective each tag's threshold is fitted for, and the limits a person sets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.tag_names import did_you_mean
 from tagstack.base_models.vocabulary import Vocabulary
-from tagstack.configs.decisions import ThresholdSettings
+from tagstack.configs.decisions import ThresholdSettings, UtilitySettings
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.thresholds.curves import Bools, Ints
 from tagstack.ensemble.thresholds.strategies.strategy import Strategy, strategy_of
+from tagstack.meta.metrics.utility import OUTCOMES, utility_of
 
 Values = NDArray[np.float32]
+
+_MOST_WORTHS = 1000  # objectives that one fit takes: each goes through every fold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,11 @@ class Assignment:
     def raises(self) -> bool:
         """Whether the objective is a score to raise, not a target to hold."""
         return self.strategy.aim == "raise"
+
+    @property
+    def worth(self) -> float | None:
+        """What a step of probability of one of its tags is worth among rivals; None for no say."""
+        return self.strategy.worth(self.settings)
 
     @property
     def certifies(self) -> bool:
@@ -76,12 +84,51 @@ def assignments(
         chosen[matching_some(pattern, vocabulary)] = number
     every = (settings, *(own for _, own in by_tag))
     plan = tuple(
-        Assignment(settings=own, tags=chosen == number)
+        part
         for number, own in enumerate(every)
         if (chosen == number).any()
+        for part in _by_worth(own, chosen == number, vocabulary)
     )
     _check(plan)
     return plan
+
+
+def worths_of(settings: ThresholdSettings, vocabulary: Vocabulary) -> NDArray[np.float64] | None:
+    """Return what decisions are worth by the table that thresholds are fitted for, if there is one.
+
+    As `utility.utility_of`; None where the strategy reads no table.
+    """
+    reads = strategy_of(settings.strategy).reads
+    return utility_of(settings.utility_table if "utility_table" in reads else "", vocabulary)
+
+
+def _by_worth(
+    settings: ThresholdSettings, tags: Bools, vocabulary: Vocabulary
+) -> Iterator[Assignment]:
+    """Yield an objective's tags; apart by what their decisions are worth, where a table says so.
+
+    Raises
+    ------
+    TagstackError
+        If the table cannot be used, or hardly two of its rows are alike.
+    """
+    worth = worths_of(settings, vocabulary)
+    if worth is None:
+        yield Assignment(settings=settings, tags=tags)
+        return
+    rows, kind = np.unique(worth[:, tags].T, axis=0, return_inverse=True)
+    if len(rows) > _MOST_WORTHS:
+        msg = (
+            f"{settings.utility_table} has {len(rows)} different rows; expected at most "
+            f"{_MOST_WORTHS}. Round the values."
+        )
+        raise TagstackError(msg)
+    for number, row in enumerate(rows.tolist()):
+        own = tags.copy()
+        own[tags] = kind.ravel() == number
+        utility = UtilitySettings(**dict(zip(OUTCOMES, row, strict=True)))
+        changes = {"utility": utility, "utility_table": ""}
+        yield Assignment(settings=settings.model_copy(update=changes), tags=own)
 
 
 def _check(plan: Sequence[Assignment]) -> None:

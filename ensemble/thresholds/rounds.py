@@ -83,6 +83,7 @@ class Rounds:
         self.joint = joint[0] if joint else None
         self.rarest = self._least_for_rate()
         self.image_cut = plan[0].strategy.image_cut(plan[0].settings)
+        self.worth = self._worth()
 
     def take(self, images: NDArray[np.intp]) -> "Rounds":
         """Return the same fit on some of the images."""
@@ -147,7 +148,9 @@ class Rounds:
         rows = [self._proposed(pairs, self.folds != name, contested)[0] for name in self.names]
         candidates = self._candidates(pairs, rows)
         chosen = [self._composed(row, candidates) for row in rows]
-        cuttings = self._joined([Cutting(value=v, image_cut=self.image_cut) for v in chosen])
+        cuttings = self._joined(
+            [Cutting(value=v, worth=self.worth, image_cut=self.image_cut) for v in chosen]
+        )
         decided = self._crossed(cuttings)
         counts = self.counts(decided, self.labels)
         score = self._score(counts)
@@ -230,7 +233,20 @@ class Rounds:
     def _cutting(self, pairs: Sorted, images: Bools, best: _Round) -> tuple[Cutting, Bools]:
         rows, own = self._proposed(pairs, images, best.fitted_on is not None)
         value = self._composed(rows, best.candidates)
-        return Cutting(value=value, image_cut=self.image_cut), own
+        return Cutting(value=value, worth=self.worth, image_cut=self.image_cut), own
+
+    def _worth(self) -> Values | None:
+        """Return what each tag stands for among rivals, where all objectives say so and differ.
+
+        Of one worth for all, the decoder's own objective says what tags stand for.
+        """
+        own = [assignment.worth for assignment in self.plan]
+        if None in own or len(set(own)) < 2:
+            return None
+        found = np.zeros(len(self.vocabulary), np.float32)
+        for assignment, worth in zip(self.plan, own, strict=True):
+            found[assignment.tags] = worth
+        return found
 
     def _joint(self, cutting: Cutting, images: Sequence[Bools]) -> list[Cutting]:
         """Return thresholds with those chosen jointly in their place, once for each set of images.

@@ -2,7 +2,8 @@
 
 Scores are taken within folds: models of different folds differ a little in every tag's level,
 which would distort a ranking across folds. F1 is taken after thresholds: the plug-in cut of each
-tag (macro) or of all pairs (micro), from the probabilities of the other folds.
+tag (macro) or of all pairs (micro), from the probabilities of the other folds. Utility is taken
+where tagging pays by the probabilities themselves.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from tagstack.meta.metrics.influence import (
     f1_influence,
 )
 from tagstack.meta.metrics.ranking import Rankings, area_of, falling_order
+from tagstack.meta.metrics.utility import break_even_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,6 +35,7 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "micro_ap": ("micro_ap",),
     "macro_f1": ("macro_f1",),
     "micro_f1": ("micro_f1",),
+    "utility": ("utility",),
 }
 _NORMAL_95 = 1.959964
 _NOISE = 1e-12  # influences that cancel leave rounding errors behind
@@ -148,6 +151,8 @@ class FoldScorer:
     folds : array of shape (n_images,), int64, in [0, n_folds)
     groups : array of shape (n_images,), integer
         Images that are no independent evidence of each other.
+    worth : array of shape (4, n_tags), float64, optional
+        Of the objective ``utility``, as of `utility.utility_of`.
     """
 
     def __init__(
@@ -157,7 +162,10 @@ class FoldScorer:
         evidence: Evidence,
         folds: NDArray[np.int64],
         groups: NDArray[np.int64],
+        worth: Floats | None = None,
     ) -> None:
+        self.worth = worth
+        self.n_images = np.bincount(folds)
         self.n_folds, self.n_tags = int(folds.max()) + 1, pairs.n_tags
         self.group = np.unique(groups, return_inverse=True)[1].astype(np.int64)
         self.n_groups = int(self.group.max()) + 1
@@ -209,6 +217,8 @@ class FoldScorer:
         n_usable = max(int((~np.isnan(values)).sum()), 1)
         held = group >= 0
         influence = np.bincount(group[held], weights=per_row[held], minlength=self.n_groups)
+        if part == "utility":  # a mean over images: each pulls by what it has above that
+            influence -= np.bincount(self.group, weights=(values / self.n_images)[self.folds])
         return FoldScore(values=values, influence=influence / n_usable)
 
     def values_at(
@@ -264,6 +274,8 @@ class FoldScorer:
 
     def _value(self, part: str, rankings: Rankings) -> Floats:
         """Return one score in each fold."""
+        if part == "utility":
+            return self._gained(rankings)[0]
         if part.startswith("micro"):
             rankings = self._by_fold(rankings)
         if part.endswith("ap"):
@@ -274,6 +286,8 @@ class FoldScorer:
 
     def _influenced(self, part: str, rankings: Rankings) -> tuple[Floats, Floats]:
         """Return one score in each fold, and how each row moves the score of its fold."""
+        if part == "utility":
+            return self._gained(rankings)
         if part.startswith("micro"):
             rankings = self._by_fold(rankings)
         if part.endswith("ap"):
@@ -285,6 +299,23 @@ class FoldScorer:
         mean, n_valued = self._over_tags(found)
         influence = self._between_positives(found, influence, rankings)
         return mean, influence / np.maximum(n_valued, 1)[rankings.key // self.n_tags]
+
+    def _gained(self, rankings: Rankings) -> tuple[Floats, Floats]:
+        """Return what tagging is worth an image over tagging nothing, and each row's part in it.
+
+        A tag is given where its probability makes that pay.
+        """
+        if self.worth is None:
+            msg = "the objective 'utility' needs worths"
+            raise ValueError(msg)
+        tp, fp, fn, tn = self.worth
+        fold, tag = rankings.key // self.n_tags, rankings.key % self.n_tags
+        right, wrong = rankings.true, rankings.count - rankings.true
+        gain = right * (tp - fn)[tag] + wrong * (fp - tn)[tag]
+        tagged = rankings.value >= break_even_of(self.worth)[tag]
+        brought = np.where(tagged, gain, 0.0) / self.n_images[fold]
+        total = np.bincount(fold, weights=brought, minlength=self.n_folds)
+        return np.asarray(total, np.float64), brought
 
     def _between_positives(self, found: Floats, influence: Floats, rankings: Rankings) -> Floats:
         """Return influences that know how much a tag's score hangs on which positives it has.
@@ -351,6 +382,8 @@ class DrawnScorer:
         About so many are looked at. All images are if they hold no more, or if the draw has none of
         some fold.
     seed : int
+    worth : array of shape (4, n_tags), float64, optional
+        As of `FoldScorer`.
 
     Attributes
     ----------
@@ -363,7 +396,12 @@ class DrawnScorer:
     """
 
     def __init__(
-        self, data: Labelled, counts: NDArray[np.integer], max_pairs: int, seed: int
+        self,
+        data: Labelled,
+        counts: NDArray[np.integer],
+        max_pairs: int,
+        seed: int,
+        worth: Floats | None = None,
     ) -> None:
         images = drawn_images(counts, max_pairs, seed)
         self.whole = len(images) == len(counts) or len(np.unique(data.folds[images])) < data.n_folds
@@ -373,7 +411,7 @@ class DrawnScorer:
         drawn = data if self.whole else data.take(images)
         pairs = drawn.scores.pairs
         truth = drawn.evidence.truth(pairs)
-        self.scorer = FoldScorer(pairs, truth, drawn.evidence, drawn.folds, drawn.groups)
+        self.scorer = FoldScorer(pairs, truth, drawn.evidence, drawn.folds, drawn.groups, worth)
 
     def score(
         self, proba: PairProba, objective: Objective, tags: NDArray[np.bool_] | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from tagstack.base_models.tag_names import TagNames, did_you_mean
 from tagstack.base_models.vocabulary import Vocabulary
@@ -15,6 +16,8 @@ from tagstack.configs.decisions import UtilitySettings
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.shown import shown
 from tagstack.configs.tables import number_of, read_table
+from tagstack.meta.labels.truth import known_labels
+from tagstack.meta.metrics.counts import count_by_tag
 from tagstack.meta.metrics.scores import Judged, Score
 
 OUTCOMES = ("tp", "fp", "fn", "tn")
@@ -69,6 +72,71 @@ def read_utility(
     return worth
 
 
+def utility_of(table: str, vocabulary: Vocabulary) -> NDArray[np.float64] | None:
+    """Return the worths in a table by which decisions are made, as `read_utility`; None for "".
+
+    Raises
+    ------
+    TagstackError
+        As `read_utility`; and if a tag's worths say that a mistake is as good as no mistake.
+    """
+    if not table:
+        return None
+    from tagstack.configs.settings import load_settings
+
+    worth = read_utility(Path(table), vocabulary, load_settings().thresholds.utility)
+    tp, fp, fn, tn = worth
+    wrong = np.flatnonzero(~((tp > fn) & (tn > fp)))
+    if len(wrong):
+        place = wrong[0]
+        values = ", ".join(f"{n}={v:g}" for n, v in zip(OUTCOMES, worth[:, place], strict=True))
+        msg = (
+            f"{table}: {vocabulary.tags[place]!r:.80} has {values}; expected tp > fn and tn > fp, "
+            "else nothing is to be decided. Correct its row."
+        )
+        raise TagstackError(msg)
+    return worth
+
+
+def break_even_of(worth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return from which probability on tagging pays, in (0, 1), shape (n_tags,).
+
+    References
+    ----------
+    Elkan (2001), "The foundations of cost-sensitive learning".
+    """
+    tp, fp, fn, tn = worth
+    return np.asarray((tn - fp) / ((tn - fp) + (tp - fn)))
+
+
+def mean_utility(
+    decided: sparse.csr_array,
+    labels: sparse.csr_array,
+    worth: NDArray[np.float64],
+    unknown: sparse.csr_array | None = None,
+) -> float:
+    """Return what the decisions on an image are worth, on average; NaN without an image.
+
+    Parameters
+    ----------
+    decided, labels : csr_array of shape (n_images, n_tags), bool
+    worth : array of shape (4, n_tags), float64
+    unknown : csr_array of shape (n_images, n_tags), bool, optional
+        Pairs that are worth nothing, since nobody knows their label; nothing is true there.
+    """
+    n_images = labels.shape[0]
+    if not n_images:
+        return float("nan")
+    known = np.full(labels.shape[1], n_images)
+    if unknown is not None:
+        decided = known_labels(decided, unknown)
+        known -= np.asarray(unknown.sum(axis=0, dtype=np.int64)).ravel()
+    counts = count_by_tag(decided, labels)
+    wrong, missed = counts.predicted - counts.hits, counts.positives - counts.hits
+    outcomes = np.stack([counts.hits, wrong, missed, known - counts.predicted - missed])
+    return float((worth * outcomes).sum() / n_images)
+
+
 def utility_score(worth: NDArray[np.float64]) -> Score:
     """Return the score: what the decisions on an image are worth, on average.
 
@@ -79,14 +147,7 @@ def utility_score(worth: NDArray[np.float64]) -> Score:
     """
 
     def value(judged: Judged) -> float:
-        counts, n_images = judged.by_tag, judged.labels.shape[0]
-        wrong, missed = counts.predicted - counts.hits, counts.positives - counts.hits
-        known = np.full(len(wrong), n_images)
-        if judged.unknown is not None:
-            known -= judged.unknown.sum(axis=0).astype(np.int64)
-        left_out = known - counts.predicted - missed
-        outcomes = np.stack([counts.hits, wrong, missed, left_out])
-        return float((worth * outcomes).sum() / n_images) if n_images else float("nan")
+        return mean_utility(judged.decided, judged.labels, worth, judged.unknown)
 
     return Score(
         name="utility",

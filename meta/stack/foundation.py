@@ -22,6 +22,7 @@ from tagstack.meta.labels.missing_labels import labelled_rates, pair_weights
 from tagstack.meta.learners.mean import mean_logit
 from tagstack.meta.learners.shrunken_logistic import filled_in
 from tagstack.meta.metrics.fold_scores import DrawnScorer, FoldScorer
+from tagstack.meta.metrics.utility import utility_of
 from tagstack.meta.progress import Progress
 from tagstack.meta.stack.cross_fitter import CrossFitter
 from tagstack.meta.stack.groundwork import Ground, Groundwork, Strengths
@@ -95,7 +96,10 @@ class Foundation:
         if self.judges.whole:
             return self.judges.scorer
         data = self.data
-        return FoldScorer(self.pairs, self.fitter.truth, data.evidence, data.folds, data.groups)
+        worth = self.judges.scorer.worth
+        return FoldScorer(
+            self.pairs, self.fitter.truth, data.evidence, data.folds, data.groups, worth
+        )
 
 
 def lay_foundation(
@@ -113,7 +117,8 @@ def lay_foundation(
     """
     progress("calibration", 0, 1)
     counts = np.diff(data.scores.pairs.indptr)
-    judges = DrawnScorer(data, counts, settings.gate_pairs, seed)
+    worth = utility_of(settings.utility_table, data.scores.vocabulary)
+    judges = DrawnScorer(data, counts, settings.gate_pairs, seed, worth)
     strengths = choose_strengths(data.scores, data.evidence, data.folds, settings, seed)
     groundwork, ground = cross_fitted_ground(data, strengths, settings)
     if settings.missing_labels == "reweighted":

@@ -178,7 +178,8 @@ class _Outer:
         self.data, self.settings = data, settings
         pairs = data.scores.pairs
         truth = data.evidence.truth(pairs)
-        self.scorer = FoldScorer(pairs, truth, data.evidence, data.folds, data.groups)
+        worth = foundation.judges.scorer.worth
+        self.scorer = FoldScorer(pairs, truth, data.evidence, data.folds, data.groups, worth)
         self.ground: Ground = groundwork.apply(data.scores, data.relations, settings)
         columns = {
             spec.column: learners[spec.name].predict_logit(self.ground.table)

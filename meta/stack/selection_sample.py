@@ -8,6 +8,7 @@ from tagstack.configs.stack import StackSettings
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.learners.caruana import GreedySelection
 from tagstack.meta.metrics.fold_scores import DrawnScorer
+from tagstack.meta.metrics.utility import utility_of
 from tagstack.meta.stack.fold_fits import FoldFits, best_stage
 from tagstack.meta.stack.groundwork import Ground
 
@@ -29,7 +30,8 @@ class SelectionSample:
     def __init__(self, data: Labelled, ground: Ground, settings: StackSettings, seed: int) -> None:
         self.settings = settings
         counts = np.diff(ground.table.pairs.indptr)
-        drawn = DrawnScorer(data, counts, settings.selection_pairs, seed)
+        worth = utility_of(settings.utility_table, data.scores.vocabulary)
+        drawn = DrawnScorer(data, counts, settings.selection_pairs, seed, worth)
         self.images, self.scorer = drawn.images, drawn.scorer
         candidate = np.zeros(len(data.scores.pairs), bool)
         candidate[ground.rows] = True

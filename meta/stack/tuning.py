@@ -162,6 +162,8 @@ class Tuner:
         settings = self.settings.model_dump(exclude=how_long)
         state = (settings, self.defaults.model_dump(), data.objective, self.seed)
         digest.update(repr(state).encode())
+        if data.scorer.worth is not None:
+            digest.update(np.ascontiguousarray(data.scorer.worth).tobytes())
         return digest.hexdigest()[:16]
 
     def _objective(self, trial: "Trial") -> float:

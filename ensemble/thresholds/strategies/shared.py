@@ -1,6 +1,7 @@
 """One number for many tags: given, computed from costs, or best for all of a group."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 from scipy.special import logit
@@ -48,7 +49,7 @@ class ExpectedUtility(Strategy):
     name = "expected_utility"
     title = "Utility"
     optimises = "what decisions are worth, at the probability at which tagging begins to pay"
-    reads = ("utility",)
+    reads = ("utility", "utility_table")
     forms = ("utility:tp=1,fp=-0.5",)
     aim = "formula"
     refits = False
@@ -58,8 +59,15 @@ class ExpectedUtility(Strategy):
         level = logit(break_even(settings))
         return Proposal.of(np.full(sample.curves.n_tags, level), own=without_own(sample))
 
+    def worth(self, settings: ThresholdSettings) -> float:
+        """Return what tagging gains by a step of probability: the better hit, the worse error."""
+        worth = settings.utility
+        return worth.tp - worth.fn + worth.tn - worth.fp
+
     def written(self, settings: ThresholdSettings) -> str:
-        """Return ``utility:`` and what each outcome is worth."""
+        """Return ``utility:`` and what each outcome is worth, or the name of the table."""
+        if settings.utility_table:
+            return f"utility by {Path(settings.utility_table).name}"
         return utility_text(settings)
 
     def read(self, text: str, settings: ThresholdSettings) -> Changes | None:
@@ -80,7 +88,7 @@ class ExpectedUtility(Strategy):
                 msg = f"A utility has the parts {list(worth)}, got {name!r} in {text!r}."
                 raise TagstackError(msg)
             worth[name] = number
-        return {"objective": "utility", "utility": worth}
+        return {"objective": "utility", "utility": worth, "utility_table": ""}
 
 
 class OneThreshold(Strategy):

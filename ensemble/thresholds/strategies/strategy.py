@@ -139,6 +139,13 @@ class Strategy(ABC):
         """
         return goal_measured(counts, n_images, settings)
 
+    def worth(self, settings: ThresholdSettings) -> float | None:
+        """Return what a step of probability is worth where rules make tags compete; None: log-odds.
+
+        It has a say where every tag's objective gives one, and they differ.
+        """
+        return None
+
     def image_cut(self, settings: ThresholdSettings) -> str:
         """Return the cut of each image's own list, as `image_cuts` reads it; "" for none."""
         return ""

@@ -198,3 +198,34 @@ def test_tables_are_printed_for_people(root: Path) -> None:
     imported = run("thresholds", "import", root / "out.csv", "--bundle", root / "bundle")
     assert "128 set by hand" in imported
     assert "0002-" in run("thresholds", "use", "1", "--bundle", root / "bundle")
+
+
+def test_a_table_of_values_is_what_thresholds_are_for(root: Path) -> None:
+    table = root / "utility.csv"
+    table.write_text("tag,tp,fp,fn\n*,1,-1,0\nlong_hair,1,-0.25,-2\n")
+    result = calibrate(root, "--utility", table, "--tag", "1girl=fixed:0.9")
+    assert set(result["states"]) == {"fixed"}  # type: ignore[call-overload]
+    after = load_bundle(root / "bundle")
+    tag, value = after.vocabulary.index, after.thresholds.value
+    assert value[tag["long_hair"]] == pytest.approx(0.25 / 3.25)
+    assert value[tag["1girl"]] == pytest.approx(0.9)
+    assert value[tag["smile"]] == pytest.approx(0.5)
+    listed = json.loads(run("thresholds", "list", "--bundle", root / "bundle", "--json"))
+    assert listed[-1]["objective"].startswith("utility by utility.csv")
+    table.write_text("tag,tp\nlong_hiar,1\n")
+    with pytest.raises(TagstackError, match="no tag 'long_hiar' is known here"):
+        calibrate(root, "--utility", table)
+    refused = CliRunner().invoke(
+        app, ["calibrate", "--bundle", "b", "--scores", "s", "--labels", "l", "--utility",
+              str(table), "--objective", "f1"]
+    )  # fmt: skip
+    assert refused.exit_code == 2
+
+
+def test_a_misspelt_tag_of_a_table_is_found_before_a_fit(root: Path) -> None:
+    table = root / "utility.csv"
+    table.write_text("tag,tp\nlong_hiar,1\n")
+    with pytest.raises(TagstackError, match="no tag 'long_hiar' is known here"):
+        run("fit", "--scores", root / "scores", "--labels", root / "labels.csv", "--bundle",
+            root / "new", "--where", "part=fit", "--quick", "--utility", table)  # fmt: skip
+    assert not (root / "new").exists()

@@ -205,3 +205,41 @@ def _sampled_leads(rng: np.random.Generator, share: float) -> dict[Objective, Le
     return {
         name: Lead.of(scorer.score(better, name), scorer.score(worse, name)) for name in OBJECTIVES
     }
+
+
+def test_utility_is_that_of_a_loop_and_its_error_that_of_a_mean(
+    make_labelled: MakeLabelled, rng: np.random.Generator
+) -> None:
+    """What decisions gain over tagging nothing, an image; groups of two images are one witness."""
+    data = make_labelled(n_images=120, floor=-1.0)
+    folds, groups = np.arange(120) // 2 % 3, np.arange(120) // 2
+    evidence, pairs = Evidence.of(data.labels), data.scores.pairs
+    low = -rng.uniform(0.2, 2, 12)
+    worth = np.stack([rng.uniform(1, 3, 12), low, low / 2, np.zeros(12)])
+    worth[2, :6] = 0
+    scorer = FoldScorer(pairs, evidence.truth(pairs), evidence, folds, groups, worth)
+    proba, truth = member_proba(data), data.labels.toarray()
+    tp, fp, fn, tn = worth
+    cut = (tn - fp) / (tn - fp + tp - fn)
+    gain = np.where(truth, tp - fn, fp - tn) * (proba.dense() >= cut)
+    found = scorer.score(proba, "utility")
+    expected = [gain[folds == fold].sum(axis=1).mean() for fold in range(3)]
+    np.testing.assert_allclose(found.values, expected, rtol=1e-6)
+    listed = np.arange(len(pairs))
+    values = scorer.values_at(listed, proba.proba.astype(np.float64), "utility")
+    given = np.zeros(truth.shape, bool)
+    given[pairs.image, pairs.tag] = True  # what is not listed is not given
+    of_listed = [(gain * given)[folds == fold].sum(axis=1).mean() for fold in range(3)]
+    np.testing.assert_allclose(values, of_listed, rtol=1e-6)
+    per_group = gain.sum(axis=1).reshape(-1, 2).sum(axis=1)
+    drawn = rng.integers(0, 60, (4000, 60))
+    spread = (per_group[drawn].sum(axis=1) / 120).std()
+    assert found.error == pytest.approx(spread, rel=0.1)
+    half = scorer.score(proba, "utility", np.arange(12) < 6)
+    assert half.mean == pytest.approx(gain[:, :6].sum() / 120, rel=1e-6)
+
+
+def test_utility_without_worths_is_a_fault_of_ours(make_labelled: MakeLabelled) -> None:
+    data = make_labelled(n_images=20)
+    with pytest.raises(ValueError, match="needs worths"):
+        scorer_of(data, np.arange(20) % 2).score(member_proba(data), "utility")

@@ -231,3 +231,21 @@ def test_micro_average_precision_of_the_choice_is_no_accident_of_the_order_of_im
         micro_average_precision(s.predict_proba(data.scores), data.labels) for s in (first, second)
     ]
     assert scores[0] == pytest.approx(scores[1], abs=0.02)
+
+
+def test_the_gate_can_raise_what_decisions_are_worth(
+    make_labelled: MakeLabelled, stack_settings: Make, tmp_path: Path
+) -> None:
+    """One tag is all that counts, and one tagger alone knows it: the average is not kept."""
+    data = make_labelled(n_images=150, noise=(0.5, 0.5, 0.5))
+    logit, rng = data.scores.logit, np.random.default_rng(0)
+    odd = data.scores.pairs.tag == 0
+    logit[1:, odd] = rng.normal(-1, 2.0, (2, int(odd.sum())))
+    table = tmp_path / "utility.csv"
+    table.write_text("tag,tp,fp,fn,tn\n*,0.001,-0.001,0,0\ntag_000,5,-5,-5,0\n")
+    changes = {"objective": "utility", "utility_table": str(table), "gate_bands": ()}
+    stacker = fitted(data, stack_settings(learners=(), member_worth="none", **changes))
+    assert stacker.chosen_ not in {"mean", "calibrated_mean"}
+    table.write_text("tag,tp,fp\ntag_0,1,-1\n")
+    with pytest.raises(TagstackError, match="no tag 'tag_0' is known here"):
+        fitted(data, stack_settings(learners=(), **changes))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagstack.ensemble.console.options import Config, Json, settings_of
+from tagstack.ensemble.console.options import Config, Json, Utility, settings_of
 
 if TYPE_CHECKING:  # commands start fast: everything heavier is imported where it is used
     from tagstack.ensemble.experiments.contrast import Outcome
@@ -37,6 +37,7 @@ def start(
     paired: Annotated[
         bool, typer.Option("--paired", help="Every unit has an outcome in both arms.")
     ] = False,
+    utility: Utility = None,
     effect: Annotated[float | None, typer.Option(help="Least difference of interest.")] = None,
     baseline: Annotated[float | None, typer.Option(help="Mean outcome expected of A.")] = None,
     share: Annotated[float | None, typer.Option(help="Chance of arm B.")] = None,
@@ -61,6 +62,7 @@ def start(
         name=folder.name or "experiment",
         outcome=outcome,
         paired=paired,
+        utility=utility,
     )
     if as_json:
         print_json(asdict(made))

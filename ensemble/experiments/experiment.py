@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from tagstack.base_models.atomic import write_text
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.text_files import read_json
 from tagstack.ensemble.experiments.contrast import A, B
+from tagstack.ensemble.experiments.worth import ALL, Worths
+from tagstack.meta.metrics.utility import OUTCOMES
 
 FILE = "experiment.json"
 _FORMAT = 1
@@ -65,6 +68,8 @@ class Experiment:
     started_s : float
     plan : mapping
         The expected duration, as it was told beforehand.
+    utility : mapping of tag to (tp, fp, fn, tn)
+        What answers of a review are worth; empty where each counts alike.
     """
 
     name: str
@@ -78,6 +83,7 @@ class Experiment:
     salt: str
     started_s: float
     plan: Mapping[str, Any]
+    utility: Worths = field(default_factory=dict)
 
     def arm_of(self, unit: str) -> str:
         """Return the arm of a unit: always the same, like a coin that nobody can foresee."""
@@ -112,7 +118,17 @@ class Experiment:
             found = cls(**{**own, "arms": arms})
             if not (0 < found.share < 1 and 0 < found.alpha < 1 and isinstance(found.salt, str)):
                 raise ValueError("a share or alpha out of range")
+            if found.utility and not _is_worths(found.utility):
+                raise ValueError("worths that are none")
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             msg = f"{path} is damaged ({error}). Restore it; outcomes beside it are whole."
             raise TagstackError(msg) from error
         return found
+
+
+def _is_worths(utility: Worths) -> bool:
+    """Return whether a file's worths are finite numbers, four a tag, and differ."""
+    rows = [tuple(row) for row in utility.values()]
+    values = [value for row in rows for value in row]
+    whole = ALL in utility and all(len(row) == len(OUTCOMES) for row in rows)
+    return whole and all(map(math.isfinite, values)) and min(values) < max(values)

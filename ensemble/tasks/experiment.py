@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from tagstack.base_models.atomic import file_sha256, write_text
 from tagstack.base_models.scores.store import ScoreStore
+from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.experiments import ExperimentSettings
 from tagstack.configs.tables import number_of, read_table
@@ -22,9 +23,11 @@ from tagstack.ensemble.experiments.outcomes import OutcomeStore
 from tagstack.ensemble.experiments.page import render_page
 from tagstack.ensemble.experiments.planning import expected_duration
 from tagstack.ensemble.experiments.running import Standing, standing_of
+from tagstack.ensemble.experiments.worth import Worths, outcome_of, range_of, worths_from
 from tagstack.ensemble.feedback.store import FILE as DECISIONS
 from tagstack.ensemble.feedback.store import DecisionStore
 from tagstack.ensemble.thresholds.versions import ThresholdVersions
+from tagstack.meta.metrics.utility import utility_of
 
 NOTE = "note:"
 _CHUNK = 512
@@ -93,13 +96,16 @@ def start_experiment(
     name: str,
     outcome: str,
     paired: bool,
+    utility: Path | None = None,
 ) -> Experiment:
     """Begin an experiment in a folder of its own and return it, its expected duration included.
+
+    ``utility`` is a table of what decisions are worth: answers of a review then count by it.
 
     Raises
     ------
     TagstackError
-        If the folder holds one, or an arm is none.
+        If the folder holds one, an arm is none, or the table cannot be used for the arms.
     """
     if (folder / FILE).exists():
         msg = f"{folder} holds an experiment already, which stays. Choose another folder."
@@ -108,6 +114,11 @@ def start_experiment(
     if found[A] == found[B]:
         msg = f"Both arms are {found[A].title!r}; expected two that differ."
         raise TagstackError(msg)
+    worths: Worths = {}
+    if utility is not None:
+        worths = _worths(utility, found.values(), paired=paired)
+        low, high = range_of(worths)
+        outcome = f"worth of an answer, from {low:g} (0) to {high:g} (1)"
     salt = secrets.token_hex(16)
     plan = expected_duration(
         settings.baseline,
@@ -129,6 +140,7 @@ def start_experiment(
         salt=salt,
         started_s=time.time(),
         plan=asdict(plan),
+        utility=worths,
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,6 +148,25 @@ def start_experiment(
     except OSError as error:
         raise TagstackError(f"Cannot write to {folder}: {error.strerror or error}.") from error
     return experiment
+
+
+def _worths(table: Path, arms: Iterable[Arm], *, paired: bool) -> Worths:
+    """Return the worths of a table's rows, over the tags of both arms."""
+    arms = tuple(arms)
+    if not paired or not all(arm.bundle for arm in arms):
+        msg = (
+            "--utility is for answers of a review, which judge both arms of every picture: it "
+            "needs --paired and two bundles. For a table, give outcomes that are worths already."
+        )
+        raise TagstackError(msg)
+    parts = [load_bundle(Path(arm.bundle)).vocabulary for arm in arms]
+    known = {
+        tag: name for part in parts for tag, name in zip(part.tags, part.categories, strict=True)
+    }
+    vocabulary = Vocabulary(tuple(known), tuple(known.values()))
+    worth = utility_of(str(table), vocabulary)
+    assert worth is not None  # a table was named
+    return worths_from(worth, vocabulary)
 
 
 def record_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> Recorded:
@@ -208,7 +239,8 @@ def outcomes_of_review(folder: Path, review: Path, scores: Path) -> list[Outcome
     store = ScoreStore(scores)
     found: dict[str, dict[str, float]] = {}
     for arm in (A, B):
-        for image, value in _shares(bundle_of(experiment.arms[arm]), store, answers):
+        bundle = bundle_of(experiment.arms[arm])
+        for image, value in _shares(bundle, store, answers, experiment.utility):
             found.setdefault(image, {})[arm] = value
     return [
         Outcome(unit=image, arm=arm, value=own[arm])
@@ -280,9 +312,15 @@ def _judged(review: Path) -> dict[str, dict[str, bool]]:
 
 
 def _shares(
-    bundle: Bundle, store: ScoreStore, answers: Mapping[str, Mapping[str, bool]]
+    bundle: Bundle,
+    store: ScoreStore,
+    answers: Mapping[str, Mapping[str, bool]],
+    worths: Worths,
 ) -> Iterator[tuple[str, float]]:
-    """Yield images with the share of their answers that a bundle's tags agree with."""
+    """Yield images with the share of their answers that a bundle's tags agree with.
+
+    With worths, with what its tags are worth by these answers.
+    """
     bundle.check_members(store.members())
     members = [member.name for member in bundle.members]
     decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
@@ -293,4 +331,7 @@ def _shares(
         for i, image in enumerate(chunk.images):
             given = set(tags[decided.indices[decided.indptr[i] : decided.indptr[i + 1]]])
             own = answers[image]
+            if worths:
+                yield image, outcome_of(worths, own, given)
+                continue
             yield image, sum((tag in given) == there for tag, there in own.items()) / len(own)

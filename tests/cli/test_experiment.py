@@ -78,6 +78,21 @@ def test_answers_on_the_frozen_slice_judge_both_arms(
     found = json.loads(done("experiment", "status", folder, "--json"))
     assert found["n"] == 30
     assert found["means"][1] == pytest.approx(0.5)  # nothing is tagged: right about each "no"
+
+    worth, table = tmp_path / "worth", tmp_path / "utility.csv"
+    table.write_text("tag,tp,fp,fn,tn\n*,1,-1,0,0\n1girl,4,-1,-4,0\n")
+    made = json.loads(
+        done("experiment", "start", worth, "--a", f"{bundle}@fit", "--b", f"{bundle}@1",
+             "--paired", "--effect", "0.5", "--utility", table, "--json")
+    )  # fmt: skip
+    assert made["utility"] == {"*": [1, -1, 0, 0], "1girl": [4, -1, -4, 0]}
+    assert made["outcome"] == "worth of an answer, from -4 (0) to 4 (1)"
+    table.unlink()  # the experiment keeps it
+    done("experiment", "record", worth, *record[3:])
+    found = json.loads(done("experiment", "status", worth, "--json"))
+    # Nothing is tagged: each "yes" is missed (-4), each "no" rightly left out (0).
+    assert found["means"][1] == pytest.approx((0 + 4) / 2 / 8)
+
     manifest = bundle / "manifest.json"
     manifest.write_text(manifest.read_text() + " ")
     assert "another bundle than at the start" in tagstack(*record).stderr
@@ -96,10 +111,13 @@ def test_what_cannot_be_meant(bundle: Path, tmp_path: Path, tagstack: Any) -> No
     assert "expected two that differ" in said("start", folder, "--a", bundle, "--b", bundle)
     assert "says nothing" in said("start", folder, "--a", "note: ", "--b", bundle)
     assert "holds no experiment" in said("status", folder)
+    table = tmp_path / "t.csv"
+    table.write_text("tag,tp\n*,1\n")
+    alone = said("start", folder, "--a", f"{bundle}@1", "--b", f"{bundle}@fit", "--utility", table)
+    assert "needs --paired and two bundles" in alone
     assert not folder.exists()
     assert tagstack("experiment", "start", folder, "--a", "note:x", "--b", bundle, "--effect",
                     "0.5").returncode == 0  # fmt: skip
-    table = tmp_path / "t.csv"
     for text, message in (
         ("a,b\n1,2\n", "expected unit and outcome"),
         ("unit,outcome\nx,much\n", "is no number"),

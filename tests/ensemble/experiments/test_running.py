@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.experiments.contrast import A, B, Outcome
 from tagstack.ensemble.experiments.experiment import FILE, Arm, Experiment
 from tagstack.ensemble.experiments.outcomes import OutcomeStore
 from tagstack.ensemble.experiments.page import render_page
 from tagstack.ensemble.experiments.running import standing_of
+from tagstack.ensemble.experiments.worth import outcome_of, worths_from
 from tagstack.ensemble.tasks.experiment import record_outcomes, status_of
 
 
@@ -107,3 +109,26 @@ def test_threads_share_one_store(tmp_path: Path) -> None:
         given = [Outcome(unit=str(n % 150), arm="a", value=1.0) for n in range(200)]
         assert sum(pool.map(lambda one: store.record([one]), given)) == 150
         assert len(list(store.all())) == 150
+
+
+def test_answers_count_by_what_they_are_worth(tmp_path: Path) -> None:
+    worth = np.array([[1, 3, 1.0], [-1, -1, -1], [0, -5, 0], [0, 0, 0]])
+    worths = worths_from(worth, Vocabulary(("a", "b", "c"), ("general",) * 3))
+    assert worths == {"*": (1, -1, 0, 0), "b": (3, -1, -5, 0)}
+    every = [
+        outcome_of(worths, {"b": holds}, {"b"} if given else set())
+        for holds in (True, False)
+        for given in (True, False)
+    ]
+    assert every == pytest.approx([1, 0, 4 / 8, 5 / 8])  # of -5 to 3
+    both = outcome_of(worths, {"b": True, "unheard": False}, {"unheard"})
+    assert both == pytest.approx((-5 - 1 + 10) / 2 / 8)
+
+    own = experiment(utility=worths)
+    own.save(tmp_path)
+    assert Experiment.load(tmp_path).utility == {"*": [1, -1, 0, 0], "b": [3, -1, -5, 0]}
+    text = (tmp_path / FILE).read_text()
+    for worse in ('"*": [1.0,', '"*": ["x",', '"+": ['):
+        (tmp_path / FILE).write_text(text.replace('"*": [', worse, 1))
+        with pytest.raises(TagstackError, match="is damaged"):
+            Experiment.load(tmp_path)

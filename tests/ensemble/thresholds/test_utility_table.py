@@ -43,7 +43,7 @@ def test_each_tag_is_cut_where_tagging_begins_to_pay(draw: Make, by_table: Make)
     folds = np.arange(400) % 4
     found = fit_thresholds(drawn.proba, drawn.matrix, drawn.vocabulary, folds, chosen)
     cuts = [1 / 2, 0.25 / 3.25, 1 / 2, 6 / 8]
-    assert found.value == pytest.approx(np.float32(cuts))
+    assert found.value == pytest.approx(np.array(cuts, np.float32))
     assert found.state == ("fixed",) * 4
     assert found.objective[1] == "utility:tp=1,fp=-0.25,fn=-2,tn=0"
     tagged = drawn.dense >= found.value

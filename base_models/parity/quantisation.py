@@ -24,9 +24,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import file_sha256
-from tagstack.base_models.contract import CONTRACT_FILE, Contract, contract_toml
+from tagstack.base_models.contract import (
+    CONTRACT_FILE,
+    Contract,
+    contract_toml,
+    with_features,
+)
 from tagstack.base_models.parity.quantised_folder import QuantisedOrigin, write_origin
 from tagstack.base_models.pictures.preprocess import input_tensor
+from tagstack.base_models.runtimes.added_output import has_tensor, output_names
 from tagstack.base_models.runtimes.faults import one_line
 from tagstack.base_models.runtimes.stored_precision import quantised_as
 from tagstack.base_models.runtimes.tensorrt.onnx_file import check_ports, fixed_batch, read_onnx
@@ -295,10 +301,12 @@ def _describe(
 
     ending = f"{request.precision}-{request.target}"
     named = contract.model_copy(update={"name": f"{contract.name[:67]}-{ending}"})
-    (staged / CONTRACT_FILE).write_text(contract_toml(named), encoding="utf-8")
-    tags = staged / contract.files.tags
-    tags.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(request.source / contract.files.tags, tags)
+    kept = with_features(named, _kept_features(staged / contract.files.model, contract))
+    (staged / CONTRACT_FILE).write_text(contract_toml(kept), encoding="utf-8")
+    for name in contract.files.needed[1:]:  # all but the model, which is another one now
+        place = staged / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(request.source / name, place)
     origin = QuantisedOrigin(
         source=str(request.source.resolve()),
         model_sha256=file_sha256(request.source / contract.files.model),
@@ -309,3 +317,10 @@ def _describe(
         onnxruntime=onnxruntime.__version__,
     )
     write_origin(staged, origin)
+
+
+def _kept_features(model: Path, contract: Contract) -> str | None:
+    """Return the tensor with the features if the quantised network still has it by that name."""
+    name = contract.output.features
+    known = name is not None and (name in output_names(model) or has_tensor(model, name))
+    return name if known else None

@@ -68,7 +68,7 @@ def tagger_files(folder: Path, contract: Contract) -> TaggerFiles:
     tags = owned.file(contract.files.tags, TAG_FILE_BYTES)
     name = contract.files.metrics
     metrics = None if name is None else owned.file(name, METRICS_BYTES)
-    return TaggerFiles(model=model, tags=tags, weights=_weights(model), metrics=metrics)
+    return TaggerFiles(model=model, tags=tags, weights=model_weights(model), metrics=metrics)
 
 
 def described_files(folder: Path, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -80,8 +80,14 @@ def described_files(folder: Path, names: tuple[str, ...]) -> tuple[str, ...]:
     return found
 
 
-def _weights(model: Path) -> tuple[Path, ...]:
-    """Return the files with weights of a model: above 2 GB they lie in files of their own."""
+def model_weights(model: Path) -> tuple[Path, ...]:
+    """Return the files with weights of a model: above 2 GB they lie in files of their own.
+
+    Raises
+    ------
+    TagstackError
+        If the model names one that is not its folder's own.
+    """
     owned = _Owned(model.parent)
     beside = sorted(path.name for path in model.parent.glob(f"{model.name}?*") if path.is_file())
     named = [name for name in weight_files(model) if name not in beside]

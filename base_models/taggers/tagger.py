@@ -273,6 +273,7 @@ def load_tagger(
     scaled_decoding: bool = False,
     features: bool = False,
     sided: Sequence[str] | None = None,
+    contract: Contract | None = None,
 ) -> Tagger:
     """Load the tagger in a folder and check it against its contract.
 
@@ -297,6 +298,8 @@ def load_tagger(
         Whether the features are wanted beside the scores.
     sided : sequence of str, optional
         ``score.sided``, for a tagger that shall see the mirrored picture as well.
+    contract : Contract, optional
+        Instead of the folder's own.
 
     Raises
     ------
@@ -304,7 +307,7 @@ def load_tagger(
         If a file is missing or broken, or file and contract contradict each other; or no features
         are found where they are wanted.
     """
-    contract = contract_of_folder(folder)
+    contract = contract or contract_of_folder(folder)
     contract = with_features(contract, features_of(folder, contract) if features else None)
     rows = read_tag_file(folder / contract.files.tags, contract.tags)
     files = tagger_files(folder, contract)

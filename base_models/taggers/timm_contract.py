@@ -179,7 +179,7 @@ def timm_contract(folder: Path) -> Contract:
     """
     source = folder / PREPROCESS_FILE
     if source.is_file():
-        image = Stages(source).image(_stages(source))
+        image = Stages(source).image(stages_of(_json(source), source))
     else:
         source = folder / CONFIG_FILE
         image = _image_of_config(source)
@@ -191,17 +191,23 @@ def timm_contract(folder: Path) -> Contract:
         "licence": "not stated in these files",
         "input": {"layout": "NCHW", "colour": "RGB", "batch": 1, **image},
         "output": {"name": "prediction", "kind": "probabilities"},
-        "tags": {"format": "selected_tags_csv", "categories": _categories(folder)},
+        "tags": {"format": "selected_tags_csv", "categories": category_names(folder)},
         "threshold": {
             "default": _DEFAULT_THRESHOLD,
-            "per_category": _category_thresholds(folder),
+            "per_category": category_thresholds(folder),
         },
     }
     return contract_from_toml(values, origin=str(source))
 
 
-def _stages(path: Path) -> list[dict[str, Any]]:
-    content = _json(path)
+def stages_of(content: Any, path: Path) -> list[dict[str, Any]]:
+    """Return the stages in the content of a ``preprocess.json``; ``path`` names it in messages.
+
+    Raises
+    ------
+    TagstackError
+        If it holds none.
+    """
     if isinstance(content, dict):
         # "val" is for validation while training; its smaller size or crop is not for use.
         content = content.get("test", content.get("stages"))
@@ -230,10 +236,19 @@ def _image_of_config(path: Path) -> dict[str, Any]:
     return {"size": [height, width], "geometry": geometry, "resample": resample(filter_), **norm}
 
 
-def _categories(folder: Path) -> dict[str, str]:
+def category_names(folder: Path) -> dict[str, str]:
+    """Return what the category codes of a folder's tag file mean, as its publisher says.
+
+    Raises
+    ------
+    TagstackError
+        If no file says it.
+    """
     path = folder / CATEGORIES_FILE
     if path.is_file():
         listed = _json(path)
+        if isinstance(listed, dict):
+            return {str(code): str(name) for code, name in listed.items()}
         try:
             return {str(item["category"]): str(item["name"]) for item in listed}
         except (KeyError, TypeError) as error:
@@ -249,8 +264,15 @@ def _categories(folder: Path) -> dict[str, str]:
     return {code: str(name) for code, name in named.items()}
 
 
-def _category_thresholds(folder: Path) -> dict[str, float]:
-    names, found = _categories(folder), dict[str, float]()
+def category_thresholds(folder: Path) -> dict[str, float]:
+    """Return the thresholds by category that a folder's publisher gives; none without a file.
+
+    Raises
+    ------
+    TagstackError
+        If a row names no known category or no threshold.
+    """
+    names, found = category_names(folder), dict[str, float]()
     for row in _threshold_rows(folder):
         try:
             # A category may have several rows; the publisher's own reader takes the first.

@@ -1,6 +1,7 @@
 """``tagstack models``: taggers by name, their contracts, their files, and where to get them."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from tagstack.base_models.taggers.tried import reports, tried_by
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.shown import shown
 from tagstack.ensemble.console.console import (
     counted,
     marked,
@@ -25,8 +27,13 @@ from tagstack.ensemble.console.options import Json, exit_unless, settings_of
 if TYPE_CHECKING:  # printing must not wait for what these need
     from tagstack.base_models.scoring.pipeline import ScoreSummary
     from tagstack.base_models.taggers.check import CheckReport
+    from tagstack.base_models.taggers.draft import Fact, Question
     from tagstack.base_models.taggers.registry import RegistryEntry
     from tagstack.ensemble.tasks.doctor import Finding
+    from tagstack.ensemble.tasks.init_tagger import Initialised
+
+
+_TOGETHER = "--labels and --images go together: the label file, and the folder of its pictures."
 
 
 def print_score_summary(summary: "ScoreSummary", *, as_json: bool) -> None:
@@ -122,6 +129,61 @@ def print_findings(findings: Sequence["Finding"], *, as_json: bool) -> None:
     out.print(table)
 
 
+def print_contract(made: "Initialised", *, as_json: bool) -> None:
+    """Print where the values of a contract come from, and what its check found."""
+    facts = made.draft.facts
+    if as_json:
+        content = {
+            "contract": str(made.path),
+            "facts": [
+                {"key": key, "value": fact.value, "source": fact.source}
+                for key, fact in facts.items()
+            ],
+            "notes": made.draft.notes,
+            "passed": made.report.passed,
+            "findings": [asdict(finding) for finding in made.report.findings],
+        }
+        print_json(content)
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("key", "value", "where it comes from"):
+        table.add_column(name, no_wrap=name == "key", overflow="fold")
+    for key, fact in facts.items():
+        table.add_row(key, shown(json.dumps(fact.value)), shown(fact.source))
+    out.print(table)
+    for note in made.draft.notes:
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
+    print_check(made.report, as_json=False)
+    out.print(f"Contract: {made.path}", markup=False, soft_wrap=True)
+
+
+def _settled(pairs: Sequence[str]) -> "dict[str, Fact]":
+    """Return what `--set` says."""
+    from tagstack.base_models.taggers.draft import answered
+
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            msg = f"--set {shown(pair)}: expected KEY=VALUE, such as input.colour=RGB."
+            raise TagstackError(msg)
+        found[key.strip()] = answered(key.strip(), value.strip())
+    return found
+
+
+def _asked(question: "Question") -> "Fact":
+    """Return what the user answers; with choices, one of them."""
+    from tagstack.base_models.taggers.draft import answered
+
+    choices = question.choices
+    listed = f" ({', '.join(choices)})" if choices else ""
+    text = f"{question.key}, {question.what}{listed}"
+    while True:
+        answer = str(typer.prompt(text, err=True)).strip()
+        if not choices or answer in choices:
+            return answered(question.key, answer)
+
+
 models = typer.Typer(
     help="Taggers: those shipped, those you added, and whether a folder keeps its contract.",
     epilog="tagstack models list\n\ntagstack models check ./my-tagger",
@@ -145,6 +207,40 @@ def show_model(name: str, as_json: Json = False) -> None:
     from tagstack.base_models.taggers.registry import show_tagger
 
     print_model(show_tagger(name), as_json=as_json)
+
+
+@models.command(
+    "init",
+    epilog="tagstack models init ./my-tagger\n\n"
+    "tagstack models init ./my-tagger --set input.colour=BGR --set input.range=0-255\n\n"
+    "tagstack models init ./my-tagger --labels labels.csv --images images",
+)
+def init_model(
+    folder: Path,
+    settled: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE of the contract; repeatable, wins over files."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Labels of pictures, to decide colours and framing.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="The pictures' folder.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a contract.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a folder's contract from what its files show, ask for the rest, and check it."""
+    from tagstack.ensemble.tasks.init_tagger import InitRequest, init_tagger
+
+    if (labels is None) != (images is None):
+        raise TagstackError(_TOGETHER)
+    request = InitRequest(
+        folder=folder, given=_settled(settled or []), images=images, labels=labels, force=force
+    )
+    ask = _asked if sys.stdin.isatty() and not as_json else None
+    with counted("pictures") as told:
+        made = init_tagger(request, settings_of(None).score, ask, told)
+    print_contract(made, as_json=as_json)
+    exit_unless(made.report.passed)
 
 
 @models.command(
@@ -190,8 +286,8 @@ def pull_model(
         print_plan(plan)
         if not confirmed(plan, yes=yes):
             raise typer.Exit(1)
-        with downloads() as shown:
-            report = pull(plan, settings, shown)
+        with downloads() as told:
+            report = pull(plan, settings, told)
     print_check(report, as_json=as_json)
     exit_unless(report.passed)
 
@@ -222,15 +318,14 @@ def check_model(
         check_target(report)
     folder = resolve(name_or_folder)
     if (labels is None) != (images is None):
-        msg = "--labels and --images go together: the label file, and the folder of its pictures."
-        raise TagstackError(msg)
+        raise TagstackError(_TOGETHER)
     settings = settings_of(None).score
     found = check_tagger(folder, floor=settings.floor, threads=1)
     if labels is not None and images is not None and found.passed:
         from tagstack.ensemble.tasks.check_framing import check_framing
 
-        with counted("pictures") as shown:
-            finding = check_framing(folder, images, labels, settings, shown)
+        with counted("pictures") as told:
+            finding = check_framing(folder, images, labels, settings, told)
         found = replace(found, findings=(*found.findings, finding))
     print_check(found, as_json=as_json)
     if report is not None:

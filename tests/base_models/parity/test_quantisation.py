@@ -106,6 +106,28 @@ def test_a_quantised_tagger_of_its_own(
     small.close()
 
 
+def test_everything_that_the_contract_names_comes_along(
+    tmp_path: Path, settings: QuantizeSettings, make_tagger_folder: Callable[..., Path]
+) -> None:
+    source = make_tagger_folder()
+    best = np.linspace(0.1, 0.9, 10).astype(np.float32)
+    (source / "measured").mkdir()
+    np.savez(source / "measured" / "tags.npz", best_thr=best)
+    toml = source / "tagger.toml"
+    named = '[files]\nmetrics = "measured/tags.npz"\n[output]\nfeatures = "flat"\n'
+    toml.write_text(toml.read_text().replace("[output]\n", named))
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    folder = made(source, tmp_path / "int8", "cpu", pixels, settings)
+    small = load_tagger(folder, floor=1e-4, threads=1)
+    np.testing.assert_array_equal(small.published_thresholds, best)
+    # The quantised network has no tensor of that name any more, or it has: never a name of nothing.
+    features = small.contract.output.features
+    assert features is None or features == "flat"
+    if features is not None:
+        load_tagger(folder, floor=1e-4, threads=1, features=True).close()
+    small.close()
+
+
 def _zero_points(path: Path) -> Counter[tuple[int, bool]]:
     """Count the zero points of quantisations, by type and whether all are zero."""
     graph = onnx.load(str(path)).graph

@@ -63,7 +63,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Question:
-    """A value that nothing shows: its key, what it is, and the answers that are taken.
+    """A value that nothing shows: its key, what it is, the answers that are taken, and a hint.
 
     Without ``choices`` any value of the contract will do.
     """
@@ -71,6 +71,13 @@ class Question:
     key: str
     what: str
     choices: tuple[str, ...] = ()
+    hint: str = ""
+
+    @property
+    def text(self) -> str:
+        """The question in one line."""
+        choices = f" [{', '.join(self.choices)}]" if self.choices else ""
+        return f"{self.key}: {self.what}{choices}{f'; {self.hint}' if self.hint else ''}"
 
 
 QUESTIONS = {

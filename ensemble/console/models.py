@@ -175,12 +175,9 @@ def _asked(question: "Question") -> "Fact":
     """Return what the user answers; with choices, one of them."""
     from tagstack.base_models.taggers.draft import answered
 
-    choices = question.choices
-    listed = f" ({', '.join(choices)})" if choices else ""
-    text = f"{question.key}, {question.what}{listed}"
     while True:
-        answer = str(typer.prompt(text, err=True)).strip()
-        if not choices or answer in choices:
+        answer = str(typer.prompt(question.text, err=True)).strip()
+        if not question.choices or answer in question.choices:
             return answered(question.key, answer)
 
 

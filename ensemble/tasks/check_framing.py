@@ -242,7 +242,11 @@ def losses(logits: NDArray[np.float32], labels: NDArray[np.bool_]) -> NDArray[np
 
     x = logits.astype(np.float64) / max(float(logits.std()), 1e-9)
     fit = LogisticRegression(C=1e6, solver="newton-cholesky").fit(x.reshape(-1, 1), labels.ravel())
-    z = x * fit.coef_[0, 0] + fit.intercept_[0]
+    slope, shift = float(fit.coef_[0, 0]), float(fit.intercept_[0])
+    if slope < 0:  # scores that say the contrary say nothing
+        share = labels.mean()
+        slope, shift = 0.0, math.log(share / (1 - share))
+    z = x * slope + shift
     return np.asarray(np.logaddexp(0, np.where(labels, -z, z)).sum(axis=1), np.float64)
 
 

@@ -138,21 +138,15 @@ def drafted(
             question = (files or draft.open)[0]
             given[question.key] = ask(question)
         draft = draft_of(request.folder, given, look)
-        draft.open = [
-            replace(one, what=f"{one.what}; {hints[one.key]}") if one.key in hints else one
-            for one in draft.open
-        ]
+        draft.open = [replace(one, hint=hints.get(one.key, "")) for one in draft.open]
     return draft
 
 
 def _open(draft: Draft) -> TagstackError:
-    asked = "; ".join(
-        f"{one.key} ({one.what}{': ' if one.choices else ''}{', '.join(one.choices)})"
-        for one in draft.open
-    )
+    asked = "; ".join(f"({i}) {one.text}" for i, one in enumerate(draft.open, 1))
     return TagstackError(
-        f"{draft.folder}: its files leave open {asked}. Say each with --set KEY=VALUE; labelled "
-        "pictures (--labels FILE --images FOLDER) may decide colour, range and geometry."
+        f"{draft.folder}: no file says {asked}. Say each with --set KEY=VALUE; labelled pictures "
+        "(--labels FILE --images FOLDER) may decide colour, range and geometry."
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.base_models.runtimes.model_io import Port
+from tagstack.base_models.runtimes.model_io import Port, fixed
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.shown import shown
 
@@ -146,15 +146,15 @@ def _is_picture(port: Port) -> bool:
 def _feeds(facts: ModelFacts, side: int) -> list[dict[str, NDArray[Any]]]:
     """Return noise on three scales, with nothing masked."""
     assert facts.picture is not None  # asked for by the caller
-    batch = facts.picture.shape[0] or 1
-    shape = [batch, *(one or side for one in facts.picture.shape[1:])]
+    batch = fixed(facts.picture.shape[0]) or 1
+    shape = [batch, *(fixed(one) or side for one in facts.picture.shape[1:])]
     rng = np.random.default_rng(0)
     noise = rng.uniform(0, 1, shape).astype(np.float32)
     feeds = []
     for scaled in (noise * 255, noise, noise * 2 - 1):
         feed: dict[str, NDArray[Any]] = {facts.picture.name: _typed(scaled, facts.picture)}
         if facts.mask is not None:
-            sides = [batch, *(one or side for one in facts.mask.shape[1:])]
+            sides = [batch, *(fixed(one) or side for one in facts.mask.shape[1:])]
             feed[facts.mask.name] = _typed(np.zeros(sides), facts.mask)
         feeds.append(feed)
     return feeds

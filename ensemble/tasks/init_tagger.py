@@ -202,7 +202,7 @@ def _rounds(asked: set[str]) -> list[list[Facts]]:
         names = ("0-1", "0-255", "-1-1")
         scales = [{"range": name, "mean": None, "std": None} for name in names]
         scales.append({"range": None, **{key: tuple(one) for key, one in IMAGENET.items()}})
-    rounds = [[{**colour, **scale} for colour in colours for scale in scales]]
+    rounds: list[list[Facts]] = [[{**colour, **scale} for colour in colours for scale in scales]]
     if "input.geometry" in asked:
         padded = [{"geometry": "pad_square", "pad": pad} for pad in _PADS]
         rounds.append([*padded, {"geometry": "squash"}, {"geometry": "fit_edge"}])

@@ -119,7 +119,10 @@ def test_losses_do_not_ask_how_sure_a_tagger_is(rng: np.random.Generator) -> Non
     found = losses(logits, labels)
     assert found.shape == (30,)
     np.testing.assert_allclose(losses(3 * logits - 5, labels), found, rtol=1e-3)
-    assert losses(-logits + rng.normal(0, 3, logits.shape), labels).mean() > found.mean()
+    assert (
+        losses(-logits + rng.normal(0, 3, logits.shape).astype(np.float32), labels).mean()
+        > found.mean()
+    )
 
 
 def test_the_middle_is_hodges_and_lehmanns_and_its_interval_is_wilcoxons_test(

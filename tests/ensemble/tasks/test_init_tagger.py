@@ -319,8 +319,9 @@ def test_labelled_pictures_decide_colours_and_scale(
     assert "58 labelled pictures surely" in result.draft.facts["input.colour"].source
 
 
-def _linked(path: Path) -> None:
+def _linked(path: Path) -> bool:
     path.symlink_to("/etc/hostname")
+    return True
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ WORKERS ?= auto
 # One thread a process: as many processes as cores would otherwise fight over them.
 ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 READY = .venv/.dev-of-this-lock
+# Tests start processes: each would compile all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help dev lint typecheck test build docs
 

@@ -23,12 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
 
 from tagstack.base_models.atomic import write_text
+from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
 from tagstack.ensemble.comparison.comparing import Comparison
+from tagstack.ensemble.comparison.evaluator import Evaluator, Scope
 from tagstack.ensemble.console.console import stages
 from tagstack.ensemble.console.ladder import print_fit
 from tagstack.ensemble.console.options import QUICK
@@ -36,6 +40,7 @@ from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.tasks.compare import CompareRequest, compare_bundle
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 from tagstack.ensemble.tasks.scoring import score_folder
+from tagstack.meta.metrics.bootstrap import Weightings
 
 GROUPS = {"fashion": "title", "emoji": "concept"}
 TAG_FILES = {
@@ -274,6 +279,26 @@ def of_members(dataset: Dataset, members: Sequence[str]) -> Dataset:
         logit=scores.logit[rows],
     )
     return replace(dataset, scores=own, members=tuple(dataset.members[row] for row in rows))
+
+
+def resampled(
+    proba: PairProba,
+    decided: sparse.csr_array,
+    labels: sparse.csr_array,
+    weightings: Weightings,
+) -> dict[str, NDArray[np.float64]]:
+    """Return the scores of `KEYS` on the images and on resamples of their groups.
+
+    Returns
+    -------
+    dict of str to array of shape (1 + n_resamples,), float64
+        The sample's own score comes first.
+    """
+    every = np.ones(labels.shape[1], bool)
+    scope = Scope(key="all", kind="vocabulary", title="all", tags=every, whole=True)
+    evaluator = Evaluator(proba, decided, labels, (scope,), 1.0)
+    blocks = [evaluator.evaluate(block).scores for block in weightings.blocks()]
+    return {key: np.concatenate([block["all", key] for block in blocks]) for key in KEYS}
 
 
 def parser_of_sets(description: str) -> argparse.ArgumentParser:

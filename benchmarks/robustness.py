@@ -26,14 +26,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from real import GROUPS, split, taggers
+from real import GROUPS, resampled, split, taggers
 from scipy import sparse
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.base_models.threads import let_idle_threads_sleep, thread_count
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.bundle.dataset import DatasetSource, load_dataset
-from tagstack.ensemble.comparison.evaluator import Evaluator, Scope
 from tagstack.ensemble.console.console import stages
 from tagstack.ensemble.rules.sources import load_rules
 from tagstack.ensemble.tasks.scoring import score_folder
@@ -247,14 +246,10 @@ def _resampled(
     proba: PairProba, test: Images, resamples: int, seed: int
 ) -> dict[str, NDArray[np.float64]]:
     """Return each metric on the test images and on resamples of their groups."""
-    every = np.ones(test.labels.shape[1], bool)
-    scope = Scope(key="all", kind="vocabulary", title="all", tags=every, whole=True)
     nothing = sparse.csr_array(test.labels.shape, dtype=bool)
     labels = known_labels(test.labels, test.unknown)
-    evaluator = Evaluator(without_unknown(proba, test.unknown), nothing, labels, (scope,), 1.0)
     weightings = Weightings(test.groups, resamples=resamples, seed=seed)
-    blocks = [evaluator.evaluate(block).scores for block in weightings.blocks()]
-    return {m: np.concatenate([block["all", m] for block in blocks]) for m in METRICS}
+    return resampled(without_unknown(proba, test.unknown), nothing, labels, weightings)
 
 
 def line(name: str, case: str, seed: int, found: Outcome) -> str:

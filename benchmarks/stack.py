@@ -32,6 +32,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# As on a user's machine: modules that were compiled once are kept.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import numpy as np
 from scipy import sparse

@@ -19,6 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
+# As on a user's machine: modules that were compiled once are kept.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 IMAGES = 300  # of the demonstration: the fewest that it takes
 
 

@@ -32,8 +32,9 @@ from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 from tagstack.ensemble.tasks.scoring import loaded_taggers, score_folder
-from tagstack.ensemble.tasks.tag import SCORES, tag_images
+from tagstack.ensemble.tasks.tag import tag_images
 from tagstack.ensemble.tasks.tag_request import TagRequest, TagSummary
+from tagstack.ensemble.tasks.tag_scoring import SCORES
 
 QUICK: dict[str, object] = {
     "stack": {"learners": [], "outer_fold": False, "member_worth": "none", "tuning": {"trials": 0}},

@@ -5,7 +5,7 @@ somebody's work, and ``output.existing`` says what becomes of it.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +14,9 @@ from tagstack.base_models.atomic import file_sha256, written_whole
 from tagstack.base_models.atomic_batch import AtomicBatch
 from tagstack.base_models.scoring.sources import ImageFailure
 from tagstack.configs.output import OutputSettings
-from tagstack.ensemble.outputs.captions import Captions, CaptionTag, TaggedFile
+from tagstack.ensemble.outputs.captions import Captions, TaggedFile
 from tagstack.ensemble.outputs.format import Add, Sidecar, Table, TextTable
+from tagstack.ensemble.outputs.merging import Merging
 from tagstack.ensemble.outputs.names import SidecarNames
 from tagstack.ensemble.outputs.table_rows import KeptRows, RowWriter
 from tagstack.ensemble.outputs.written import FOLDER, FileRow, ImageRow, Seen, WrittenRecord, digest
@@ -39,16 +40,6 @@ class Outcome:
     kept: list[Path] = field(default_factory=list)
     moved: list[Path] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Content:
-    """What a sidecar shall hold; None leaves the file that is there."""
-
-    text: str | None
-    whole: bool = False
-    added: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
 
 
 class OutputFolder:
@@ -83,16 +74,15 @@ class OutputFolder:
         self.tables = tables
         self.outcome = Outcome()
         self._out = out
-        self._captions = captions
+        self._merging = Merging(captions)
         self._record = record
         self._kept_rows: dict[str, KeptRows] = {}
         self._keys = {name: key(name) for name in (*sidecars, *tables)}
-        self._spelled: dict[Sidecar, dict[str, str]] = {}
 
     @property
     def settings(self) -> OutputSettings:
         """Settings of the run."""
-        return self._captions.settings
+        return self._merging.settings
 
     @property
     def detailed(self) -> bool:
@@ -290,7 +280,7 @@ class OutputFolder:
         sidecar = self.sidecars[form]
         row = self._record.files.get((file.tagged.image, form))
         exists, there = _there(path)
-        content = self._content(sidecar, row, file, exists, there)
+        content = self._merging.content(sidecar, row, file, exists=exists, there=there)
         new = FileRow(
             image=file.tagged.image,
             format=form,
@@ -312,73 +302,6 @@ class OutputFolder:
             return new._replace(sha256=digest(data), before="")
         seen = Seen.from_stat(batch.write(path, data))
         return new._replace(sha256=digest(data), before=new.sha256, seen=seen)
-
-    def _content(
-        self,
-        sidecar: Sidecar,
-        row: FileRow | None,
-        file: TaggedFile,
-        exists: bool,
-        there: bytes | None,
-    ) -> _Content:
-        existing = self.settings.existing
-        merging = sidecar.merges == "always" or (
-            sidecar.merges == "asked" and existing in ("append", "merge")
-        )
-        if merging and there is not None:
-            return self._merged(sidecar, row, file, there)
-        text = sidecar.render(file)
-        own = row is not None and there is not None and row.owns(there)
-        same = there == text.encode("utf-8", "backslashreplace")
-        if exists and not (own or same or existing == "replace"):
-            return _kept(row)
-        if not merging:
-            return _Content(text, whole=True)
-        return _Content(text, added=tuple(sidecar.key(tag.name) for tag in sidecar.tags(file)))
-
-    def _merged(
-        self, sidecar: Sidecar, row: FileRow | None, file: TaggedFile, there: bytes
-    ) -> _Content:
-        """Return a file with our tags beside somebody's; what they took out stays out."""
-        try:
-            text = there.decode("utf-8-sig")
-            present = {sidecar.key(tag): tag for tag in sidecar.parse(text)}
-            own = row is not None and row.owns(there)
-            earlier = set(present if own and row and row.whole else row.added if row else ())
-            refused = set(row.refused if row else ()) | (set() if own else earlier - set(present))
-            ours = {sidecar.key(tag.name): tag for tag in sidecar.tags(file)}
-            ours = {key: tag for key, tag in ours.items() if key not in refused}
-            theirs = self._theirs(sidecar, present, earlier)
-            tags = self._joined(theirs | {k: t for k, t in ours.items() if k not in theirs}, file)
-            dropped = frozenset(present) - theirs.keys() - ours.keys()
-            new = sidecar.merged(text, tags, dropped)
-        except ValueError:  # not UTF-8, or no file of this format: nothing to merge into
-            return _kept(row)
-        return _Content(new, added=_sorted(ours.keys() - theirs), refused=_sorted(refused))
-
-    def _theirs(
-        self, sidecar: Sidecar, present: Mapping[str, str], earlier: Set[str]
-    ) -> dict[str, CaptionTag]:
-        """Return the tags of a file that no earlier run put there, by key, as they are spelled."""
-        if self.settings.existing == "replace":
-            return {}
-        return {
-            key: CaptionTag(tag, self._category(sidecar, key))
-            for key, tag in present.items()
-            if key not in earlier
-        }
-
-    def _category(self, sidecar: Sidecar, key: str) -> str:
-        """Return the category of the tag behind a sidecar's spelling of it."""
-        if sidecar not in self._spelled:
-            known = self._captions.categories.items()
-            self._spelled[sidecar] = {sidecar.key(tag): category for tag, category in known}
-        return self._spelled[sidecar].get(key, "general")
-
-    def _joined(self, tags: Mapping[str, CaptionTag], file: TaggedFile) -> tuple[CaptionTag, ...]:
-        every = tuple(tags.values())
-        merge = self.settings.existing == "merge"
-        return self._captions.ordered(every, file.sha256) if merge else every
 
     def _moved(self, rows: Sequence[FileRow]) -> list[Path]:
         """Return own files under the name that a sidecar had while it had no twin, or had one."""
@@ -424,16 +347,6 @@ class OutputFolder:
         )
         self._record.save(files=[row])
         return row.sha256
-
-
-def _kept(row: FileRow | None) -> _Content:
-    if row is None:
-        return _Content(None)
-    return _Content(None, whole=row.whole, added=row.added, refused=row.refused)
-
-
-def _sorted(keys: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(keys))
 
 
 def failures_of(outcome: Outcome) -> tuple[ImageFailure, ...]:

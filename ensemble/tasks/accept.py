@@ -28,7 +28,7 @@ from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.outputs.format import printable
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.tasks.calibrate import honest_ground
-from tagstack.ensemble.tasks.tag import SCORES
+from tagstack.ensemble.tasks.tag_scoring import SCORES
 
 NOT_PROMISED = (
     "Promised on average over batches like the labelled images, not for each batch, each tag or "

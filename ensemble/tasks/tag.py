@@ -5,20 +5,17 @@ a run for another format scores nothing again. What a folder has is brought up t
 and files that have not changed since are not read.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
 
 from tagstack.base_models.atomic import file_sha256, remove_leftovers
 from tagstack.base_models.atomic_batch import remove_leftovers_in
 from tagstack.base_models.locks import ProcessLock
 from tagstack.base_models.scores.reading import ScoreReader
-from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scoring.sources import ImageFailure, ImageSources
-from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import Bundle
@@ -37,20 +34,14 @@ from tagstack.ensemble.tasks.scoring import (
     FAILURES,
     found_images,
     loaded_taggers,
-    score_to_store,
-    scoring_settings,
     write_failures,
 )
-from tagstack.ensemble.tasks.stored_scores import NamedContents, hashed
 from tagstack.ensemble.tasks.tag_plan import Pictures, look_at
 from tagstack.ensemble.tasks.tag_request import TagRequest, TagSummary, decision_key
+from tagstack.ensemble.tasks.tag_scoring import SCORES, Taggers, TagScoring
 
-SCORES = ".scores"
 _CHUNK = 1000  # images stacked and written together: bounds memory, changes no result
 _NAMED = 5
-
-# Gives the taggers of some names under settings, for as long as the block runs.
-Taggers: TypeAlias = Callable[[Sequence[str], Settings], AbstractContextManager[Sequence[Tagger]]]
 
 
 def tag_images(
@@ -98,9 +89,10 @@ def tag_images(
             categories=bundle.vocabulary.category_of,
             moderator=moderator_of(settings, bundle.vocabulary),
         )
-        run = _Run(
-            request, settings, progress, bundle, sources, out, record, folder, taggers, route
+        scoring = TagScoring(
+            request, settings, progress, bundle, sources, out / SCORES, taggers, route
         )
+        run = _Run(request, settings, progress, bundle, sources, out, record, folder, scoring)
         return run.done()
 
 
@@ -165,8 +157,7 @@ class _Run:
     out: Path
     record: WrittenRecord
     folder: OutputFolder
-    taggers: Taggers
-    route: Route | None = None
+    scoring: TagScoring
 
     def done(self) -> TagSummary:
         """Do what is due and return what was done."""
@@ -174,7 +165,7 @@ class _Run:
         with uncollected():
             pictures = look_at(self.sources, self.folder, self.record, rehash=self.request.rehash)
             current = self._current(pictures.known)
-        contents, failures = self._settled(pictures, current)
+        contents, failures = self.scoring.settled(pictures, current, self._lacking(pictures))
         current |= self._current({n: contents[n] for n in pictures.unknown if n in contents})
         self._write(pictures, contents, [name for name in contents if name not in current])
         self._note_seen(pictures, contents, current)
@@ -187,146 +178,13 @@ class _Run:
         """Return those pictures whose sidecars are what they should be."""
         return {name for name, sha256 in contents.items() if self.folder.is_current(name, sha256)}
 
-    def _settled(
-        self, pictures: Pictures, current: Set[str]
-    ) -> tuple[dict[str, str], tuple[ImageFailure, ...]]:
-        """Return the content of every picture that has scores, and what failed."""
-        if self.request.scores is not None:
-            return self._looked_up(self.request.scores, pictures, current)
-        failures = self._score(pictures, current)
-        return self._contents(pictures, failures), failures
-
-    def _looked_up(
-        self, store: Path, pictures: Pictures, current: Set[str]
-    ) -> tuple[dict[str, str], tuple[ImageFailure, ...]]:
-        """Return the contents that a store has scores of; the others fail."""
-        reader = ScoreStore(store)
-        self.bundle.check_members(reader.members())
-        read, failed = hashed(self.sources, pictures.unknown, self.settings, self.progress)
-        contents = {**pictures.known, **{name: record.sha256 for name, record in read.items()}}
-        members = list(self.bundle.member_names)
-        there = set(NamedContents(reader, contents).scored(list(contents), members)) | current
-        lacking = {
-            name: f"{store} has no scores of it by all of {', '.join(members)}"
-            for name in contents.keys() - there
-        }
-        failures = [ImageFailure(name, why) for name, why in {**failed, **lacking}.items()]
-        return (
-            {name: contents[name] for name in sorted(contents) if name in there},
-            (*self.sources.failures, *failures),
-        )
-
-    def _score(self, pictures: Pictures, current: Set[str]) -> tuple[ImageFailure, ...]:
-        """Score what has no scores yet; without loading a tagger where that is nothing."""
-        names = set(pictures.unknown)
-        lacking = self._lacking(pictures)
-        needed = {
-            n: sha256 for n, sha256 in pictures.known.items() if n not in current or n in lacking
-        }
-        names |= needed.keys() - (self._scored(needed) if self.route is None else set())
-        if not names:
-            return self.sources.failures
-        models = self.bundle.tagger_sources(self.request.models)
-        settings = scoring_settings(self.bundle, self.settings)
-        sources = replace(self.sources, names=tuple(sorted(names)))
-        if self.request.ray is not None:
-            return self._on_cluster(self.request.ray, sources, models, settings)
-        with self.taggers(models, settings) as taggers:
-            self.bundle.check_members(taggers)
-            if self.route is not None:
-                return self._in_stages(self.route, sources, taggers, settings)
-            return score_to_store(
-                sources,
-                taggers,
-                self.out / SCORES,
-                settings,
-                self.progress,
-                retry_failed=self.request.retry_failed,
-            ).failures
-
-    def _on_cluster(
-        self, address: str, sources: ImageSources, models: Sequence[str], settings: Settings
-    ) -> tuple[ImageFailure, ...]:
-        """Score pictures with the workers of a cluster; no tagger is loaded here."""
-        from tagstack.ensemble.cluster.scoring import score_on_cluster
-
-        if self.route is not None:
-            msg = (
-                "--ray asks all taggers, --cascade only those that a picture needs. Expected one "
-                "of the two. Leave one out."
-            )
-            raise TagstackError(msg)
-        return score_on_cluster(
-            sources,
-            models,
-            self.out / SCORES,
-            settings,
-            self.progress,
-            address=address,
-            retry_failed=self.request.retry_failed,
-            check=self.bundle.check_members,
-        ).failures
-
-    def _in_stages(
-        self, route: Route, sources: ImageSources, taggers: Sequence[Tagger], settings: Settings
-    ) -> tuple[ImageFailure, ...]:
-        """Score pictures with the first taggers, and those that go on with the next ones."""
-        by_name = {tagger.name: tagger for tagger in taggers}
-        failures: list[ImageFailure] = []
-        counts = []
-        for stage in range(route.n_stages):
-            summary = score_to_store(
-                sources,
-                [by_name[name] for name in route.newcomers(stage)],
-                self.out / SCORES,
-                settings,
-                self.progress,
-                retry_failed=self.request.retry_failed,
-            )
-            failures += summary.failures
-            store = ScoreStore(self.out / SCORES)
-            here = store.scored(sources.names, route.members(stage))
-            going_on = route.going_on(stage, store, here)
-            counts.append(len(here) - len(going_on))
-            sources = replace(sources, names=tuple(going_on), failures=())
-            if not going_on:
-                break
-        counts += [0] * (route.n_stages - len(counts))
-        self.progress.notice(route.said(counts))
-        write_failures(self.out / SCORES / FAILURES, failures)
-        return tuple(failures)
-
     def _lacking(self, pictures: Pictures) -> set[str]:
         """Return those pictures that tables will hold and whose rows no table has yet."""
-        if not self.folder.tables:
+        if self.request.scores is not None or not self.folder.tables:
             return set()
         keys = pictures.row_keys(pictures.known)
         tables = pictures.due_tables(self.folder, keys)
         return self.folder.lacking(tuple(self.folder.tables) if pictures.unknown else tables, keys)
-
-    def _scored(self, contents: Mapping[str, str]) -> set[str]:
-        """Return those pictures whose contents have scores of the bundle's taggers."""
-        if not contents:
-            return set()
-        store = ScoreStore(self.out / SCORES)
-        try:
-            self.bundle.check_members(store.members())
-        except TagstackError:  # no store, a damaged one, or scores of other taggers
-            return set()
-        records, members = store.image_records(), list(self.bundle.member_names)
-        same = [n for n, sha256 in contents.items() if n in records and records[n].sha256 == sha256]
-        return set(store.scored(same, members))
-
-    def _contents(self, pictures: Pictures, failures: Sequence[ImageFailure]) -> dict[str, str]:
-        """Return the SHA-256 of every picture that has scores now."""
-        contents = dict(pictures.known)
-        if pictures.unknown:
-            failed = {failure.name for failure in failures}
-            read = ScoreStore(self.out / SCORES).image_records()
-            for name in pictures.unknown:
-                if name in read and name not in failed and name in pictures.seen:
-                    contents[name] = read[name].sha256
-        return dict(sorted(contents.items()))
 
     def _write(self, pictures: Pictures, contents: Mapping[str, str], due: Sequence[str]) -> None:
         keys = pictures.row_keys(contents) if self.folder.tables else {}
@@ -359,9 +217,9 @@ class _Run:
             implied=output.implied,
             detailed=self.folder.detailed,
         )
-        store, done = self._reader(wanted), 0
-        if self.route is not None:
-            yield from self._routed(self.route, store, wanted)
+        store, done = self.scoring.reader(wanted), 0
+        if self.scoring.route is not None:
+            yield from self._routed(self.scoring.route, store, wanted)
             return
         for chunk in self.bundle.score_chunks(store, _CHUNK, list(wanted)):
             tagged = list(judge.judge(chunk))
@@ -384,11 +242,6 @@ class _Run:
             found = route.tagged(store, names[start : start + _CHUNK], judges)
             files = [self._file(image, wanted[name]) for name, image in found.items()]
             yield min(start + _CHUNK, len(names)), files
-
-    def _reader(self, wanted: Mapping[str, str]) -> ScoreReader:
-        if self.request.scores is not None:
-            return NamedContents(ScoreStore(self.request.scores), wanted)
-        return ScoreStore(self.out / SCORES)
 
     def _file(self, tagged: TaggedImage, sha256: str) -> TaggedFile:
         row = self.record.images.get(tagged.image)

@@ -30,7 +30,7 @@ from tagstack.ensemble.cascade.order import best_order
 from tagstack.ensemble.cascade.routing import Judges, Route
 from tagstack.ensemble.cascade.timing import member_seconds
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.tasks import tag as tag_task
+from tagstack.ensemble.tasks import tag_scoring
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 from tagstack.ensemble.tasks.scoring import score_folder, score_to_store
 from tagstack.ensemble.tasks.tag import tag_images
@@ -271,7 +271,7 @@ def test_a_killed_run_goes_on_and_another_share_tags_anew(
             raise KeyboardInterrupt
         return score_to_store(*arguments, **more)
 
-    monkeypatch.setattr(tag_task, "score_to_store", dying)
+    monkeypatch.setattr(tag_scoring, "score_to_store", dying)
     few, kept = root / "few", {"scores": root / "scores"}  # of one that ran through
     with pytest.raises(KeyboardInterrupt):
         tag(root, few, tmp_path / "out", cascade=middle)

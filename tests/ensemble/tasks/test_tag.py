@@ -105,7 +105,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         scored.append(sources.names)
         return real(sources, *rest, **options)
 
-    monkeypatch.setattr("tagstack.ensemble.tasks.tag.score_to_store", noted)
+    monkeypatch.setattr("tagstack.ensemble.tasks.tag_scoring.score_to_store", noted)
     return scored
 
 

@@ -108,7 +108,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         names.append(sources.names)
         return score_to_store(sources, *rest, **options)
 
-    monkeypatch.setattr("tagstack.ensemble.tasks.tag.score_to_store", noted)
+    monkeypatch.setattr("tagstack.ensemble.tasks.tag_scoring.score_to_store", noted)
     return names
 
 

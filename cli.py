@@ -25,7 +25,7 @@ from tagstack.ensemble.console.dataset import dataset
 from tagstack.ensemble.console.engines import engines
 from tagstack.ensemble.console.experiments import experiment
 from tagstack.ensemble.console.fitting import compare, fit, start
-from tagstack.ensemble.console.groups import Audience, Running, grouped
+from tagstack.ensemble.console.groups import Audience, Cascading, Running, grouped
 from tagstack.ensemble.console.interruption import Interruption
 from tagstack.ensemble.console.labels import labels_app
 from tagstack.ensemble.console.models import models
@@ -315,7 +315,7 @@ def moderate(
     from tagstack.ensemble.console.moderation import print_answers
     from tagstack.ensemble.tasks.moderate import moderate_images
 
-    used = ("threads", "score", "output", "moderation")
+    used = ("threads", "score", "cascade", "output", "moderation")
     settings = settings_of(config, runtime=running.settings(), uses=used)
     taggers = None if models is None else listed(models, "--models")
     with stages() as progress:
@@ -339,6 +339,7 @@ def serve(
         Path | None, typer.Option(help="Experiment whose arms tag the pictures.")
     ] = None,
     models: TaggersNow = None,
+    cascading: Cascading,
     config: Config = None,
     running: Running,
 ) -> None:
@@ -348,8 +349,10 @@ def serve(
     from tagstack.ensemble.serving.running import ServeRequest
     from tagstack.ensemble.serving.running import serve as run
 
-    used = ("threads", "score", "output", "serve", "moderation")
-    settings = settings_of(config, runtime=running.settings(), uses=used)
+    used = ("threads", "score", "cascade", "output", "serve", "moderation")
+    settings = settings_of(
+        config, runtime=running.settings(), sections=cascading.settings(), uses=used
+    )
     request = ServeRequest(bundle=bundle, listening=audience.listening(port), experiment=experiment)
     taggers = None if models is None else listed(models, "--models")
     run(

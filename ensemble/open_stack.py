@@ -68,6 +68,7 @@ class Stack:
         self._opened: _Opened | None = None
 
     def __enter__(self) -> Self:
+        self._route()
         self._open()
         return self
 
@@ -94,7 +95,8 @@ class Stack:
             (or RGBA, or without the last axis), or a PIL image.
         cascade : float, optional
             Largest share of the taggers' cost, on average, for a bundle with a cascade: only the
-            taggers that it takes for needed look at the picture. All of them by default.
+            taggers that it takes for needed look at the picture. By default what the settings say
+            (``cascade.cost``, ``cascade.loss``): there all of them unless told otherwise.
 
         Raises
         ------
@@ -116,7 +118,7 @@ class Stack:
         are taken ``score.batch_images`` at a time, so memory is bounded however many there are.
         ``cascade`` is as for `tag`.
         """
-        route = Route.of(self.bundle, cascade)
+        route = self._route(cascade)
         numbered, batch = zip(count(), images, strict=False), self.settings.score.batch_images
         while chunk := list(islice(numbered, batch)):
             names = {str(number): _name_of(image, number) for number, image in chunk}
@@ -199,6 +201,7 @@ class Stack:
         new = Stack(
             load_bundle(self._folder), self.settings, models=self._models, folder=self._folder
         )
+        new._route()
         if not self.shares_taggers(new):
             new._open()
             return new
@@ -226,6 +229,7 @@ class Stack:
         opened.
         """
         new = Stack(bundle, self.settings, models=self._models)
+        new._route()
         if not self.shares_taggers(new):
             new = Stack(bundle, self.settings)
             new._open()
@@ -234,6 +238,10 @@ class Stack:
             new._lock = self._lock
             new._opened = self._open().judging(bundle, self.settings)
         return new
+
+    def _route(self, cascade: float | None = None) -> Route | None:
+        """Return who looks at which picture; refuses what the bundle cannot do."""
+        return Route.asked(self.bundle, self.settings.cascade, cascade)
 
     def _open(self) -> "_Opened":
         with self._lock:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.base_models.pictures.picture_hash import PictureHashes
 from tagstack.base_models.scores.reading import Digests, ImageRecord, ScoredMember, ScoreReader
+from tagstack.configs.cascade import CascadeSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.decisions import Judge, TaggedImage
@@ -34,6 +35,26 @@ class Route:
     row: FrontierRow
 
     @classmethod
+    def asked(
+        cls,
+        bundle: Bundle,
+        settings: CascadeSettings,
+        share: float | None = None,
+        loss: float | None = None,
+    ) -> "Route | None":
+        """Return the route of what is asked for, else of the settings; None where all look.
+
+        Raises
+        ------
+        TagstackError
+            As `of`.
+        """
+        if share is None and loss is None:
+            share = settings.cost if settings.cost < 1 else None
+            loss = settings.loss if settings.loss > 0 else None
+        return cls.of(bundle, share, loss)
+
+    @classmethod
     def of(
         cls, bundle: Bundle, share: float | None = None, loss: float | None = None
     ) -> "Route | None":
@@ -48,7 +69,10 @@ class Route:
         if share is None and loss is None:
             return None
         if share is not None and loss is not None:
-            msg = "Both --cascade and --cascade-loss are said; one decides. Leave one out."
+            msg = (
+                "Both --cascade and --cascade-loss are said, or cascade.cost and cascade.loss; one "
+                "decides. Leave one out."
+            )
             raise TagstackError(msg)
         cascade = bundle.cascade
         if cascade is None:

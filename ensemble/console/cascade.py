@@ -4,14 +4,14 @@ from tagstack.ensemble.cascade.cascade import Cascade, FrontierRow
 from tagstack.ensemble.console.console import out
 
 _SHOWN = 11  # rows; the JSON has all
-_BAR = 20
 
 
 def print_cascade(cascade: Cascade) -> None:
     """Print the order of the taggers and cost against F1, out of fold."""
     out.print()
     out.print(f"Cascade: {_order(cascade)}.", markup=False)
-    out.print(f"{'cost':>5} {'':{_BAR}} {'micro-F1':>9} {'lost (95%)':>24} {'macro-F1':>9} lost")
+    lost = "lost (95%)"
+    out.print(f"{'cost':>5} {'micro-F1':>9} {lost:>26} {'macro-F1':>9} {lost:>26}")
     for row in _some(cascade.rows):
         out.print(_line(row), markup=False, highlight=False)
     out.print(
@@ -39,9 +39,6 @@ def _some(rows: tuple[FrontierRow, ...]) -> list[FrontierRow]:
 
 
 def _line(row: FrontierRow) -> str:
-    bar = "#" * max(1, round(_BAR * row.cost))
-    lost = f"{row.micro_loss:+.4f} [{row.micro_low:+.4f}, {row.micro_high:+.4f}]"
-    return (
-        f"{row.cost:5.2f} {bar:{_BAR}} {row.micro_f:9.4f} {lost:>24} {row.macro_f:9.4f} "
-        f"{row.macro_loss:+.4f}"
-    )
+    micro = f"{row.micro_loss:+.4f} [{row.micro_low:+.4f}, {row.micro_high:+.4f}]"
+    macro = f"{row.macro_loss:+.4f} [{row.macro_low:+.4f}, {row.macro_high:+.4f}]"
+    return f"{row.cost:5.2f} {row.micro_f:9.4f} {micro:>26} {row.macro_f:9.4f} {macro:>26}"

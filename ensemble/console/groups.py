@@ -68,6 +68,28 @@ def _option(name: str, kind: Any, default: Any, none: Any = inspect.Parameter.em
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cascading:
+    """Whether costly taggers are asked only where that pays, for a bundle with a cascade."""
+
+    cascade: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Ask costly taggers where it pays: largest share of their cost."
+        ),
+    ] = None
+    cascade_loss: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="The same, by the largest loss of micro-F1, such as .003."),
+    ] = None
+
+    def settings(self) -> dict[str, object] | None:
+        """Return what was given as settings of ``[cascade]``; None for nothing."""
+        if self.cascade is None and self.cascade_loss is None:
+            return None
+        return {"cascade": {"cost": self.cascade or 1.0, "loss": self.cascade_loss or 0.0}}
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelRows:
     """Which labels count, and what they leave open."""
 

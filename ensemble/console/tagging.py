@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagstack.ensemble.console.groups import Running, Target, grouped
+from tagstack.ensemble.console.groups import Cascading, Running, Target, grouped
 from tagstack.ensemble.console.options import (
     Config,
     Images,
@@ -26,7 +26,7 @@ from tagstack.ensemble.console.options import (
 if TYPE_CHECKING:
     from tagstack.configs.settings import Settings
 
-USED = ("seed", "threads", "score", "output", "moderation")
+USED = ("seed", "threads", "score", "cascade", "output", "moderation")
 """Sections of the settings that tagging with a bundle heeds."""
 
 _CAPTIONS = "Captions"
@@ -96,16 +96,7 @@ def tag(
         str | None, typer.Option(help="Without a bundle: shipped rules by name, .toml or .csv.")
     ] = None,
     scores: ScoresNow = None,
-    cascade: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Ask costly taggers where it pays: largest share of their cost."
-        ),
-    ] = None,
-    cascade_loss: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="The same, by the largest loss of micro-F1, such as .003."),
-    ] = None,
+    cascading: Cascading,
     config: Config = None,
     running: Running,
     ray: Ray = None,
@@ -161,8 +152,8 @@ def tag(
         retry_failed=retry_failed,
         prune=prune,
         scores=scores,
-        cascade=cascade,
-        cascade_loss=cascade_loss,
+        cascade=cascading.cascade,
+        cascade_loss=cascading.cascade_loss,
         ray=ray,
     )
     with stages() as progress:

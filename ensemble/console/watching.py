@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tagstack.ensemble.console.groups import Running, Target, grouped
+from tagstack.ensemble.console.groups import Cascading, Running, Target, grouped
 from tagstack.ensemble.console.options import (
     Config,
     Json,
@@ -42,6 +42,7 @@ def watch(
     retry_failed: RetryFailed = False,
     prune: Prune = False,
     models: TaggersNow = None,
+    cascading: Cascading,
     config: Config = None,
     running: Running,
     seed: Seed = None,
@@ -61,6 +62,8 @@ def watch(
         models=None if models is None else listed(models, "--models"),
         prune=prune,
         retry_failed=retry_failed,
+        cascade=cascading.cascade,
+        cascade_loss=cascading.cascade_loss,
     )
     if once:
         batch = look_once(request, settings, _shown)

@@ -7,11 +7,13 @@ nothing depends on a script.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup, escape
 
 from tagstack.ensemble.comparison.results import TagTable
+from tagstack.ensemble.report.cascade_evidence import CascadeRow
 from tagstack.ensemble.report.fit_evidence import Frontier, FrontierPoint
 from tagstack.ensemble.report.words import between, signed, verdict_class
 from tagstack.meta.metrics.bootstrap import Difference, Interval
@@ -144,6 +146,54 @@ def frontier_picture(frontier: Frontier) -> Markup:
     one = frontier.one_threshold
     parts.append(_dot("rival", at(one), f"one threshold: {one.macro_f:.3f}, {one.micro_f:.3f}"))
     return _picture("Micro F against macro F for each share of the macro average", parts)
+
+
+def cost_picture(rows: Sequence[CascadeRow], average: str) -> Markup:
+    """Return an F1 against the share of the networks' cost, with intervals.
+
+    The interval at a dot is that of the paired difference to all taggers, whose F1 is dashed.
+
+    Parameters
+    ----------
+    rows : sequence of CascadeRow
+        The last has all taggers look.
+    average : str
+        ``micro`` or ``macro``.
+    """
+    points = [_CostPoint.of(row, rows[-1], average) for row in rows]
+    whole = points[-1].f
+    up = axis_over([value for p in points for value in (p.low, p.f, p.high)])
+
+    def at(cost: float, f: float) -> tuple[float, float]:
+        return _LEFT + cost * _PLOT_WIDTH, _y(up.percent(f) / 100)
+
+    parts = _frame("Share of the networks' cost", f"{average}-F1")
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        parts.append(_x_tick(_LEFT + tick * _PLOT_WIDTH, f"{tick:g}"))
+    parts += [_y_tick(_y(up.percent(tick) / 100), f"{tick:g}") for tick in up.ticks]
+    parts.append(_line("ideal", [at(0, whole), at(1, whole)]))
+    parts.append(_line("ours", [at(p.cost, p.f) for p in points]))
+    span = Markup('<path class="span" d="M{:.1f} {:.1f}V{:.1f}"/>')
+    for point in points:
+        (x, low), (_, high) = at(point.cost, point.low), at(point.cost, point.high)
+        parts.append(span.format(x, low, high))
+        said = f"{point.cost:.0%} of the cost: {point.f:.4f}, {point.low:.4f} to {point.high:.4f}"
+        parts.append(_dot("ours", at(point.cost, point.f), said))
+    return _picture(f"{average}-F1 against the share of the networks' cost", parts)
+
+
+class _CostPoint(NamedTuple):
+    cost: float
+    f: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, row: CascadeRow, whole: CascadeRow, average: str) -> "_CostPoint":
+        """Return a row's F1 with the interval of its loss against all taggers."""
+        f, best = getattr(row, f"{average}_f"), getattr(whole, f"{average}_f")
+        low, high = (best - getattr(row, f"{average}_{end}") for end in ("high", "low"))
+        return cls(row.cost, f, low, high)
 
 
 def _round_step(raw: float) -> float:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tagstack.ensemble.report.cascade_evidence import CascadeEvidence, cascade_evidence
+
 NEXT_TO_NOTHING = 0.02
 """Average precision whose loss nobody minds; an interval that reaches further shows no power."""
 
@@ -121,6 +123,7 @@ class FitEvidence:
         The rung that was fitted without each member; empty where it is not said.
     likeness : Likeness, optional
     frontier : Frontier, optional
+    cascade : CascadeEvidence, optional
     n_images, n_judged : int
         That were fitted on, and those of them that the rungs were judged on; 0 where it is not
         said.
@@ -134,6 +137,7 @@ class FitEvidence:
     losses_of: str = ""
     likeness: Likeness | None = None
     frontier: Frontier | None = None
+    cascade: CascadeEvidence | None = None
     n_images: int = 0
     n_judged: int = 0
 
@@ -164,6 +168,7 @@ def fit_evidence(evidence: Mapping[str, Any]) -> FitEvidence:
         losses_of=str(evidence.get("members_worth_rung") or ""),
         likeness=_likeness(evidence.get("diversity")),
         frontier=_frontier(evidence.get("frontier")),
+        cascade=cascade_evidence(evidence.get("cascade")),
         n_images=int(evidence.get("n_images") or 0),
         n_judged=int(evidence.get("n_judged") or 0),
     )

@@ -7,10 +7,12 @@ from markupsafe import Markup
 
 from tagstack.configs.json_values import printable
 from tagstack.ensemble.comparison.results import Comparison
+from tagstack.ensemble.report.cascade_evidence import CascadeEvidence
 from tagstack.ensemble.report.figures import (
     Delta,
     Tick,
     axis_of,
+    cost_picture,
     delta_on,
     frontier_picture,
     reliability_picture,
@@ -184,6 +186,11 @@ def calibrations(comparison: Comparison) -> tuple[Calibration, ...]:
 def trials_figure(fit: FitEvidence) -> Markup:
     """Return the picture of the tuning trials."""
     return trials_picture([trial.value for trial in fit.trials])
+
+
+def cascade_figures(cascade: CascadeEvidence) -> tuple[tuple[str, Markup], ...]:
+    """Return the pictures of micro-F1 and macro-F1 against cost, each with its average's name."""
+    return tuple((own, cost_picture(cascade.rows, own)) for own in ("micro", "macro"))
 
 
 def frontier_figure(frontier: Frontier) -> Markup:

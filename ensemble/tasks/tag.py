@@ -103,7 +103,7 @@ def _bundle(request: TagRequest, settings: Settings) -> tuple[Bundle, Route | No
             msg = "A bundle has rules of its own; leave out --rules, or make a bundle with others."
             raise TagstackError(msg)
         bundle = load_bundle(request.bundle)
-        route = Route.of(bundle, request.cascade, request.cascade_loss)
+        route = Route.asked(bundle, settings.cascade, request.cascade, request.cascade_loss)
         key = "" if route is None else route.key
         return bundle, route, decision_key(file_sha256(request.bundle / MANIFEST), bundle, key)
     if not request.models:
@@ -117,7 +117,7 @@ def _bundle(request: TagRequest, settings: Settings) -> tuple[Bundle, Route | No
     bundle = bundle_of_taggers(request.models, request.rules, settings)
     return (
         bundle,
-        Route.of(bundle, request.cascade, request.cascade_loss),
+        Route.asked(bundle, settings.cascade, request.cascade, request.cascade_loss),
         decision_key(start_facts(bundle), bundle),
     )
 

@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,13 @@ from tagstack.ensemble.cascade.order import best_order
 from tagstack.ensemble.cascade.routing import Judges, Route
 from tagstack.ensemble.cascade.timing import member_seconds
 from tagstack.ensemble.progress import Silent
+from tagstack.ensemble.serving.live import LiveStack
 from tagstack.ensemble.tasks import tag_scoring
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 from tagstack.ensemble.tasks.scoring import score_folder, score_to_store
 from tagstack.ensemble.tasks.tag import tag_images
 from tagstack.ensemble.tasks.tag_request import TagRequest
+from tagstack.ensemble.tasks.watch import look_once
 from tagstack.meta.stack.prefixes import prefix_scores
 
 SECONDS = {"doll_resnet": 0.001, "doll_vit": 0.002}
@@ -258,6 +261,47 @@ def test_tagging_scores_only_what_goes_on(
         paths = [root / "few" / name for name in names[:5]]
         for path, image in zip(paths, stack.tag_many(paths, cascade=middle), strict=True):
             assert set(image.names) == set(found[f"{path.stem}.json"]["tags"])
+
+
+def test_the_service_and_the_watch_ask_as_the_settings_say(
+    root: Path, bundle: Bundle, middle: float, tmp_path: Path
+) -> None:
+    """The tags are those of `tag --cascade`, whoever tags, in whatever company."""
+    wanted = tag(root, root / "drawn", tmp_path / "tagged", cascade=middle)
+    asked = load_settings(changes={"threads": 1, "cascade": {"cost": middle}})
+    request = TagRequest(
+        images=(root / "drawn",), bundle=root / "bundle", out=tmp_path / "watched",
+        formats=("json",),
+    )  # fmt: skip
+    look_once(request, asked, lambda: nullcontext(Silent()))
+    for name, content in wanted.items():
+        assert json.loads((tmp_path / "watched" / name).read_text()) == content
+    pictures = sorted((root / "drawn").glob("*.png"))[:12]
+    contents = [path.read_bytes() for path in pictures]
+    with tagstack.load(root / "bundle", settings=asked) as stack:
+        live = LiveStack(stack, root / "bundle")
+        served = [judged.tagged for judged in live._judged(contents)]
+        alone = [live._judged([content])[0].tagged for content in contents[::-1]][::-1]
+        everybody = list(stack.tag_many(contents, cascade=1.0))
+    assert {len(own.tags[0].votes) for own in served} == {1, 2}  # some ended early
+    for path, one, other in zip(pictures, served, alone, strict=True):
+        assert one.tags == other.tags
+        assert set(one.names) == set(wanted[f"{path.stem}.json"]["tags"])
+    assert {len(own.tags[0].votes) for own in everybody} == {2}
+
+
+def test_a_bundle_that_cannot_do_what_the_settings_say_is_refused_at_once(root: Path) -> None:
+    for section, match in (
+        ({"cost": 0.5}, "This bundle has no cascade"),
+        ({"cost": 0.5, "loss": 0.1}, r"Both --cascade .* or cascade\.cost and cascade\.loss"),
+    ):
+        asked = load_settings(changes={"threads": 1, "cascade": section})
+        with pytest.raises(TagstackError, match=match):
+            tagstack.load(root / "plain", settings=asked).__enter__()
+    asked = load_settings(changes={"threads": 1, "cascade": {"loss": 0.5}})
+    with tagstack.load(root / "bundle", settings=asked) as stack:
+        with pytest.raises(TagstackError, match="This bundle has no cascade"):
+            stack.beside(load_bundle(root / "plain"))
 
 
 def test_a_killed_run_goes_on_and_another_share_tags_anew(

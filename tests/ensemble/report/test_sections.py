@@ -15,6 +15,7 @@ from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.report.fit_evidence import FitEvidence, fit_evidence
 from tagstack.ensemble.report.sections import (
     calibrations,
+    cascade_figures,
     frontier_figure,
     importance_rows,
     likeness_rows,
@@ -54,6 +55,18 @@ EVIDENCE: dict[str, Any] = {
         "one_threshold": {"macro_share": None, "macro_f": 0.22, "micro_f": 0.703,
                           "tags_per_image": 4.4},
         "in_use": 0.5, "n_images": 40,
+    },
+    "cascade": {
+        "stages": [["needed"], ["needed", "spare"]],
+        "seconds": {"needed": 0.002, "spare": 0.006},
+        "rows": [
+            {"least_promise": 9.0, "cost": 0.25, "ended": [1.0, 0.0],
+             "micro_f": 0.6, "micro_loss": 0.1, "micro_low": 0.05, "micro_high": 0.15,
+             "macro_f": 0.3, "macro_loss": 0.2, "macro_low": -0.01, "macro_high": 0.4},
+            {"least_promise": -1e30, "cost": 1.0, "ended": [0.0, 1.0],
+             "micro_f": 0.7, "micro_loss": 0.0, "micro_low": 0.0, "micro_high": 0.0,
+             "macro_f": 0.5, "macro_loss": 0.0, "macro_low": 0.0, "macro_high": 0.0},
+        ],
     },
     "diversity": {
         "members": ["needed", "spare"],
@@ -216,3 +229,29 @@ def test_the_frontier_is_drawn_with_the_share_in_use_ringed() -> None:
     assert at["ours"][1] > first[1]  # less micro below
     assert at["rival"][1] < first[1]
     assert fit_evidence({}).frontier is None
+
+
+def test_a_cascade_is_drawn_with_the_intervals_of_what_it_loses(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    found = fit_evidence(EVIDENCE).cascade
+    assert found is not None
+    assert found.order == (("needed", 2.0), ("spare", 6.0))
+    assert found.whole_ms == pytest.approx(8)
+    assert found.some_rows == found.rows
+    for average, picture in cascade_figures(found):
+        titles = re.findall(r"<title>([^<]+)</title>", str(picture))
+        own = {"micro": "0.6000, 0.5500 to 0.6500", "macro": "0.3000, 0.1000 to 0.5100"}[average]
+        assert titles[0] == f"25% of the cost: {own}"
+        dots = [float(x) for x in re.findall(r'<circle class="ours" cx="([\d.]+)"', str(picture))]
+        spans = [float(x) for x in re.findall(r'<path class="span" d="M([\d.]+)', str(picture))]
+        assert dots == spans
+        assert dots[0] < dots[1]
+    extra = ReportExtra(fit=fit_evidence(EVIDENCE))
+    paths = write_report(make_comparison(), tmp_path, pictures=lambda _: None, extra=extra)
+    text = paths.html.read_text("utf-8")
+    assert "In turn: needed (2 ms), spare (6 ms)." in text
+    assert 'href="#cascade"' in text
+    assert fit_evidence({"cascade": None}).cascade is None
+    bare = write_report(make_comparison(), tmp_path / "bare", pictures=lambda _: None)
+    assert 'id="cascade"' not in bare.html.read_text("utf-8")

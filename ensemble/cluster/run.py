@@ -124,7 +124,7 @@ class ClusterRun:
     def _start(self) -> None:
         """Give waiting shards to as many workers as the cluster has room for."""
         settings = self.job.settings
-        room = self.cluster.slots(cpus=settings.cluster.cpus, gpus=self._gpus)
+        room = self.cluster.slots(gpus=self._gpus)
         if not room and not self._workers:
             raise TagstackError(_no_room(settings, self._gpus))
         while self._waiting and len(self._workers) < max(1, room):

@@ -15,7 +15,6 @@ from tagstack.base_models.scoring.pipeline import ScoreSummary
 from tagstack.base_models.scoring.sources import ImageSources
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.cluster.faults import translated
 from tagstack.ensemble.cluster.planned import Identified, Shard, identified, plan_key, shards_of
 from tagstack.ensemble.cluster.run import Check, ClusterRun, joined_summary
 from tagstack.ensemble.cluster.session import Cluster, connected
@@ -66,7 +65,7 @@ def score_on_cluster(
         If the cluster cannot be used, a shard is lost again and again, or as `score_folder`.
     """
     _refuse_devices(settings)
-    with connected(address, threads=settings.threads) as cluster:
+    with connected(address, settings) as cluster:
         began = time.monotonic()
         found = _identified(cluster, sources, settings, progress)
         n_shards = shards or -(-len(found) // settings.cluster.shard_images)
@@ -98,12 +97,9 @@ def _identified(
     inner = ImageSources(sources.root, ())
     slices = [sources.names[i : i + _SLICE] for i in range(0, len(sources.names), _SLICE)]
     found: list[Identified] = []
-    with translated(cluster.ray):
-        for own in cluster.map(
-            identified, [inner, settings.score], slices, retries=settings.cluster.retries
-        ):
-            progress.stage("reading pictures", len(found), len(sources.names))
-            found += own
+    for own in cluster.map(identified, [inner, settings.score], slices):
+        progress.stage("reading pictures", len(found), len(sources.names))
+        found += own
     return found
 
 

@@ -7,14 +7,17 @@ off, and a cluster of this machine alone listens on its own loopback address alo
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tagstack.base_models.threads import thread_count
+from tagstack.configs.cluster import ClusterSettings
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import Settings
 from tagstack.configs.shown import shown
+from tagstack.ensemble.cluster.faults import translated
 
 Result = TypeVar("Result")
 
@@ -22,56 +25,72 @@ AUTO, LOCAL = "auto", "local"
 _LOOPBACK = "127.0.0.1"
 # Ray's own default is a third of the memory; arrays that do not fit go to the disk.
 _OBJECT_STORE_BYTES = 1 << 30
+_HANDED = 16  # values that are kept in the object store for the next tasks
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Workers that are there.
+    """Workers that are there; what splits may be handed to them (`meta.learners.workers`).
 
     Parameters
     ----------
     ray : module
         Connected.
-    own : bool
-        Whether it was started for this run and ends with it.
+    settings : ClusterSettings
     """
 
     ray: Any
-    own: bool
+    settings: ClusterSettings
+    _handed: "deque[tuple[Any, Any]]" = field(default_factory=lambda: deque(maxlen=_HANDED))
 
-    def slots(self, *, cpus: int, gpus: int) -> int:
-        """Return how many workers that want so much each the cluster has room for now."""
+    @property
+    def threads(self) -> int:
+        """How many threads a worker has."""
+        return self.settings.cpus
+
+    def slots(self, *, gpus: int = 0) -> int:
+        """Return how many workers, each with so many GPUs, the cluster has room for now."""
         there = self.ray.cluster_resources()
-        by_cpu = int(there.get("CPU", 0) // cpus)
+        by_cpu = int(there.get("CPU", 0) // self.settings.cpus)
         return min(by_cpu, int(there.get("GPU", 0) // gpus)) if gpus else by_cpu
 
     def map(
-        self,
-        work: Callable[..., Result],
-        shared: Sequence[Any],
-        tasks: Sequence[Any],
-        *,
-        retries: int,
+        self, work: Callable[..., Result], shared: Sequence[Any], tasks: Iterable[Any]
     ) -> Iterator[Result]:
         """Yield ``work(*shared, task)`` of each task, in their order.
 
-        What tasks share is handed to the object store once. A task of a worker that was lost is
-        done again, at most ``retries`` times.
+        What tasks share is in the object store once. The task of a worker that was lost is done
+        again, at most ``cluster.retries`` times.
+
+        Raises
+        ------
+        TagstackError
+            If a task is lost too often; and what work raises.
         """
-        remote = self.ray.remote(work).options(num_cpus=1, max_retries=retries)
-        handed = [self.ray.put(each) for each in shared]
-        waiting: deque[Any] = deque()
-        ahead = 2 * max(1, self.slots(cpus=1, gpus=0))
-        for task in tasks:
-            waiting.append(remote.remote(*handed, task))
-            if len(waiting) >= ahead:
+        options = {"num_cpus": self.settings.cpus, "max_retries": self.settings.retries}
+        remote = self.ray.remote(work).options(**options)
+        handed = [self._stored(each) for each in shared]
+        ahead, waiting = 2 * max(1, self.slots()), deque[Any]()
+        with translated(self.ray):
+            for task in tasks:
+                waiting.append(remote.remote(*handed, task))
+                if len(waiting) >= ahead:
+                    yield self.ray.get(waiting.popleft())
+            while waiting:
                 yield self.ray.get(waiting.popleft())
-        while waiting:
-            yield self.ray.get(waiting.popleft())
+
+    def _stored(self, value: Any) -> Any:
+        """Return a reference to a value in the object store, where it may be already."""
+        for kept, ref in self._handed:
+            if kept is value:
+                return ref
+        ref = self.ray.put(value)
+        self._handed.append((value, ref))
+        return ref
 
 
 @contextmanager
-def connected(address: str, *, threads: int) -> Iterator[Cluster]:
+def connected(address: str, settings: Settings) -> Iterator[Cluster]:
     """Connect to Ray, and let go of it at the end; a cluster that was started here ends.
 
     Parameters
@@ -80,8 +99,8 @@ def connected(address: str, *, threads: int) -> Iterator[Cluster]:
         ``"local"`` starts a cluster on this machine; ``"auto"`` takes the one that this machine is
         part of (``RAY_ADDRESS``, or what ``ray start`` has started), or else starts one;
         ``HOST:PORT`` is that of a head node.
-    threads : int
-        Processors of a cluster that is started here, 0 for those that this process may use.
+    settings : Settings
+        ``threads`` are the processors of a cluster that is started here.
 
     Raises
     ------
@@ -90,11 +109,11 @@ def connected(address: str, *, threads: int) -> Iterator[Cluster]:
     """
     ray = _imported()
     if ray.is_initialized():  # by the program that calls, which goes on with it
-        yield Cluster(ray, own=False)
+        yield Cluster(ray, settings.cluster)
         return
-    own = _start(ray, address, threads)
+    _start(ray, address, settings.threads)
     try:
-        yield Cluster(ray, own)
+        yield Cluster(ray, settings.cluster)
     finally:
         ray.shutdown()
 
@@ -112,8 +131,7 @@ def _imported() -> Any:
     return ray
 
 
-def _start(ray: Any, address: str, threads: int) -> bool:
-    """Connect, and return whether the cluster is one of its own."""
+def _start(ray: Any, address: str, threads: int) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     own = {
         "address": LOCAL,
@@ -132,9 +150,8 @@ def _start(ray: Any, address: str, threads: int) -> bool:
                     if address != AUTO:
                         raise
                 else:
-                    return False
+                    return
             ray.init(**own, **quiet)
-            return True
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         reason = shown((str(error).strip() or type(error).__name__).splitlines()[0])
         msg = (

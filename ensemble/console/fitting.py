@@ -13,6 +13,7 @@ from tagstack.ensemble.console.options import (
     Labels,
     Out,
     Overwrite,
+    Ray,
     Scores,
     Seed,
     Utility,
@@ -80,6 +81,7 @@ def fit(
         bool,
         typer.Option("--cascade", help="Learn which taggers a picture needs, for `tag --cascade`."),
     ] = False,
+    ray: Ray = None,
     config: Config = None,
     seed: Seed = None,
     overwrite: Overwrite = False,
@@ -97,6 +99,7 @@ def fit(
         rules=rules,
         overwrite=overwrite,
         cascade=cascade,
+        ray=ray,
     )
     settings = settings_of(config, seed=seed, trials=trials, quick=quick)
     settings = changed_settings(settings, utility_settings(utility, gate=True))

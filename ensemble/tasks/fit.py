@@ -2,6 +2,8 @@
 
 import hashlib
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from tagstack.ensemble.thresholds.fitting import Thresholds
 from tagstack.ensemble.thresholds.plan import assignments, worths_of
 from tagstack.ensemble.thresholds.rung_tables import rung_tables
 from tagstack.meta.labels.training_range import TrainingOverlap
+from tagstack.meta.learners.workers import handed_to
 from tagstack.meta.metrics.utility import utility_of
 from tagstack.meta.stack.rung_spec import START
 from tagstack.meta.stack.stacker import Stacker
@@ -55,6 +58,8 @@ class FitRequest:
         Whether an existing bundle is replaced.
     cascade : bool
         Whether to learn which tagger is needed for which picture as well.
+    ray : str, optional
+        Address of a Ray cluster whose workers fit what splits; the bundle is the same.
     """
 
     source: DatasetSource
@@ -62,6 +67,7 @@ class FitRequest:
     rules: str | None = None
     overwrite: bool = False
     cascade: bool = False
+    ray: str | None = None
 
 
 def fit_bundle(request: FitRequest, settings: Settings, progress: Progress) -> Bundle:
@@ -80,10 +86,23 @@ def fit_bundle(request: FitRequest, settings: Settings, progress: Progress) -> B
     rules = Rules.none() if request.rules is None else load_rules(request.rules)
     dataset = fit_images(request.source, rules, settings, progress)
     workspace = workspace_of(request.bundle, _digest(dataset, rules, settings))
-    bundle = fit_dataset(dataset, rules, settings, workspace, progress, cascade=request.cascade)
+    with _workers(request.ray, settings):
+        bundle = fit_dataset(dataset, rules, settings, workspace, progress, cascade=request.cascade)
     save_bundle(bundle, request.bundle, overwrite=request.overwrite)
     shutil.rmtree(workspace.parent)
     return bundle
+
+
+@contextmanager
+def _workers(address: str | None, settings: Settings) -> Iterator[None]:
+    """Let a cluster's workers do what splits, where an address names one."""
+    if address is None:
+        yield
+        return
+    from tagstack.ensemble.cluster.session import connected
+
+    with connected(address, settings) as cluster, handed_to(cluster):
+        yield
 
 
 def fit_images(

@@ -12,6 +12,7 @@ from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.truth import PairTruth
 from tagstack.meta.learners.protocol import PairLearner
 from tagstack.meta.learners.registry import looked_at, make_learner, rounds_of, with_rounds
+from tagstack.meta.learners.workers import threads_apart
 from tagstack.meta.stack.fold_fits import FoldFits
 from tagstack.meta.stack.groundwork import Ground
 from tagstack.meta.stack.selection_sample import SelectionSample
@@ -71,7 +72,10 @@ class CrossFitter:
 
     def left_out(self, name: str, table: PairTable) -> LeftOut:
         """Return a learner's out-of-fold logits, from where it did best if it is made of rounds."""
-        make, enough = partial(self._make, name), looked_at(name, self.settings)
+        make = partial(
+            make_learner, name, self.settings, seed=self.seed, threads=threads_apart(self.threads)
+        )
+        enough = looked_at(name, self.settings)
         fits = FoldFits.of(make, table, self.true, self.data.folds, self.weight, enough)
         most = rounds_of(name, self.settings)
         if most is None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.pairs import BLOCK_PAIRS
 from tagstack.meta.features.pair_features import PairTable
 from tagstack.meta.learners.protocol import PairLearner, StagedLearner, StageTeller
+from tagstack.meta.learners.workers import done_apart
 
 Floats = NDArray[np.float64]
 Logits = NDArray[np.floating]
@@ -63,13 +64,11 @@ class FoldFits:
             long as so many remain, since further fits would see no more.
         """
         folds = _held_together(folds, np.diff(table.pairs.indptr), enough)
-        held, learners = [], []
-        for fold in np.unique(folds):
-            fit = np.flatnonzero(folds != fold)
-            rows = table.pairs.rows(fit)
-            held.append(np.flatnonzero(folds == fold))
-            learners.append(make().fit(table.take(fit), true[rows], weight[rows]))
-        return cls(table=table, held=tuple(held), learners=tuple(learners))
+        names = np.unique(folds)
+        shared = (table, true, folds, weight, make)
+        learners = done_apart(_without_fold, shared, names.tolist())
+        held = tuple(np.flatnonzero(folds == fold) for fold in names)
+        return cls(table=table, held=held, learners=tuple(learners))
 
     def logit(self) -> Logits:
         """Return each pair's logit from the learner that did not see its image.
@@ -117,6 +116,19 @@ class FoldFits:
                 for logit, answer in zip(found, answers, strict=True):
                     logit[rows] = answer
         return found
+
+
+def _without_fold(
+    table: PairTable,
+    true: NDArray[np.bool_],
+    folds: NDArray[np.int64],
+    weight: Floats,
+    make: Callable[[], PairLearner],
+    fold: int,
+) -> PairLearner:
+    fit = np.flatnonzero(folds != fold)
+    rows = table.pairs.rows(fit)
+    return make().fit(table.take(fit), true[rows], weight[rows])
 
 
 def best_stage(

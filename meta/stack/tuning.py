@@ -19,6 +19,7 @@ from tagstack.configs.stack import Objective, TuningSettings, XgboostSettings
 from tagstack.meta.features.pair_features import PairTable
 from tagstack.meta.learners.device import Device
 from tagstack.meta.learners.meta_trees import MetaTrees
+from tagstack.meta.learners.workers import done_apart, is_handed, threads_apart
 from tagstack.meta.metrics.fold_scores import FoldScorer
 from tagstack.meta.progress import Progress
 from tagstack.meta.stack.trials import (
@@ -170,10 +171,15 @@ class Tuner:
         from optuna import TrialPruned
 
         settings = self._settings(self._suggested(trial))
+        splits = np.unique(self.data.folds)[: self.settings.splits].tolist()
+        threads = threads_apart(self.threads // self.workers)
+        tasks = ((settings, fold, threads) for fold in splits)
+        # Elsewhere all at once, though the first may end the trial: that takes no longer.
+        found = done_apart(_split_score, (self,), tasks) if is_handed() else None
+        scores = iter(found or (_split_score(self, task) for task in tasks))
         values: list[float] = []
-        splits = np.unique(self.data.folds)[: self.settings.splits]
-        for step, fold in enumerate(splits):
-            values.append(self._fold_score(settings, int(fold)))
+        for step, score in enumerate(scores):
+            values.append(score)
             trial.report(float(np.mean(values)), step)
             if step + 1 < len(splits) and trial.should_prune():
                 raise TrialPruned
@@ -198,10 +204,9 @@ class Tuner:
     def _settings(self, parameters: dict[str, Any]) -> XgboostSettings:
         return self.defaults.model_copy(update=parameters)
 
-    def _fold_score(self, settings: XgboostSettings, fold: int) -> float:
+    def fold_score(self, settings: XgboostSettings, fold: int, threads: int) -> float:
         """Return the score on one fold of a model fitted on the others."""
         data = self.data
-        threads = self.threads // self.workers
         learner = MetaTrees(settings, seed=self.seed, threads=threads, device=self.device)
         key = (self.name, fold)
         if key not in _MATRICES:
@@ -223,3 +228,7 @@ class Tuner:
         order = np.random.default_rng(self.seed).permutation(len(images))
         n = max(1, int(np.searchsorted(np.cumsum(counts[order]), self.settings.max_rows)))
         return np.sort(images[order[:n]])
+
+
+def _split_score(tuner: Tuner, task: tuple[XgboostSettings, int, int]) -> float:
+    return tuner.fold_score(*task)

@@ -80,7 +80,7 @@ def alone(sources: ImageSources, tmp_path_factory: pytest.TempPathFactory) -> di
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with connected("local", threads=2) as found:
+    with connected("local", SETTINGS) as found:
         yield found
 
 
@@ -197,7 +197,7 @@ def test_a_shard_that_is_lost_again_and_again_ends_the_run(
 ) -> None:
     (shard,) = plan_of(sources, 1)
     job = job_in(tmp_path)
-    run = ClusterRun(Cluster(Lost, own=True), job, [shard], Silent())
+    run = ClusterRun(Cluster(Lost, SETTINGS.cluster), job, [shard], Silent())
     error = Lost.exceptions.RayActorError("The worker died: out of memory.\nmore")
     folder = tmp_path / FOLDER / "00000"
     folder.mkdir()
@@ -237,7 +237,7 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with (
         pytest.raises(TagstackError, match=r"pip install 'tagstack\[ray\]'"),
-        connected("auto", threads=1),
+        connected("auto", SETTINGS),
     ):
         pass
 

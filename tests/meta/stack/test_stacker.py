@@ -1,5 +1,6 @@
 import json
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.learners.workers import handed_to
 from tagstack.meta.metrics.ranking import average_precision, micro_average_precision
 from tagstack.meta.stack.stacker import Stacker
 
@@ -221,6 +223,46 @@ def test_result_does_not_depend_on_threads(
     assert one.ladder_ == two.ladder_
     for rung, proba in one.predict_rungs(fresh.scores, one.rungs_).items():
         assert same(two.predict_proba(fresh.scores, rung), proba), rung
+
+
+class Copying:
+    """Workers that get and give copies, as other processes do."""
+
+    threads = 1
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def map(
+        self, work: Callable[..., Any], shared: Sequence[Any], tasks: Iterable[Any]
+    ) -> Iterator[Any]:
+        for task in tasks:
+            self.done.append(work.__name__)
+            theirs, ours = (
+                pickle.loads(pickle.dumps((work, task))),
+                pickle.loads(pickle.dumps(shared)),
+            )
+            yield pickle.loads(pickle.dumps(theirs[0](*ours, theirs[1])))
+
+
+def test_workers_elsewhere_give_the_same_files(
+    make_labelled: MakeLabelled, stack_settings: Make, tmp_path: Path
+) -> None:
+    data, settings = make_labelled(n_images=90), stack_settings(trials=2)
+    workers = Copying()
+    with handed_to(workers):
+        apart = fitted(data, settings, threads=2)
+    here = fitted(data, settings, threads=2)
+
+    assert {*workers.done} == {"_on_one_thread", "_split_score", "_without_fold"}
+    written = []
+    for name, stacker in (("apart", apart), ("here", here)):
+        stacker.save(tmp_path / name)
+        files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
+        written.append(
+            {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in files}
+        )
+    assert written[0] == written[1]
 
 
 def test_fit_leaves_its_inputs_alone(make_labelled: MakeLabelled, stack_settings: Make) -> None:

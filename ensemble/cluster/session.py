@@ -1,15 +1,19 @@
 """A connection to Ray: an own small cluster on this machine, or one that runs already.
 
 Ray is imported here and nowhere before it is asked for. Its usage statistics and its dashboard stay
-off, and a cluster of this machine alone listens on its own loopback address alone.
+off. Whoever reaches a cluster can run programs on it: one that is started here listens on this
+machine's loopback address alone, and asks for a token that nobody else has.
 """
 
 import os
+import secrets
+import tempfile
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tagstack.base_models.threads import thread_count
@@ -22,7 +26,8 @@ from tagstack.ensemble.cluster.faults import translated
 Result = TypeVar("Result")
 
 AUTO, LOCAL = "auto", "local"
-_LOOPBACK = "127.0.0.1"
+# With 0, Ray keeps to the loopback address, as it always does elsewhere than on Linux.
+_LOOPBACK_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 # Ray's own default is a third of the memory; arrays that do not fit go to the disk.
 _OBJECT_STORE_BYTES = 1 << 30
 _HANDED = 16  # values that are kept in the object store for the next tasks
@@ -107,20 +112,32 @@ def connected(address: str, settings: Settings) -> Iterator[Cluster]:
     TagstackError
         If Ray is not installed, or cannot be reached or started.
     """
-    ray = _imported()
+    alone = _starts_alone(address)
+    ray = _imported(alone=alone)
     if ray.is_initialized():  # by the program that calls, which goes on with it
         yield Cluster(ray, settings.cluster)
         return
-    _start(ray, address, settings.threads)
+    _start(ray, LOCAL if alone else address, settings.threads)
     try:
         yield Cluster(ray, settings.cluster)
     finally:
         ray.shutdown()
 
 
-def _imported() -> Any:
-    # Before the import: Ray reads them then, and gives them on to what it starts.
+def _starts_alone(address: str) -> bool:
+    """Return whether a cluster of this machine is to be started."""
+    noted = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"
+    joins = "RAY_ADDRESS" in os.environ or noted.exists()
+    return address == LOCAL or (address == AUTO and not joins)
+
+
+def _imported(*, alone: bool) -> Any:
+    # Ray reads these when it is imported, and gives them on to what it starts.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if alone:
+        os.environ[_LOOPBACK_ALONE] = "0"
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its own dependencies
@@ -128,30 +145,24 @@ def _imported() -> Any:
     except ImportError as error:
         msg = f"--ray needs an extra ({error}): pip install 'tagstack[ray]'"
         raise TagstackError(msg) from error
+    # What it has to say of lost workers is said by the run; its own lines go to standard output,
+    # where results are.
+    ray._private.worker._worker_logs_enabled = False
     return ray
 
 
 def _start(ray: Any, address: str, threads: int) -> None:
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    own = {
-        "address": LOCAL,
-        "num_cpus": thread_count(threads),
-        "include_dashboard": False,
-        "object_store_memory": _OBJECT_STORE_BYTES,
-        "_node_ip_address": _LOOPBACK,
-    }
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == LOCAL:
+        options |= {
+            "num_cpus": thread_count(threads),
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+        }
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if address != LOCAL:
-                try:
-                    ray.init(address=address, **quiet)
-                except ConnectionError:
-                    if address != AUTO:
-                        raise
-                else:
-                    return
-            ray.init(**own, **quiet)
+            ray.init(address=address, **options)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         reason = shown((str(error).strip() or type(error).__name__).splitlines()[0])
         msg = (

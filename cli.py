@@ -250,7 +250,7 @@ def score(
 
     taggers = listed(models, "--models")
     runtime = running.settings(features, devices)
-    settings = settings_of(config, runtime=runtime, uses=("threads", "score", "cluster"))
+    settings = settings_of(config, runtime=runtime, uses=("threads", "score", "cluster", "remote"))
     with stages() as progress:
         summary = score_folder(
             images, taggers, scores, settings, progress,

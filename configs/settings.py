@@ -26,6 +26,7 @@ from tagstack.configs.labels import LabelSettings
 from tagstack.configs.level1 import ScoreSettings
 from tagstack.configs.output import OutputSettings
 from tagstack.configs.quality_tagging import QualitySettings
+from tagstack.configs.remote import RemoteSettings
 from tagstack.configs.reviewing import ReviewSettings
 from tagstack.configs.ruling import RuleSettings
 from tagstack.configs.section import Section, validated, validation_summary
@@ -48,6 +49,7 @@ class Settings(Section):
     stack: StackSettings
     cascade: CascadeSettings
     cluster: ClusterSettings
+    remote: RemoteSettings
     thresholds: ThresholdSettings
     decoder: DecoderSettings
     rules: RuleSettings

@@ -1,8 +1,8 @@
 """Addresses: what counts as one, and how it is written.
 
 ``s3://BUCKET/FOLDER`` and ``gs://BUCKET/FOLDER`` are folders of an object store, or one file there;
-``https://HOST/FILE`` is a picture, or a text of such names (`pictures`). ``http://`` is taken of this
-machine alone: what comes that way, anyone on it may have changed.
+``https://HOST/FILE`` is a picture, or a text of such names (`pictures`). ``http://`` is taken of
+this machine alone: what comes that way from another, anyone on the way may have changed.
 """
 
 import re

@@ -18,6 +18,7 @@ from tagstack.configs.remote import RemoteSettings
 from tagstack.configs.shown import shown
 
 _CHUNK = 1 << 20
+_OVER_THERE = 500  # from this status on it is the server's fault, and another attempt may help
 
 
 class RemoteError(TagstackError):
@@ -81,12 +82,16 @@ class RemoteFiles:
         ]
         return sorted(files, key=lambda file: file.name)
 
-    def is_file(self) -> bool:
-        """Return whether the address of an object store is one file."""
+    def itself(self) -> RemoteFile | None:
+        """Return the file that the address of an object store is; None if it is a folder."""
         try:
-            return bool(self._store.isfile(self._key("")))
+            if not self._store.isfile(self._key("")):
+                return None
+            facts = self._store.info(self._key(""))
         except Exception as error:
             raise _cannot(f"Cannot reach {shown(self.address)}", error) from error
+        name = self.address.rpartition("/")[2]
+        return RemoteFile(name, facts.get("size"), _version(facts))
 
     def read(self, name: str, *, max_bytes: int) -> bytes:
         """Return a file's bytes.
@@ -100,15 +105,21 @@ class RemoteFiles:
         for _ in range(self.settings.attempts):
             try:
                 data = self._read(name, max_bytes + 1)
-            except (FileNotFoundError, PermissionError, _Refused) as error:
+            except (FileNotFoundError, PermissionError, _RefusedError) as error:
                 raise RemoteError(_reason(error)) from error
+            except urllib.error.HTTPError as error:
+                error.close()  # it holds the connection
+                last = error
+                if error.code < _OVER_THERE:
+                    break
+                continue
             except Exception as error:  # connections break in many ways
                 last = error
                 continue
             if len(data) > max_bytes:
                 raise RemoteError(f"more than {max_bytes} bytes, which is all that is read of it")
             return data
-        raise RemoteError(f"{_reason(last)} ({self.settings.attempts} attempts)") from last
+        raise RemoteError(_reason(last)) from last
 
     def write(self, name: str, data: bytes) -> None:
         """Put a file into an object store, whole or not at all.
@@ -157,7 +168,7 @@ def _pieces(answer: http.client.HTTPResponse, n_bytes: int) -> Iterator[bytes]:
         yield piece
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """An answer that is not read."""
 
 
@@ -169,7 +180,9 @@ class _SameScheme(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         scheme = newurl.partition(":")[0].lower()
         if scheme != req.type:
-            raise _Refused(f"it leads to another scheme, {shown(scheme)}, which is not followed")
+            fp.close()
+            msg = f"it leads to another scheme, {shown(scheme)}, which is not followed"
+            raise _RefusedError(msg)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

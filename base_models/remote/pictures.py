@@ -78,7 +78,7 @@ class RemotePictures:
         if size is not None and size > settings.max_file_bytes:
             msg = f"{size} bytes are more than score.max_file_bytes = {settings.max_file_bytes}"
             raise ImageError(msg)
-        data = self._data(name, settings.max_file_bytes)
+        data = self._data(name, settings.max_file_bytes) if size != 0 else b""
         if not data:
             raise ImageError("the file is empty (0 bytes)")
         return FileContent(hashlib.sha256(data).hexdigest(), len(data))
@@ -151,9 +151,10 @@ def find_remote(
 def _in_object_store(
     address: str, settings: RemoteSettings, endings: tuple[str, ...]
 ) -> RemotePictures:
-    if (files := RemoteFiles(address, settings)).is_file():
-        above, _, name = address.rpartition("/")
-        return RemotePictures(RemoteFiles(above, settings), {name: RemoteFile(name, None, "")})
+    files = RemoteFiles(address, settings)
+    if (file := files.itself()) is not None:
+        above = address.rpartition("/")[0]
+        return RemotePictures(RemoteFiles(above, settings), {file.name: file})
     return _sorted_out(files, files.listed(), endings)
 
 

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.pictures.picture_hash import PictureHashes
+from tagstack.base_models.remote.address import address_of
 from tagstack.base_models.scores.arrow_arrays import numbers_of
 from tagstack.base_models.scores.member_info import MemberInfo, read_member_info, read_store_index
 from tagstack.base_models.scores.members import NO_ROWS, Rows
@@ -149,6 +150,7 @@ class ScoreStore(ScoreReader):
     Parameters
     ----------
     directory : Path
+        Or an address such as ``s3://BUCKET/scores``, which is mirrored on first use.
 
     Raises
     ------
@@ -157,12 +159,22 @@ class ScoreStore(ScoreReader):
     """
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
+        self._place = directory
 
     @property
     def title(self) -> str:
-        """The folder."""
-        return str(self.directory)
+        """The folder or the address."""
+        return address_of(self._place) or str(self._place)
+
+    @cached_property
+    def directory(self) -> Path:
+        """The folder, or the mirror of a store elsewhere."""
+        if (address := address_of(self._place)) is None:
+            return self._place
+        from tagstack.base_models.remote.stores import mirror
+        from tagstack.configs.settings import load_settings
+
+        return mirror(address, load_settings().remote)
 
     def members(self) -> tuple[MemberInfo, ...]:
         """Return the members, without looking at their scores."""

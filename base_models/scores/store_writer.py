@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.atomic import remove_leftovers
 from tagstack.base_models.locks import ProcessLock
 from tagstack.base_models.pictures.picture_hash import PictureHash
+from tagstack.base_models.remote.address import address_of
 from tagstack.base_models.scores.arrow_arrays import (
     bytes_array,
     list_array,
@@ -52,6 +53,7 @@ from tagstack.base_models.scores.store_parts import (
 )
 from tagstack.base_models.taggers.tagger import floor_logit
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.shown import shown
 
 logger = logging.getLogger(__name__)
 
@@ -209,6 +211,13 @@ class ScoreWriter(ImageNotes):
 
     def __init__(self, directory: Path, members: Members, *, retry_failed: bool = False) -> None:
         super().__init__(retry_failed=retry_failed)
+        if (address := address_of(directory)) is not None:
+            msg = (
+                f"This command cannot write the score store {shown(address)}: only `score` and "
+                f"`scores merge` write to an object store. Expected a folder. Name one, and merge "
+                f"it into the other."
+            )
+            raise TagstackError(msg)
         self._directory = directory
         self._members = [
             MemberWriter(directory / "members" / member_folder(info), info)

@@ -16,6 +16,7 @@ from typing import Protocol
 from tagstack.base_models.pictures.formats import readable
 from tagstack.base_models.pictures.given import Given, Picture, content_of, picture_of
 from tagstack.base_models.pictures.images import FileContent, file_content, read_content
+from tagstack.base_models.remote.address import addresses_of
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 
@@ -106,6 +107,10 @@ class ImageSources:
         """Return the bytes of a file that `identify` has seen."""
         return read_content(self.path(name), content)
 
+    def chosen(self, names: Sequence[str]) -> "ImageSources":
+        """Return the same with some of the images alone, as other processes need it."""
+        return ImageSources(self.root, tuple(names))
+
     def share(self, number: int, of: int) -> "ImageSources":
         """Return one share of the images, fixed by the sorted names alone.
 
@@ -128,6 +133,19 @@ class ImageSources:
         rest = sum(n for _, n in ordered[_NAMED:])
         more = [f"{rest} others"] if rest else []
         return f"{total} file{'s' * (total > 1)}: {', '.join(shown + more)}"
+
+
+class SharedSource(PictureSource, Protocol):
+    """Images that other processes and machines can read as well."""
+
+    def chosen(self, names: Sequence[str]) -> "SharedSource":
+        """Return the same with some of the images alone."""
+
+    def share(self, number: int, of: int) -> "SharedSource":
+        """Return one share of the images, fixed by the sorted names alone."""
+
+    def passed_over_text(self) -> str:
+        """Return what was passed over in words, or nothing."""
 
 
 class GivenPictures:
@@ -177,6 +195,12 @@ def find_images(
     TagstackError
         If a path does not exist, or there is no image at all and that is not allowed.
     """
+    if addresses := addresses_of(paths):
+        msg = (
+            f"{_shown(addresses[0])} is an address; only `score` reads pictures from elsewhere. "
+            f"Expected files or folders. Score them, and say --scores where it is taken."
+        )
+        raise TagstackError(msg)
     given = [Path(os.path.abspath(path)) for path in paths]
     extensions = readable(extensions)
     for path in given:
@@ -260,5 +284,5 @@ def _below(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _shown(path: Path) -> str:
+def _shown(path: Path | str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tagstack.base_models.pictures.given import Picture
 from tagstack.base_models.pictures.images import FileContent, ImageError
-from tagstack.base_models.scoring.sources import ImageFailure, PictureSource
+from tagstack.base_models.scoring.sources import ImageFailure, PictureSource, SharedSource
 from tagstack.configs.level1 import ScoreSettings
 
 Identified = tuple[str, FileContent | str]
@@ -59,11 +59,9 @@ class Shard:
         return self.inner.picture(name, content)
 
 
-def identified(
-    source: PictureSource, settings: ScoreSettings, names: Sequence[str]
-) -> list[Identified]:
+def identified(settings: ScoreSettings, source: SharedSource) -> list[Identified]:
     """Read pictures and return what their contents are."""
-    return [(name, _identity(source, name, settings)) for name in names]
+    return [(name, _identity(source, name, settings)) for name in source.names]
 
 
 def _identity(source: PictureSource, name: str, settings: ScoreSettings) -> FileContent | str:
@@ -73,12 +71,12 @@ def _identity(source: PictureSource, name: str, settings: ScoreSettings) -> File
         return str(error)
 
 
-def shards_of(source: PictureSource, found: Sequence[Identified], n_shards: int) -> list[Shard]:
+def shards_of(source: SharedSource, found: Sequence[Identified], n_shards: int) -> list[Shard]:
     """Return the shards; one that would have no picture is left out.
 
     Parameters
     ----------
-    source : PictureSource
+    source : SharedSource
     found : sequence of (name, content or reason)
         In any order.
     n_shards : int
@@ -89,7 +87,10 @@ def shards_of(source: PictureSource, found: Sequence[Identified], n_shards: int)
     shared: dict[int, dict[str, FileContent | str]] = {}
     for name, content in sorted(found, key=lambda item: item[0]):
         shared.setdefault(place[_key(content)], {})[name] = content
-    return [Shard(number, source, shared[number]) for number in sorted(shared)]
+    return [
+        Shard(number, source.chosen(list(shared[number])), shared[number])
+        for number in sorted(shared)
+    ]
 
 
 def _key(content: FileContent | str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.scores.shards import FOLDER, merge_shards
 from tagstack.base_models.scoring.pipeline import ScoreSummary
-from tagstack.base_models.scoring.sources import ImageSources
+from tagstack.base_models.scoring.sources import SharedSource
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.cluster.planned import Identified, Shard, identified, plan_key, shards_of
@@ -25,7 +25,7 @@ _SLICE = 1000  # pictures that one task identifies
 
 
 def score_on_cluster(
-    sources: ImageSources,
+    sources: SharedSource,
     models: Sequence[str],
     store: Path,
     settings: Settings,
@@ -42,8 +42,8 @@ def score_on_cluster(
 
     Parameters
     ----------
-    sources : ImageSources
-        Below a folder that every machine has under the same path.
+    sources : SharedSource
+        Every machine can read it.
     models : sequence of str
         Registry names, or tagger folders.
     store : Path
@@ -91,13 +91,13 @@ def _refuse_devices(settings: Settings) -> None:
 
 
 def _identified(
-    cluster: Cluster, sources: ImageSources, settings: Settings, progress: Progress
+    cluster: Cluster, sources: SharedSource, settings: Settings, progress: Progress
 ) -> list[Identified]:
     """Let tasks read every picture once and say what its content is."""
-    inner = ImageSources(sources.root, ())
-    slices = [sources.names[i : i + _SLICE] for i in range(0, len(sources.names), _SLICE)]
+    names = sources.names
+    slices = (sources.chosen(names[i : i + _SLICE]) for i in range(0, len(names), _SLICE))
     found: list[Identified] = []
-    for own in cluster.map(identified, [inner, settings.score], slices):
+    for own in cluster.map(identified, [settings.score], slices):
         progress.stage("reading pictures", len(found), len(sources.names))
         found += own
     return found

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagstack.base_models.remote.stores import writable_here
 from tagstack.base_models.scores.member_info import MemberInfo
 from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.reading import OK, ScoreReader
@@ -44,7 +45,7 @@ def merge_stores(
     Parameters
     ----------
     stores : sequence of Path
-        Folders of score stores.
+        Folders of score stores, or addresses of some in an object store.
     out : Path
         Folder of the store to write; what it has already stays.
     settings : Settings
@@ -60,6 +61,11 @@ def merge_stores(
     if out.resolve() in [store.resolve() for store in stores]:
         msg = f"{out} is to be merged and to be written. Name another folder with --out."
         raise TagstackError(msg)
+    with writable_here(out, settings.remote) as here:
+        return _merged(stores, here, settings, progress)
+
+
+def _merged(stores: Sequence[Path], out: Path, settings: Settings, progress: Progress) -> Merged:
     readers = [ScoreStore(store) for store in stores]
     members = Members(tuple(_joint_members(readers)))
     # What is there takes part in the checks: the merge must not rename a picture of it.

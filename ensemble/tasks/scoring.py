@@ -11,6 +11,9 @@ from tagstack.base_models.parity.first_use import (
     needs_report,
     verify_first_use,
 )
+from tagstack.base_models.remote.address import addresses_of
+from tagstack.base_models.remote.pictures import find_remote
+from tagstack.base_models.remote.stores import writable_here
 from tagstack.base_models.runtimes.bf16 import bf16_advice, bf16_units
 from tagstack.base_models.runtimes.selection import RuntimeChoice, choose
 from tagstack.base_models.scores.members import Members
@@ -21,6 +24,7 @@ from tagstack.base_models.scoring.sources import (
     ImageFailure,
     ImageSources,
     PictureSource,
+    SharedSource,
     find_images,
 )
 from tagstack.base_models.taggers.registry import load_taggers
@@ -72,8 +76,36 @@ def score_folder(
     TagstackError
         If a tagger or the store cannot be used, there is no image, or the shard is none.
     """
-    number, of = _share(shard) if shard is not None else (1, 1)
-    sources = found_images(images, settings, progress).share(number, of)
+    with writable_here(store, settings.remote) as here:
+        number, of = _share(shard) if shard is not None else (1, 1)
+        sources = _found_pictures(images, settings, progress).share(number, of)
+        if here != store and ray is not None:
+            raise TagstackError(_NO_SHARED_STORE)
+        return _scored(
+            sources, models, here, settings, progress,
+            retry_failed=retry_failed, ray=ray, shards=shards,
+        )  # fmt: skip
+
+
+_NO_SHARED_STORE = (
+    "--ray with a store in an object store: workers write shards into a folder that all of them "
+    "see. Expected such a folder for --scores. Score into one, or share out with --shard I/N into "
+    "stores of their own, which may lie in an object store, and merge those."
+)
+
+
+def _scored(
+    sources: SharedSource,
+    models: Sequence[str],
+    store: Path,
+    settings: Settings,
+    progress: Progress,
+    *,
+    retry_failed: bool,
+    ray: str | None,
+    shards: int | None,
+) -> ScoreSummary:
+    """Score pictures where the settings and the address of a cluster say."""
     if ray is not None:
         from tagstack.ensemble.cluster.scoring import score_on_cluster
 
@@ -86,6 +118,13 @@ def score_folder(
     if settings.score.devices:
         from tagstack.ensemble.tasks.devices import score_on_devices
 
+        if not isinstance(sources, ImageSources):
+            msg = (
+                f"score.devices are for pictures on this machine; these are at "
+                f"{shown(sources.origin)}. Expected one device. Leave out --devices, or share out "
+                f"with --shard I/N or --ray."
+            )
+            raise TagstackError(msg)
         summary = score_on_devices(
             sources, models, store, settings, progress, retry_failed=retry_failed
         )
@@ -117,6 +156,17 @@ def found_images(images: Sequence[Path], settings: Settings, progress: Progress)
     return sources
 
 
+def _found_pictures(images: Sequence[Path], settings: Settings, progress: Progress) -> SharedSource:
+    """Return the pictures of files, folders or an address, and say what else is there."""
+    if not (addresses := addresses_of(images)):
+        return found_images(images, settings, progress)
+    progress.stage(f"listing {shown(addresses[0])}")
+    found = find_remote(addresses, settings.remote, extensions=settings.score.extensions)
+    if passed_over := found.passed_over_text():
+        progress.notice(f"Passed over {passed_over}.")
+    return found
+
+
 def scoring_settings(bundle: Bundle, settings: Settings) -> Settings:
     """Return settings with what the bundle was fitted on: floor, features, tags with sides."""
     fitted = bundle.settings.score
@@ -125,7 +175,7 @@ def scoring_settings(bundle: Bundle, settings: Settings) -> Settings:
 
 
 def score_to_store(
-    sources: ImageSources,
+    sources: PictureSource,
     taggers: Sequence[Tagger],
     store: Path,
     settings: Settings,

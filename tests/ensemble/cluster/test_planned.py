@@ -60,9 +60,9 @@ def test_no_picture_makes_no_shard() -> None:
 def test_a_shard_knows_contents_unread_and_refuses_what_has_changed(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"one")
     (tmp_path / "empty.png").write_bytes(b"")
-    source, score = ImageSources(tmp_path, ()), load_settings().score
-    names = ["a.png", "empty.png", "gone.png"]
-    (shard,) = shards_of(source, identified(source, score, names), 1)
+    score = load_settings().score
+    source = ImageSources(tmp_path, ("a.png", "empty.png", "gone.png"))
+    (shard,) = shards_of(source, identified(score, source), 1)
     assert shard.picture("a.png", shard.identify("a.png", score)) == b"one"
     (tmp_path / "a.png").write_bytes(b"two")
     with pytest.raises(ImageError, match="changed"):

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +48,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> ImageSources:
 
 
 def plan_of(sources: ImageSources, n_shards: int) -> list[Shard]:
-    inner = replace(sources, names=())
-    return shards_of(inner, identified(inner, SETTINGS.score, sources.names), n_shards)
+    return shards_of(sources, identified(SETTINGS.score, sources), n_shards)
 
 
 def job_in(store: Path, **changes: Any) -> Job:

@@ -30,6 +30,7 @@ AUTO, LOCAL = "auto", "local"
 _LOOPBACK_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 # Ray's own default is a third of the memory; arrays that do not fit go to the disk.
 _OBJECT_STORE_BYTES = 1 << 30
+_STARTS = 3  # Ray gives its processes half a minute, too little where a machine is busy
 _HANDED = 16  # values that are kept in the object store for the next tasks
 
 
@@ -159,14 +160,22 @@ def _start(ray: Any, address: str, threads: int) -> None:
             "include_dashboard": False,
             "object_store_memory": _OBJECT_STORE_BYTES,
         }
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ray.init(address=address, **options)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        reason = shown((str(error).strip() or type(error).__name__).splitlines()[0])
-        msg = (
-            f"--ray {shown(address)}: Ray cannot be reached or started: {reason} Expected auto, "
-            f"local, or HOST:PORT of a head node that runs (ray start --head)."
-        )
-        raise TagstackError(msg) from error
+    for left in range(_STARTS if address == LOCAL else 1, 0, -1):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ray.init(address=address, **options)
+        except Exception as error:  # Ray raises that very class where a machine is too busy
+            ray.shutdown()
+            if left == 1:
+                raise _not_started(address, error) from error
+        else:
+            return
+
+
+def _not_started(address: str, error: Exception) -> TagstackError:
+    reason = shown((str(error).strip() or type(error).__name__).splitlines()[0])
+    return TagstackError(
+        f"--ray {shown(address)}: Ray cannot be reached or started: {reason} Expected auto, "
+        f"local, or HOST:PORT of a head node that runs (ray start --head)."
+    )

@@ -27,7 +27,7 @@ N_TAGS = 10_861  # of the WD v3 taggers
 TRUE_TAGS = 30.0  # of an image, on average over the whole vocabulary
 THEMES = 24
 FLOOR = np.float32(logit(1e-4))
-CHUNK = 500  # images drawn together: bounds the one dense array to a few dozen MiB
+CELLS = 5_430_500  # of images drawn together, by tags: bounds the dense arrays to some dozen MiB
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LabelledScores:
 def vocabulary_and_shares(file: Path | None, n_tags: int) -> tuple[Vocabulary, Floats]:
     """Return the ``n_tags`` most frequent tags and the share of images that carries each."""
     if file is None:
-        counts = 1.0 / np.arange(3, N_TAGS + 3)
+        counts = 1.0 / np.arange(3, max(N_TAGS, n_tags) + 3)
         shares = counts / counts.sum() * TRUE_TAGS
         rows = [(f"tag_{i:05d}", "4" if i % 4 == 3 else "0", s) for i, s in enumerate(shares)]
     else:
@@ -132,8 +132,9 @@ class ScoreDrawer:
         self, n_images: int
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32], Floats, sparse.csr_array]]:
         """Yield pairs per image, tags, logits and labels of some images after the other."""
-        for start in range(0, n_images, CHUNK):
-            n = min(CHUNK, n_images - start)
+        at_once = max(1, CELLS // max(N_TAGS, self.n_tags))
+        for start in range(0, n_images, at_once):
+            n = min(at_once, n_images - start)
             themes = self.rng.normal(size=(n, THEMES)).astype(np.float32)
             pull = themes @ self.loadings
             proba = expit(pull + self.intercept)

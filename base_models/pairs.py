@@ -4,7 +4,7 @@ A vocabulary of 10,000 tags gives an image some hundred plausible tags. Those pa
 explicitly; all others share one value per tag, so cost follows the pairs, not the vocabulary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -171,3 +171,33 @@ class PairProba:
         full = np.tile(self.base, (self.pairs.n_images, 1))
         full[self.pairs.image, self.pairs.tag] = self.proba
         return full
+
+
+def one_after_the_other(parts: Sequence[Level1Scores]) -> Level1Scores:
+    """Return the scores of all the parts' images, in order; at least one part.
+
+    Parameters
+    ----------
+    parts : sequence of Level1Scores
+        Of the same members over the same vocabulary.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    counts = np.concatenate([np.diff(part.pairs.indptr) for part in parts])
+    return Level1Scores(
+        images=tuple(name for part in parts for name in part.images),
+        vocabulary=first.vocabulary,
+        members=first.members,
+        knows=first.knows,
+        floor=first.floor,
+        pairs=Pairs(
+            indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            tag=np.concatenate([part.pairs.tag for part in parts]),
+            n_tags=first.pairs.n_tags,
+        ),
+        logit=np.concatenate([part.logit for part in parts], axis=1),
+        features=tuple(
+            np.concatenate(own) for own in zip(*(p.features for p in parts), strict=True)
+        ),
+    )

@@ -8,13 +8,15 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.base_models.pairs import Level1Scores
+from tagstack.base_models.pairs import Level1Scores, one_after_the_other
 from tagstack.base_models.pictures.picture_hash import PictureHashes
 from tagstack.base_models.scores.member_info import MemberInfo
 from tagstack.base_models.scores.members import Members, Rows
 from tagstack.configs.errors import TagstackError
 
 Digests: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.bytes_]]"
+
+_AT_ONCE = 25_000  # images joined together: what joining needs beside the scores stays bounded
 
 OK = "ok"
 FAILED = "failed"
@@ -137,7 +139,12 @@ class ScoreReader(ABC):
                 f"Run `tagstack score` over the images with these models."
             )
             raise TagstackError(msg)
-        return self._joined(names, chosen, self._joint(chosen), features)
+        joint = self._joint(chosen)
+        chunks = (
+            self._joined(names[start : start + _AT_ONCE], chosen, joint, features)
+            for start in range(0, len(names), _AT_ONCE)
+        )
+        return one_after_the_other(list(chunks))
 
     def iter_chunks(
         self,

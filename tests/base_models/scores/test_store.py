@@ -148,6 +148,24 @@ def test_chunks_are_slices_of_the_whole(
     assert start == 40
 
 
+def test_images_joined_a_few_at_a_time_are_as_joined_together(
+    tmp_path: Path,
+    taggers: tuple[Tagger, Tagger],
+    logits: list[NDArray[np.float32]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _write(tmp_path / "s", taggers, logits, range(40), 6)
+    store = ScoreStore(tmp_path / "s")
+    whole = store.load()
+    monkeypatch.setattr("tagstack.base_models.scores.reading._AT_ONCE", 7)
+    parts = store.load()
+    assert (parts.images, parts.vocabulary) == (whole.images, whole.vocabulary)
+    np.testing.assert_array_equal(parts.pairs.indptr, whole.pairs.indptr)
+    np.testing.assert_array_equal(parts.pairs.tag, whole.pairs.tag)
+    np.testing.assert_array_equal(parts.logit, whole.logit)
+    assert parts.features == whole.features == ()
+
+
 def test_only_images_that_every_chosen_member_scored(
     tmp_path: Path, taggers: tuple[Tagger, Tagger], logits: list[NDArray[np.float32]]
 ) -> None:

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from tagstack.configs.json_values import Json, fields_of, plain, printable
 from tagstack.configs.tables import TableWriter
-from tagstack.ensemble.comparison.results import Comparison, Curves, RungResult
+from tagstack.ensemble.comparison.results import Comparison, Curves, RungResult, TagTable
 from tagstack.ensemble.comparison.rule_effects import RuleEffect
 from tagstack.ensemble.report.fit_evidence import FitEvidence
 from tagstack.ensemble.report.view import sides
 from tagstack.meta.metrics.scores import compared, f_name, of_decisions, of_probabilities
 
 _CURVE_STEPS = 65535  # curves are drawn from 16-bit numbers: far finer than a screen
+
+_MOST_TAGS = 10_000  # of which the page lists all
 
 _TAG_COLUMNS = (
     "tag",
@@ -160,9 +162,22 @@ def _score_names(comparison: Comparison) -> Json:
     }
 
 
+def shown_tags(comparison: Comparison) -> NDArray[np.int64]:
+    """Return the tags that the page lists, shape (n_shown,), ascending.
+
+    All of them, or of very many those that have a positive or were given: the others have nothing
+    to show, and a browser would carry them all the same.
+    """
+    table = comparison.tags
+    if len(table.tag) <= _MOST_TAGS:
+        return np.arange(len(table.tag))
+    return np.flatnonzero((table.positives > 0) | (table.decided > 0))
+
+
 def page_data(comparison: Comparison) -> Json:
     """Return what the report's script needs: tags by column, curves, confusions."""
-    table = comparison.tags
+    shown = shown_tags(comparison)
+    table = _rows_of(comparison.tags, shown)
     place = {rung.name: at for at, rung in enumerate(comparison.rungs)}
     verdict = {"better": 1, "worse": -1}
     return {
@@ -185,7 +200,7 @@ def page_data(comparison: Comparison) -> Json:
         "high": _short(table.difference_high),
         "q": _short(table.q_value),
         "verdict": [verdict.get(word, 0) for word in table.verdict],
-        "curves": [_packed(comparison.curves), _packed(comparison.rival_curves)],
+        "curves": [_packed(own, shown) for own in (comparison.curves, comparison.rival_curves)],
         "confusions": plain(comparison.confusions),
         "rungs": [printable(rung.title) for rung in comparison.rungs],
         "pairs": _pairs(comparison),
@@ -221,11 +236,26 @@ def _rounded(value: float) -> float | None:
     return round(value, 4) if math.isfinite(value) else None
 
 
-def _packed(curves: Curves) -> Json:
-    """Return the curves as base64 of little-endian 16-bit numbers, column by column."""
+def _rows_of(table: TagTable, tags: NDArray[np.int64]) -> TagTable:
+    """Return the rows of some tags."""
+    columns = {field.name: getattr(table, field.name) for field in dataclasses.fields(table)}
+    return TagTable(
+        **{
+            name: column[tags] if isinstance(column, np.ndarray) else tuple(column[t] for t in tags)
+            for name, column in columns.items()
+        }
+    )
+
+
+def _packed(curves: Curves, tags: NDArray[np.int64]) -> Json:
+    """Return the curves as base64 of little-endian 16-bit numbers, column by column.
+
+    Tags that are left out have none.
+    """
+    n_points = np.diff(curves.indptr)[tags]
     columns = np.stack([curves.recall, curves.precision, curves.proba])
     numbers = np.rint(columns * _CURVE_STEPS).astype("<u2")
     return {
-        "indptr": plain(curves.indptr),
+        "indptr": plain(np.concatenate([[0], np.cumsum(n_points)])),
         "points": base64.b64encode(numbers.tobytes()).decode("ascii"),
     }

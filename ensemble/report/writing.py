@@ -17,7 +17,7 @@ from tagstack.base_models.atomic import write_text
 from tagstack.ensemble.comparison.results import Comparison, RungResult
 from tagstack.ensemble.report import advice, glossary, sections, view, words
 from tagstack.ensemble.report import data as tables
-from tagstack.ensemble.report.data import metrics_json, page_data, script_safe
+from tagstack.ensemble.report.data import metrics_json, page_data, script_safe, shown_tags
 from tagstack.ensemble.report.fit_evidence import FitEvidence
 from tagstack.ensemble.report.words import (
     between,
@@ -181,6 +181,7 @@ def page(
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         data=Markup(script_safe(page_data(comparison))),
+        n_shown=len(shown_tags(comparison)),
     )
 
 

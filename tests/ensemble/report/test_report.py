@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from tagstack.ensemble.comparison.comparing import Comparison
+from tagstack.ensemble.report.data import page_data
 from tagstack.ensemble.report.figures import axis_over
 from tagstack.ensemble.report.fit_evidence import FitEvidence, Trial
 from tagstack.ensemble.report.words import headline, signed
@@ -212,3 +214,38 @@ def test_undefined_values_do_not_break_the_page(
     text = write(comparison, tmp_path).html.read_text("utf-8")
     assert "NaN" not in re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
     assert ">nan<" not in text
+
+
+def test_of_very_many_tags_the_page_lists_those_that_are_labelled_or_given(
+    make_comparison: Callable[..., Comparison], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparison, silent = make_comparison(), 1
+    table, curves = comparison.tags, comparison.curves
+    n_points = np.diff(curves.indptr)
+    kept = np.repeat(np.arange(len(n_points)) != silent, n_points)
+    n_points[silent] = 0
+    no_curve = replace(
+        curves,
+        indptr=np.concatenate([[0], np.cumsum(n_points)]),
+        recall=curves.recall[kept],
+        precision=curves.precision[kept],
+        proba=curves.proba[kept],
+    )
+    nothing = np.arange(len(table.tag)) != silent
+    comparison = replace(
+        comparison,
+        curves=no_curve,
+        rival_curves=no_curve,
+        tags=replace(table, positives=table.positives * nothing, decided=table.decided * nothing),
+    )
+    whole: Any = page_data(comparison)
+    assert whole["tag"] == list(table.tag)
+    monkeypatch.setattr("tagstack.ensemble.report.data._MOST_TAGS", 1)
+    listed: Any = page_data(comparison)
+    others = [tag for tag in table.tag if tag != table.tag[silent]]
+    assert listed["tag"] == others
+    assert len(listed["curves"][0]["indptr"]) == len(others) + 1
+    assert listed["curves"][0]["points"] == whole["curves"][0]["points"]
+    assert listed["f"] == [f for i, f in enumerate(whole["f"]) if i != silent]
+    text = write(comparison, tmp_path).html.read_text("utf-8")
+    assert f"Listed are the {len(others)} tags that are labelled or given here." in text

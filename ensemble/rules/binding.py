@@ -240,17 +240,21 @@ def _bound(
     tags, when, unless = (
         {final.get(tag, tag) for tag in names} for names in (rule.tags, rule.when, rule.unless)
     )
-    known = tags & set(position)
+    # Never a set of all positions: a rule would then cost as much as the vocabulary has tags.
+    known, missing = (
+        {tag for tag in tags if tag in position},
+        [t for t in when if t not in position],
+    )
     # A missing member might be the one that holds, so "at least one" is no longer known.
     at_least_one = rule.at_least_one and known == tags
-    if when - set(position) or len(known) < (1 if at_least_one else 2):
+    if missing or len(known) < (1 if at_least_one else 2):
         return None
     return BoundExclusive(
         id=rule.id,
         source=rule.source,
         tags=_sorted_positions(known, position),
         when=_sorted_positions(when, position),
-        unless=_sorted_positions(unless & set(position), position),
+        unless=_sorted_positions({tag for tag in unless if tag in position}, position),
         at_least_one=at_least_one,
         penalty=rule.penalty,
     )

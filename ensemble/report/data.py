@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -238,13 +239,12 @@ def _rounded(value: float) -> float | None:
 
 def _rows_of(table: TagTable, tags: NDArray[np.int64]) -> TagTable:
     """Return the rows of some tags."""
-    columns = {field.name: getattr(table, field.name) for field in dataclasses.fields(table)}
-    return TagTable(
-        **{
-            name: column[tags] if isinstance(column, np.ndarray) else tuple(column[t] for t in tags)
-            for name, column in columns.items()
-        }
-    )
+    taken: dict[str, Any] = {}
+    for field in dataclasses.fields(table):
+        column = getattr(table, field.name)
+        is_array = isinstance(column, np.ndarray)
+        taken[field.name] = column[tags] if is_array else tuple(column[t] for t in tags)
+    return dataclasses.replace(table, **taken)
 
 
 def _packed(curves: Curves, tags: NDArray[np.int64]) -> Json:

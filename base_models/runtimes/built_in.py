@@ -79,8 +79,7 @@ class Tensorrt(_BuiltIn):
 
 ORT = Ort("ort", ("fp32",), gives_features=True)
 OPENVINO = Openvino("openvino", ("fp32", "bf16"), gives_features=True)
-# On a GPU the copies that an engine records are of the scores alone.
-ORT_CUDA = OrtGpu("ort-cuda", ("fp32", "tf32", "fp16"))
+ORT_CUDA = OrtGpu("ort-cuda", ("fp32", "tf32", "fp16"), gives_features=True)
 # It leaves tf32 on, and has no option to turn that off.
-ORT_TENSORRT = OrtGpu("ort-tensorrt", ("tf32", "fp16"))
-TENSORRT = Tensorrt("tensorrt", ("fp32", "tf32", "fp16", "bf16"))
+ORT_TENSORRT = OrtGpu("ort-tensorrt", ("tf32", "fp16"), gives_features=True)
+TENSORRT = Tensorrt("tensorrt", ("fp32", "tf32", "fp16", "bf16"), gives_features=True)

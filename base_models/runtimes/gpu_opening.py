@@ -12,7 +12,7 @@ from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.runtimes.batch_sizes import BatchSizes
 from tagstack.base_models.runtimes.driver import Driver, examine_driver
 from tagstack.base_models.runtimes.faults import BackendError
-from tagstack.base_models.runtimes.model_io import image_shape
+from tagstack.base_models.runtimes.model_io import image_shape, with_named_scores
 from tagstack.base_models.runtimes.stored_precision import quantised_as, shown_precision
 from tagstack.base_models.user_cache import cache_root
 from tagstack.configs.errors import TagstackError
@@ -50,6 +50,7 @@ def open_tensorrt(
         )
         raise BackendError(msg)
     driver, settings = examine_driver(), settings.of_tagger(contract.name)
+    contract = with_named_scores(path, contract)
     workshop = Workshop(
         cache=EngineCache(cache_root(settings.folder) / ENGINES),
         api=TrtApi(settings.flavour),
@@ -99,6 +100,7 @@ def open_ort_gpu(
     from tagstack.base_models.runtimes.tensorrt.pixel_input import pixel_contract
 
     driver, settings = examine_driver(), settings.of_tagger(contract.name)
+    contract = with_named_scores(path, contract)
     if backend == "ort-cuda":
         _refuse_quantised(path)
     model, takes_pixels = path, False

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.contract import Contract
+from tagstack.base_models.runtimes.added_output import output_names
 from tagstack.configs.errors import TagstackError
 
 MOST_FEATURES = 65_536
@@ -73,6 +74,24 @@ def chosen_output(path: Path, outputs: Sequence[Port], contract: Contract) -> in
         f"{'none of them by name' if asked is None else repr(asked)}. Set [output] name."
     )
     raise TagstackError(msg)
+
+
+def with_named_scores(path: Path, contract: Contract) -> Contract:
+    """Return the contract with its scores named where it names features.
+
+    An output that is added to a file can then not be taken for the scores.
+
+    Raises
+    ------
+    TagstackError
+        If the file has no such scores.
+    """
+    if contract.output.features is None or contract.output.name is not None:
+        return contract
+    ports = [Port(name, (), "") for name in output_names(path)]
+    name = ports[chosen_output(path, ports, contract)].name
+    output = contract.output.model_copy(update={"name": name, "index": None})
+    return contract.model_copy(update={"output": output})
 
 
 def chosen_features(path: Path, outputs: Sequence[Port], contract: Contract) -> int | None:

@@ -196,11 +196,7 @@ def _loaded(path: Path, added: str | None = None) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     leave_fp8_alone(path, options)
-    model: str | bytes = str(path)
-    if added is not None:
-        # What is loaded from memory does not know where its weights lie.
-        options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent.absolute()))
-        model = with_output(path, added)
+    model = model_with(path, added, options)
     try:
         return onnxruntime.InferenceSession(model, options, providers=[PROVIDER])
     except FAULTS as error:
@@ -209,6 +205,15 @@ def _loaded(path: Path, added: str | None = None) -> Any:
             f"its size and SHA-256 with the publisher's and fetch it again."
         )
         raise TagstackError(msg) from error
+
+
+def model_with(path: Path, added: str | None, options: Any) -> str | bytes:
+    """Return what to open for a file whose graph is to give one more tensor, or as it is."""
+    if added is None:
+        return str(path)
+    # What is loaded from memory does not know where its weights lie.
+    options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent.absolute()))
+    return with_output(path, added)
 
 
 def leave_fp8_alone(path: Path, options: Any) -> None:

@@ -15,7 +15,7 @@ https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -29,9 +29,12 @@ from tagstack.base_models.runtimes.base import SessionInfo
 from tagstack.base_models.runtimes.batch_sizes import BatchSizes
 from tagstack.base_models.runtimes.faults import BackendError, DeviceMemoryError, one_line
 from tagstack.base_models.runtimes.model_io import (
+    Port,
     check_batch,
     checked_shape,
+    chosen_features,
     chosen_output,
+    feature_width,
     fixed,
     only_input,
 )
@@ -39,8 +42,10 @@ from tagstack.base_models.runtimes.ort import (
     FAULTS,
     FLOATS,
     PROVIDER,
+    added_features,
     input_type,
     leave_fp8_alone,
+    model_with,
     ports,
 )
 from tagstack.base_models.runtimes.provider_libraries import load_libraries
@@ -56,20 +61,21 @@ PROVIDERS = {
 
 @dataclass(frozen=True)
 class _Bound:
-    """Memory on the device for calls of one size, bound to the network's input and output.
+    """Memory on the device for calls of one size, bound to the network's input and outputs.
 
-    ``target`` is None where the file leaves the output's shape open: then the run takes memory.
+    A target is None where the file leaves the output's shape open: then the run takes memory.
     """
 
     binding: Any
     source: Any
-    target: Any
+    targets: tuple[Any, ...]
 
-    def scores(self) -> NDArray[Any]:
-        """Return what the run left in the output, copied to the host."""
+    def values(self) -> list[NDArray[Any]]:
+        """Return what the run left in the outputs, copied to the host."""
         self.binding.synchronize_outputs()
-        value = self.target or self.binding.get_outputs()[0]
-        return np.asarray(value.numpy())
+        made = self.binding.get_outputs()
+        pairs = zip(self.targets, made, strict=True)
+        return [np.asarray((target or value).numpy()) for target, value in pairs]
 
 
 class OrtGpuSession:
@@ -115,7 +121,8 @@ class OrtGpuSession:
         self._path = path
         load_libraries(PROVIDERS[backend][0])
         providers = list(zip(PROVIDERS[backend], map(dict, options), strict=True))
-        self._session: Any = _loaded(path, providers)
+        own = added_features(path, contract)
+        self._session: Any = _loaded(path, providers, own)
         used = self._session.get_providers()
         if used[:1] != [PROVIDERS[backend][0]]:
             self._session = None
@@ -126,7 +133,10 @@ class OrtGpuSession:
             raise BackendError(msg)
         self._input = only_input(path, ports(self._session.get_inputs()), contract)
         outputs = ports(self._session.get_outputs())
-        self._output = outputs[chosen_output(path, outputs, contract)]
+        scores = outputs[: len(outputs) - 1] if own else outputs
+        self._output = scores[chosen_output(path, scores, contract)]
+        features = chosen_features(path, outputs, contract)
+        self._wanted = [self._output, *([] if features is None else [outputs[features]])]
         self._shape = checked_shape(path, self._input, contract)
         self._dtype: type[np.generic] = np.uint8
         if not takes_pixels:
@@ -149,6 +159,8 @@ class OrtGpuSession:
             takes_pixels=takes_pixels,
             callers=2,  # while one has the device, the other makes ready what it was given
         )
+        if features is not None:
+            self.info = replace(self.info, n_features=self._n_features())
 
     @property
     def n_outputs(self) -> int | None:
@@ -157,6 +169,7 @@ class OrtGpuSession:
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return the raw outputs of a batch; see `Session.run`. Shape (n_images, n_outputs)."""
+        width = (self.n_outputs or 0) + self.info.n_features
         check_batch(
             self._path,
             batch,
@@ -164,13 +177,14 @@ class OrtGpuSession:
             is_open=self._session is not None,
             dtype=np.uint8 if self.info.takes_pixels else np.float32,
         )
-        rows: list[NDArray[np.float32]] = [np.empty((0, self.n_outputs or 0), np.float32)]
+        rows: list[NDArray[np.float32]] = [np.empty((0, width), np.float32)]
         start = 0
         with self._lock:
             while start < len(batch):
                 call = self._sizes.call(len(batch) - start)
                 try:
-                    rows.append(self._call(batch[start : start + call.count], call.size))
+                    values = self._call(batch[start : start + call.count], call.size)
+                    rows.append(_joined(values, call.count))
                     start += call.count
                 except DeviceMemoryError as error:
                     self._halve(error)
@@ -188,7 +202,15 @@ class OrtGpuSession:
         self._bound.clear()
         logger.warning("%s Going on with %d images at a time.", error, self._sizes.largest)
 
-    def _call(self, images: NDArray[Any], size: int) -> NDArray[np.float32]:
+    def _n_features(self) -> int:
+        """Return the width of the features, which files mostly do not state."""
+        size = self._sizes.sizes[0]
+        zeros = np.zeros((size, *self._shape), self._dtype)
+        features = self._call(zeros, size)[1]
+        return feature_width(self._path, self._wanted[1].name, features.shape, size)
+
+    def _call(self, images: NDArray[Any], size: int) -> list[NDArray[Any]]:
+        """Return the outputs that are wanted, for as many images as the call has."""
         feed = np.asarray(images, self._dtype)
         if len(images) < size:
             feed = np.zeros((size, *self._shape), self._dtype)
@@ -197,11 +219,9 @@ class OrtGpuSession:
             bound = self._bound.get(size) or self._bind(size)
             bound.source.update_inplace(np.ascontiguousarray(feed))
             self._session.run_with_iobinding(bound.binding)
-            raw = bound.scores()
+            return bound.values()
         except (*FAULTS, RuntimeError) as error:
             raise run_fault(self._path, len(images), error) from error
-        # A copy: the next call writes over what is bound.
-        return np.array(raw[: len(images)].reshape(len(images), -1), np.float32)
 
     def _bind(self, size: int) -> _Bound:
         """Take memory for calls of a size and bind it."""
@@ -211,16 +231,30 @@ class OrtGpuSession:
             (size, *self._shape), self._dtype, self._device, 0
         )
         binding.bind_ortvalue_input(self._input.name, source)
-        sides = [fixed(side) for side in self._output.shape[1:]]
-        target = None
-        if self._output.kind in FLOATS and sides and None not in sides:
-            kind = FLOATS[self._output.kind]
-            target = values.ortvalue_from_shape_and_type((size, *sides), kind, self._device, 0)
-            binding.bind_ortvalue_output(self._output.name, target)
-        else:
-            binding.bind_output(self._output.name, self._device, 0)
-        self._bound[size] = _Bound(binding, source, target)
+        targets = tuple(self._bind_output(binding, port, size) for port in self._wanted)
+        self._bound[size] = _Bound(binding, source, targets)
         return self._bound[size]
+
+    def _bind_output(self, binding: Any, port: Port, size: int) -> Any:
+        """Bind an output to memory of its own; return that, or None where the run takes it."""
+        sides = [fixed(side) for side in port.shape[1:]]
+        if port.kind not in FLOATS or not sides or None in sides:
+            binding.bind_output(port.name, self._device, 0)
+            return None
+        target = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
+            (size, *sides), FLOATS[port.kind], self._device, 0
+        )
+        binding.bind_ortvalue_output(port.name, target)
+        return target
+
+
+def _joined(values: Sequence[NDArray[Any]], count: int) -> NDArray[np.float32]:
+    """Return the rows of some images: the scores and, if asked for, the features behind them.
+
+    A copy: the next call writes over what is bound.
+    """
+    parts = [value[:count].reshape(count, -1) for value in values]
+    return np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
 
 
 def run_fault(path: Path, n_images: int, error: BaseException) -> BackendError:
@@ -229,29 +263,36 @@ def run_fault(path: Path, n_images: int, error: BaseException) -> BackendError:
     return DeviceMemoryError(text) if _ends_memory(error) else BackendError(text)
 
 
-def _loaded(path: Path, providers: Sequence[tuple[str, Mapping[str, str]]]) -> Any:
+def _loaded(
+    path: Path, providers: Sequence[tuple[str, Mapping[str, str]]], added: str | None
+) -> Any:
     """Open a model; nodes on the CPU are allowed only where the GPU has no kernel for them."""
     try:
-        return _session(path, providers, fallback=False)
+        return _session(path, providers, added, fallback=False)
     except FAULTS as error:
         if "fallback to CPU EP has been explicitly disabled" not in str(error):
             raise _unloadable(path, error) from error
     logger.info("%s: some nodes have no GPU kernel and run on the CPU", path)
     try:
-        return _session(path, providers, fallback=True)
+        return _session(path, providers, added, fallback=True)
     except FAULTS as error:
         raise _unloadable(path, error) from error
 
 
 def _session(
-    path: Path, providers: Sequence[tuple[str, Mapping[str, str]]], *, fallback: bool
+    path: Path,
+    providers: Sequence[tuple[str, Mapping[str, str]]],
+    added: str | None,
+    *,
+    fallback: bool,
 ) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     leave_fp8_alone(path, options)
     if not fallback:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+    model = model_with(path, added, options)
+    return onnxruntime.InferenceSession(model, options, providers=list(providers))
 
 
 def _unloadable(path: Path, error: BaseException) -> BackendError:

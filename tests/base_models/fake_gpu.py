@@ -16,6 +16,7 @@ import numpy as np
 from tagstack.base_models.contract import read_contract
 from tagstack.base_models.runtimes.batch_sizes import BatchSizes
 from tagstack.base_models.runtimes.cuda import Cuda
+from tagstack.base_models.runtimes.model_io import with_named_scores
 from tagstack.base_models.runtimes.tensorrt.prepared_model import prepared_model
 from tagstack.base_models.runtimes.tensorrt.session import TensorrtSession
 from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
@@ -324,6 +325,7 @@ class FakeGpu:
         limit_bytes: int = 0,
     ) -> Any:
         contract = read_contract(folder / "tagger.toml")
+        contract = with_named_scores(folder / "model.onnx", contract)
         model = prepared_model(
             folder / "model.onnx", contract, self.cache, precision="fp32", max_batch=32
         )

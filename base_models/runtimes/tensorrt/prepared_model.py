@@ -17,9 +17,11 @@ from typing import Any
 from tagstack.base_models.atomic import file_sha256, write_text, written_whole
 from tagstack.base_models.contract import Contract
 from tagstack.base_models.locks import waited_for
+from tagstack.base_models.runtimes.added_output import output_names
 from tagstack.base_models.runtimes.faults import BackendError
-from tagstack.base_models.runtimes.model_io import fixed
+from tagstack.base_models.runtimes.model_io import fixed, with_named_scores
 from tagstack.base_models.runtimes.tensorrt.dynamic_batch import write_dynamic
+from tagstack.base_models.runtimes.tensorrt.feature_output import write_features
 from tagstack.base_models.runtimes.tensorrt.half_precision import write_half
 from tagstack.base_models.runtimes.tensorrt.onnx_file import check_ports
 from tagstack.base_models.runtimes.tensorrt.pixel_input import write_pixels
@@ -67,6 +69,8 @@ def prepared_model(
 ) -> PreparedModel:
     """Return the file to run: with a free batch where that can be, and in the precision asked for.
 
+    Features that the contract names become an output, where they are none.
+
     Derived files lie in ``folder`` under the SHA-256 of what they were made from; each was
     compared with its source in ONNX Runtime before it was kept.
 
@@ -90,6 +94,10 @@ def prepared_model(
         If the model contradicts the contract; `BackendError` if that float is not enough for it.
     """
     batch = fixed(check_ports(model, contract).shape[0])
+    contract = with_named_scores(model, contract)
+    features = contract.output.features
+    if features is not None and features not in output_names(model):
+        model = _derived(model, contract, folder, f"features {features}", write_features)
     if batch not in (None, max_batch):
         try:
             model, batch = _derived(model, contract, folder, "dynamic", write_dynamic), None

@@ -35,7 +35,9 @@ from tagstack.base_models.runtimes.model_io import (
     Port,
     check_batch,
     checked_shape,
+    chosen_features,
     chosen_output,
+    feature_width,
     only_input,
 )
 from tagstack.base_models.runtimes.tensorrt.session_memory import (
@@ -149,6 +151,8 @@ class TensorrtSession:
         self._source = only_input(path, inputs, contract)
         self._outputs = outputs
         self._chosen = outputs[chosen_output(path, outputs, contract)]
+        features = chosen_features(path, outputs, contract)
+        self._wanted = [self._chosen, *([] if features is None else [outputs[features]])]
         self._shape = checked_shape(path, self._source, contract)
         smallest, _, largest = self._engine.get_tensor_profile_shape(self._source.name, 0)
         self._profile_batch = int(next(iter(largest)))
@@ -174,6 +178,7 @@ class TensorrtSession:
             model_batch=None,
             engine=engine,
             takes_pixels=takes_pixels,
+            n_features=sum(self._width(port) for port in self._wanted[1:]),
             callers=HALVES,
         )
 
@@ -187,7 +192,8 @@ class TensorrtSession:
         """Return the raw outputs of a batch; see `Session.run`. Shape (n_images, n_outputs)."""
         dtype = np.uint8 if self.info.takes_pixels else np.float32
         check_batch(self._path, batch, self._shape, is_open=self._is_open, dtype=dtype)
-        found = np.empty((len(batch), self.n_outputs or 0), np.float32)
+        width = (self.n_outputs or 0) + self.info.n_features
+        found = np.empty((len(batch), width), np.float32)
         n_found = 0
         while n_found < len(batch):
             n_reserved = self._n_reserved
@@ -259,7 +265,8 @@ class TensorrtSession:
     def _scores(self, number: int, count: int) -> NDArray[np.float32]:
         half = self._memory.halves[number]
         self._cuda.wait_for(half.event)
-        return half.target[:count].reshape(count, -1).astype(np.float32)
+        parts = [target[:count].reshape(count, -1) for target in half.targets]
+        return np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
 
     def _new_lane(self, size: int) -> _Lane:
         context = self._api.context(self._engine)
@@ -271,13 +278,14 @@ class TensorrtSession:
         return _Lane(context)
 
     def _queue(self, lane: _Lane, half: Half, size: int) -> None:
-        source, target = self._source.name, self._chosen.name
+        source = self._source.name
         device, kinds = self._memory.device, self._kinds
-        filled, wanted = half.addresses
+        filled, *wanted = half.addresses
         self._cuda.copy_in(device[source], filled, size * kinds[source].image_bytes)
         if not lane.context.execute_async_v3(int(self._cuda.stream)):
             raise BackendError(f"{self._path}: the engine failed on {size} images; see the log.")
-        self._cuda.copy_out(wanted, device[target], size * kinds[target].image_bytes)
+        for address, port in zip(wanted, self._wanted, strict=True):
+            self._cuda.copy_out(address, device[port.name], size * kinds[port.name].image_bytes)
 
     def _record(self, lane: _Lane, half: Half, size: int) -> None:
         """Record a size for a half; where that cannot be, go on without recordings."""
@@ -299,7 +307,7 @@ class TensorrtSession:
                 self._memory.reserve(
                     self._kinds,
                     source=self._source.name,
-                    target=self._chosen.name,
+                    targets=[port.name for port in self._wanted],
                     n_images=self._sizes.largest,
                     scratch_bytes=self._scratch_needed(),
                 )
@@ -334,6 +342,17 @@ class TensorrtSession:
         dtype = np.dtype(self._api.host_type(self._engine.get_tensor_dtype(port.name)))
         # An output that the engine leaves open beyond its batch cannot be given memory.
         return TensorKind(tuple(int(side) for side in port.shape[1:] if side is not None), dtype)
+
+    def _width(self, port: Port) -> int:
+        """Return the width of the features; an engine that leaves it open gives them no memory."""
+        if None in port.shape[1:]:
+            msg = (
+                f"{self._path}: the engine leaves the shape of {port.name!r} open, "
+                f"{list(port.shape)}; it cannot give features. Score with score.backend = 'ort'."
+            )
+            raise BackendError(msg)
+        shape = tuple(int(side) for side in port.shape[1:] if side is not None)
+        return feature_width(self._path, port.name, (1, *shape), 1)
 
     def _release(self) -> None:
         self._lanes.clear()

@@ -5,7 +5,7 @@ batch before. All copies and runs stand in one stream, one after the other, so a
 device is enough; an event behind each half's last copy says when the host may have it back.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Condition
@@ -40,15 +40,15 @@ class TensorKind:
 
 @dataclass
 class Half:
-    """Pinned memory for a batch and for its scores, and the event behind the last copy.
+    """Pinned memory for a batch and for what comes of it, and the event behind the last copy.
 
-    ``source`` and ``target`` are arrays of shape (n_images, *sides).
+    ``source`` and each of ``targets`` are arrays of shape (n_images, *sides).
     """
 
     number: int
     addresses: list[int] = field(default_factory=list)
     source: NDArray[Any] = field(default_factory=lambda: np.empty(0))
-    target: NDArray[Any] = field(default_factory=lambda: np.empty(0))
+    targets: list[NDArray[Any]] = field(default_factory=list)
     event: Any = None
 
 
@@ -71,7 +71,7 @@ class SessionMemory:
         tensors: Mapping[str, TensorKind],
         *,
         source: str,
-        target: str,
+        targets: Sequence[str],
         n_images: int,
         scratch_bytes: int,
     ) -> None:
@@ -81,8 +81,10 @@ class SessionMemory:
         ----------
         tensors : mapping of name to TensorKind
             Every input and output: each has memory on the device.
-        source, target : str
-            Which of them the host fills and reads.
+        source : str
+            Which of them the host fills.
+        targets : sequence of str
+            Which of them it reads.
         n_images : int
             Of the largest batch.
         scratch_bytes : int
@@ -102,7 +104,7 @@ class SessionMemory:
                 half = Half(number)
                 self.halves.append(half)
                 half.source = self._pinned(half, tensors[source], n_images)
-                half.target = self._pinned(half, tensors[target], n_images)
+                half.targets = [self._pinned(half, tensors[one], n_images) for one in targets]
                 half.event = self._cuda.new_event()
         except BaseException:
             self.free()

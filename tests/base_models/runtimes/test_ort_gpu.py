@@ -77,6 +77,24 @@ def test_padded_calls_give_the_rows(
 
 
 @pytest.mark.usefixtures("on_cpu")
+@pytest.mark.parametrize("model_batch", ["dynamic", 5])
+@pytest.mark.parametrize("features", ["flat", "product"])
+def test_features_stand_behind_the_scores(
+    make_tagger_folder: Folder, batch: NDArray[np.float32], model_batch: int | str, features: str
+) -> None:
+    folder = make_tagger_folder(batch=model_batch)
+    toml = folder / "tagger.toml"
+    toml.write_text(toml.read_text().replace("[output]\n", f'[output]\nfeatures = "{features}"\n'))
+    contract = read_contract(toml)
+    with closing(opened(folder)) as ours:
+        with closing(OrtCpuSession(folder / "model.onnx", contract, threads=1)) as reference:
+            assert ours.info.n_features == reference.info.n_features > 0
+            expected = reference.run(batch)
+        np.testing.assert_allclose(ours.run(batch), expected, rtol=1e-5, atol=1e-5)
+        assert ours.run(batch[:0]).shape == (0, expected.shape[1])
+
+
+@pytest.mark.usefixtures("on_cpu")
 @pytest.mark.parametrize("three_outputs", [False, True])
 def test_bound_memory_gives_the_bits_of_the_cpu_session(
     make_tagger_folder: Folder, batch: NDArray[np.float32], three_outputs: bool
@@ -94,7 +112,7 @@ def test_bound_memory_gives_the_bits_of_the_cpu_session(
             rows = call.run(["chosen"], {"input": feed})[0][: len(part)]
             np.testing.assert_array_equal(session.run(part), rows)
             np.testing.assert_allclose(rows, plain.run(part), rtol=1e-5, atol=1e-6)
-    assert {size: bound.target is not None for size, bound in session._bound.items()} == {
+    assert {size: bound.targets != (None,) for size, bound in session._bound.items()} == {
         16: True, 1: True, 4: True,
     }  # fmt: skip
     session.close()
@@ -132,7 +150,7 @@ def test_an_output_of_open_width_is_bound_without_memory(
     found = session.run(images)
     rows = [session.run(images[i : i + 1])[0] for i in range(6)]
     np.testing.assert_allclose(found, rows, rtol=1e-5, atol=1e-6)
-    assert session._bound[4].target is None
+    assert session._bound[4].targets == (None,)
 
 
 @pytest.mark.usefixtures("on_cpu")

@@ -1,6 +1,7 @@
 """Features: found at the end of a network, given beside the scores, held to the last product."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tagstack.base_models.contract import read_contract, with_features
 from tagstack.base_models.runtimes.added_output import output_names, with_output
+from tagstack.base_models.runtimes.built_in import ORT_CUDA
 from tagstack.base_models.runtimes.probing import probe
 from tagstack.base_models.runtimes.selection import RuntimeChoice, _opened
 from tagstack.base_models.taggers.check import check_tagger
@@ -239,9 +241,13 @@ def test_an_added_output_is_what_the_library_for_onnx_reads(make_tagger_folder: 
         output_names(model.parent / "broken.onnx")
 
 
-def test_a_backend_that_gives_scores_alone_says_so(make_tagger_folder: Folder) -> None:
+def test_a_backend_that_gives_scores_alone_says_so(
+    make_tagger_folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make_tagger_folder()
     contract = with_features(read_contract(folder / "tagger.toml"), "flat")
+    plain = replace(ORT_CUDA, gives_features=False)  # as one of another package may be
+    monkeypatch.setattr("tagstack.base_models.runtimes.built_in.ORT_CUDA", plain)
     with pytest.raises(TagstackError, match=r"ort-cuda gives scores alone.*'openvino' or 'ort'"):
         # Behind the look for a GPU, which is not what this is about.
         _opened(

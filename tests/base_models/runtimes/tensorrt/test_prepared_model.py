@@ -10,7 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tagstack.base_models.contract import Contract
+from tagstack.base_models.contract import Contract, with_features
+from tagstack.base_models.runtimes.added_output import output_names
 from tagstack.base_models.runtimes.faults import BackendError
 from tagstack.base_models.runtimes.tensorrt import prepared_model as prepared
 from tagstack.base_models.runtimes.tensorrt.dynamic_batch import write_dynamic
@@ -205,6 +206,29 @@ def test_a_batch_that_cannot_be_freed_stays(
         assert "Going on with 1 at a time" in caplog.text
         # Told a second time, but not tried a second time.
         monkeypatch.setattr(prepared, "write_dynamic", None)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_features_become_an_output_of_what_is_built(
+    make_net: Net, contract: Contract, tmp_path: Path, precision: str
+) -> None:
+    model, folder = make_net(batch=1), tmp_path / "kept"
+    batch = noise_batch(contract, 1)
+    wanted = with_features(contract, "flat")
+    found = prepared_model(model, wanted, folder, precision=precision, max_batch=8)
+    plain = prepared_model(model, contract, folder, precision=precision, max_batch=8)
+    assert output_names(found.path) == ("proba", "flat")
+    assert output_names(plain.path) == ("proba",)
+    proba, features = run_onnx(found.path, batch)
+    # A further output keeps ONNX Runtime from fusing what lies around it.
+    np.testing.assert_allclose(proba, run_onnx(plain.path, batch)[0], atol=1e-3)
+    assert (features.shape, features.dtype) == ((1, 64), np.float32)
+    exact = prepared_model(model, wanted, folder, precision="fp32", max_batch=8)
+    np.testing.assert_allclose(features, run_onnx(exact.path, batch)[1], atol=2e-2)
+    with pytest.raises(TagstackError, match="no tensor 'nope', which the contract calls its feat"):
+        prepared_model(
+            model, with_features(contract, "nope"), folder, precision="fp32", max_batch=8
+        )
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone", "note"])

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tagstack.base_models.contract import read_contract
 from tagstack.base_models.runtimes.cuda import Cuda
 from tagstack.base_models.runtimes.faults import BackendError, DeviceMemoryError
+from tagstack.base_models.runtimes.ort import OrtCpuSession
 from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 from tagstack.configs.errors import TagstackError
 
@@ -131,6 +134,26 @@ def test_rest_of_a_batch_is_filled_up_to_the_next_size(
     session = fake_gpu.open(folder)
     np.testing.assert_allclose(session.run(batch[:37]), expected(tiny, batch[:37]), atol=1e-3)
     assert [context.shape[0] for context in fake_gpu.trt.contexts] == [32, 8]
+
+
+@pytest.mark.parametrize("graphs", [0, 6])
+@pytest.mark.parametrize("model_batch", ["dynamic", 1])
+def test_features_come_behind_the_scores(
+    fake_gpu: Any, make_tagger_folder: Folder, graphs: int, model_batch: int | str
+) -> None:
+    folder = make_tagger_folder(batch=model_batch)
+    toml = folder / "tagger.toml"
+    toml.write_text(toml.read_text().replace("[output]\n", '[output]\nfeatures = "flat"\n'))
+    batch = (np.random.default_rng(0).random((37, 8, 8, 3)) * 255).astype(np.float32)
+    reference = OrtCpuSession(folder / "model.onnx", read_contract(toml), threads=1)
+    expected = reference.run(batch)
+    with closing(fake_gpu.open(folder, graphs=graphs)) as session:
+        assert session.info.n_features == reference.info.n_features == 192
+        for _ in range(3):  # run, recorded, replayed
+            np.testing.assert_allclose(session.run(batch), expected, rtol=1e-5, atol=1e-5)
+        assert session.run(batch[:0]).shape == (0, 202)
+    assert (fake_gpu.cuda.memory, fake_gpu.cuda.graphs) == ({}, {})
+    reference.close()
 
 
 def test_recordings_are_bounded_and_freed(

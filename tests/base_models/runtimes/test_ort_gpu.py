@@ -163,7 +163,7 @@ def test_memory_that_ends_halves_the_batch(
     session = opened(make_tagger_folder())
     whole, call, sizes = session.run(batch), session._call, []
 
-    def small_gpu(images: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    def small_gpu(images: NDArray[np.float32], size: int) -> list[NDArray[Any]]:
         sizes.append(size)
         if size > 4:
             raise DeviceMemoryError("Failed to allocate memory.")

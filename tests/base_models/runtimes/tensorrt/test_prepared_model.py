@@ -222,7 +222,8 @@ def test_features_become_an_output_of_what_is_built(
     proba, features = run_onnx(found.path, batch)
     # A further output keeps ONNX Runtime from fusing what lies around it.
     np.testing.assert_allclose(proba, run_onnx(plain.path, batch)[0], atol=1e-3)
-    assert (features.shape, features.dtype) == ((1, 64), np.float32)
+    assert features.shape == (1, 64)
+    assert features.dtype == np.float32
     exact = prepared_model(model, wanted, folder, precision="fp32", max_batch=8)
     np.testing.assert_allclose(features, run_onnx(exact.path, batch)[1], atol=2e-2)
     with pytest.raises(TagstackError, match="no tensor 'nope', which the contract calls its feat"):

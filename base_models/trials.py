@@ -10,6 +10,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -72,19 +73,7 @@ class Trial:
     def _run(self, seconds: float) -> None:
         # -P: a folder that one works in may hold a stranger's modules.
         command = [sys.executable, "-P", "-m", self.module, *self.arguments]
-        try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            msg = f"{self.what} was not through within {seconds:g} s; it was ended. Do not use it."
-            raise TagstackError(msg) from error
+        done = run_apart(command, seconds, self.what)
         if done.returncode:
             lines = done.stderr.strip().splitlines()
             raise TagstackError(self._reason(done.returncode, lines[-1] if lines else ""))
@@ -94,6 +83,38 @@ class Trial:
             return line
         how = f"by signal {-code}" if code < 0 else f"with {line[:200]!r}"
         return f"{self.what} ended the process that tried it {how}. Do not use it."
+
+
+def run_apart(
+    command: Sequence[str], seconds: float, what: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a process that may crash; return how it ended, and what it said.
+
+    Parameters
+    ----------
+    command : sequence of str
+    seconds : float
+    what : str
+        What a message calls it.
+
+    Raises
+    ------
+    TagstackError
+        If it takes longer.
+    """
+    try:
+        return subprocess.run(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        msg = f"{what} was not through within {seconds:g} s; it was ended. Do not use it."
+        raise TagstackError(msg) from error
 
 
 def _version(package: str) -> str:

@@ -187,3 +187,12 @@ class Tally:
             for stage, seconds in self._seconds.items()
             if seconds > 0
         }
+
+
+def summed(maps: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Return the sums of several runs' seconds or rates, key by key."""
+    total: defaultdict[str, float] = defaultdict(float)
+    for own in maps:
+        for key, value in own.items():
+            total[key] += value
+    return dict(total)

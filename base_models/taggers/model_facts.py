@@ -6,7 +6,6 @@ that stays within 0 and 1 on all of them ends in a sigmoid, one that leaves it d
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.runtimes.model_io import Port, fixed
+from tagstack.base_models.trials import run_apart
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.shown import shown
 
@@ -89,19 +89,7 @@ def model_facts(model: Path, side: int, seconds: float) -> ModelFacts:
     TagstackError
         If it cannot be loaded, crashes that process, or takes longer.
     """
-    try:
-        done = subprocess.run(
-            [*COMMAND, str(model.absolute()), str(side)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        msg = f"{model} was not through within {seconds:g} s; it was ended. Do not use it."
-        raise TagstackError(msg) from error
+    done = run_apart([*COMMAND, str(model.absolute()), str(side)], seconds, str(model))
     if done.returncode or len(done.stdout) > _MOST_BYTES:
         lines = done.stderr.strip().splitlines()
         reason = shown(lines[-1][:300]) if lines else f"it ended with {done.returncode}"

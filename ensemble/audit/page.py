@@ -2,11 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from itertools import groupby
-from typing import Any
 
-from tagstack.configs.shown import shown
 from tagstack.ensemble.audit.companions import Companion
 from tagstack.ensemble.audit.counts import FIGURES
 from tagstack.ensemble.audit.looks import SPAN, Look
@@ -15,6 +12,7 @@ from tagstack.ensemble.audit.slices import CATEGORY, COLUMN, FAMILY, FREQUENCY, 
 from tagstack.ensemble.audit.words import FIGURE_WORDS, headline, sentence, since, title_of
 from tagstack.ensemble.report.figures import Axis, Mark, axis_of, mark_on
 from tagstack.ensemble.report.numbers import number, signed
+from tagstack.ensemble.report.rendering import rendered
 from tagstack.meta.metrics.bootstrap import BETTER, WORSE, Interval
 
 _MOST_ROWS = 60  # of one table: the CSV has all
@@ -71,19 +69,9 @@ def render_page(audit: Audit, provenance: Mapping[str, str]) -> str:
     provenance : mapping of str to str
         What was audited.
     """
-    import jinja2
-    from markupsafe import Markup
-
-    style = resources.files("tagstack.ensemble.report").joinpath("templates/report.css")
-    template = resources.files("tagstack.ensemble.audit").joinpath("templates/audit.html")
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_displayed,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.from_string(template.read_text("utf-8")).render(
+    return rendered(
+        "audit.html",
+        "tagstack.ensemble.audit",
         audit=audit,
         headline=headline(audit),
         worst=[sentence(look) for look in audit.sure[:5]],
@@ -100,7 +88,6 @@ def render_page(audit: Audit, provenance: Mapping[str, str]) -> str:
         number=number,
         signed=signed,
         provenance=provenance,
-        style=Markup(style.read_text("utf-8")),  # ours
     )
 
 
@@ -237,8 +224,3 @@ def _interval(look: Look) -> Interval:
 
 def _q(look: Look) -> float:
     return look.q_value if look.q_value == look.q_value else 1.0
-
-
-def _displayed(value: Any) -> Any:
-    """Show names as text, whatever they hold; markup stays ours."""
-    return shown(value) if type(value) is str else value

@@ -1,8 +1,8 @@
 """The workers of a cluster at the shards of one run: started, listened to, replaced."""
 
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +12,7 @@ from tagstack.base_models.scores.member_info import MemberInfo
 from tagstack.base_models.scores.shards import FOLDER
 from tagstack.base_models.scoring.pipeline import ScoreProgress, ScoreSummary
 from tagstack.base_models.scoring.sources import ImageFailure
+from tagstack.base_models.scoring.tally import summed
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ON_CPU
 from tagstack.configs.settings import Settings
@@ -200,8 +201,8 @@ def joined_summary(
         n_failed=len(every),
         failures=tuple(sorted(every, key=lambda failure: failure.name)),
         seconds=seconds,
-        stage_seconds=_summed([own.stage_seconds for own in summaries]),
-        stage_rates=_summed([own.stage_rates for own in summaries]),
+        stage_seconds=summed([own.stage_seconds for own in summaries]),
+        stage_rates=summed([own.stage_rates for own in summaries]),
     )
 
 
@@ -218,16 +219,8 @@ def _joined_progress(
         n_skipped=sum(own.n_skipped for own in both),
         n_failed=sum(own.n_failed for own in both),
         seconds=seconds,
-        stage_rates=_summed([own.stage_rates for own in states]),
+        stage_rates=summed([own.stage_rates for own in states]),
     )
-
-
-def _summed(maps: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    total: defaultdict[str, float] = defaultdict(float)
-    for own in maps:
-        for key, value in own.items():
-            total[key] += value
-    return dict(total)
 
 
 def _gpus_wanted(settings: Settings) -> int:

@@ -3,13 +3,12 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from importlib import resources
 from typing import Any
 
-from tagstack.configs.shown import shown
 from tagstack.ensemble.experiments.contrast import A, B
 from tagstack.ensemble.experiments.experiment import Experiment
 from tagstack.ensemble.experiments.running import Point, Standing, sentence
+from tagstack.ensemble.report.rendering import rendered
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 900, 360, 84, 866, 12, 318
 _ROWS, _NEAR = 5, 80  # scale lines, and how near two numbers of units may stand
@@ -25,18 +24,10 @@ def render_page(experiment: Experiment, standing: Standing, stopped_s: float | N
     stopped_s : float or None
         When it was stopped.
     """
-    import jinja2
-    from markupsafe import Markup
-
-    style = resources.files("tagstack.ensemble.report").joinpath("templates/report.css")
-    template = resources.files("tagstack.ensemble.experiments").joinpath(
-        "templates/experiment.html"
-    )
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, finalize=_displayed
-    )
     when = "" if stopped_s is None else time.strftime("%Y-%m-%d", time.gmtime(stopped_s))
-    return environment.from_string(template.read_text("utf-8")).render(
+    return rendered(
+        "experiment.html",
+        "tagstack.ensemble.experiments",
         experiment=experiment,
         sentence=sentence(experiment, standing),
         progress=progress_of(experiment, standing),
@@ -44,7 +35,6 @@ def render_page(experiment: Experiment, standing: Standing, stopped_s: float | N
         stopped=when,
         rows=_rows(experiment, standing),
         chart=_chart(standing, experiment.effect) if standing.curve else None,
-        style=Markup(style.read_text("utf-8")),  # ours
     )
 
 
@@ -64,11 +54,6 @@ def plan_text(plan: Mapping[str, Any]) -> str:
         return f"more than {looked}" if value is None else f"{value}"
 
     return f"{number('typical')} units in half of the cases, {number('long')} in nine of ten"
-
-
-def _displayed(value: Any) -> Any:
-    """Show names and notes as text, whatever they hold; markup stays ours."""
-    return shown(value) if type(value) is str else value
 
 
 def _rows(experiment: Experiment, standing: Standing) -> list[Mapping[str, object]]:

@@ -8,7 +8,6 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 
 from markupsafe import Markup
@@ -19,6 +18,7 @@ from tagstack.ensemble.report import advice, glossary, sections, view, words
 from tagstack.ensemble.report import data as tables
 from tagstack.ensemble.report.data import metrics_json, page_data, script_safe, shown_tags
 from tagstack.ensemble.report.fit_evidence import FitEvidence
+from tagstack.ensemble.report.rendering import rendered, template_text
 from tagstack.ensemble.report.words import (
     between,
     headline,
@@ -156,17 +156,9 @@ def page(
     comparison: Comparison, *, pictures: Callable[[str], Path | None], extra: ReportExtra
 ) -> str:
     """Return the report as one HTML page."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = _template("report.js")
-    return environment.get_template("report.html").render(
+    script = template_text("report.js")
+    return rendered(
+        "report.html",
         comparison=comparison,
         extra=extra,
         view=view,
@@ -177,14 +169,8 @@ def page(
         compared=compared,
         f_name=f_name,
         cards=view.worst_cards(comparison, pictures),
-        style=Markup(_template("report.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         data=Markup(script_safe(page_data(comparison))),
         n_shown=len(shown_tags(comparison)),
     )
-
-
-def _template(name: str) -> str:
-    folder = resources.files("tagstack.ensemble.report") / "templates"
-    return folder.joinpath(name).read_text("utf-8")

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from tagstack.base_models.runtimes.selection import RuntimeChoice, choose
 from tagstack.base_models.scores.shards import merge_shards
 from tagstack.base_models.scoring.pipeline import ScoreProgress, ScoreSummary
 from tagstack.base_models.scoring.sources import ImageFailure, ImageSources
+from tagstack.base_models.scoring.tally import summed
 from tagstack.base_models.threads import thread_count
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import CPU_DEVICE, ON_CPU, ScoreSettings
@@ -233,8 +233,8 @@ class _Run:
             n_failed=len(failures),
             failures=tuple(sorted(failures, key=lambda failure: failure.name)),
             seconds=time.monotonic() - self._began,
-            stage_seconds=_summed([own["stage_seconds"] for own in found]),
-            stage_rates=_summed([own["stage_rates"] for own in found]),
+            stage_seconds=summed([own["stage_seconds"] for own in found]),
+            stage_rates=summed([own["stage_rates"] for own in found]),
         )
 
     def _converse(self, process: _Process, share: str) -> None:
@@ -281,14 +281,6 @@ class _Run:
         return ScoreProgress(
             n_images=self._n_images,
             seconds=time.monotonic() - self._began,
-            stage_rates=_summed([state["stage_rates"] for state in states]),
+            stage_rates=summed([state["stage_rates"] for state in states]),
             **{name: sum(state[name] for state in states) for name in counts},
         )
-
-
-def _summed(maps: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    total: defaultdict[str, float] = defaultdict(float)
-    for own in maps:
-        for key, value in own.items():
-            total[key] += value
-    return dict(total)

@@ -1,13 +1,12 @@
 """The page of a training folder's counts: one file without scripts, in the look of the report."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tagstack.configs.dataset import BucketSettings
-from tagstack.configs.shown import shown
 from tagstack.ensemble.report.pictures import thumbnail
+from tagstack.ensemble.report.rendering import rendered
 from tagstack.ensemble.workshop.dataset.statistics import Stats
 
 _TAGS, _PAIRS, _BUCKETS, _GROUPS, _ALIKE = 40, 24, 40, 24, 6  # shown of each list
@@ -43,21 +42,9 @@ def render_stats(root: Path, stats: Stats, buckets: BucketSettings) -> str:
     stats : Stats
     buckets : BucketSettings
     """
-    import jinja2
-    from markupsafe import Markup
-
-    style = resources.files("tagstack.ensemble.report").joinpath("templates/report.css")
-    template = resources.files("tagstack.ensemble.workshop.dataset").joinpath(
-        "templates/stats.html"
-    )
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_displayed,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.from_string(template.read_text("utf-8")).render(
+    return rendered(
+        "stats.html",
+        "tagstack.ensemble.workshop.dataset",
         name=root.name or str(root),
         stats=stats,
         buckets=buckets,
@@ -70,7 +57,6 @@ def render_stats(root: Path, stats: Stats, buckets: BucketSettings) -> str:
         shapes=bars(stats.buckets.items(), _BUCKETS, of=stats.n_images, note=_aspect),
         groups=_groups(root, stats.near_duplicates or ()),
         n_copies=sum(len(own) - 1 for own in stats.near_duplicates or ()),
-        style=Markup(style.read_text("utf-8")),  # ours
     )
 
 
@@ -147,8 +133,3 @@ def _groups(root: Path, groups: Sequence[Sequence[str]]) -> list[Mapping[str, An
         }
         for own in groups[:_GROUPS]
     ]
-
-
-def _displayed(value: Any) -> Any:
-    """Show names as text, whatever they hold; markup stays ours."""
-    return shown(value) if type(value) is str else value

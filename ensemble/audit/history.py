@@ -21,6 +21,7 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.audit.counts import COUNTED, FIGURES, JudgedPairs
 from tagstack.ensemble.audit.looks import resampled_figures
+from tagstack.ensemble.audit.shifts import differing
 from tagstack.ensemble.audit.slices import ALL, Slice
 from tagstack.meta.checked_arrays import CheckedArrays
 from tagstack.meta.metrics.bootstrap import Weightings, compare_tags
@@ -279,13 +280,15 @@ def changes_since(
     was, _ = resampled_figures(before, old.total[:, there], weightings)
     now, _ = resampled_figures(after, new.total[:, here], weightings)
     good_was, good_now = (np.where(_SIGNED, -np.abs(figures), figures) for figures in (was, now))
-    differ = [abs(one - two).sum(axis=0) > 0 for one, two in zip(before, after, strict=True)]
+    moved = [abs(one - two).sum(axis=0) for one, two in zip(before, after, strict=True)]
+    n_groups = np.array([differing(np.asarray(own).ravel(), groups[here]) for own in moved])
     tests = compare_tags(
         good_now.reshape(-1, now.shape[-1]),
         good_was.reshape(-1, now.shape[-1]),
-        np.repeat([len(np.unique(groups[here][own])) for own in differ], len(FIGURES)),
+        np.repeat(n_groups, len(FIGURES)),
         confidence=confidence,
         false_discovery_rate=false_discovery_rate,
+        freedom=np.repeat(n_groups - 1, len(FIGURES)),
     )
     inside = [_inside(one, row, here) for one, row in zip(own, after, strict=True)]
     found = tuple(

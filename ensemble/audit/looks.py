@@ -11,17 +11,26 @@ from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import sparse, special
 
 from tagstack.ensemble.audit.counts import COUNTED, FIGURES, JudgedPairs, figures_of
 from tagstack.ensemble.audit.slices import HELD, Slice
-from tagstack.meta.metrics.bootstrap import FEWEST_GROUPS, Weightings, compare_tags
+from tagstack.meta.metrics.bootstrap import (
+    FEWEST_GROUPS,
+    Weightings,
+    compare_tags,
+    effective_groups,
+    small_sample_reach,
+)
 
 Floats = NDArray[np.float64]
 Samples = NDArray[np.float32]
 
 # A difference of a figure is no larger.
 SPAN = dict(zip(FIGURES, (1.0, 1.0, 1.0, 2.0, 2.0), strict=True))
+
+
+_GIVEN_OR_TRUE = (COUNTED.index("given"), COUNTED.index("true"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +87,10 @@ class Resampled:
     ----------
     slices : tuple of Slice
     here, there : array of shape (n_slices, n_figures, 1 + n_resamples), float32
-    n_images, n_groups, n_testing : array of shape (n_slices,), int64
-        Images and groups of the slice, and groups that carry the test: the fewer of both sides.
+    n_images, n_groups : array of shape (n_slices,), int64
+        Of the slice.
+    effective : array of shape (n_slices, 2), float64
+        Groups of one size that would tell as much, inside and outside.
     """
 
     slices: tuple[Slice, ...]
@@ -87,7 +98,7 @@ class Resampled:
     there: Samples
     n_images: NDArray[np.int64]
     n_groups: NDArray[np.int64]
-    n_testing: NDArray[np.int64]
+    effective: Floats
 
     @classmethod
     def of(
@@ -110,18 +121,20 @@ class Resampled:
         total = judged.counts()
         rows = [counts_in(own, judged, total) for own in slices]
         here, there = resampled_figures(rows, total, weightings)
-        parts = [_sides(own, row, total) for own, row in zip(slices, rows, strict=True)]
-        n_groups = np.array([[_groups(groups[side]) for side in own] for own in parts], np.int64)
+        inside = [_inside(own, row) for own, row in zip(slices, rows, strict=True)]
+        sizes = [_sizes(row, total, groups) for row in rows]
         return cls(
             slices=tuple(slices),
             here=here,
             there=there,
-            n_images=np.array([inside.sum() for inside, _ in parts], np.int64),
-            n_groups=n_groups.reshape(-1, 2)[:, 0],
-            n_testing=n_groups.reshape(-1, 2).min(axis=1),
+            n_images=np.array([own.sum() for own in inside], np.int64),
+            n_groups=np.array([len(np.unique(groups[own])) for own in inside], np.int64),
+            effective=np.array([[effective_groups(side) for side in own] for own in sizes]),
         )
 
-    def looks(self, *, confidence: float, false_discovery_rate: float) -> tuple[Look, ...]:
+    def looks(
+        self, *, confidence: float, false_discovery_rate: float, least_groups: float
+    ) -> tuple[Look, ...]:
         """Return every figure of every slice against what is outside it.
 
         Parameters
@@ -130,16 +143,20 @@ class Resampled:
             Of each interval alone.
         false_discovery_rate : float, in (0, 1)
             Over all looks together.
+        least_groups : float
+            Effective groups on either side, below which a slice is shown and not tested.
         """
         if not self.slices:
             return ()
         n_figures, span = len(FIGURES), np.array([*SPAN.values()], np.float32)[:, None]
+        tested = self.effective.min(axis=1) >= max(least_groups, FEWEST_GROUPS)
         tests = compare_tags(
             (self.here / span).reshape(-1, self.here.shape[-1]),
             (self.there / span).reshape(-1, self.here.shape[-1]),
-            np.repeat(self.n_testing, n_figures),
+            np.repeat(np.where(tested, FEWEST_GROUPS, 0), n_figures),
             confidence=confidence,
             false_discovery_rate=false_discovery_rate,
+            freedom=self._freedom().ravel(),
         )
         wide = np.tile([*SPAN.values()], len(self.slices))
         difference, low, high = (x * wide for x in (tests.difference, tests.low, tests.high))
@@ -163,14 +180,20 @@ class Resampled:
             for j, figure in enumerate(FIGURES)
         )
 
-    def disparities(self, *, confidence: float) -> tuple[Disparity, ...]:
+    def _freedom(self) -> Floats:
+        """Return the degrees of freedom of each difference, shape (n_slices, n_figures)."""
+        spread = (_variance(own[:, :, 1:]) for own in (self.here, self.there))
+        return welch(*spread, *self.effective.T[:, :, None])
+
+    def disparities(self, *, confidence: float, least_groups: float) -> tuple[Disparity, ...]:
         """Return how far the slices of each column lie apart, figure by figure.
 
         Parameters
         ----------
         confidence : float, in (0.5, 1)
-            For all pairs of slices of one column together. Slices with fewer groups than a test
-            takes are set against none.
+            For all pairs of slices of one column together.
+        least_groups : float
+            Slices with fewer effective groups are set against none.
 
         References
         ----------
@@ -182,9 +205,10 @@ class Resampled:
         for (kind, column), each in groupby(keyed, key=lambda own: (own[1].kind, own[1].column)):
             if kind == HELD:  # images with one tag are no alternative to those with another
                 continue
-            rows = [i for i, _ in each if self.n_groups[i] >= FEWEST_GROUPS]
+            rows = [i for i, _ in each if self.effective[i, 0] >= least_groups]
             for j, figure in enumerate(FIGURES):
-                far = _furthest(self.here[rows, j].astype(np.float64), confidence)
+                samples = self.here[rows, j].astype(np.float64)
+                far = _furthest(samples, self.effective[rows, 0], confidence)
                 if far is not None:
                     high, low, difference, margin = far
                     most, least = rows[high], rows[low]
@@ -250,29 +274,73 @@ def _figures(sums: Floats) -> Samples:
     return figures_of(sums.swapaxes(0, 1)).swapaxes(0, 1).astype(np.float32)
 
 
-def _sides(
-    own: Slice, row: sparse.csr_array, total: Floats
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return on which images a slice is, and what is outside it: those that say something."""
-    if own.images is not None:
-        return own.images, ~own.images
-    given, true = COUNTED.index("given"), COUNTED.index("true")
-    inside = np.asarray(row.todense())[[given, true]].sum(axis=0)
-    return inside > 0, total[[given, true]].sum(axis=0) > inside
+def welch(first: Floats, second: Floats, n_first: Floats, n_second: Floats) -> Floats:
+    """Return the degrees of freedom of a difference of two figures; all broadcast to one shape.
+
+    Parameters
+    ----------
+    first, second : array, float
+        Variance of each.
+    n_first, n_second : array, float
+        Groups behind each.
+
+    References
+    ----------
+    Welch (1947), "The generalization of Student's problem when several different population
+    variances are involved".
+    """
+    least = np.maximum(np.minimum(n_first, n_second) - 1, 0)
+    parts = [own**2 / np.maximum(n - 1, 1e-9) for own, n in ((first, n_first), (second, n_second))]
+    own = np.divide((first + second) ** 2, sum(parts), out=least + 0 * first, where=sum(parts) > 0)
+    return np.asarray(np.where(np.isnan(own), least, np.maximum(own, least)))
 
 
-def _furthest(values: Floats, confidence: float) -> tuple[int, int, float, float] | None:
+def _inside(own: Slice, row: sparse.csr_array) -> NDArray[np.bool_]:
+    """Return the images of a slice: of tags, those on which any is given or true."""
+    return own.images if own.images is not None else _weight(row) > 0
+
+
+def _sizes(
+    row: sparse.csr_array, total: Floats, groups: NDArray[np.integer]
+) -> tuple[Floats, Floats]:
+    """Return how many pairs each group has inside and outside a slice, given or true."""
+    number = np.unique(groups, return_inverse=True)[1]
+    inside = _weight(row)
+    outside = total[[*_GIVEN_OR_TRUE]].sum(axis=0) - inside
+    first, second = (np.bincount(number, own).astype(np.float64) for own in (inside, outside))
+    return first, second
+
+
+def _weight(row: sparse.csr_array) -> Floats:
+    return np.asarray(row[[*_GIVEN_OR_TRUE]].sum(axis=0), np.float64).ravel()
+
+
+def _variance(values: NDArray[np.floating]) -> Floats:
+    """Return the variance along the last axis of what is defined; 0 where nothing is."""
+    defined = ~np.isnan(values)
+    count = np.maximum(defined.sum(axis=-1), 1)
+    held = np.where(defined, values, 0.0).astype(np.float64)
+    mean = held.sum(axis=-1) / count
+    return np.asarray(((held - mean[..., None]) ** 2 * defined).sum(axis=-1) / count)
+
+
+def _furthest(
+    values: Floats, effective: Floats, confidence: float
+) -> tuple[int, int, float, float] | None:
     """Return the slices furthest apart, their difference and its margin; None where none is.
 
     Parameters
     ----------
     values : array of shape (n_slices, 1 + n_resamples), float64
+    effective : array of shape (n_slices,), float64
+        Groups behind each.
     confidence : float
     """
+    variance = _variance(values[:, 1:])
     defined = np.isfinite(values[:, 0]) & (np.isfinite(values).mean(axis=1) > 0.5)
     rows = np.flatnonzero(defined)
     steps = np.zeros(values.shape[1] - 1)  # the largest of all pairs, on each resample
-    found: list[tuple[int, int, float, float]] = []
+    found = []
     for at, row in enumerate(rows[:-1].tolist()):
         others = rows[at + 1 :]
         spread = values[row] - values[others]
@@ -280,16 +348,14 @@ def _furthest(values: Floats, confidence: float) -> tuple[int, int, float, float
         others, spread, error = (own[error > 0] for own in (others, spread, error))
         moved = spread[:, 1:] - np.nanmean(spread[:, 1:], axis=1, keepdims=True)
         steps = np.maximum(steps, np.nan_to_num(np.abs(moved) / error[:, None]).max(0, initial=0))
-        found += zip(
-            [row] * len(others), others.tolist(), spread[:, 0].tolist(), error.tolist(), strict=True
-        )
-    if not found:
+        freedom = welch(variance[row], variance[others], effective[row], effective[others])
+        pairs = np.column_stack([np.full(len(others), row), others])
+        found.append(np.column_stack([pairs, spread[:, 0], error, freedom]))
+    if not sum(map(len, found)):
         return None
-    reach = float(np.quantile(steps, confidence))
-    first, second, own, error_ = max(found, key=lambda one: abs(one[2]) - reach * one[3])
-    high, low = (first, second) if own >= 0 else (second, first)
-    return high, low, abs(own), reach * error_
-
-
-def _groups(groups: NDArray[np.integer]) -> int:
-    return len(np.unique(groups))
+    first, second, own, error, freedom = np.concatenate(found).T
+    tail = special.ndtr(-np.quantile(steps, confidence))
+    margin = error * small_sample_reach(float(tail), freedom)
+    best = int(np.argmax(np.abs(own) - margin))
+    high, low = (first, second) if own[best] >= 0 else (second, first)
+    return int(high[best]), int(low[best]), float(abs(own[best])), float(margin[best])

@@ -37,7 +37,7 @@ class Audit:
         which are judged by their out-of-fold probabilities.
     thresholds : str
         Version in use.
-    confidence, false_discovery_rate : float
+    confidence, false_discovery_rate, least_groups : float
     overall : mapping of figure to value
         Of all images and tags.
     looks : tuple of Look
@@ -63,6 +63,7 @@ class Audit:
     thresholds: str
     confidence: float
     false_discovery_rate: float
+    least_groups: float
     overall: dict[str, float]
     looks: tuple[Look, ...]
     disparities: tuple[Disparity, ...]

@@ -17,7 +17,7 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.ensemble.audit.slices import Slice
 from tagstack.ensemble.thresholds.cuts import logits_of
 from tagstack.ensemble.thresholds.deciding import Cutting
-from tagstack.meta.metrics.bootstrap import Weightings, compare_tags
+from tagstack.meta.metrics.bootstrap import Weightings, compare_tags, effective_groups
 from tagstack.meta.metrics.counts import count_by_image, f_score
 
 Floats = NDArray[np.float64]
@@ -219,15 +219,16 @@ def shifts_of(
     for _, images in own:
         mine = _at(counts, images, _chosen_elsewhere(counts, images, fold, beta))
         theirs = _at(counts, images, common)
-        n_groups.append(len(np.unique(groups[np.abs(mine - theirs).sum(axis=0) > 0])))
+        n_groups.append(differing(np.abs(mine - theirs).sum(axis=0), groups))
         after.append(_scores(mine, weightings, beta))
         before.append(_scores(theirs, weightings, beta))
     tests = compare_tags(
         np.stack(after).astype(np.float32),
         np.stack(before).astype(np.float32),
-        np.array(n_groups, np.int64),
+        np.array(n_groups),
         confidence=judging.confidence,
         false_discovery_rate=judging.false_discovery_rate,
+        freedom=np.array(n_groups) - 1,
     )
     overall = float(counts.steps[counts.best(everywhere, beta)])
     found = []
@@ -256,6 +257,19 @@ def shifts_of(
             )
         )
     return tuple(found)
+
+
+def differing(amount: Floats, groups: NDArray[np.integer]) -> float:
+    """Return how many groups of one size two decisions differ on.
+
+    Parameters
+    ----------
+    amount : array of shape (n_images,), float64
+        By how much they differ.
+    groups : array of shape (n_images,), integer
+    """
+    number = np.unique(groups, return_inverse=True)[1]
+    return effective_groups(np.bincount(number, amount).astype(np.float64))
 
 
 def _own_step(

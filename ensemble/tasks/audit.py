@@ -114,6 +114,7 @@ def audit_bundle(request: AuditRequest, settings: Settings, progress: Progress) 
     weightings = Weightings(dataset.groups, resamples=compare.resamples, seed=settings.seed)
     resampled = Resampled.of(slices, judged, dataset.groups, weightings)
     rate = {"false_discovery_rate": compare.false_discovery_rate}
+    able = {"confidence": compare.confidence, "least_groups": settings.audit.least_groups}
     shifts = _shifts(bundle, ground, slices, settings, progress)
     progress.stage("looking for companions")
     asked = {STACK: decided, **_by_members(bundle, kept, ground)}
@@ -145,9 +146,10 @@ def audit_bundle(request: AuditRequest, settings: Settings, progress: Progress) 
         n_out_of_fold=ground.n_out_of_fold,
         thresholds=bundle.threshold_version,
         confidence=compare.confidence,
+        least_groups=settings.audit.least_groups,
         overall=dict(zip(FIGURES, overall.tolist(), strict=True)),
-        looks=resampled.looks(confidence=compare.confidence, **rate),
-        disparities=resampled.disparities(confidence=compare.confidence),
+        looks=resampled.looks(**able, **rate),
+        disparities=resampled.disparities(**able),
         shifts=shifts,
         pooled=tuple(
             Pooled(kind=own.kind, column=own.column, values=own.pooled)

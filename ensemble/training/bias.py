@@ -125,6 +125,8 @@ def _looks(
     )
     weightings = Weightings(groups, resamples=compare.resamples, seed=settings.seed)
     found = Resampled.of(slices, judged, groups, weightings).looks(
-        confidence=compare.confidence, false_discovery_rate=compare.false_discovery_rate
+        confidence=compare.confidence,
+        false_discovery_rate=compare.false_discovery_rate,
+        least_groups=settings.audit.least_groups,
     )
     return [look for look in found if look.figure in _FIGURES]

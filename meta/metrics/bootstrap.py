@@ -226,6 +226,7 @@ def compare_tags(
     *,
     confidence: float,
     false_discovery_rate: float,
+    freedom: NDArray[np.float64] | None = None,
 ) -> TagTests:
     """Return which tags one rung scores better on, as far as paired resamples of groups tell.
 
@@ -245,6 +246,10 @@ def compare_tags(
     confidence : float, in (0.5, 1)
         Of the intervals, which stand for each tag alone.
     false_discovery_rate : float, in (0, 1)
+    freedom : array of shape (n_tags,), float64, optional
+        Degrees of freedom of each difference, where they are few: intervals and p-values are then
+        as wide as Student's distribution makes them, since resamples of few groups spread too
+        little. See `effective_groups`.
 
     References
     ----------
@@ -254,10 +259,18 @@ def compare_tags(
     from scipy.stats import false_discovery_control  # a second to import: here alone it is needed
 
     values = ours - theirs
-    low, high = (np.clip(ends, -1, 1) for ends in _row_intervals(values, confidence))
+    low, high = _row_intervals(values, confidence)
+    if freedom is not None:
+        own, wider = values[:, 0], small_sample_reach((1 - confidence) / 2, freedom)
+        # Finite, so that no spread stays none; the ends are cut to what a score can differ by.
+        wider = np.minimum(wider / special.ndtri((1 + confidence) / 2), 1e6)
+        low, high = (own + (ends - own) * wider for ends in (low, high))
+    low, high = (np.clip(ends, -1, 1) for ends in (low, high))
     tested = (n_groups >= FEWEST_GROUPS) & ~np.isnan(low)
     p_value = np.full(len(values), np.nan)
-    p_value[tested] = _p_values(values[tested].astype(np.float64))
+    p_value[tested] = _p_values(
+        values[tested].astype(np.float64), None if freedom is None else freedom[tested]
+    )
     q_value = np.full(len(values), np.nan)
     if tested.any():
         q_value[tested] = false_discovery_control(p_value[tested])
@@ -290,7 +303,43 @@ def differing_groups(
     return np.bincount(once % n_tags, minlength=n_tags).astype(np.int64)
 
 
-def _p_values(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def effective_groups(weights: NDArray[np.float64]) -> float:
+    """Return how many groups of one size would tell as much; 0 without any weight.
+
+    Parameters
+    ----------
+    weights : array of shape (n_groups,), float64
+        What each group adds, not negative.
+
+    References
+    ----------
+    Kish (1965), "Survey Sampling", on designs with unequal weights.
+    """
+    square = float((weights**2).sum())
+    return float(weights.sum() ** 2 / square) if square > 0 else 0.0
+
+
+def small_sample_reach(tail: float, freedom: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how many resampled standard errors leave a tail beyond, of the freedom's shape.
+
+    Student's quantile; and the spread of ``n`` resampled groups is too small by ``(n - 1) / n``.
+
+    Parameters
+    ----------
+    tail : float, in (0, 0.5)
+        On one side.
+    freedom : array, float64
+        Degrees of freedom: groups less one. Below 1, nothing is sure: infinite.
+    """
+    able = freedom >= 1
+    held = np.where(able, freedom, 1.0)
+    reach = special.stdtrit(held, 1 - tail) * np.sqrt((held + 1) / held)
+    return np.where(able, reach, np.inf)
+
+
+def _p_values(
+    values: NDArray[np.float64], freedom: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
     """Return two-sided p-values of rows, of which the first column is the sample's own."""
     own, resampled = values[:, 0], values[:, 1:]
     centred = resampled - np.nanmean(resampled, axis=1, keepdims=True) + own[:, None]
@@ -298,7 +347,12 @@ def _p_values(values: NDArray[np.float64]) -> NDArray[np.float64]:
     beyond = np.minimum((centred <= 0).sum(1), (centred >= 0).sum(1)) / defined.sum(1)
     error = np.nanstd(resampled, axis=1)
     steps = np.divide(np.abs(own), error, out=np.zeros_like(own), where=error > 0)
-    return np.asarray(np.minimum(1, 2 * np.maximum(beyond, special.ndtr(-steps))))
+    if freedom is None:
+        tail = special.ndtr(-steps)
+    else:
+        held = np.maximum(freedom, 1.0)
+        tail = np.where(freedom >= 1, special.stdtr(held, -steps * np.sqrt(held / (held + 1))), 0.5)
+    return np.asarray(np.minimum(1, 2 * np.maximum(beyond, tail)))
 
 
 def _row_intervals(

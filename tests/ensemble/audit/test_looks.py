@@ -9,9 +9,10 @@ from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.ensemble.audit.counts import COUNTED, JudgedPairs, figures_of
 from tagstack.ensemble.audit.looks import Look, Resampled
 from tagstack.ensemble.audit.slices import Slice, column_slices
-from tagstack.meta.metrics.bootstrap import Weightings
+from tagstack.meta.metrics.bootstrap import Weightings, effective_groups, small_sample_reach
 
 N, TAGS = 400, 12
+SURE = {"confidence": 0.95, "false_discovery_rate": 0.05, "least_groups": 6.0}
 
 
 def drawn(
@@ -48,7 +49,7 @@ def looks(seed: int, worse: float = 0.0) -> tuple[Look, ...]:
     truth, proba, style = drawn(seed, worse)
     slices, _ = column_slices({"style": style}, ["style"], most_values=50, least_images=20)
     found = resampled(judged(truth, proba), slices, seed)
-    return found.looks(confidence=0.95, false_discovery_rate=0.05)
+    return found.looks(**SURE)
 
 
 def test_a_slice_that_is_tagged_worse_is_found_with_its_own_figures() -> None:
@@ -78,7 +79,7 @@ def test_some_tags_are_held_against_the_others_on_the_same_images() -> None:
     own = resampled(
         judged(truth, proba), (Slice(kind="family", column="family", value="x", tags=first),)
     )
-    found = {one.figure: one for one in own.looks(confidence=0.95, false_discovery_rate=0.05)}
+    found = {one.figure: one for one in own.looks(**SURE)}
     given = proba >= 0.5
     assert found["recall"].here == pytest.approx(0)
     rest = (given & truth)[:, 1:].sum() / truth[:, 1:].sum()
@@ -97,9 +98,7 @@ def test_a_difference_beyond_one_keeps_its_interval_around_it() -> None:
     proba = np.full((80, 2), 0.1, np.float32)
     proba[40:, :] = 0.9  # the first half gets nothing, the second twice what holds
     slices, _ = column_slices({"s": ["a"] * 40 + ["b"] * 40}, ["s"], most_values=9, least_images=20)
-    found = resampled(judged(truth, proba), slices).looks(
-        confidence=0.95, false_discovery_rate=0.05
-    )
+    found = resampled(judged(truth, proba), slices).looks(**SURE)
     one = next(x for x in found if (x.value, x.figure) == ("a", "tagging"))
     assert one.difference == pytest.approx(-4 / 3)
     assert one.low <= one.difference <= one.high
@@ -111,7 +110,10 @@ def test_slices_furthest_apart_are_named_and_chance_is_not() -> None:
     proba[(style == "c")[:, None] & truth] = 0.3
     slices, _ = column_slices({"s": style.tolist()}, ["s"], most_values=9, least_images=20)
     found = {
-        x.figure: x for x in resampled(judged(truth, proba), slices).disparities(confidence=0.95)
+        x.figure: x
+        for x in resampled(judged(truth, proba), slices).disparities(
+            confidence=0.95, least_groups=6
+        )
     }
     assert found["recall"].least == "c"
     assert 0 < found["recall"].low < found["recall"].difference < found["recall"].high
@@ -121,7 +123,9 @@ def test_slices_furthest_apart_are_named_and_chance_is_not() -> None:
     by_chance = 0
     for seed in range(1, 31):
         truth, proba, _ = drawn(seed)
-        own = resampled(judged(truth, proba), slices, seed).disparities(confidence=0.95)
+        own = resampled(judged(truth, proba), slices, seed).disparities(
+            confidence=0.95, least_groups=6
+        )
         by_chance += next(x for x in own if x.figure == "f1").low > 0
     assert by_chance <= 6
 
@@ -157,7 +161,37 @@ def test_one_image_or_no_slice_says_nothing_sure(slices: int) -> None:
     own = judged(np.array([[True, False]]), np.array([[0.9, 0.2]], np.float32))
     one = Slice(kind="column", column="s", value="a", images=np.array([True]))
     found = resampled(own, (one,) * slices)
-    assert found.disparities(confidence=0.95) == ()
-    made = found.looks(confidence=0.95, false_discovery_rate=0.05)
+    assert found.disparities(confidence=0.95, least_groups=6) == ()
+    made = found.looks(**SURE)
     assert len(made) == 5 * slices
     assert not any(look.sure for look in made)
+
+
+def test_few_groups_are_shown_wider_and_the_fewest_not_tested() -> None:
+    """Student's quantile by hand, for a slice of 8 groups against as many."""
+    from scipy import stats
+
+    truth, proba, _ = drawn(0)
+    own, groups = judged(truth, proba), np.arange(N) // 25
+    style = np.where(groups < 8, "a", "b").tolist()
+    slices, _ = column_slices({"s": style}, ["s"], most_values=9, least_images=20)
+    found = Resampled.of(slices, own, groups, Weightings(groups, resamples=400, seed=0))
+    assert found.effective == pytest.approx(8, abs=0.1)
+    look = next(one for one in found.looks(**SURE) if one.figure == "recall")
+    samples = (found.here - found.there)[0, 1].astype(float)
+    low, high = np.quantile(samples[1:] - samples[1:].mean(), [0.025, 0.975])
+    n, spread = found.effective[0], [own[0, 1, 1:].var() for own in (found.here, found.there)]
+    freedom = sum(spread) ** 2 / sum(v**2 / (m - 1) for v, m in zip(spread, n, strict=True))
+    wider = stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975) * np.sqrt((freedom + 1) / freedom)
+    assert look.high - look.low == pytest.approx((high - low) * wider, rel=1e-3)
+    assert not np.isnan(look.q_value)
+    few = found.looks(**{**SURE, "least_groups": 10.0})
+    assert all(np.isnan(one.q_value) and not one.sure for one in few)
+    assert found.disparities(confidence=0.95, least_groups=10) == ()
+
+
+def test_effective_groups_count_one_large_group_as_little_more_than_one() -> None:
+    assert effective_groups(np.ones(7)) == pytest.approx(7)
+    assert effective_groups(np.array([100.0, 1, 1, 1])) == pytest.approx(1.06, abs=0.01)
+    assert effective_groups(np.zeros(3)) == 0
+    assert np.isinf(small_sample_reach(0.025, np.array([0.5, -1.0]))).all()

@@ -29,7 +29,8 @@ def audit(n_slices: int = 2) -> Audit:
     names = [HOSTILE, *(f"s{i:03d}" for i in range(n_slices - 1))]
     return Audit(
         bundle="0123456789ab", n_images=80, n_groups=40, n_out_of_fold=10, thresholds="fit",
-        confidence=0.95, false_discovery_rate=0.05, overall=dict.fromkeys(FIGURES, 0.5),
+        confidence=0.95, false_discovery_rate=0.05, least_groups=10.0,
+        overall=dict.fromkeys(FIGURES, 0.5),
         looks=tuple(
             look(name, figure, -0.2 if i == 0 else 0.01, sure=i == 0)
             for i, name in enumerate(names)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tagstack.api import compare as compare
     from tagstack.api import fit as fit
     from tagstack.api import load as load
+    from tagstack.api import quality as quality
     from tagstack.api import score as score
     from tagstack.api import train as train
     from tagstack.configs.errors import TagstackError as TagstackError
@@ -37,6 +38,7 @@ _HOMES = {
     "compare": "tagstack.api",
     "fit": "tagstack.api",
     "load": "tagstack.api",
+    "quality": "tagstack.api",
     "score": "tagstack.api",
     "train": "tagstack.api",
 }
@@ -55,6 +57,7 @@ __all__ = [
     "compare",
     "fit",
     "load",
+    "quality",
     "score",
     "train",
 ]

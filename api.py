@@ -19,10 +19,12 @@ from tagstack.base_models.scores.memory import MemorySink
 from tagstack.base_models.scoring.pipeline import ScoreProgress
 from tagstack.base_models.scoring.sources import GivenPictures, PictureSource
 from tagstack.base_models.threads import let_idle_threads_sleep
+from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle
 from tagstack.ensemble.in_memory import AnyPath, AnySettings, Labels, Scores, Told, settings_from
 from tagstack.ensemble.open_stack import Stack
+from tagstack.ensemble.picture_quality import PictureQuality, picture_quality
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
 from tagstack.ensemble.tasks.calibrate import Goal, calibrated
@@ -38,7 +40,18 @@ from tagstack.ensemble.training.request import Trained, TrainRequest
 
 CALIBRATED = "calibrated"  # what the thresholds' version of such a stack is called until saved
 
-__all__ = ["Labels", "Scores", "Stack", "calibrate", "compare", "fit", "load", "score", "train"]
+__all__ = [
+    "Labels",
+    "Scores",
+    "Stack",
+    "calibrate",
+    "compare",
+    "fit",
+    "load",
+    "quality",
+    "score",
+    "train",
+]
 
 
 def load(
@@ -101,16 +114,56 @@ def score(
     (('grey',), {'broken': 'not an image that can be read: unknown format'})
     """
     own = settings_from(settings)
-    if isinstance(images, Mapping):
-        sources: PictureSource = GivenPictures(images)
-    else:
-        given = [images] if isinstance(images, str | os.PathLike) else images
-        sources = found_images([Path(path) for path in given], own, Told())
+    sources = _sources(images, own)
     let_idle_threads_sleep()
     with loaded_taggers(tuple(models), own) as taggers:
         sink = MemorySink(Members.of(taggers))
         score_sources(sources, taggers, sink, own, Told(progress))
     return Scores(sink)
+
+
+def quality(
+    images: "AnyPath | Sequence[AnyPath] | Mapping[str, Given]",
+    scorers: Sequence[str],
+    settings: AnySettings = None,
+) -> PictureQuality:
+    """Return what scorers say of pictures, in memory.
+
+    Parameters
+    ----------
+    images : path, sequence of paths, or mapping of name to picture
+        As for `score`.
+    scorers : sequence of str
+        Names, folders or ``NAME=FOLDER``, as for ``tagstack quality score --scorer``.
+    settings : Settings, mapping or path, optional
+        Laid over the defaults.
+
+    Raises
+    ------
+    TagstackError
+        If a scorer cannot be used, or there is no image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> grey = np.full((64, 48, 3), 128, np.uint8)
+    >>> found = quality({"grey": grey, "black": 0 * grey}, ["exposure"])
+    >>> found.scores["exposure"].round(2).tolist(), found.lower_is_better
+    ([0.0, 1.0], ('exposure',))
+    >>> found.tags("noobai-aesthetic", "exposure")["grey"]
+    ()
+    """
+    own = settings_from(settings)
+    return picture_quality(_sources(images, own), scorers, own, Told())
+
+
+def _sources(
+    images: "AnyPath | Sequence[AnyPath] | Mapping[str, Given]", settings: Settings
+) -> PictureSource:
+    if isinstance(images, Mapping):
+        return GivenPictures(images)
+    given = [images] if isinstance(images, str | os.PathLike) else images
+    return found_images([Path(path) for path in given], settings, Told())
 
 
 def fit(

@@ -1,5 +1,7 @@
 """Quality from Python: scores in memory, and the tags of a preset."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def pictures(n: int) -> dict[str, np.ndarray]:
 
 
 def test_scores_and_tags_of_pictures_in_memory() -> None:
-    given = {**pictures(20), "broken": b"none", "again": pictures(20)["3"]}
+    given: dict[str, Any] = {**pictures(20), "broken": b"none", "again": pictures(20)["3"]}
     found = tagstack.quality(given, ["contrast", "noise"], SETTINGS)
     assert found.images == (*map(str, range(20)), "again")
     assert set(found.failures) == {"broken"}

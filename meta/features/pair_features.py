@@ -222,6 +222,7 @@ class PairTable:
             values[rows, :n_own] = self.values_at(rows)
             for place, column in enumerate(columns.values(), n_own):
                 values[rows, place] = column[rows]
+            spill.let_go()
         return PairTable(
             pairs=self.pairs,
             names=(*self.names, *columns),

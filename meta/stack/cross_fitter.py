@@ -76,7 +76,9 @@ class CrossFitter:
             make_learner, name, self.settings, seed=self.seed, threads=threads_apart(self.threads)
         )
         enough = looked_at(name, self.settings)
-        fits = FoldFits.of(make, table, self.true, self.data.folds, self.weight, enough)
+        fits = FoldFits.of(
+            make, table, self.true, self.data.folds, self.weight, enough, self.data.spill
+        )
         most = rounds_of(name, self.settings)
         if most is None:
             return LeftOut(logit=fits.logit(), rounds=None)
@@ -85,7 +87,9 @@ class CrossFitter:
 
     def on_all(self, name: str, table: PairTable, rounds: int | None) -> PairLearner:
         """Return a learner fitted on all images, for so many rounds if it is made of rounds."""
-        return self._make(name, rounds).fit(table, self.true, self.weight)
+        fitted = self._make(name, rounds).fit(table, self.true, self.weight)
+        self.data.spill.let_go()
+        return fitted
 
     def _make(self, name: str, rounds: int | None = None) -> PairLearner:
         settings = self.settings if rounds is None else with_rounds(self.settings, name, rounds)

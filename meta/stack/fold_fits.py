@@ -6,13 +6,14 @@ thousands of photographs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import BLOCK_PAIRS
+from tagstack.base_models.spill import IN_MEMORY, Spill
 from tagstack.meta.features.pair_features import PairTable
 from tagstack.meta.learners.protocol import PairLearner, StagedLearner, StageTeller
 from tagstack.meta.learners.workers import done_apart
@@ -32,11 +33,14 @@ class FoldFits:
     held : tuple of arrays of shape (n_held,), int64
         Together every image once.
     learners : tuple of PairLearner
+    spill : Spill
+        Where the table lies; what was read of it is let go.
     """
 
     table: PairTable
     held: tuple[NDArray[np.int64], ...]
     learners: tuple[PairLearner, ...]
+    spill: Spill = IN_MEMORY
 
     @classmethod
     def of(
@@ -47,6 +51,7 @@ class FoldFits:
         folds: NDArray[np.int64],
         weight: Floats,
         enough: int | None = None,
+        spill: Spill = IN_MEMORY,
     ) -> "FoldFits":
         """Fit the learner without each fold.
 
@@ -62,13 +67,16 @@ class FoldFits:
         enough : int, optional
             Pairs that the learner looks at in one fit: folds are held out several at a time as
             long as so many remain, since further fits would see no more.
+        spill : Spill, optional
+            Where the table lies.
         """
         folds = _held_together(folds, np.diff(table.pairs.indptr), enough)
         names = np.unique(folds)
         shared = (table, true, folds, weight, make)
-        learners = done_apart(_without_fold, shared, names.tolist())
+        learners = tuple(done_apart(_without_fold, shared, names.tolist()))
         held = tuple(np.flatnonzero(folds == fold) for fold in names)
-        return cls(table=table, held=held, learners=tuple(learners))
+        spill.let_go()
+        return cls(table=table, held=held, learners=learners, spill=spill)
 
     def logit(self) -> Logits:
         """Return each pair's logit from the learner that did not see its image.
@@ -95,7 +103,7 @@ class FoldFits:
         """Return the same fits, as they were after so many rounds; they must be staged."""
         learners = (cast("StagedLearner", learner) for learner in self.learners)
         stopped = tuple(learner.stopped_at(rounds) for learner in learners)
-        return FoldFits(table=self.table, held=self.held, learners=stopped)
+        return replace(self, learners=stopped)
 
     def _spread(
         self,
@@ -115,6 +123,7 @@ class FoldFits:
                 answers = ask(learner, self.table.take(some))
                 for logit, answer in zip(found, answers, strict=True):
                     logit[rows] = answer
+                self.spill.let_go()
         return found
 
 

@@ -176,6 +176,7 @@ def _selected_members(fitter: CrossFitter) -> tuple[Floats, RungLogits]:
         for f in np.unique(fold):
             own = rows.start + np.flatnonzero(fold == f)
             listed[own] = mean_logit(members.listed[:, own], by_fold[f])
+        data.spill.let_go()
     bases = [mean_logit(members.base, own) for own in by_fold]
     return weights, RungLogits(listed=listed, base=np.mean(bases, axis=0))
 

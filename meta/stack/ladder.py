@@ -166,6 +166,7 @@ def _blend(
     for _, rows in pairs.blocks():
         fold = data.folds[pairs.image[rows]]
         listed[rows] = sum(share[fold] * rung.listed[rows] for share, rung in used)
+        data.spill.let_go()
     for share_of_fold, rung in used:
         base += share_of_fold.mean() * rung.base
     return dict(zip(names, map(float, weights), strict=True)), RungLogits(listed=listed, base=base)

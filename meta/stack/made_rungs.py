@@ -107,4 +107,6 @@ class MadeRungs:
 
     def drawn(self, name: str) -> PairProba:
         """Return a rung's probabilities of the images that are judged on."""
-        return self.rung(name).at(self._judges.rows).proba(self._judges.scorer.pairs)
+        found = self.rung(name).at(self._judges.rows).proba(self._judges.scorer.pairs)
+        self._data.spill.let_go()
+        return found

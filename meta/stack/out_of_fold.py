@@ -107,6 +107,7 @@ def cross_fitted_monotone(
         for images, _ in pairs.blocks():
             rows = pairs.rows(images.start + np.flatnonzero(folds[images] == fold))
             calibrated[rows] = maps.apply(pairs.tag[rows], listed[rows])
+            spill.let_go()
         calibrated_base += maps.apply(np.arange(pairs.n_tags), base) / len(names)
     return calibrated, calibrated_base
 

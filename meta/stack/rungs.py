@@ -30,6 +30,7 @@ class RungLogits:
         proba = spill.empty(len(pairs), np.float32)
         for _, rows in pairs.blocks():
             proba[rows] = expit(self.listed[rows])
+            spill.let_go()
         return PairProba(pairs=pairs, proba=proba, base=expit(self.base).astype(np.float32))
 
     def at(self, rows: NDArray[np.int64] | slice) -> "RungLogits":
@@ -64,6 +65,7 @@ def plain_rung(
         listed = spill.empty(len(ground.listed), ground.listed.dtype.type)
         for _, rows in scores.pairs.blocks():
             listed[rows] = mean_logit(members.listed[:, rows])
+            spill.let_go()
         return RungLogits(listed=listed, base=mean_logit(members.base))
     if name == "shrunken_logistic":
         return RungLogits(listed=ground.listed, base=ground.base)
@@ -118,6 +120,7 @@ def by_band(
     for _, rows in pairs.blocks():
         options = [rungs[name].listed[rows] for name in names]
         listed[rows] = _picked(options, number[pairs.tag[rows]])
+        spill.let_go()
     return RungLogits(listed=listed, base=_picked([rungs[name].base for name in names], number))
 
 

@@ -242,7 +242,7 @@ def average_f(counts: Counts, settings: ThresholdSettings, axis: int = 0) -> Flo
     if settings.average == "macro":
         if axis == 0 and counts.positives.ndim == counts.hits.ndim > 1:
             # Of a large vocabulary most tags have none: the sum is the same without them.
-            counts = counts.take((counts.positives > 0).any(axis=1))
+            counts = counts.take(np.flatnonzero((counts.positives > 0).any(axis=1)))
         scores = counts.f_beta(settings.beta)
         n_defined = np.maximum((~np.isnan(scores)).sum(axis=axis), 1)
         return np.asarray(np.nansum(scores, axis=axis) / n_defined)

@@ -86,7 +86,8 @@ class Cascading:
         """Return what was given as settings of ``[cascade]``; None for nothing."""
         if self.cascade is None and self.cascade_loss is None:
             return None
-        return {"cascade": {"cost": self.cascade or 1.0, "loss": self.cascade_loss or 0.0}}
+        cost = 1.0 if self.cascade is None else self.cascade
+        return {"cascade": {"cost": cost, "loss": self.cascade_loss or 0.0}}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,8 @@ from tagstack.ensemble.cascade.frontier import EVERYBODY, Judging, Staged, front
 from tagstack.ensemble.cascade.order import best_order
 from tagstack.ensemble.cascade.routing import Judges, Route
 from tagstack.ensemble.cascade.timing import member_seconds
+from tagstack.ensemble.console.groups import Cascading
+from tagstack.ensemble.console.options import settings_of
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.serving.live import LiveStack
 from tagstack.ensemble.tasks import tag_scoring
@@ -302,6 +304,21 @@ def test_a_bundle_that_cannot_do_what_the_settings_say_is_refused_at_once(root: 
     with tagstack.load(root / "bundle", settings=asked) as stack:
         with pytest.raises(TagstackError, match="This bundle has no cascade"):
             stack.beside(load_bundle(root / "plain"))
+
+
+def test_options_lie_over_the_settings(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[cascade]\nloss = 0.01\n")
+    for options, (cost, loss) in (
+        (Cascading(), (1.0, 0.01)),
+        (Cascading(cascade=0.5), (0.5, 0.0)),
+        (Cascading(cascade_loss=0.002), (1.0, 0.002)),
+        (Cascading(cascade_loss=0.0), (1.0, 0.0)),
+    ):
+        own = settings_of(config, sections=options.settings()).cascade
+        assert (own.cost, own.loss) == (cost, loss)
+    with pytest.raises(TagstackError, match=r"cascade\.cost"):
+        settings_of(config, sections=Cascading(cascade=0.0).settings())
 
 
 def test_a_killed_run_goes_on_and_another_share_tags_anew(

@@ -50,7 +50,9 @@ class Writing:
         mark = separator.strip()
         tight = sum(text.count(mark) for text in texts) if mark else 0
         loose = sum(text.count(f"{mark} ") for text in texts) if mark else 0
-        joint = separator if not mark else f"{mark} " if 2 * loose >= tight else mark
+        # Where a space belongs to the mark, what is joined without one would not be parted again.
+        whole = not mark or separator != mark
+        joint = separator if whole else f"{mark} " if 2 * loose >= tight else mark
         n_spaces, n_underscores = (sum(sign in p for p in parts) for sign in " _")
         n_escaped, n_brackets = (sum(sign in p for p in parts) for sign in ("\\(", "("))
         return cls(
@@ -76,7 +78,15 @@ class Writing:
         """Return whether a caption can be put together again: a line separated as the others."""
         plain = text.strip()
         foreign = self.separator == SPACE and ("," in plain or self._is_prose(plain))
-        return bool(plain) and "\n" not in plain and not foreign
+        return bool(plain) and "\n" not in plain and not foreign and self._parts_again(plain)
+
+    def _parts_again(self, plain: str) -> bool:
+        """Return whether parts stay what they are among others: a ``;`` may be a mark or a tag."""
+        if self.separator.strip() not in (";", "|"):
+            return True
+        own = [part for part in self.parts(plain) if part]
+        orders = (own, own[::-1], [*own, "x"], ["x", *own], ["x", *own, "x"])
+        return all(self.parts(self.joined(parts)) == parts for parts in orders)
 
     def _is_prose(self, plain: str) -> bool:
         if self.separator != SPACE or "," in plain:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as tries
 from hypothesis import strategies as st
 
@@ -118,6 +118,8 @@ captions = st.lists(words, max_size=6).flatmap(
 
 
 @tries(max_examples=150, deadline=None)
+@example([");"], "any")  # its one mark has no space behind it
+@example([";; ", "old; "], "any")  # a mark that is a tag
 @given(st.lists(captions, min_size=1, max_size=4), st.sampled_from(["any", "name"]))
 def test_mending_twice_is_mending_once_and_leaves_nothing_to_mend(
     texts: list[str], order: str

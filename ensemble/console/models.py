@@ -209,7 +209,7 @@ def show_model(name: str, as_json: Json = False) -> None:
 @models.command(
     "init",
     epilog="tagstack models init ./my-tagger\n\n"
-    "tagstack models init ./my-tagger --set input.colour=BGR --set input.range=0-255\n\n"
+    "tagstack models init ./mine --set input.colour=BGR --set input.range=0-255\n\n"
     "tagstack models init ./my-tagger --labels labels.csv --images images",
 )
 def init_model(

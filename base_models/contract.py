@@ -74,6 +74,9 @@ class Input(Section):
 
     ``mean`` and ``std`` are per RGB channel on the 0-1 scale, in RGB order whatever ``colour``
     is, and replace ``range``.
+
+    ``padding_mask`` names a second input, of shape (batch, height, width): true where the canvas
+    shows beside a fitted picture.
     """
 
     name: str | None = None
@@ -90,6 +93,19 @@ class Input(Section):
     mean: Channels | None = None
     std: Channels | None = None
     batch: Literal["dynamic"] | Annotated[int, Field(ge=1)]
+    padding_mask: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _masked_where_padded(self) -> Self:
+        if self.padding_mask is None:
+            return self
+        if self.geometry != "fit_pad" or self.canvas is not None:
+            msg = f"padding_mask goes with geometry fit_pad and no canvas, not {self.geometry}"
+            raise ValueError(msg)
+        if self.padding_mask == self.name:
+            msg = f"padding_mask and name are both {self.name!r}; expected two inputs"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _scaled_once(self) -> Self:
@@ -106,6 +122,11 @@ class Input(Section):
     def height_width(self) -> tuple[int, int]:
         """Height and width of the input in pixels."""
         return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    @property
+    def planes(self) -> int:
+        """What a framed pixel has: red, green and blue, and whether it is padding if asked for."""
+        return 3 if self.padding_mask is None else 4
 
 
 class Output(Section):
@@ -133,7 +154,8 @@ class Tags(Section):
 
     ``categories`` maps the file's category codes to names, for codes differ between sites: 5 is
     ``meta`` on Danbooru and ``species`` on e621. ``prefixes`` gives a category to tags that start
-    so (``"rating:" = "rating"``), for files without a category; ``category`` is for all others.
+    so (``"rating:" = "rating"``), whatever the file says; in files without categories, ``category``
+    is for all others.
     """
 
     format: Literal[
@@ -227,6 +249,8 @@ class Contract(Section):
         """
         facts = self.model_dump(mode="json", include={"input", "output", "tags", "aliases"})
         del facts["output"]["features"]
+        if facts["input"]["padding_mask"] is None:  # taggers without are what they were before
+            del facts["input"]["padding_mask"]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -148,7 +148,7 @@ def sample_pixels(
     n_images = min(n_images, len(sources.names))
     picked = np.linspace(0, len(sources.names) - 1, n_images).round().astype(int)
     budget = DecodingBudget(settings.decode_mib << 20)
-    found = [np.empty((0, framing.height, framing.width, 3), np.uint8)]
+    found = [np.empty((0, framing.height, framing.width, framing.planes), np.uint8)]
     for number in picked:
         name = sources.names[number]
         try:

@@ -34,6 +34,7 @@ from tagstack.base_models.parity.quantised_folder import QuantisedOrigin, write_
 from tagstack.base_models.pictures.preprocess import input_tensor
 from tagstack.base_models.runtimes.added_output import has_tensor, output_names
 from tagstack.base_models.runtimes.faults import one_line
+from tagstack.base_models.runtimes.model_io import ModelInputs
 from tagstack.base_models.runtimes.stored_precision import quantised_as
 from tagstack.base_models.runtimes.tensorrt.onnx_file import check_ports, fixed_batch, read_onnx
 from tagstack.base_models.staging import recover, staged_folder
@@ -176,7 +177,7 @@ def quantise_tagger(
         target = staged / contract.files.model
         target.parent.mkdir(parents=True, exist_ok=True)
         pictures = _Pictures(contract, pixels)
-        pictures.read_from(check_ports(model, contract).name, fixed_batch(model) or 1)
+        pictures.read_from(check_ports(model, contract), fixed_batch(model) or 1)
         _quantise(model, target, scratch, pictures, request, settings)
         if request.precision == "fp8":
             write_float8(target, target)
@@ -207,13 +208,16 @@ class _Pictures:
         self._pixels = pixels
         self._feeds: Iterator[dict[str, Any]] = iter(())
 
-    def read_from(self, name: str, batch: int) -> None:
-        """Start anew, with the name of the input and the size of its batch."""
+    def read_from(self, inputs: ModelInputs, batch: int) -> None:
+        """Start anew, with the inputs and the size of a batch."""
         whole = len(self._pixels) // batch * batch
         # A batch that the file fixes is filled with pictures that were there already.
         pixels = self._pixels[:whole] if whole else np.resize(self._pixels, (batch, *self._shape))
         self._feeds = (
-            {name: input_tensor(pixels[i : i + batch], self._contract.input)}
+            inputs.feed(
+                input_tensor(pixels[i : i + batch], self._contract.input),
+                self._contract.input.layout,
+            )
             for i in range(0, len(pixels), batch)
         )
 

@@ -44,6 +44,12 @@ class Framing:
     rounding: str
     canvas: tuple[int, str] | None
     scaled_decoding: bool
+    masked: bool = False
+
+    @property
+    def planes(self) -> int:
+        """What a pixel has: red, green, blue, and 255 where it is padding if that is asked for."""
+        return 4 if self.masked else 3
 
 
 WHOLE = Framing(
@@ -82,6 +88,7 @@ def framing_from_input(contract: Input, *, scaled_decoding: bool = False) -> Fra
         if contract.canvas is None
         else (contract.canvas.size, contract.canvas.resample),
         scaled_decoding=scaled_decoding,
+        masked=contract.padding_mask is not None,
     )
 
 
@@ -108,6 +115,7 @@ def framed(
     Returns
     -------
     array of shape (height, width, 3), uint8
+        With a fourth plane, the padding, if the framing is masked.
     """
     flat = _on_canvas(_on_matte(image, framing.matte), framing, resampler)
     smooth = framing.resample in ("bilinear", "bicubic", "lanczos")  # no steps to fall on
@@ -122,16 +130,20 @@ def input_tensor(pixels: NDArray[np.uint8], contract: Input) -> NDArray[np.float
     Parameters
     ----------
     pixels : array of shape (n_images, height, width, 3), uint8, RGB
+        With a fourth plane if the contract has a padding mask.
     contract : Input
 
     Returns
     -------
     array of shape (n_images, height, width, 3) or (n_images, 3, height, width), float32
-        In the contract's layout, colour order and range, contiguous.
+        In the contract's layout, colour order and range, contiguous; a fourth channel is 1 where
+        there is padding and 0 elsewhere.
     """
-    values = _scaled(pixels.astype(np.float32), contract)
+    values = _scaled(pixels[..., :3].astype(np.float32), contract)
     if contract.colour == "BGR":
         values = values[..., ::-1]
+    if contract.padding_mask is not None:
+        values = np.concatenate([values, pixels[..., 3:] > 0], axis=-1, dtype=np.float32)
     if contract.layout == "NCHW":
         values = values.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(values)
@@ -201,7 +213,12 @@ def _squash(image: Image.Image, framing: Framing, resampler: Resampler) -> NDArr
 
 def _fit_pad(image: Image.Image, framing: Framing, resampler: Resampler) -> NDArray[np.uint8]:
     small, left, top = _fitted(image, framing, resampler)
-    return _laid(small, (left, top), framing)
+    pixels = _laid(small, (left, top), framing)
+    if not framing.masked:
+        return pixels
+    padding = np.full((framing.height, framing.width, 1), 255, np.uint8)
+    padding[top : top + small.shape[0], left : left + small.shape[1]] = 0
+    return np.concatenate([pixels, padding], axis=2)
 
 
 def _whole(image: Image.Image, framing: Framing, resampler: Resampler) -> NDArray[np.uint8]:

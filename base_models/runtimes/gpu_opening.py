@@ -104,7 +104,8 @@ def open_ort_gpu(
     if backend == "ort-cuda":
         _refuse_quantised(path)
     model, takes_pixels = path, False
-    if precision == "fp16" or backend == "ort-tensorrt" or settings.pixels_on_device:
+    masked = contract.input.padding_mask is not None
+    if precision == "fp16" or backend == "ort-tensorrt" or settings.pixels_on_device or masked:
         from tagstack.base_models.runtimes.tensorrt.prepared_model import MODELS, prepared_model
 
         folder = cache_root(settings.folder) / ENGINES / MODELS
@@ -217,5 +218,5 @@ def _tensorrt_options(
 def _shape_text(model: Path, contract: Contract, batch: int) -> str:
     from tagstack.base_models.runtimes.tensorrt.onnx_file import check_ports
 
-    name = check_ports(model, contract).name
+    name = check_ports(model, contract).picture.name
     return f"{name}:{'x'.join(map(str, (batch, *image_shape(contract))))}"

@@ -33,23 +33,64 @@ class Port:
     kind: str
 
 
-def only_input(path: Path, inputs: Sequence[Port], contract: Contract) -> Port:
-    """Return a model's one input.
+# Element types that a mask may have, in the words of the backends.
+_MASKS: dict[str, type[np.generic]] = {
+    "tensor(bool)": np.bool_, "boolean": np.bool_, "9": np.bool_,
+    "tensor(float)": np.float32, "f32": np.float32, "1": np.float32,
+    "tensor(uint8)": np.uint8, "u8": np.uint8, "2": np.uint8,
+    "tensor(int64)": np.int64, "i64": np.int64, "7": np.int64,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """A model's input for pictures, and that for their padding if it has one of its own.
+
+    A batch is one array all the same: where the contract has a padding mask, its last channel is
+    that, and `feed` parts them. A file that takes both in one input (`packed_input`) has no
+    ``mask``.
+    """
+
+    picture: Port
+    mask: Port | None = None
+
+    def feed(self, batch: NDArray[Any], layout: str) -> dict[str, NDArray[Any]]:
+        """Return what goes into each input by its name."""
+        if self.mask is None:
+            return {self.picture.name: batch}
+        last = layout == "NHWC"
+        picture, mask = (batch[..., :3], batch[..., 3]) if last else (batch[:, :3], batch[:, 3])
+        return {
+            self.picture.name: np.ascontiguousarray(picture),
+            self.mask.name: np.ascontiguousarray(mask).astype(_MASKS[self.mask.kind]),
+        }
+
+
+def model_inputs(path: Path, inputs: Sequence[Port], contract: Contract) -> ModelInputs:
+    """Return a model's inputs.
 
     Raises
     ------
     TagstackError
-        If there are several, or it is not the one that the contract names.
+        If there are others than the contract names, or the mask is of no type that can be filled.
     """
     by_name = {port.name: port for port in inputs}
-    name = contract.input.name
-    if (name is None and len(by_name) != 1) or (name is not None and set(by_name) != {name}):
+    name, mask = contract.input.name, contract.input.padding_mask
+    pictures = [port for port in by_name.values() if port.name != mask]
+    known = len(pictures) == 1 and name in (None, pictures[0].name)
+    if not known or not pictures:
+        told = [one for one in (name, mask) if one]
         msg = (
             f"{path}: the model has the inputs {sorted(by_name)}, the contract expects "
-            f"{[name] if name else 'one'}. Models with several inputs cannot be run."
+            f"{told or 'one'}. Name both where one is a mask of the padding ([input] "
+            "padding_mask); models with other inputs cannot be run."
         )
         raise TagstackError(msg)
-    return next(iter(by_name.values()))
+    own = by_name.get(mask) if mask is not None else None
+    if own is not None and own.kind not in _MASKS:
+        msg = f"{path}: the mask {own.name!r} is {own.kind}; expected bool, float, uint8 or int64."
+        raise TagstackError(msg)
+    return ModelInputs(pictures[0], own)
 
 
 def chosen_output(path: Path, outputs: Sequence[Port], contract: Contract) -> int:
@@ -134,21 +175,24 @@ def feature_width(path: Path, name: str, shape: tuple[int, ...], n_images: int) 
     return width
 
 
-def image_shape(contract: Contract) -> tuple[int, int, int]:
-    """Return the shape of one image as the contract lays it out."""
+def image_shape(contract: Contract, planes: int | None = None) -> tuple[int, int, int]:
+    """Return the shape of one image of a batch as the contract lays it out."""
+    planes = planes or contract.input.planes
     height, width = contract.input.height_width
-    return (height, width, 3) if contract.input.layout == "NHWC" else (3, height, width)
+    return (height, width, planes) if contract.input.layout == "NHWC" else (planes, height, width)
 
 
-def checked_shape(path: Path, port: Port, contract: Contract) -> tuple[int, int, int]:
-    """Return the shape of one image in the contract's layout.
+def checked_shape(path: Path, inputs: ModelInputs, contract: Contract) -> tuple[int, int, int]:
+    """Return the shape of one image of a batch in the contract's layout.
 
     Raises
     ------
     TagstackError
-        If the model's input has another shape.
+        If the model's inputs have other shapes.
     """
-    found, shape = list(port.shape), image_shape(contract)
+    found = list(inputs.picture.shape)
+    shape = image_shape(contract, 3 if inputs.mask is not None else None)
+    _check_mask(path, inputs.mask, contract)
     batch = contract.input.batch
     expected = [batch if isinstance(batch, int) else "batch", *shape]
     pairs = zip(found[1:], shape, strict=False)
@@ -161,7 +205,20 @@ def checked_shape(path: Path, port: Port, contract: Contract) -> tuple[int, int,
             f"({contract.input.layout}). Correct [input] layout, size or batch."
         )
         raise TagstackError(msg)
-    return shape
+    return image_shape(contract)
+
+
+def _check_mask(path: Path, mask: Port | None, contract: Contract) -> None:
+    if mask is None:
+        return
+    pairs = zip(mask.shape[1:], contract.input.height_width, strict=False)
+    if len(mask.shape) != 3 or any(isinstance(a, int) and a != b for a, b in pairs):
+        height, width = contract.input.height_width
+        msg = (
+            f"{path}: the mask {mask.name!r} is {list(mask.shape)}, expected [batch, {height}, "
+            f"{width}]. Such a mask cannot be filled."
+        )
+        raise TagstackError(msg)
 
 
 def check_batch(

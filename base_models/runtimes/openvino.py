@@ -33,7 +33,8 @@ from tagstack.base_models.runtimes.model_io import (
     chosen_output,
     feature_width,
     fixed,
-    only_input,
+    image_shape,
+    model_inputs,
 )
 from tagstack.base_models.runtimes.stored_precision import shown_precision
 from tagstack.configs.errors import TagstackError
@@ -71,18 +72,21 @@ class OpenvinoSession:
         _check_precision(core, precision)
         model = _read(core, path)
         inputs, outputs = _ports(model.inputs, contract), _ports(model.outputs, contract)
-        source = only_input(path, inputs, contract)
+        self._inputs = model_inputs(path, inputs, contract)
+        self._names = [port.name for port in inputs]
+        self._layout = contract.input.layout
+        source = self._inputs.picture
         scores = chosen_output(path, outputs, contract)
         self._width = fixed(outputs[scores].shape[-1]) if outputs else None
         outputs = _with_features(path, model, outputs, contract)
         features = chosen_features(path, outputs, contract)
         self._outputs = [scores] if features is None else [scores, features]
-        self._shape = checked_shape(path, source, contract)
+        self._shape = checked_shape(path, self._inputs, contract)
         self._dtype = _dtype(path, source)
         model_batch = fixed(source.shape[0])
         self._call_images = model_batch or 1
         self._compiled: Any = _compiled(
-            core, path, model, [self._call_images, *self._shape], threads, precision
+            core, path, model, self._shapes(contract), threads, precision
         )
         self._requests = _requests(self._compiled, threads)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="openvino")
@@ -130,13 +134,23 @@ class OpenvinoSession:
         """Return the outputs that are wanted: the scores and, if asked for, the features."""
         request = self._requests.get()
         try:
-            request.infer([feed])
+            fed = self._inputs.feed(feed, self._layout)
+            request.infer([fed[name] for name in self._names])
             outputs = (request.get_output_tensor(number) for number in self._outputs)
             return [np.array(output.data, np.float32) for output in outputs]
         except RuntimeError as error:
             raise TagstackError(f"{self._path}: the model failed: {one_line(error)}") from error
         finally:
             self._requests.put(request)
+
+    def _shapes(self, contract: Contract) -> dict[int, list[int]]:
+        """Return the shape of each input of a call, by its position."""
+        mask = self._inputs.mask
+        planes = contract.input.planes if mask is None else 3
+        shapes = {self._inputs.picture.name: image_shape(contract, planes)}
+        if mask is not None:
+            shapes[mask.name] = contract.input.height_width
+        return {i: [self._call_images, *shapes[name]] for i, name in enumerate(self._names)}
 
     def _n_features(self, name: str) -> int:
         """Return the width of the features, which files mostly do not state."""
@@ -176,7 +190,7 @@ def _with_features(path: Path, model: Any, outputs: list[Port], contract: Contra
 
 
 def _compiled(
-    core: Any, path: Path, model: Any, shape: list[int], threads: int, precision: str
+    core: Any, path: Path, model: Any, shapes: dict[int, list[int]], threads: int, precision: str
 ) -> Any:
     # One stream a thread: threads never meet inside an operator.
     options = {
@@ -186,7 +200,7 @@ def _compiled(
         "ENABLE_CPU_PINNING": False,
     }
     try:
-        model.reshape(shape)
+        model.reshape(shapes)
         compiled = core.compile_model(model, "CPU", options)
     except RuntimeError as error:
         raise _unloadable(path, error) from error
@@ -224,7 +238,10 @@ def _ports(items: Any, contract: Contract) -> list[Port]:
 def _name(item: Any, contract: Contract) -> str:
     """Return a port's name; nodes that do nothing leave it several, of which any may be meant."""
     names = sorted(item.names)
-    wanted = (contract.input.name, contract.output.name, contract.output.features)
+    source = contract.input
+    wanted = (
+        source.name, source.padding_mask, contract.output.name, contract.output.features,
+    )  # fmt: skip
     return next((name for name in names if name in wanted), names[0] if names else "")
 
 

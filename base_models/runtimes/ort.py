@@ -34,8 +34,8 @@ from tagstack.base_models.runtimes.model_io import (
     chosen_output,
     feature_width,
     fixed,
+    model_inputs,
     no_such_features,
-    only_input,
 )
 from tagstack.base_models.runtimes.stored_precision import quantised_as, shown_precision
 from tagstack.configs.errors import TagstackError
@@ -89,7 +89,8 @@ class OrtCpuSession:
         self._path = path
         own = added_features(path, contract)
         self._session: Any = _loaded(path, own)
-        self._input = only_input(path, ports(self._session.get_inputs()), contract)
+        self._inputs = model_inputs(path, ports(self._session.get_inputs()), contract)
+        self._layout = contract.input.layout
         outputs = ports(self._session.get_outputs())
         scores = outputs[: len(outputs) - 1] if own else outputs
         self._output = scores[chosen_output(path, scores, contract)]
@@ -97,8 +98,8 @@ class OrtCpuSession:
         self._outputs = [self._output.name]
         if features is not None:
             self._outputs.append(outputs[features].name)
-        self._shape = checked_shape(path, self._input, contract)
-        self._dtype = input_type(path, self._input)
+        self._shape = checked_shape(path, self._inputs, contract)
+        self._dtype = input_type(path, self._inputs.picture)
         # None until a full batch has shown whether rows are bit-equal to single images. Where the
         # file is quantised a few pictures show nothing: a last bit can tip a rounding, by 0.3.
         self._batches_agree: bool | None = False if quantised_as(path) else None
@@ -111,7 +112,7 @@ class OrtCpuSession:
             threads=threads,
             versions=(("onnxruntime", onnxruntime.__version__),),
             score_class="ort-cpu",
-            model_batch=fixed(self._input.shape[0]),
+            model_batch=fixed(self._inputs.picture.shape[0]),
         )
         if features is not None:
             self.info = replace(self.info, n_features=self._n_features())
@@ -168,7 +169,8 @@ class OrtCpuSession:
     def _raw(self, feed: NDArray[Any]) -> list[NDArray[Any]]:
         """Return the outputs that are wanted: the scores and, if asked for, the features."""
         try:
-            return list(self._session.run(self._outputs, {self._input.name: feed}))
+            fed = self._inputs.feed(feed, self._layout)
+            return list(self._session.run(self._outputs, fed))
         except FAULTS as error:
             msg = f"{self._path}: the model failed on a batch of {len(feed)}: {one_line(error)}"
             raise TagstackError(msg) from error

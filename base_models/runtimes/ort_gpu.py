@@ -36,7 +36,7 @@ from tagstack.base_models.runtimes.model_io import (
     chosen_output,
     feature_width,
     fixed,
-    only_input,
+    model_inputs,
 )
 from tagstack.base_models.runtimes.ort import (
     FAULTS,
@@ -131,13 +131,14 @@ class OrtGpuSession:
                 f"CUDA libraries do not load: see the lines that it printed, and `tagstack doctor`."
             )
             raise BackendError(msg)
-        self._input = only_input(path, ports(self._session.get_inputs()), contract)
+        inputs = model_inputs(path, ports(self._session.get_inputs()), contract)
+        self._input = inputs.picture  # `packed_input` has made one of two
         outputs = ports(self._session.get_outputs())
         scores = outputs[: len(outputs) - 1] if own else outputs
         self._output = scores[chosen_output(path, scores, contract)]
         features = chosen_features(path, outputs, contract)
         self._wanted = [self._output, *([] if features is None else [outputs[features]])]
-        self._shape = checked_shape(path, self._input, contract)
+        self._shape = checked_shape(path, inputs, contract)
         self._dtype: type[np.generic] = np.uint8
         if not takes_pixels:
             self._dtype = input_type(path, self._input)

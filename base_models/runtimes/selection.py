@@ -194,7 +194,7 @@ def _first_runs(session: Session, contract: Contract, n_images: int) -> None:
     """Run the largest batch twice: kernels are loaded, memory is taken, graphs are recorded."""
     images: NDArray[Any] = np.zeros((n_images, *image_shape(contract)), np.float32)
     if session.info.takes_pixels:
-        images = np.zeros((n_images, *contract.input.height_width, 3), np.uint8)
+        images = np.zeros((n_images, *contract.input.height_width, contract.input.planes), np.uint8)
     try:
         for _ in range(2):
             session.run(images)

@@ -11,7 +11,13 @@ from tagstack.base_models.contract import CONTRACT_FILE, Contract, Input
 from tagstack.base_models.runtimes.selection import REFERENCE, RuntimeChoice
 from tagstack.base_models.taggers.last_product import check_features
 from tagstack.base_models.taggers.pull_record import check_pulled
-from tagstack.base_models.taggers.tagger import Tagger, load_tagger, smoke_pixels, smoke_test
+from tagstack.base_models.taggers.tagger import (
+    Tagger,
+    load_tagger,
+    smoke_pixels,
+    smoke_test,
+    unpadded,
+)
 from tagstack.base_models.taggers.timm_contract import (
     PREPROCESS_FILE,
     contract_of_folder,
@@ -221,7 +227,9 @@ def _loaded(tagger: Tagger) -> list[Finding]:
     height, width = tagger.framing.height, tagger.framing.width
     shape = (height, width, 3) if tagger.contract.input.layout == "NHWC" else (3, height, width)
     sides = ", ".join(map(str, shape))
-    shapes = f"input (batch, {sides}), output (batch, {len(tagger.vocabulary)})"
+    mask = tagger.contract.input.padding_mask
+    masked = "" if mask is None else f" and {mask} (batch, {height}, {width})"
+    shapes = f"input (batch, {sides}){masked}, output (batch, {len(tagger.vocabulary)})"
     return [
         Finding("shapes", True, shapes),
         Finding("tags", True, f"{len(tagger.vocabulary)} rows for as many outputs: {listed}"),
@@ -262,8 +270,8 @@ def _features(
 
 
 def _batched(tagger: Tagger) -> Finding:
-    shape = (9, tagger.framing.height, tagger.framing.width, 3)
-    pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    shape = (9, tagger.framing.height, tagger.framing.width, tagger.framing.planes)
+    pixels = unpadded(np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8))
     alone = np.concatenate([tagger.logits(pixels[i : i + 1]) for i in range(len(pixels))])
     equal = np.array_equal(tagger.logits(pixels), alone)
     detail = "9 images give the same bits together and alone" if equal else "rows differ"

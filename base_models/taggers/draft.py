@@ -266,11 +266,11 @@ def _model(draft: Draft) -> Path | None:
 
 
 def _check_ports(model: Path, facts: ModelFacts) -> None:
-    if facts.picture is None or len(facts.inputs) > 1:
+    if facts.picture is None or len(facts.inputs) > 1 + (facts.mask is not None):
         inputs = ", ".join(f"{shown(port.name)} {list(port.shape)}" for port in facts.inputs)
         msg = (
             f"{model} has the inputs {inputs or 'none'}; expected one for a picture, with four "
-            "sides of which one is 3. Such a network cannot be run."
+            "sides of which one is 3, and at most a mask of its padding. It cannot be run."
         )
         raise TagstackError(msg)
 
@@ -386,8 +386,9 @@ def _input(draft: Draft, facts: ModelFacts, said: Mapping[str, tuple[Any, str]])
     assert picture is not None  # `_check_ports`
     batch = picture.shape[0]
     last = picture.shape[3] == 3
-    if len(facts.inputs) > 1:
+    if facts.mask is not None:
         draft.facts["input.name"] = Fact(picture.name, "the input with four sides")
+        draft.facts["input.padding_mask"] = Fact(facts.mask.name, ASSUMED)
     draft.know("input.layout", "NHWC" if last else "NCHW", f"its input is {_shape(picture.shape)}")
     _known(draft, "colour", said)
     _size(draft, picture.shape[1:3] if last else picture.shape[2:4], said)

@@ -67,7 +67,7 @@ def _selected_tags_csv(path: Path, text: str, tags: Tags) -> list[TagRow]:
     return [
         TagRow(
             row.cells["name"],
-            _category(path, row.cells["category"], tags),
+            _prefixed(row.cells["name"], tags) or _category(path, row.cells["category"], tags),
             _best_threshold(path, row.cells),
             _count(row.cells),
         )
@@ -110,10 +110,15 @@ def _camie_json(path: Path, text: str, tags: Tags) -> list[TagRow]:
     content = _json(path, text)
     mapping = _nested(content, "dataset_info", "tag_mapping") or content
     names, categories = (_nested(mapping, key) for key in ("idx_to_tag", "tag_to_category"))
+    if names is None and isinstance(content, dict) and isinstance(content.get("idx2tag"), list):
+        names = {str(i): tag for i, tag in enumerate(content["idx2tag"])}
+        coded = _nested(content, "tag2category") or {}
+        # Its own reader takes -1 where there is none.
+        categories = {str(tag): coded.get(str(tag), -1) for tag in names.values()}
     if names is None or categories is None:
         msg = (
             f"{path}: idx_to_tag or tag_to_category is missing; expected both at the top (v1) or "
-            f"in dataset_info.tag_mapping (v2)."
+            f"in dataset_info.tag_mapping (v2), or idx2tag and tag2category."
         )
         raise TagstackError(msg)
     ordered = _by_index(path, {str(name): index for index, name in names.items()})
@@ -163,8 +168,12 @@ def _json_records(path: Path, text: str, tags: Tags) -> list[TagRow]:
 
 
 def _plain(tag: str, tags: Tags) -> TagRow:
+    return TagRow(tag, _prefixed(tag, tags) or tags.category)
+
+
+def _prefixed(tag: str, tags: Tags) -> str | None:
     starts = (name for prefix, name in tags.prefixes.items() if tag.startswith(prefix))
-    return TagRow(tag, next(starts, tags.category))
+    return next(starts, None)
 
 
 def _category(path: Path, code: object, tags: Tags) -> str:

@@ -371,9 +371,15 @@ def smoke_test(tagger: Tagger) -> NDArray[np.float32]:
 
 def smoke_pixels(tagger: Tagger) -> NDArray[np.uint8]:
     """Return a flat and a noisy image, shape (2, height, width, 3), uint8."""
-    shape = (tagger.framing.height, tagger.framing.width, 3)
+    shape = (tagger.framing.height, tagger.framing.width, tagger.framing.planes)
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    return np.stack([np.full(shape, 128, np.uint8), noise])
+    return unpadded(np.stack([np.full(shape, 128, np.uint8), noise]))
+
+
+def unpadded(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return made-up pixels without padding, where they have a plane for it."""
+    pixels[..., 3:] = 0
+    return pixels
 
 
 def _check_scale(tagger: Tagger, raw: NDArray[np.float32]) -> None:

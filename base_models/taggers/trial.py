@@ -13,7 +13,7 @@ import numpy as np
 
 from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.taggers.own_folder import tagger_files
-from tagstack.base_models.taggers.tagger import load_tagger
+from tagstack.base_models.taggers.tagger import load_tagger, unpadded
 from tagstack.base_models.taggers.timm_contract import contract_of_folder
 from tagstack.base_models.trials import Trial
 from tagstack.configs.errors import TagstackError
@@ -50,8 +50,8 @@ def main(arguments: list[str]) -> int:
     """Load and run the tagger that the argument names; return an exit code."""
     with suppress(TagstackError):
         tagger = load_tagger(Path(arguments[0]), floor=_ANY_FLOOR, threads=1, smoke=False)
-        shape = (1, tagger.framing.height, tagger.framing.width, 3)
-        tagger.raw(np.full(shape, 128, np.uint8))
+        shape = (1, tagger.framing.height, tagger.framing.width, tagger.framing.planes)
+        tagger.raw(unpadded(np.full(shape, 128, np.uint8)))
     return 0
 
 

@@ -186,7 +186,7 @@ def export_model(model: str, out: Path, settings: Settings) -> Exported:
     if prepared.batch is not None:
         spec = spec.fixed_at(prepared.batch)
     target = out / prepared.path.name
-    name = check_ports(target, contract).name
+    name = check_ports(target, contract).picture.name
     return Exported(
         model=target, command=trtexec_command(target, name, image_shape(contract), spec)
     )

@@ -7,11 +7,12 @@ from typing import Any
 from tagstack.base_models.contract import Contract
 from tagstack.base_models.runtimes.faults import BackendError, one_line
 from tagstack.base_models.runtimes.model_io import (
+    ModelInputs,
     Port,
     checked_shape,
     chosen_output,
     fixed,
-    only_input,
+    model_inputs,
 )
 from tagstack.base_models.runtimes.probing import is_installed
 from tagstack.configs.errors import TagstackError
@@ -47,8 +48,8 @@ def read_onnx(path: Path, *, weights: bool) -> Any:
     return model
 
 
-def check_ports(path: Path, contract: Contract) -> Port:
-    """Return a model's one input; input and output must be what the contract says.
+def check_ports(path: Path, contract: Contract) -> ModelInputs:
+    """Return a model's inputs; they and the output must be what the contract says.
 
     Raises
     ------
@@ -57,7 +58,7 @@ def check_ports(path: Path, contract: Contract) -> Port:
     """
     graph = read_onnx(path, weights=False).graph
     stored = {tensor.name for tensor in graph.initializer}
-    source = only_input(path, [_port(p) for p in graph.input if p.name not in stored], contract)
+    source = model_inputs(path, [_port(p) for p in graph.input if p.name not in stored], contract)
     chosen_output(path, [_port(port) for port in graph.output], contract)
     checked_shape(path, source, contract)
     return source

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.contract import Contract
 from tagstack.base_models.pictures.preprocess import input_tensor
 from tagstack.base_models.runtimes.faults import BackendError, one_line
+from tagstack.base_models.runtimes.model_io import ModelInputs, Port, model_inputs
 
 _KINDS: dict[str, type[np.generic]] = {
     "tensor(float16)": np.float16,
@@ -19,18 +20,26 @@ _KINDS: dict[str, type[np.generic]] = {
 def noise_batch(contract: Contract, n_images: int) -> NDArray[np.float32]:
     """Return a tagger's input for pictures of noise, soft and hard ones in turn.
 
-    Shape (n_images, 3, height, width), or the channels last as the contract's layout says.
+    Shape (n_images, 3, height, width), or the channels last as the contract's layout says; with a
+    fourth channel if it has a mask of the padding.
     """
     height, width = contract.input.height_width
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (n_images, height, width, 3), dtype=np.uint8)
+    shape = (n_images, height, width, contract.input.planes)
+    pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+    pixels[..., 3:] = 0
+    pixels[:, : height // 4, :, 3:] = 255  # as over a wide picture
     # Every other picture has the contrast of a flat one: numbers of another size in the network.
-    pixels[::2] //= 16
+    pixels[::2, ..., :3] //= 16
     return input_tensor(pixels, contract.input)
 
 
-def run_onnx(path: Path, batch: NDArray[Any]) -> list[NDArray[Any]]:
+def run_onnx(
+    path: Path, batch: NDArray[Any], contract: Contract | None = None
+) -> list[NDArray[Any]]:
     """Return all outputs of a model for a batch. Shapes are the model's, images first.
+
+    With a contract, a batch is parted among the model's picture and mask.
 
     Raises
     ------
@@ -55,9 +64,13 @@ def run_onnx(path: Path, batch: NDArray[Any]) -> list[NDArray[Any]]:
         session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
-        source = session.get_inputs()[0]
-        kind = _KINDS.get(source.type, np.float32)
-        outputs = session.run(None, {source.name: batch.astype(kind, copy=False)})
+        given = [Port(one.name, tuple(one.shape), one.type) for one in session.get_inputs()]
+        inputs = ModelInputs(given[0])
+        if contract is not None:
+            inputs = model_inputs(path, given, contract)
+        kind = _KINDS.get(inputs.picture.kind, np.float32)
+        layout = "NCHW" if contract is None else contract.input.layout
+        outputs = session.run(None, inputs.feed(batch.astype(kind, copy=False), layout))
     except faults as error:
         raise BackendError(f"ONNX Runtime cannot run {path}: {one_line(error)}") from error
     return [np.asarray(output) for output in outputs]

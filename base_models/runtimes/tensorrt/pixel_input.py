@@ -43,16 +43,43 @@ def write_pixels(model: Path, target: Path, contract: Contract) -> None:
             if name == source.name:
                 node.input[place] = inside
     nodes, constants = _steps(source.name, inside, contract.input)
+    if contract.input.padding_mask is not None:
+        nodes, constants = _beside_mask(source.name, inside, contract.input)
     old = list(graph.node)
     del graph.node[:]
     graph.node.extend((*nodes, *old))
     graph.initializer.extend(constants)
     sides = source.type.tensor_type.shape.dim
     first = sides[0].dim_value if sides[0].HasField("dim_value") else "batch"
-    shape = (first, *contract.input.height_width, 3)
+    shape = (first, *contract.input.height_width, contract.input.planes)
     source.CopyFrom(helper.make_tensor_value_info(source.name, TensorProto.UINT8, shape))
     size = sum(path.stat().st_size for path in model.parent.glob(f"{model.name}*"))
     save(proto, str(target), save_as_external_data=size > 2**31)
+
+
+def _beside_mask(source: str, target: str, contract: Input) -> tuple[list[Any], list[Any]]:
+    """Return the same where a fourth plane is 255 in the padding, which becomes 1."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    colours, plane, ready = f"{target}_colours", f"{target}_plane", f"{target}_ready"
+    flat = contract.model_copy(update={"layout": "NHWC"})
+    steps, constants = _steps(colours, ready, flat)
+    sizes, most = f"{target}_sizes", f"{target}_most"
+    constants += [
+        numpy_helper.from_array(np.array([3, 1], np.int64), sizes),
+        numpy_helper.from_array(np.asarray(np.float32(255)), most),
+    ]
+    packed = f"{target}_packed" if contract.layout == "NCHW" else target
+    nodes = [
+        helper.make_node("Split", [source, sizes], [colours, plane], axis=3),
+        *steps,
+        helper.make_node("Cast", [plane], [f"{plane}_float"], to=TensorProto.FLOAT),
+        helper.make_node("Div", [f"{plane}_float", most], [f"{plane}_share"]),
+        helper.make_node("Concat", [ready, f"{plane}_share"], [packed], axis=3),
+    ]
+    if contract.layout == "NCHW":
+        nodes.append(helper.make_node("Transpose", [packed], [target], perm=[0, 3, 1, 2]))
+    return nodes, constants
 
 
 def _steps(source: str, target: str, contract: Input) -> tuple[list[Any], list[Any]]:

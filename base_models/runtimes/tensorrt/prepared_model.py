@@ -24,6 +24,7 @@ from tagstack.base_models.runtimes.tensorrt.dynamic_batch import write_dynamic
 from tagstack.base_models.runtimes.tensorrt.feature_output import write_features
 from tagstack.base_models.runtimes.tensorrt.half_precision import write_half
 from tagstack.base_models.runtimes.tensorrt.onnx_file import check_ports
+from tagstack.base_models.runtimes.tensorrt.packed_input import write_packed
 from tagstack.base_models.runtimes.tensorrt.pixel_input import write_pixels
 from tagstack.base_models.runtimes.tensorrt.spec import model_files
 from tagstack.configs.errors import TagstackError
@@ -69,7 +70,8 @@ def prepared_model(
 ) -> PreparedModel:
     """Return the file to run: with a free batch where that can be, and in the precision asked for.
 
-    Features that the contract names become an output, where they are none.
+    Features that the contract names become an output, where they are none; a picture and the mask
+    of its padding become one input.
 
     Derived files lie in ``folder`` under the SHA-256 of what they were made from; each was
     compared with its source in ONNX Runtime before it was kept.
@@ -93,7 +95,10 @@ def prepared_model(
     TagstackError
         If the model contradicts the contract; `BackendError` if that float is not enough for it.
     """
-    batch = fixed(check_ports(model, contract).shape[0])
+    ports = check_ports(model, contract)
+    batch = fixed(ports.picture.shape[0])
+    if ports.mask is not None:
+        model = _derived(model, contract, folder, "packed", write_packed)
     contract = with_named_scores(model, contract)
     features = contract.output.features
     if features is not None and features not in output_names(model):

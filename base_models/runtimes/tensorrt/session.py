@@ -38,7 +38,7 @@ from tagstack.base_models.runtimes.model_io import (
     chosen_features,
     chosen_output,
     feature_width,
-    only_input,
+    model_inputs,
 )
 from tagstack.base_models.runtimes.tensorrt.session_memory import (
     HALVES,
@@ -148,12 +148,13 @@ class TensorrtSession:
         self._path, self._api, self._cuda, self._sizes = path, api, cuda, sizes
         self._runtime, self._engine = api.engine(plan, api.logger())
         inputs, outputs = self._ports()
-        self._source = only_input(path, inputs, contract)
+        source = model_inputs(path, inputs, contract)
+        self._source = source.picture  # `packed_input` has made one of two
         self._outputs = outputs
         self._chosen = outputs[chosen_output(path, outputs, contract)]
         features = chosen_features(path, outputs, contract)
         self._wanted = [self._chosen, *([] if features is None else [outputs[features]])]
-        self._shape = checked_shape(path, self._source, contract)
+        self._shape = checked_shape(path, source, contract)
         smallest, _, largest = self._engine.get_tensor_profile_shape(self._source.name, 0)
         self._profile_batch = int(next(iter(largest)))
         sizes.limit(int(next(iter(smallest))), self._profile_batch)

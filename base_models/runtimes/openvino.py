@@ -147,7 +147,9 @@ class OpenvinoSession:
         """Return the shape of each input of a call, by its position."""
         mask = self._inputs.mask
         planes = contract.input.planes if mask is None else 3
-        shapes = {self._inputs.picture.name: image_shape(contract, planes)}
+        shapes: dict[str, tuple[int, ...]] = {
+            self._inputs.picture.name: image_shape(contract, planes)
+        }
         if mask is not None:
             shapes[mask.name] = contract.input.height_width
         return {i: [self._call_images, *shapes[name]] for i, name in enumerate(self._names)}

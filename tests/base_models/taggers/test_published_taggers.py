@@ -409,7 +409,10 @@ def _category_names(contract: Contract) -> tuple[str, ...]:
     if tags.format in ("tags_txt", "json_list", "json_index"):
         rated = "rating" if tags.prefixes else "general"
         return tuple(rated if tag.startswith("rating:") else "general" for tag in TAGS)
-    return tuple(tags.categories.get(code, code) for code in _codes(contract))
+    starts = {tag: kind for prefix, kind in tags.prefixes.items() for tag in TAGS
+              if tag.startswith(prefix)}  # fmt: skip
+    coded = zip(TAGS, _codes(contract), strict=True)
+    return tuple(starts.get(tag, tags.categories.get(code, code)) for tag, code in coded)
 
 
 def _tag_file(contract: Contract) -> str:

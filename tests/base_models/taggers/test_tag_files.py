@@ -169,3 +169,14 @@ def test_missing_file_and_wrong_encoding(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"name,category\nPok\xe9mon,0\n")
     with pytest.raises(TagstackError, match="UTF-8"):
         read_tag_file(tmp_path / "latin", WD)
+
+
+def test_a_list_of_tags_with_codes_beside(tmp_path: Path) -> None:
+    content = {"idx2tag": ["solo", "wolf", "odd"], "tag2category": {"wolf": 5, "solo": 0}}
+    (tmp_path / "vocab.json").write_text(json.dumps(content))
+    names = {"0": "general", "5": "species", "-1": "unassigned"}
+    tags = Tags.model_validate({"format": "camie_json", "categories": names})
+    rows = read_tag_file(tmp_path / "vocab.json", tags)
+    assert [(row.tag, row.category) for row in rows] == [
+        ("solo", "general"), ("wolf", "species"), ("odd", "unassigned"),
+    ]  # fmt: skip

@@ -7,6 +7,7 @@ machine's loopback address alone, and asks for a token that nobody else has.
 
 import os
 import secrets
+import socket
 import tempfile
 import warnings
 from collections import deque
@@ -30,6 +31,7 @@ AUTO, LOCAL = "auto", "local"
 _LOOPBACK_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 # Ray's own default is a third of the memory; arrays that do not fit go to the disk.
 _OBJECT_STORE_BYTES = 1 << 30
+_CONNECT_S = 5.0
 _STARTS = 3  # Ray gives its processes half a minute, too little where a machine is busy
 _HANDED = 16  # values that are kept in the object store for the next tasks
 
@@ -153,6 +155,7 @@ def _imported(*, alone: bool) -> Any:
 
 
 def _start(ray: Any, address: str, threads: int) -> None:
+    refuse_unreachable(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
         options |= {
@@ -171,6 +174,25 @@ def _start(ray: Any, address: str, threads: int) -> None:
                 raise _not_started(address, error) from error
         else:
             return
+
+
+def refuse_unreachable(address: str) -> None:
+    """Refuse an address at which nothing listens: Ray would try for minutes.
+
+    Raises
+    ------
+    TagstackError
+        Why it cannot be reached.
+    """
+    host, colon, port = address.rpartition(":")
+    if address in (AUTO, LOCAL) or "://" in address:
+        return
+    try:
+        if not (colon and port.isdigit()):
+            raise ValueError("it is not HOST:PORT.")
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+    except (OSError, OverflowError, ValueError) as error:
+        raise _not_started(address, error) from error
 
 
 def _not_started(address: str, error: Exception) -> TagstackError:

@@ -21,7 +21,7 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.cluster.planned import Shard, identified, shards_of
 from tagstack.ensemble.cluster.run import ClusterRun, joined_summary
 from tagstack.ensemble.cluster.scoring import prepared, score_on_cluster
-from tagstack.ensemble.cluster.session import Cluster, connected
+from tagstack.ensemble.cluster.session import Cluster, connected, refuse_unreachable
 from tagstack.ensemble.cluster.worker import PLAN, Job, ShardWorker
 from tagstack.ensemble.progress import Silent
 
@@ -242,3 +242,9 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_to_join_is_nothing() -> None:
     assert joined_summary([], (), 1.0).n_scored == 0
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:99999999"])
+def test_an_address_where_nothing_listens_is_named_at_once(address: str) -> None:
+    with pytest.raises(TagstackError, match=rf"--ray {address}: Ray cannot be reached or started"):
+        refuse_unreachable(address)

@@ -49,10 +49,10 @@ class Parts:
     prefixes: float = 16
     reads: float = 2
     start_s: float = 90.0
-    hash_bytes_s: float = 1.4e9
-    plan_s: float = 8e-6
-    join_s: float = 220e-6
-    plan_bytes: float = 700.0
+    hash_bytes_s: float = 1.0e9
+    plan_s: float = 7e-6
+    join_s: float = 250e-6
+    plan_bytes: float = 400.0
 
 
 # "assumed" is hardware that is not here; "measured" is what --measure found.
@@ -156,7 +156,7 @@ def measured() -> dict[str, float]:
         "hash_bytes_s": len(block) / hashing,
         "plan_s": planning / n,
         "plan_bytes": plan_bytes,
-        "join_s": _joining(20_000),
+        "join_s": _joining(6_000),
     }
 
 

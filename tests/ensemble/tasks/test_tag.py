@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.zoo.gallery import draw_gallery
 from tagstack.configs.errors import TagstackError
@@ -24,7 +25,7 @@ from tagstack.ensemble.tasks.explain import explain_image
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 from tagstack.ensemble.tasks.scores_export import export_scores
 from tagstack.ensemble.tasks.scores_import import ImportRequest, import_scores
-from tagstack.ensemble.tasks.scoring import score_folder, score_to_store
+from tagstack.ensemble.tasks.scoring import loaded_taggers, score_folder, score_to_store
 from tagstack.ensemble.tasks.tag import tag_images
 from tagstack.ensemble.tasks.tag_request import TagRequest, TagSummary
 
@@ -521,3 +522,27 @@ def test_an_imported_member_fits_and_tags_from_the_store(
     assert {entry.tag for entry in why.entries if entry.tagged}
     with pytest.raises(TagstackError, match="no image has scores of all of"):
         explain_image(pictures / "unscored.png", bundle, None, scores=store)
+
+
+def test_a_cluster_scores_what_is_new_and_the_tags_are_the_same(
+    run: Tag, fitted: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def on_cluster(
+        sources: Any, models: Any, store: Path, settings: Any, progress: Any, **how: Any
+    ) -> Any:
+        asked.append((how["address"], *sources.names))
+        with loaded_taggers(models, settings) as taggers:
+            how["check"](Members.of(taggers).infos)
+            return score_to_store(sources, taggers, store, settings, progress)
+
+    monkeypatch.setattr("tagstack.ensemble.cluster.scoring.score_on_cluster", on_cluster)
+    request = TagRequest(
+        images=(pictures,), bundle=fitted / "bundle", out=tmp_path / "apart", ray="local"
+    )
+    for _ in range(2):
+        tag_images(request, load_settings(changes={"threads": 1}), Silent())
+    run()
+    assert asked == [("local", "1.png", "2.png", "3.png")]
+    assert texts(tmp_path / "apart") == texts(tmp_path / "out")

@@ -28,6 +28,10 @@ def test_an_audit_is_written_whole_and_never_over_another(
     assert len(found["asked"]) > 1  # its taggers, from what the bundle kept of them out of fold
     assert "What tags favour" in (out / "audit.html").read_text()
     assert "--overwrite" in tagstack(*arguments).stderr
+    words = [*arguments[:-1], tmp_path / "again", "--against", out, "--parts", "none"]
+    since = json.loads(done(*words, "--by", "part", "--json"))["changes"]
+    assert (since["n_images"], since["n_missing"]) == (found["n_images"], 0)
+    assert {one["verdict"] for one in since["found"]} == {"no significant difference"}
     said = done(*arguments, "--by", "part", "--with", "1girl", "--parts", "none", "--overwrite")
     assert "differ surely in" in said
     with (out / "slices.csv").open(newline="") as stream:

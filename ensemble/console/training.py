@@ -115,8 +115,9 @@ def _print(found: "Trained") -> None:
 def _searched(found: "Trained") -> Iterator[str]:
     for trial in found.trials:
         ended = ", ended early" if trial.ended_early else ""
+        score = f"failed ({trial.fault})" if trial.fault else f"macro-AP {trial.score:.3f}"
         yield (
-            f"  {trial.number + 1}. macro-AP {trial.score:.3f}: {trial.start}, {trial.loss}, rate "
+            f"  {trial.number + 1}. {score}: {trial.start}, {trial.loss}, rate "
             f"{trial.learning_rate:.2g}, decay {trial.weight_decay:.2g}, size "
             f"{trial.size or 'as it is'}, {len(trial.scores)} epochs, {trial.seconds:.0f} s{ended}"
         )

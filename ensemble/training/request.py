@@ -114,6 +114,8 @@ class Trial:
         In steps of training.
     ended_early : bool
         Since it was below the median of the trials before.
+    fault : str
+        Why there is no score; empty where there is one.
     """
 
     number: int
@@ -125,11 +127,12 @@ class Trial:
     scores: tuple[float, ...]
     seconds: float
     ended_early: bool
+    fault: str = ""
 
     @property
     def score(self) -> float:
-        """Its best macro-AP."""
-        return max(self.scores)
+        """Its best macro-AP; -1 where there is none."""
+        return max(self.scores, default=-1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

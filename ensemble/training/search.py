@@ -81,25 +81,46 @@ def _tried(
         pruner=optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=1),
     )
     for trial in trials:
-        study.add_trial(_frozen(trial, space))
+        if not trial.fault:
+            study.add_trial(_frozen(trial, space))
     if not trials:
         study.enqueue_trial(_as_set(request, settings))
     asked = study.ask(space)
+    try:
+        return _trained(request, settings, asked, number, work, progress)
+    except (TagstackError, RuntimeError) as error:  # torch: no memory, or a size that does not fit
+        if not number:  # as the settings say: nothing else would do better
+            raise
+        fault = str(error).splitlines()[0]
+        progress.notice(f"this training failed: {fault}")
+        return Trial(
+            number=number, **asked.params, scores=(), seconds=0.0, ended_early=False, fault=fault
+        )
+
+
+def _trained(
+    request: TrainRequest,
+    settings: Settings,
+    asked: "optuna.Trial",
+    number: int,
+    work: Path,
+    progress: Progress,
+) -> Trial:
+    """Return a trial that was trained to its end, or to where others were better."""
     chosen, own = _asked(request, settings, asked.params)
     folder = work / str(number)
     run = Run(prepared(chosen, own, folder, progress))
+    told: set[int] = set()
     ended: list[int] = []
 
     def stop(position: "Position") -> bool:
-        for epoch, score in enumerate(position.scores):
-            if epoch not in told:
-                asked.report(score, epoch)
-                told.add(epoch)
+        for epoch in set(range(len(position.scores))) - told:
+            asked.report(position.scores[epoch], epoch)
+            told.add(epoch)
         if position.scores and asked.should_prune():
             ended.append(position.epoch)
         return bool(ended)
 
-    told: set[int] = set()
     position = run.train(folder, progress.stage, stop)
     return Trial(
         number=number,

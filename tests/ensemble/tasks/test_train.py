@@ -352,6 +352,33 @@ def test_a_search_keeps_the_best_training(searched: Trained) -> None:
     assert not (searched.out / "training").exists()
 
 
+def test_a_training_of_a_search_that_fails_costs_only_itself(
+    pictures: Path, tmp_path: Path, quick_export: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tagstack.ensemble.training import search
+
+    whole, n_made = search.Run, []
+
+    class Failing(whole):  # type: ignore[misc,valid-type]
+        def train(self, *given: Any) -> Any:
+            n_made.append(1)
+            if len(n_made) == 2:
+                raise RuntimeError("CUDA out of memory\nand more")
+            return super().train(*given)
+
+    monkeypatch.setattr(search, "Run", Failing)
+    asked, own = quick_search(pictures, tmp_path / "found")
+    told = Told()
+    one_epoch = own.model_copy(update={"train": own.train.model_copy(update={"epochs": 1})})
+    found = train_tagger(replace(asked, search=2), one_epoch, told)
+    assert [trial.fault for trial in found.trials] == ["", "CUDA out of memory"]
+    assert found.scores == found.trials[0].scores
+    assert "this training failed: CUDA out of memory" in told.notices
+    n_made[:] = [1]  # now the first fails, which is as the settings say
+    with pytest.raises(RuntimeError, match="CUDA out of memory"):
+        train_tagger(replace(asked, out=tmp_path / "first"), one_epoch, Silent())
+
+
 def test_a_search_that_was_ended_goes_on_to_the_same_tagger(
     pictures: Path, tmp_path: Path, searched: Trained
 ) -> None:

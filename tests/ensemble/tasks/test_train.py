@@ -355,18 +355,18 @@ def test_a_search_keeps_the_best_training(searched: Trained) -> None:
 def test_a_training_of_a_search_that_fails_costs_only_itself(
     pictures: Path, tmp_path: Path, quick_export: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tagstack.ensemble.training import search
+    from tagstack.ensemble.training.run import Run
 
-    whole, n_made = search.Run, []
+    n_made: list[int] = []
 
-    class Failing(whole):  # type: ignore[misc,valid-type]
+    class Failing(Run):
         def train(self, *given: Any) -> Any:
             n_made.append(1)
             if len(n_made) == 2:
                 raise RuntimeError("CUDA out of memory\nand more")
             return super().train(*given)
 
-    monkeypatch.setattr(search, "Run", Failing)
+    monkeypatch.setattr("tagstack.ensemble.training.search.Run", Failing)
     asked, own = quick_search(pictures, tmp_path / "found")
     told = Told()
     one_epoch = own.model_copy(update={"train": own.train.model_copy(update={"epochs": 1})})

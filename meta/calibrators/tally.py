@@ -69,7 +69,7 @@ class Tally:
 
 
 def summed(key: Ints, weight: Floats, total: Floats) -> tuple[Ints, Floats, Floats]:
-    """Return each key once, ascending, with the sums of its two values."""
+    """Return each key once, ascending, with the sums of its two values, all (n_keys,)."""
     order = _ascending(key)
     key = key[order]
     first = np.flatnonzero(np.r_[True, key[1:] != key[:-1]][: len(key)])

@@ -43,7 +43,7 @@ class TagStatistics:
 
     @cached_property
     def heard(self) -> sparse.csc_array:
-        """The same by tag: who speaks for it."""
+        """The same by tag: who speaks for it; shape (n_tags, n_tags)."""
         return sparse.csc_array(self.lift)
 
 

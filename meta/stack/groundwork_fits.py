@@ -181,7 +181,7 @@ class FoldedPairs:
         return fit_on_rows(rows_of(filled, base, tag[rows], drawn, self.category), strength)
 
     def unlisted(self, left_out: int | None) -> tuple[Ints, Ints]:
-        """Return how many unlisted pairs of each tag are true, and how many are false."""
+        """Return how many unlisted pairs of each tag are true and how many false, (n_tags,)."""
         kept = np.arange(self.n_folds) != (-1 if left_out is None else left_out)
         n_true, n_false = self._n_true[kept].sum(axis=0), self._n_false[kept].sum(axis=0)
         return n_true, n_false

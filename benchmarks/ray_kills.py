@@ -30,6 +30,7 @@ from tagstack.base_models.zoo.gallery import draw_gallery
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.bundle.dataset import DatasetSource
+from tagstack.ensemble.cluster.session import connected
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 from tagstack.ensemble.tasks.scoring import score_folder
@@ -178,9 +179,13 @@ def main() -> None:
             out, before, began = root / "run", len(killed), time.monotonic()
             out.mkdir()
             runs += 1
-            with killing(rng, killed, arguments.mean_seconds):
+            # The cluster has n workers; the settings, which a bundle records, are those of one.
+            with (
+                connected("local", settings_for(n)),
+                killing(rng, killed, arguments.mean_seconds),
+            ):
                 try:
-                    JOBS[job](root, out, settings_for(n), "local")
+                    JOBS[job](root, out, settings_for(1), "local")
                 except TagstackError as error:
                     failed += 1
                     print(f"{job}: {error}", flush=True)

@@ -55,7 +55,19 @@ class ModelInputs:
     mask: Port | None = None
 
     def feed(self, batch: NDArray[Any], layout: str) -> dict[str, NDArray[Any]]:
-        """Return what goes into each input by its name."""
+        """Return what goes into each input by its name.
+
+        Parameters
+        ----------
+        batch : array of shape (n_images, channels, side, side) or with the channels last
+            The last channel is the padding's mask where the model takes one.
+        layout : str
+            ``NHWC`` for channels last.
+
+        Returns
+        -------
+        dict of str to array of shape (n_images, ...)
+        """
         if self.mask is None:
             return {self.picture.name: batch}
         last = layout == "NHWC"

@@ -377,7 +377,10 @@ def smoke_pixels(tagger: Tagger) -> NDArray[np.uint8]:
 
 
 def unpadded(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return made-up pixels without padding, where they have a plane for it."""
+    """Return made-up pixels without padding, where they have a plane for it.
+
+    Of the shape of ``pixels``, which are (n_images, side, side, channels).
+    """
     pixels[..., 3:] = 0
     return pixels
 

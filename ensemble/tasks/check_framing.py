@@ -189,7 +189,17 @@ def better_ways(
 
 
 def looked_at(truth: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the tags that are looked at: those of the labels, and others evenly spread."""
+    """Return the tags that are looked at: those of the labels, and others evenly spread.
+
+    Parameters
+    ----------
+    truth : array of shape (n_pictures, n_tags), bool
+
+    Returns
+    -------
+    array of shape (n_looked_at,), int64
+        Ascending.
+    """
     own, others = np.flatnonzero(truth.any(axis=0)), np.flatnonzero(~truth.any(axis=0))
     room = max(MOST_TAGS - len(own), 0)
     spread = others[:: -(-len(others) // room) or 1] if room else others[:0]
@@ -215,7 +225,24 @@ def logits_of_ways(
     shape: tuple[int, NDArray[np.int64]],
     report: Report,
 ) -> NDArray[np.float32]:
-    """Return the logits of each way, the contract's own first; NaN for an unreadable picture."""
+    """Return the logits of each way, the contract's own first; NaN for an unreadable picture.
+
+    Parameters
+    ----------
+    tagger : Tagger
+    tried : sequence of Facts
+        The other ways.
+    pictures : iterator of Image or None
+        None for one that cannot be read.
+    shape : tuple of int and array of shape (n_looked_at,), int64
+        Number of pictures, and the tags that are looked at.
+    report : callable
+        Told how many pictures are through.
+
+    Returns
+    -------
+    array of shape (1 + n_tried, n_pictures, n_looked_at), float32
+    """
     n_pictures, columns = shape
     variants = [tagger, *(as_if(tagger, facts) for facts in tried)]
     logits = np.full((len(variants), n_pictures, len(columns)), np.nan, np.float32)
@@ -363,6 +390,8 @@ class Labelled:
 
     def readable(self, labels: Path) -> NDArray[np.bool_]:
         """Return the truth of what could be read; ``labels`` names the file in messages.
+
+        An array of shape (n_readable, n_tags), bool.
 
         Raises
         ------

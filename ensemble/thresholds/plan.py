@@ -96,7 +96,8 @@ def assignments(
 def worths_of(settings: ThresholdSettings, vocabulary: Vocabulary) -> NDArray[np.float64] | None:
     """Return what decisions are worth by the table that thresholds are fitted for, if there is one.
 
-    As `utility.utility_of`; None where the strategy reads no table.
+    As `utility.utility_of`, an array of shape (4, n_tags), float64; None where the strategy reads
+    no table.
     """
     reads = strategy_of(settings.strategy).reads
     return utility_of(settings.utility_table if "utility_table" in reads else "", vocabulary)

@@ -75,6 +75,8 @@ def read_utility(
 def utility_of(table: str, vocabulary: Vocabulary) -> NDArray[np.float64] | None:
     """Return the worths in a table by which decisions are made, as `read_utility`; None for "".
 
+    An array of shape (4, n_tags), float64: true and false positives, false and true negatives.
+
     Raises
     ------
     TagstackError

@@ -77,14 +77,10 @@ class Acceptance:
         Images of which every tag is accepted.
     n_tags_proposed, n_tags_accepted : int
         Different tags.
-    n_seen : int
-        Images that the bundle was fitted on, or that look like one; nothing of them is accepted.
     least_sure : float or None
         Sureness of the least sure accepted tag.
     n_labelled, n_groups, n_wrong, n_labelled_proposals : int
         What it rests on: labelled images, groups, proposals there and wrong ones among them.
-    n_unjudged : int
-        Tags that the labels leave unknown, or that imply such a tag.
     thresholds : str
         Version in use.
     out, queue : Path

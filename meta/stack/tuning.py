@@ -181,7 +181,8 @@ class Tuner:
         for step, score in enumerate(scores):
             values.append(score)
             trial.report(float(np.mean(values)), step)
-            if step + 1 < len(splits) and trial.should_prune():
+            # The first trial is of the defaults: other workers may be ahead, it runs to its end.
+            if trial.number and step + 1 < len(splits) and trial.should_prune():
                 raise TrialPruned
         return float(np.mean(values))
 

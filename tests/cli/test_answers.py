@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ from PIL import Image
 from typer.main import get_command
 
 from tagstack.cli import app
+from tagstack.ensemble.experiments.experiment import Experiment
+from tagstack.ensemble.experiments.running import Standing
+from tagstack.ensemble.tasks.accept import Acceptance
+from tagstack.ensemble.tasks.experiment import Recorded
+from tagstack.ensemble.tasks.feedback_apply import Applied, Move
 
 Command = Callable[..., Any]  # the fixtures of conftest.py
 UNTIL_STOPPED = {"review", "serve"}
@@ -39,6 +45,21 @@ def test_an_answer_that_lacks_a_key_is_found(checked_answer: Command) -> None:
     checked_answer(["scores", "merge"], '{"members": ["a"], "images": 1, "new": 0}')
     with pytest.raises(jsonschema.ValidationError, match="'new' is a required property"):
         checked_answer(["scores", "merge"], '{"members": ["a"], "images": 1}')
+
+
+def test_answers_that_are_results_have_their_fields(schemas: dict[str, Any]) -> None:
+    moves = schemas["feedback apply"]["properties"]["moves"]["items"]
+    standing = schemas["experiment status"]["$defs"]["standing"]
+    for schema, result, more in (
+        (schemas["accept"], Acceptance, set()),
+        (schemas["feedback apply"], Applied, set()),
+        (moves, Move, set()),
+        (schemas["experiment start"], Experiment, set()),
+        (schemas["experiment record"], Recorded, set()),
+        (standing, Standing, {"stopped_s"}),
+    ):
+        names = {field.name for field in fields(result)} | more
+        assert set(schema["required"]) == set(schema["properties"]) == names, result
 
 
 def test_commands_that_need_no_bundle_answer_as_published(

@@ -36,6 +36,22 @@ def test_the_start_is_left_where_both_scores_together_gain(
     assert Floor(macro_f=macro_f, micro_f=micro_f).holds is holds
 
 
+@pytest.mark.parametrize(
+    ("macro_f", "micro_ap_leads", "holds"),
+    [
+        ((0.487, 0.5), (0.01, 0.02), True),  # as good in F1 as folds can tell, and ranks better
+        ((0.487, 0.5), (0.01, -0.001), False),  # not on every fold
+        ((0.487, 0.5), (0.01, 0.0), False),
+        ((0.47, 0.5), (0.01, 0.02), False),  # better ranks do not pay for worse tags
+    ],
+)
+def test_what_ranks_better_on_every_fold_need_not_be_ahead(
+    macro_f: tuple[float, float], micro_ap_leads: tuple[float, ...], holds: bool
+) -> None:
+    floor = Floor(macro_f=macro_f, micro_f=(0.605, 0.6), micro_ap_leads=micro_ap_leads)
+    assert floor.holds is holds
+
+
 def table(made: Any, value: float, positives: Any) -> Thresholds:
     n_tags = made.scores.pairs.n_tags
     nothing = np.full(n_tags, np.nan)

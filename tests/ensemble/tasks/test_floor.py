@@ -48,8 +48,11 @@ def test_the_start_is_left_where_both_scores_together_gain(
 def test_what_ranks_better_on_every_fold_need_not_be_ahead(
     macro_f: tuple[float, float], micro_ap_leads: tuple[float, ...], holds: bool
 ) -> None:
-    floor = Floor(macro_f=macro_f, micro_f=(0.605, 0.6), micro_ap_leads=micro_ap_leads)
+    floor = Floor(
+        macro_f=macro_f, micro_f=(0.605, 0.6), micro_ap_leads=micro_ap_leads, n_images=1000
+    )
     assert floor.holds is holds
+    assert not replace(floor, n_images=999).holds
 
 
 def table(made: Any, value: float, positives: Any) -> Thresholds:

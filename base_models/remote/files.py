@@ -9,6 +9,7 @@ import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,10 +72,8 @@ class RemoteFiles:
             If the place cannot be listed.
         """
         above = len(self._key("")) + 1
-        try:
+        with _blamed(f"Cannot list {shown(self.address)}"):
             found = self._store.find(self._key(""), detail=True)
-        except Exception as error:  # every store raises its own
-            raise _cannot(f"Cannot list {shown(self.address)}", error) from error
         files = [
             RemoteFile(key[above:], facts.get("size"), _version(facts))
             for key, facts in found.items()
@@ -84,12 +83,10 @@ class RemoteFiles:
 
     def itself(self) -> RemoteFile | None:
         """Return the file that the address of an object store is; None if it is a folder."""
-        try:
+        with _blamed(f"Cannot reach {shown(self.address)}"):
             if not self._store.isfile(self._key("")):
                 return None
             facts = self._store.info(self._key(""))
-        except Exception as error:
-            raise _cannot(f"Cannot reach {shown(self.address)}", error) from error
         name = self.address.rpartition("/")[2]
         return RemoteFile(name, facts.get("size"), _version(facts))
 
@@ -129,18 +126,14 @@ class RemoteFiles:
         TagstackError
             If the store refuses.
         """
-        try:
+        with _blamed(f"Cannot write {shown(self.address)}/{name}"):
             self._store.pipe_file(self._key(name), data)
-        except Exception as error:
-            raise _cannot(f"Cannot write {shown(self.address)}/{name}", error) from error
 
     def delete(self, names: list[str]) -> None:
         """Delete files of an object store."""
         if names:
-            try:
+            with _blamed(f"Cannot delete in {shown(self.address)}"):
                 self._store.rm([self._key(name) for name in names])
-            except Exception as error:
-                raise _cannot(f"Cannot delete in {shown(self.address)}", error) from error
 
     def _read(self, name: str, n_bytes: int) -> bytes:
         if scheme_of(self.address) in OBJECT_STORES:
@@ -232,10 +225,16 @@ def _reason(error: Exception | None) -> str:
     return shown(text[0])
 
 
-def _cannot(what: str, error: Exception) -> TagstackError:
-    if isinstance(error, TagstackError):
-        return error
-    return TagstackError(
-        f"{what}: {_reason(error).rstrip('.')}. Expected a place that is there and may be read. "
-        f"Look at the address, and at the credentials and endpoint in the environment."
-    )
+@contextmanager
+def _blamed(what: str) -> Iterator[None]:
+    """Turn whatever a store raises into one line that says what could not be done."""
+    try:
+        yield
+    except TagstackError:
+        raise
+    except Exception as error:  # every store raises its own
+        msg = (
+            f"{what}: {_reason(error).rstrip('.')}. Expected a place that is there and may be "
+            "read. Look at the address, and at the credentials and endpoint in the environment."
+        )
+        raise TagstackError(msg) from error

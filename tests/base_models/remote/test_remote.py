@@ -124,6 +124,7 @@ def test_pictures_of_an_object_store(bucket: RemoteFiles) -> None:
     assert found.names == ("a.png", "big.png", "d/b.png", "empty.png")
     assert [failure.name for failure in found.failures] == ["../c.png"]
     assert found.passed_over == 2
+    # As a cluster sends them to its workers; nothing of ours is kept or read in that form.
     there: RemotePictures = pickle.loads(pickle.dumps(found.chosen(["d/b.png", "a.png"])))
     content = there.identify("a.png", SCORE)
     bucket.delete(["i/a.png"])  # from the cache from here on

@@ -5,34 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tagstack.ensemble.cascade.cascade import FrontierRow
+
 _SHOWN = 11  # rows of the table; the picture and the JSON have all
-
-
-@dataclass(frozen=True, kw_only=True)
-class CascadeRow:
-    """One row of the cascade's table, as `tagstack.ensemble.cascade.cascade.FrontierRow` has it.
-
-    Parameters
-    ----------
-    cost : float, in (0, 1]
-        Share of the seconds of all taggers on all images.
-    ended : tuple of float
-        Share of the images that ended at each stage; the last is all taggers.
-    micro_f, macro_f : float
-    micro_loss, micro_low, micro_high, macro_loss, macro_low, macro_high : float
-        How much lower F1 is than with all taggers, with the paired interval of 95 %.
-    """
-
-    cost: float
-    ended: tuple[float, ...]
-    micro_f: float
-    macro_f: float
-    micro_loss: float
-    micro_low: float
-    micro_high: float
-    macro_loss: float
-    macro_low: float
-    macro_high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +20,13 @@ class CascadeEvidence:
         Taggers that have looked at each stage; the last has all.
     seconds : mapping of member name to float
         Of each tagger for one picture.
-    rows : tuple of CascadeRow
+    rows : tuple of FrontierRow
         The cheapest first; the last has all taggers look at every image.
     """
 
     stages: tuple[tuple[str, ...], ...]
     seconds: Mapping[str, float]
-    rows: tuple[CascadeRow, ...]
+    rows: tuple[FrontierRow, ...]
 
     @property
     def whole_ms(self) -> float:
@@ -70,7 +45,7 @@ class CascadeEvidence:
         return tuple(found)
 
     @property
-    def some_rows(self) -> tuple[CascadeRow, ...]:
+    def some_rows(self) -> tuple[FrontierRow, ...]:
         """Rows for a table, evenly spread, the first and the last among them."""
         step = max(1, round((len(self.rows) - 1) / (_SHOWN - 1)))
         return (*self.rows[:-1:step], self.rows[-1])
@@ -87,7 +62,7 @@ def cascade_evidence(found: Mapping[str, Any] | None) -> CascadeEvidence | None:
     )
 
 
-def _row(found: Mapping[str, Any]) -> CascadeRow:
-    names = [name for name in CascadeRow.__annotations__ if name != "ended"]
+def _row(found: Mapping[str, Any]) -> FrontierRow:
+    names = [name for name in FrontierRow.__annotations__ if name != "ended"]
     values = {name: math.nan if found[name] is None else float(found[name]) for name in names}
-    return CascadeRow(ended=tuple(map(float, found["ended"])), **values)
+    return FrontierRow(ended=tuple(map(float, found["ended"])), **values)

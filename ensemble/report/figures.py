@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup, escape
 
+from tagstack.ensemble.cascade.cascade import FrontierRow
 from tagstack.ensemble.comparison.results import TagTable
-from tagstack.ensemble.report.cascade_evidence import CascadeRow
 from tagstack.ensemble.report.fit_evidence import Frontier, FrontierPoint
 from tagstack.ensemble.report.words import between, signed, verdict_class
 from tagstack.meta.metrics.bootstrap import Difference, Interval
@@ -148,14 +148,14 @@ def frontier_picture(frontier: Frontier) -> Markup:
     return _picture("Micro F against macro F for each share of the macro average", parts)
 
 
-def cost_picture(rows: Sequence[CascadeRow], average: str) -> Markup:
+def cost_picture(rows: Sequence[FrontierRow], average: str) -> Markup:
     """Return an F1 against the share of the networks' cost, with intervals.
 
     The interval at a dot is that of the paired difference to all taggers, whose F1 is dashed.
 
     Parameters
     ----------
-    rows : sequence of CascadeRow
+    rows : sequence of FrontierRow
         The last has all taggers look.
     average : str
         ``micro`` or ``macro``.
@@ -189,7 +189,7 @@ class _CostPoint(NamedTuple):
     high: float
 
     @classmethod
-    def of(cls, row: CascadeRow, whole: CascadeRow, average: str) -> "_CostPoint":
+    def of(cls, row: FrontierRow, whole: FrontierRow, average: str) -> "_CostPoint":
         """Return a row's F1 with the interval of its loss against all taggers."""
         f, best = getattr(row, f"{average}_f"), getattr(whole, f"{average}_f")
         low, high = (best - getattr(row, f"{average}_{end}") for end in ("high", "low"))

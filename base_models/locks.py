@@ -5,6 +5,7 @@ a link, or a file that has another name elsewhere, may come from a folder that s
 and what it leads to must not be touched.
 """
 
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -35,13 +36,13 @@ class ProcessLock:
         self.path = path
         self._lock: FileLock | None = None
 
-    def take(self, *, wait: bool = False) -> bool:
+    def take(self, *, wait_s: float = 0.0) -> bool:
         """Take the lock and return True; return False if another holds it.
 
         Parameters
         ----------
-        wait : bool
-            Wait until nobody else does.
+        wait_s : float
+            Seconds that another may take to let go; without an end where it is infinite.
 
         Raises
         ------
@@ -55,7 +56,7 @@ class ProcessLock:
         self._check()
         lock = FileLock(self.path, thread_local=False)
         try:
-            lock.acquire(timeout=-1 if wait else 0, poll_interval=_LOOK_AGAIN_S)
+            lock.acquire(timeout=-1 if wait_s == math.inf else wait_s, poll_interval=_LOOK_AGAIN_S)
         except Timeout:
             return False
         self._lock = lock
@@ -101,7 +102,7 @@ class ProcessLock:
 def waited_for(path: Path) -> Iterator[None]:
     """Hold the lock of a file, after waiting for whoever else does; see `ProcessLock`."""
     lock = ProcessLock(path)
-    lock.take(wait=True)
+    lock.take(wait_s=math.inf)
     try:
         yield
     finally:

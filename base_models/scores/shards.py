@@ -46,12 +46,21 @@ class ShardWriter(ScoreWriter):
         Of the shard, from 0; an interrupted worker goes on under its own number.
     retry_failed : bool
         Whether to try contents again that an earlier run gave up on.
+    wait_s : float
+        Seconds that another worker may take to end its writing.
     """
 
     def __init__(
-        self, store: Path, members: Members, number: int, *, retry_failed: bool = False
+        self,
+        store: Path,
+        members: Members,
+        number: int,
+        *,
+        retry_failed: bool = False,
+        wait_s: float = 0.0,
     ) -> None:
-        super().__init__(store / FOLDER / f"{number:05d}", members, retry_failed=retry_failed)
+        folder = store / FOLDER / f"{number:05d}"
+        super().__init__(folder, members, retry_failed=retry_failed, wait_s=wait_s)
         self._store = store
 
     def _register(self) -> None:
@@ -63,7 +72,7 @@ class ShardWriter(ScoreWriter):
         self._records = read_records(self._store) | self._records
 
 
-def merge_shards(store: Path, *, part_images: int) -> int:
+def merge_shards(store: Path, *, part_images: int, wait_s: float = 0.0) -> int:
     """Move everything complete from the shards into the store; return how many images it got.
 
     A merge that was killed goes on when it is called again; without shards nothing happens.
@@ -74,6 +83,8 @@ def merge_shards(store: Path, *, part_images: int) -> int:
         Folder of the store; created if needed.
     part_images : int
         Images in a part, at most.
+    wait_s : float
+        Seconds that a worker may take to end its writing.
 
     Raises
     ------
@@ -89,7 +100,7 @@ def merge_shards(store: Path, *, part_images: int) -> int:
     members = _common_members(shards)
     with ExitStack() as stack:
         for path in folders:  # holds the locks: a shard that grows meanwhile would lose images
-            stack.enter_context(ScoreWriter(path, members))
+            stack.enter_context(ScoreWriter(path, members, wait_s=wait_s))
         writer = stack.enter_context(ScoreWriter(store, members))
         n_images = copy_images(shards, writer, part_images=part_images)
     shutil.rmtree(folder)

@@ -202,6 +202,8 @@ class ScoreWriter(ImageNotes):
         Of this run; their order gives the member numbers below.
     retry_failed : bool
         Whether to try contents again that an earlier run gave up on.
+    wait_s : float
+        Seconds that another process may take to end its writing.
 
     Raises
     ------
@@ -209,8 +211,16 @@ class ScoreWriter(ImageNotes):
         On entering, if another process writes to the store or the folder cannot be written.
     """
 
-    def __init__(self, directory: Path, members: Members, *, retry_failed: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        members: Members,
+        *,
+        retry_failed: bool = False,
+        wait_s: float = 0.0,
+    ) -> None:
         super().__init__(retry_failed=retry_failed)
+        self._wait_s = wait_s
         if (address := address_of(directory)) is not None:
             msg = (
                 f"This command cannot write the score store {shown(address)}: only `score` and "
@@ -239,7 +249,7 @@ class ScoreWriter(ImageNotes):
     def __enter__(self) -> Self:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            if not self._lock.take():
+            if not self._lock.take(wait_s=self._wait_s):
                 msg = (
                     f"The score store {self._directory} is being written by process "
                     f"{self._lock.owner()}. Wait for it to end, or use another folder."

@@ -18,7 +18,7 @@ from tagstack.configs.settings import Settings
 from tagstack.ensemble.cluster.planned import Identified, Shard, identified, plan_key, shards_of
 from tagstack.ensemble.cluster.run import Check, ClusterRun, joined_summary
 from tagstack.ensemble.cluster.session import Cluster, connected
-from tagstack.ensemble.cluster.worker import PLAN, Job
+from tagstack.ensemble.cluster.worker import GONE_S, PLAN, Job
 from tagstack.ensemble.progress import Progress
 
 _SLICE = 1000  # pictures that one task identifies
@@ -77,7 +77,7 @@ def score_on_cluster(
         finally:
             run.end()
         progress.stage("joining shards")
-        merge_shards(job.store, part_images=settings.score.part_images)
+        merge_shards(job.store, part_images=settings.score.part_images, wait_s=GONE_S)
     return joined_summary(run.summaries, sources.failures, time.monotonic() - began)
 
 
@@ -124,7 +124,7 @@ def prepared(
     note = store / FOLDER / PLAN
     if not (note.is_file() and note.read_text("ascii") == key):
         # Shards of another plan: their numbers are others'.
-        merge_shards(store, part_images=settings.score.part_images)
+        merge_shards(store, part_images=settings.score.part_images, wait_s=GONE_S)
         note.parent.mkdir(parents=True, exist_ok=True)
         write_text(note, key)
     own = settings.model_copy(update={"threads": settings.cluster.cpus})

@@ -24,6 +24,9 @@ from tagstack.ensemble.tasks.scoring import loaded_taggers, score_sources
 PLAN = "plan"
 """File below the store's shards that holds the key of the run's plan."""
 
+GONE_S = 30.0
+"""Seconds that a worker may hold its shard after it was killed, or lost sight of."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -95,6 +98,7 @@ class ShardWorker:
                 Members.of(self._loaded()),
                 shard.number,
                 retry_failed=self._job.retry_failed,
+                wait_s=GONE_S,
             ) as sink:
                 summary = score_sources(
                     shard, self._loaded(), sink, self._job.settings, self._listener

@@ -8,6 +8,7 @@ replaced whole: a reader sees the old state or the new one.
 """
 
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -224,7 +225,7 @@ class ThresholdVersions:
         lock = ProcessLock(self.folder / "lock")
         with self._written():
             self.folder.mkdir(exist_ok=True)
-            lock.take(wait=True)
+            lock.take(wait_s=math.inf)
         try:
             yield
         finally:

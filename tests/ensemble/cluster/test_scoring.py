@@ -4,6 +4,8 @@ import hashlib
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tagstack.base_models.locks import ProcessLock
 from tagstack.base_models.scores.shards import FOLDER, merge_shards
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scoring.pipeline import ScoreProgress
@@ -115,6 +118,14 @@ def workers() -> list[int]:
     return found
 
 
+def ended_soon() -> bool:
+    """Return whether no worker is left, after the moment that Ray needs to end one."""
+    until = time.monotonic() + 60
+    while workers() and time.monotonic() < until:
+        time.sleep(0.05)
+    return workers() == []
+
+
 def parents(cmdline: Path) -> list[int]:
     """Return the processes above one."""
     found, pid = [], int(cmdline.parent.name)
@@ -131,7 +142,7 @@ def test_an_interrupted_run_and_a_killed_worker_give_the_bytes_of_one_process(
     with pytest.raises(KeyboardInterrupt):
         score_on_cluster(sources, [MODEL], tmp_path / "s", SETTINGS, Stopping(), address="local")
     assert len((tmp_path / "s" / FOLDER / PLAN).read_text()) == 64
-    assert workers() == []
+    assert ended_soon()
     killing, checked = Killing(), list[str]()
     summary = score_on_cluster(
         sources, [MODEL], tmp_path / "s", SETTINGS, killing,
@@ -161,6 +172,22 @@ def test_a_shard_goes_on_from_its_last_part(
     again.close()
     assert summary is not None
     assert summary.n_skipped > 1  # the copy is one
+    merge_shards(tmp_path, part_images=4)
+    assert digests(tmp_path) == alone
+
+
+def test_a_killed_worker_may_hold_its_shard_a_moment_longer(
+    sources: ImageSources, tmp_path: Path, alone: dict[str, str]
+) -> None:
+    job, (shard,) = job_in(tmp_path), plan_of(sources, 1)
+    folder = tmp_path / FOLDER / "00000"
+    folder.mkdir()
+    dying = ProcessLock(folder / "lock")
+    assert dying.take()
+    end = threading.Timer(0.3, dying.release)
+    end.start()
+    assert ShardWorker(job).run(shard).error == ""
+    end.join()
     merge_shards(tmp_path, part_images=4)
     assert digests(tmp_path) == alone
 

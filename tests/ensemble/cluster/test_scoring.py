@@ -184,9 +184,11 @@ def test_a_killed_worker_may_hold_its_shard_a_moment_longer(
     folder.mkdir()
     dying = ProcessLock(folder / "lock")
     assert dying.take()
-    end = threading.Timer(0.3, dying.release)
+    worker = ShardWorker(job)
+    worker.members()  # what takes time before the shard is opened
+    end = threading.Timer(0.5, dying.release)
     end.start()
-    assert ShardWorker(job).run(shard).error == ""
+    assert worker.run(shard).error == ""
     end.join()
     merge_shards(tmp_path, part_images=4)
     assert digests(tmp_path) == alone

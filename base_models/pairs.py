@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack.base_models.spill import IN_MEMORY, Spill
 from tagstack.base_models.vocabulary import Vocabulary
 
 BLOCK_PAIRS = 500_000
@@ -128,16 +129,24 @@ class Level1Scores:
         """Number of images."""
         return len(self.images)
 
-    def take(self, images: NDArray[np.intp]) -> "Level1Scores":
-        """Return the scores of the images at these indices, in that order."""
+    def take(self, images: NDArray[np.intp], spill: Spill = IN_MEMORY) -> "Level1Scores":
+        """Return the scores of the images at these indices, in that order.
+
+        ``spill`` says where their logits lie.
+        """
+        pairs = self.pairs.take(images)
+        logit = spill.empty((len(self.members), len(pairs)), np.float32)
+        for some, own in pairs.blocks():
+            logit[:, own] = self.logit[:, self.pairs.rows(images[some])]
+            spill.let_go()
         return Level1Scores(
             images=tuple(self.images[i] for i in images),
             vocabulary=self.vocabulary,
             members=self.members,
             knows=self.knows,
             floor=self.floor,
-            pairs=self.pairs.take(images),
-            logit=self.logit[:, self.pairs.rows(images)],
+            pairs=pairs,
+            logit=logit,
             features=tuple(own[images] for own in self.features),
         )
 

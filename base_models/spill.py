@@ -73,6 +73,10 @@ class Spill:
         for mapped in self._mapped:
             mapped.let_go()
 
+    def __reduce__(self) -> tuple[type["Spill"], tuple[()]]:
+        # What goes to another process brings its arrays along; files of this one are not there.
+        return Spill, ()
+
 
 IN_MEMORY = Spill()
 """Makes ordinary arrays."""

@@ -36,6 +36,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import numpy as np
+from memory import Watch, held_mib
 from scipy import sparse
 from stack_rivals import CONTENDERS, Job, few_tags, stack_settings
 from stack_scores import N_TAGS, LabelledScores, ScoreDrawer, vocabulary_and_shares
@@ -168,27 +169,35 @@ def compare(options: Options) -> None:
 def fit_once(options: Options) -> dict[str, Any]:
     """Fit the stack once and say what it cost, stage by stage."""
     data = drawn(options, options.images)
-    began, cpu = time.perf_counter(), cpu_seconds()
-    stages: list[tuple[str, float, int]] = []
+    began, cpu, watch = time.perf_counter(), cpu_seconds(), Watch()
 
     def told(stage: str, done: int, total: int) -> None:
-        stages.append((f"{stage} {done}/{total}", cpu_seconds() - cpu, peak_mib()))
-        print(*stages[-1], file=sys.stderr, flush=True)
+        spent = f"{cpu_seconds() - cpu:7.1f} CPU s {time.perf_counter() - began:6.0f} s"
+        memory = (
+            f"peak {watch.resident_mib:6,} held {held_mib():6,}, at most {watch.held_mib:6,} MiB"
+        )
+        print(f"{spent} {memory} {stage} {done}/{total}", file=sys.stderr, flush=True)
 
     stacker = Stacker(stack_settings(), seed=0, threads=options.threads)
     groups = np.arange(options.images)
-    stacker.fit(
-        data.scores,
-        data.labels,
-        groups,
-        data.relations,
-        scratch_dir=options.scratch,
-        progress=told,
-    )
+    with watch:
+        stacker.fit(
+            data.scores,
+            data.labels,
+            groups,
+            data.relations,
+            scratch_dir=options.scratch,
+            progress=told,
+        )
+    told("end", 1, 1)
     return {
         "cpu_s": cpu_seconds() - cpu,
         "wall_s": time.perf_counter() - began,
         "peak_mib": peak_mib(),
+        "held_mib": watch.held_mib,
+        "held_at": watch.held_at,
+        "fit_peak_mib": watch.resident_mib,
+        "fit_peak_at": watch.resident_at,
         "pairs": len(data.scores.pairs),
         "chosen": stacker.chosen_,
         "candidate_recall": stacker.candidate_recall_,

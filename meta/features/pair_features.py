@@ -22,6 +22,7 @@ from tagstack.meta.labels.relations import TagRelations
 Floats = NDArray[np.float64]
 
 _AT_ONCE = 2_000_000  # rows that a draw looks at together
+_READ_TOGETHER = 20_000  # rows of a table: far apart, each takes a page of its file into memory
 _AT_RANDOM = 0.25  # part of the rows that is drawn whatever the pilot says: bounds the weights
 
 
@@ -176,6 +177,8 @@ class PairTable:
     rising : frozenset of str
         Columns of which a higher value never makes a pair less likely: what a member or a
         learner says of it. Trees are held to that.
+    spill : Spill
+        Where ``values`` lie; what was read of them is let go.
     """
 
     pairs: Pairs
@@ -184,6 +187,7 @@ class PairTable:
     logit: Floats
     groups: NDArray[np.int64] | None = None
     rising: frozenset[str] = frozenset()
+    spill: Spill = IN_MEMORY
 
     def column(self, name: str) -> Floats:
         """Return one column as float64, shape (n_pairs,)."""
@@ -191,7 +195,14 @@ class PairTable:
 
     def values_at(self, rows: NDArray[np.integer] | slice) -> NDArray[np.float32]:
         """Return some rows of ``values``, shape (n_rows, n_columns)."""
-        return self.values[rows]
+        if isinstance(rows, slice) or len(rows) <= _READ_TOGETHER or self.spill is IN_MEMORY:
+            return self.values[rows]
+        found = np.empty((len(rows), self.values.shape[1]), np.float32)
+        for start in range(0, len(rows), _READ_TOGETHER):
+            some = slice(start, start + _READ_TOGETHER)
+            found[some] = self.values[rows[some]]
+            self.spill.let_go()
+        return found
 
     def take(self, images: NDArray[np.intp]) -> "PairTable":
         """Return the rows of the images at these indices, in that order.
@@ -230,6 +241,7 @@ class PairTable:
             logit=self.logit,
             groups=self.groups,
             rising=self.rising.union(rising),
+            spill=spill,
         )
 
 
@@ -250,6 +262,7 @@ class TakenTable(PairTable):
             logit=whole.logit[self._rows],
             groups=None if whole.groups is None else whole.groups[images],
             rising=whole.rising,
+            spill=whole.spill,
         )
 
     def values_at(self, rows: NDArray[np.integer] | slice) -> NDArray[np.float32]:

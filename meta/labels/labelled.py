@@ -46,7 +46,7 @@ class Labelled:
     def take(self, images: NDArray[np.intp]) -> "Labelled":
         """Return the images at these indices, in that order, their folds numbered anew."""
         return Labelled(
-            scores=self.scores.take(images),
+            scores=self.scores.take(images, self.spill),
             evidence=self.evidence.take(images, self.scores.pairs),
             folds=np.unique(self.folds[images], return_inverse=True)[1].astype(np.int64),
             groups=self.groups[images],

@@ -408,10 +408,25 @@ class DrawnScorer:
         self.images = np.arange(len(counts)) if self.whole else images
         whole = slice(None)
         self.rows = whole if self.whole else data.scores.pairs.rows(self.images)
+        self._n_pairs = len(data.scores.pairs)
         drawn = data if self.whole else data.take(images)
         pairs = drawn.scores.pairs
         truth = drawn.evidence.truth(pairs)
         self.scorer = FoldScorer(pairs, truth, drawn.evidence, drawn.folds, drawn.groups, worth)
+
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where those of some listed pairs that are drawn lie among the drawn ones.
+
+        Parameters
+        ----------
+        rows : array of shape (n,), int64
+            Ascending, among all listed pairs.
+        """
+        if self.whole:
+            return rows
+        asked = np.zeros(self._n_pairs, bool)
+        asked[rows] = True
+        return np.flatnonzero(asked[self.rows])
 
     def score(
         self, proba: PairProba, objective: Objective, tags: NDArray[np.bool_] | None = None

@@ -21,7 +21,7 @@ from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.missing_labels import labelled_rates, pair_weights
 from tagstack.meta.learners.mean import mean_logit
 from tagstack.meta.learners.shrunken_logistic import filled_in
-from tagstack.meta.metrics.fold_scores import DrawnScorer, FoldScorer
+from tagstack.meta.metrics.fold_scores import DrawnScorer
 from tagstack.meta.metrics.utility import utility_of
 from tagstack.meta.progress import Progress
 from tagstack.meta.stack.cross_fitter import CrossFitter
@@ -91,16 +91,6 @@ class Foundation:
         """The settings that it was laid with."""
         return self.fitter.settings
 
-    def scorer(self) -> FoldScorer:
-        """Return a scorer of all images, which a search for parameters asks for."""
-        if self.judges.whole:
-            return self.judges.scorer
-        data = self.data
-        worth = self.judges.scorer.worth
-        return FoldScorer(
-            self.pairs, self.fitter.truth, data.evidence, data.folds, data.groups, worth
-        )
-
 
 def lay_foundation(
     data: Labelled, settings: StackSettings, *, seed: int, threads: int, progress: Progress
@@ -138,7 +128,7 @@ def lay_foundation(
     member_weights, selected = _selected_members(fitter)
     rungs.add("caruana", selected)
     if data.start is not None:
-        listed, base = data.start.apply(data.scores)
+        listed, base = data.start.apply(data.scores, data.spill)
         rungs.add(START, RungLogits(listed=listed, base=base))
     table, rounds = _level_two(specs, fitter, rungs, progress)
     return Foundation(

@@ -55,10 +55,8 @@ def drawn_diversity(foundation: Foundation) -> Diversity:
     ground, data, judges = foundation.ground, foundation.data, foundation.judges
     if judges.whole:
         return diversity(ground, data.scores, foundation.fitter.truth)
-    candidate = np.zeros(len(foundation.pairs), bool)
-    candidate[ground.rows] = True
     members = replace(ground.members, listed=ground.members.listed[:, judges.rows])
-    drawn = replace(ground, members=members, rows=np.flatnonzero(candidate[judges.rows]))
+    drawn = replace(ground, members=members, rows=judges.places(ground.rows))
     return diversity(drawn, data.scores.take(judges.images), judges.scorer.truth)
 
 

@@ -185,4 +185,5 @@ class _Tables:
             values=self._values[: self._n],
             logit=self._logit[: self._n],
             rising=self._rising,
+            spill=self._spill,
         )

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.stack import StackSettings, XgboostSettings
 from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.labels.drawn_images import drawn_images
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.learners.meta_trees import MetaTrees
 from tagstack.meta.learners.protocol import PairLearner
@@ -146,7 +148,7 @@ def rehearse(
         progress(stage if stage == "tuning" else f"rehearsal: {stage}", done, total)
 
     last = data.n_folds - 1
-    fit, held = np.flatnonzero(data.folds != last), np.flatnonzero(data.folds == last)
+    fit, held = np.flatnonzero(data.folds != last), _judged_on(data, last, settings, seed)
     inner, probe = with_probe(data.take(fit), settings, seed=seed, threads=threads, progress=told)
     foundation = lay_foundation(inner, settings, seed=seed, threads=threads, progress=told)
     groundwork, learners = fitted_below(foundation)
@@ -162,6 +164,13 @@ def rehearse(
         off=_switched_off(ladder, outer, probas),
         tuning=tuning,
     )
+
+
+def _judged_on(data: Labelled, fold: int, settings: StackSettings, seed: int) -> NDArray[np.int64]:
+    """Return the fold's images, drawn ones of very many: what these cannot tell apart is alike."""
+    held = np.flatnonzero(data.folds == fold)
+    counts = np.diff(data.scores.pairs.indptr)[held]
+    return held[drawn_images(counts, settings.gate_pairs, seed)]
 
 
 class _Outer:
@@ -208,16 +217,17 @@ def _tuned(
     foundation: Foundation, outer: _Outer, study_dir: Path | None, progress: Progress
 ) -> TuningResult | None:
     """Search on the inner folds, and compare the best with the defaults on the outer one."""
-    settings, fitter = foundation.settings, foundation.fitter
+    settings, fitter, judges = foundation.settings, foundation.fitter, foundation.judges
     if settings.tuning.trials < 2 or META not in settings.learners:
         return None
     inner = InnerData(
         table=foundation.table,
-        rows=foundation.ground.rows,
+        judged=judges.images,
+        rows=judges.places(foundation.ground.rows),
         true=fitter.true,
         weight=fitter.weight,
         folds=foundation.data.folds,
-        scorer=foundation.scorer(),
+        scorer=judges.scorer,
         objective=settings.objective,
     )
     tuner = Tuner(

@@ -33,10 +33,8 @@ class SelectionSample:
         worth = utility_of(settings.utility_table, data.scores.vocabulary)
         drawn = DrawnScorer(data, counts, settings.selection_pairs, seed, worth)
         self.images, self.scorer = drawn.images, drawn.scorer
-        candidate = np.zeros(len(data.scores.pairs), bool)
-        candidate[ground.rows] = True
         # The sample's candidates twice: among the scorer's pairs, and in the ground's table.
-        self.rows = np.flatnonzero(candidate[data.scores.pairs.rows(self.images)])
+        self.rows = drawn.places(ground.rows)
         self.table_rows = ground.table.pairs.rows(self.images)
 
     def values(self, proba: NDArray[np.floating]) -> Floats:

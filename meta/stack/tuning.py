@@ -72,8 +72,10 @@ class InnerData:
     ----------
     table : PairTable
         Features with the level-2 columns.
-    rows : array of shape (n_candidates,), int64
-        Where the table's rows lie among the scorer's listed pairs.
+    judged : array of shape (n_judged,), int64
+        The images that the scorer is of, ascending.
+    rows : array of shape (n_judged_candidates,), int64
+        Where their rows of the table lie among the scorer's listed pairs.
     true : array of shape (n_candidates,), bool
     weight : array of shape (n_candidates,), float64
         How much a pair counts in the fits; 0 leaves it out.
@@ -83,6 +85,7 @@ class InnerData:
     """
 
     table: PairTable
+    judged: NDArray[np.int64]
     rows: NDArray[np.int64]
     true: NDArray[np.bool_]
     weight: Floats
@@ -157,7 +160,10 @@ class Tuner:
     def _fingerprint(self) -> str:
         """Return a hash of everything a trial's value depends on: another study is never mixed."""
         digest, data = hashlib.sha256(), self.data
-        for array in (data.table.values, data.table.pairs.tag, data.true, data.weight, data.folds):
+        for _, rows in data.table.pairs.blocks():
+            digest.update(np.ascontiguousarray(data.table.values_at(rows)).data)
+            data.table.spill.let_go()
+        for array in (data.table.pairs.tag, data.true, data.weight, data.folds, data.judged):
             digest.update(np.ascontiguousarray(array).data)
         how_long = {"trials", "seconds", "workers", "storage"}
         settings = self.settings.model_dump(exclude=how_long)
@@ -216,9 +222,9 @@ class Tuner:
             table = data.table.take(images)
             _MATRICES[key] = learner.matrix(table, data.true[rows], data.weight[rows])
         learner.fit_matrix(_MATRICES[key], data.table)
-        images = np.flatnonzero(data.folds == fold)
-        proba = expit(learner.predict_logit(data.table.take(images)))
-        at = data.rows[data.table.pairs.rows(images)]
+        own = np.flatnonzero(data.folds[data.judged] == fold)
+        proba = expit(learner.predict_logit(data.table.take(data.judged[own])))
+        at = data.rows[data.table.pairs.take(data.judged).rows(own)]
         return float(np.nan_to_num(data.scorer.values_at(at, proba, data.objective)[fold]))
 
     def _drawn(self, images: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import Level1Scores
+from tagstack.base_models.spill import IN_MEMORY, Spill
 from tagstack.configs.start import StartSettings
 from tagstack.meta.start.published import Published
 
@@ -58,11 +59,18 @@ class StartAnswer:
     odds_share: float = 0.0
     odds_lead: float = 0.0
 
-    def apply(self, scores: Level1Scores) -> tuple[Floats, Floats]:
-        """Return logits, shapes (n_pairs,) of listed pairs and (n_tags,) of the unlisted by tag."""
-        tag = scores.pairs.tag
-        listed, base = self._mean(scores.logit, tag), self._mean_floor(scores.floor)
-        return listed - self.cut[tag], np.minimum(base - self.cut, -_BELOW)
+    def apply(self, scores: Level1Scores, spill: Spill = IN_MEMORY) -> tuple[Floats, Floats]:
+        """Return logits, shapes (n_pairs,) of listed pairs and (n_tags,) of the unlisted by tag.
+
+        ``spill`` says where the former lie.
+        """
+        listed = spill.empty(len(scores.pairs), np.float64)
+        for _, rows in scores.pairs.blocks():
+            tag = scores.pairs.tag[rows]
+            listed[rows] = self._mean(scores.logit[:, rows], tag) - self.cut[tag]
+            spill.let_go()
+        base = self._mean_floor(scores.floor)
+        return listed, np.minimum(base - self.cut, -_BELOW)
 
     def without_member(self, member: int) -> "StartAnswer":
         """Return the same answer where the member at this position says nothing.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.configs.start import StartSettings
+from tagstack.meta.labels.drawn_images import drawn_images
 from tagstack.meta.start.agreement import member_weights
 from tagstack.meta.start.answer import StartAnswer, published_answer
 from tagstack.meta.start.published import Published, known_mean
@@ -23,6 +24,7 @@ _SEEN = 20  # expected and given, together: fewer tell nothing about how a folde
 _ENOUGH_TAGS = 5
 _PLAUSIBLE = -3.0  # logit over a member's threshold from which on a pair tells how it spreads
 _LIMITS = (0.1, 10.0)  # of one member's spread relative to the others'
+_MOST_PAIRS = 4_000_000  # of drawn images: twenty thousand tell a folder's habits; each is sorted
 _NORMAL_MAD = 1.4826  # times the median absolute deviation = the standard deviation of a normal
 
 
@@ -34,6 +36,7 @@ class Adapted:
     ----------
     answer : StartAnswer
     n_images : int
+        That were looked at.
     tags_per_image : float
         That the answer gives on these images, before any rules.
     count_share : float, in [0, 1]
@@ -61,9 +64,12 @@ def adapted_answer(published: Published, scores: Level1Scores, settings: StartSe
     published : Published
         Of the scores' members, over their vocabulary.
     scores : Level1Scores
-        Of unlabelled images, at least one.
+        Of unlabelled images, at least one. Of very many, drawn ones are looked at.
     settings : StartSettings
     """
+    drawn = drawn_images(np.diff(scores.pairs.indptr), _MOST_PAIRS, seed=0)
+    if len(drawn) < scores.n_images:
+        scores = scores.take(drawn)
     plain = published_answer(published, scores.floor, settings)
     given = _count(scores, plain.apply(scores)[0] >= 0)
     expected = _expected(published, scores)

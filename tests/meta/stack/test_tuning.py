@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from scipy.special import expit
 
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence
-from tagstack.meta.stack.foundation import lay_foundation
+from tagstack.meta.learners.meta_trees import MetaTrees
+from tagstack.meta.metrics.fold_scores import DrawnScorer
+from tagstack.meta.stack.foundation import Foundation, lay_foundation
 from tagstack.meta.stack.tuning import InnerData, Tuner
 
 MakeLabelled = Callable[..., Any]
@@ -74,13 +77,51 @@ def inner_data(make_labelled: MakeLabelled, settings: StackSettings) -> InnerDat
     laid = lay_foundation(data, settings, seed=0, threads=1, progress=silent)
     return InnerData(
         table=laid.table,
+        judged=laid.judges.images,
         rows=laid.ground.rows,
         true=laid.fitter.true,
         weight=laid.fitter.weight,
         folds=data.folds,
-        scorer=laid.scorer(),
+        scorer=laid.judges.scorer,
         objective="balanced_ap",
     )
+
+
+def test_a_trial_is_worth_what_it_scores_on_the_drawn_images(
+    make_tuner: MakeTuner, lay: Callable[..., Foundation]
+) -> None:
+    laid = lay(n_images=120, noise=(2.5, 3.0), n_folds=4)
+    data, table, true = laid.data, laid.table, laid.fitter.true
+    drawn = DrawnScorer(data, np.diff(laid.pairs.indptr), len(laid.pairs) // 2, seed=0)
+    inner = replace(
+        make_tuner(2).data,
+        table=table,
+        true=true,
+        weight=laid.fitter.weight,
+        judged=drawn.images,
+        rows=drawn.places(laid.ground.rows),
+        scorer=drawn.scorer,
+    )
+    tuner = replace(make_tuner(2), data=inner)
+    # By hand: the model of the other folds, asked about the drawn images of this one alone.
+    fit = np.flatnonzero(data.folds != 1)
+    held = drawn.images[data.folds[drawn.images] == 1]
+    learner = MetaTrees(tuner.defaults, seed=3, threads=1)
+    learner.fit(table.take(fit), true[table.pairs.rows(fit)])
+    proba = expit(learner.predict_logit(table.take(held)))
+    tag, listed = table.pairs.take(held).tag, true[table.pairs.rows(held)]
+    n_true = data.evidence.labels[held].toarray().sum(axis=0)
+    macro = [_area(proba[tag == t], listed[tag == t], n) for t, n in enumerate(n_true) if n]
+    expected = (np.mean(macro) + _area(proba, listed, n_true.sum())) / 2
+    assert tuner.fold_score(tuner.defaults, 1, 1) == pytest.approx(expected)
+
+
+def _area(proba: Any, true: Any, n_true: Any) -> float:
+    """Return average precision where true pairs that are not ranked are never found."""
+    found = sum(
+        true[proba >= proba[i]].sum() / (proba >= proba[i]).sum() for i in np.flatnonzero(true)
+    )
+    return float(found / max(int(n_true), 1))
 
 
 @pytest.mark.parametrize("what", ["weight", "true", "folds", "objective", "table"])

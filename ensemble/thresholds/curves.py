@@ -73,20 +73,34 @@ class Curves:
             positives=self.n_positives,
         )
 
-    def grid_counts(self) -> Counts:
-        """Return what each threshold of ``GRID`` would do, arrays of shape (n_tags, n_grid)."""
+    def grid_counts(self, row: Ints | None = None) -> Counts:
+        """Return what each threshold of ``GRID`` would do, arrays of shape (n_rows, n_grid).
+
+        Parameters
+        ----------
+        row : array of shape (n_tags,), int64, optional
+            Tags with the same number, counted from 0, share a row; each has its own by default.
+        """
+        row = np.arange(self.n_tags) if row is None else row
+        n_rows = int(row.max(initial=-1)) + 1
         bucket = np.searchsorted(GRID, self.proba, side="right")
-        shape = (self.n_tags, len(GRID) + 1)
-        cell = self.tag * shape[1] + bucket
+        shape = (n_rows, len(GRID) + 1)
+        cell = row[self.tag] * shape[1] + bucket
         passed = [
             np.bincount(cell[chosen], minlength=shape[0] * shape[1]).reshape(shape)[:, :0:-1]
             for chosen in (self.label, slice(None))
         ]
         hits, predicted = (np.cumsum(counts, axis=1)[:, ::-1] for counts in passed)
+
+        def of_rows(values: Ints) -> Ints:
+            total = np.zeros(n_rows, np.int64)
+            np.add.at(total, row, values)
+            return total[:, None]
+
         return Counts(
-            hits=self.sure_hits[:, None] + hits,
-            predicted=self.sure[:, None] + predicted,
-            positives=self.n_positives[:, None],
+            hits=of_rows(self.sure_hits) + hits,
+            predicted=of_rows(self.sure) + predicted,
+            positives=of_rows(self.n_positives),
         )
 
     def cut_counts(self) -> Counts:

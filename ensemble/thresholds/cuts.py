@@ -14,6 +14,7 @@ from tagstack.ensemble.thresholds.curves import (
     Bools,
     Curves,
     Floats,
+    Ints,
     average_goal,
     goal_of,
 )
@@ -151,14 +152,29 @@ def pooled(curves: Curves, group: NDArray[np.intp], choose: Choice, fallback: fl
     fallback : float
         Logit where not even all tags together lead to a choice.
     """
-    counts = curves.grid_counts()
+    names, group = np.unique(group, return_inverse=True)
+    row, group_of_row = _rows(curves, group)
+    counts = curves.grid_counts(row)
     overall = choose(counts)
     logits = np.full(curves.n_tags, fallback if overall is None else logit(GRID[overall]))
-    for name in np.unique(group):
-        best = choose(counts.take(group == name))
+    for name in range(len(names)):
+        best = choose(counts.take(group_of_row == name))
         if best is not None:
             logits[group == name] = logit(GRID[best])
     return logits
+
+
+def _rows(curves: Curves, group: NDArray[np.intp]) -> tuple[Ints, Ints]:
+    """Return the row of each tag in a table of counts, and the group of each row.
+
+    Tags without a positive share their group's row, which comes first: sums over tags are the same,
+    and an average over tags leaves them out. Of a large vocabulary they are most.
+    """
+    n_groups = int(group.max(initial=-1)) + 1
+    row = group.astype(np.int64)
+    true = np.flatnonzero(curves.n_positives > 0)
+    row[true] = n_groups + np.arange(len(true))
+    return row, np.concatenate([np.arange(n_groups), group[true]])
 
 
 def best_shared(curves: Curves, group: NDArray[np.intp], settings: ThresholdSettings) -> Floats:

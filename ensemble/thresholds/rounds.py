@@ -131,18 +131,21 @@ class Rounds:
         return cutting.decoded(proba, self.decoder)
 
     def _best_round(self) -> _Round:
-        best = latest = self._round(None)
         simple = any(a.strategy.refits for a in self.plan) and not self.image_cut
         again = self.plan[0].settings.decoder_rounds if self.decoder is not None and simple else 0
+        best = latest = self._round(None, followed=again > 0)
         raises = any(a.raises for a in self.plan)
-        for _ in range(again):
-            latest = self._round(latest.survival)
+        for number in range(again):
+            latest = self._round(latest.survival, followed=number + 1 < again)
             if latest.score > best.score or not raises:
                 best = latest
         return best
 
-    def _round(self, fitted_on: Survival | None) -> _Round:
-        """Return one cross-validated pass, fitted on what the decoder left in the last."""
+    def _round(self, fitted_on: Survival | None, *, followed: bool) -> _Round:
+        """Return one cross-validated pass, fitted on what the decoder left in the last.
+
+        What it leaves itself is found where another round follows.
+        """
         pairs = self._pairs(fitted_on)
         contested = fitted_on is not None
         rows = [self._proposed(pairs, self.folds != name, contested)[0] for name in self.names]
@@ -155,7 +158,7 @@ class Rounds:
         counts = self.counts(decided, self.labels)
         score = self._score(counts)
         logger.debug("thresholds: candidates %s, score %.4f", candidates, score)
-        left = None if self.decoder is None or self.image_cut else self._left(cuttings, decided)
+        left = self._left(cuttings, decided) if followed else None
         return _Round(
             fitted_on=fitted_on, candidates=candidates, counts=counts, score=score, survival=left
         )

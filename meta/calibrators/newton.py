@@ -176,7 +176,7 @@ def fit_segments(
         Mean of the Gaussian prior; also the starting point.
     precision : array of shape (n_columns,) or (n_segments, n_columns), float64
     compiled : bool, optional
-        Whether compiled code does it (five times as fast, needs numba; coefficients agree to seven
+        Whether compiled code does it (five times as fast, needs numba; coefficients agree to twelve
         digits); by default where numba works and there are rows enough to pay for loading it.
 
     Returns
@@ -193,16 +193,18 @@ def fit_segments(
     problem = _Problem(rows.design, rows.true, rows.weight, lengths, centre, precision)
     fitted, of = centre.copy(), np.arange(len(centre))
     theta, point = centre.copy(), problem.at(centre)
+    moving = np.ones(len(centre), bool)
     for _ in range(_MAX_STEPS):
         theta, point, step = _halved_where_worse(problem, theta, point)
-        fitted[of] = theta
-        moving = np.abs(step).max(axis=1) >= _TOLERANCE
+        # What has converged stays, though its rows are still here: as the compiled code leaves it.
+        fitted[of[moving]] = theta[moving]
+        moving &= np.abs(step).max(axis=1) >= _TOLERANCE
         if not moving.any():
             break
         # Copying the rows that are still needed costs less than to go on with all of them.
         if problem.lengths[moving].sum() < 0.7 * len(problem.weight):
             problem, point = problem.of(moving, point)
-            theta, of = theta[moving], of[moving]
+            theta, of, moving = theta[moving], of[moving], moving[moving]
     return fitted
 
 

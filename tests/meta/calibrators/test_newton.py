@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from scipy.optimize import minimize
 
 from tagstack.meta.calibrators.newton import fit_hierarchy, fit_segments, tag_rows
@@ -113,6 +114,21 @@ def test_compiled_code_finds_the_same_coefficients(rng: np.random.Generator) -> 
             for way in (True, False)
         )
         assert found == pytest.approx(plain, rel=1e-11, abs=1e-12)
+
+
+def test_tags_of_all_sizes_converge_alike_in_compiled_code(rng: np.random.Generator) -> None:
+    """Small and large ones need different steps; trees grow apart from the eighth digit on."""
+    pytest.importorskip("numba", reason="the compiled fits need the extra `fast`")
+    tag = (rng.zipf(1.5, 6000) % 60).astype(np.int64)
+    columns, slopes = rng.normal(size=(3, 6000)) * 2, rng.normal(0.3, 0.5, (60, 3))
+    true = rng.random(6000) < expit((slopes[tag].T * columns).sum(axis=0) - 2)
+    rows = tag_rows(columns, true, np.ones(6000), tag, np.arange(60) % 3)
+    centre = np.tile([0.0, 0.3, 0.3, 0.3], (len(rows.tags), 1))
+    found, plain = (
+        fit_segments(rows, rows.tag_start, centre, np.ones(4), compiled=way)
+        for way in (True, False)
+    )
+    assert found == pytest.approx(plain, rel=1e-12, abs=1e-13)
 
 
 @pytest.mark.parametrize("compiled", [False, True])

@@ -2,8 +2,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import expit
 from scipy.optimize import minimize
+from scipy.special import expit
 
 from tagstack.meta.calibrators.newton import fit_hierarchy, fit_segments, tag_rows
 

@@ -6,7 +6,9 @@ redirection into another scheme and to stop at the bound, whatever the server sa
 """
 
 import http.client
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,11 @@ from tagstack.configs.shown import shown
 
 _CHUNK = 1 << 20
 _OVER_THERE = 500  # from this status on it is the server's fault, and another attempt may help
+_PASSING = (408, 425, 429)  # below it: too slow, too early, too many
+_FIRST_PAUSE_S = 0.5  # before the second attempt, and twice as long before each further one
+_SLOWEST = 1 << 14  # bytes a second; what comes slower for long would hold the run up
+# Beside letters and digits; "#" is not, since a name is no place in a page.
+_AS_THEY_ARE = "/:?&=+,;@!$'()*~%"
 
 
 class RemoteError(TagstackError):
@@ -98,25 +105,20 @@ class RemoteFiles:
         RemoteError
             If it cannot be read, or has more bytes than that.
         """
-        last: Exception | None = None
-        for _ in range(self.settings.attempts):
+        for attempt in range(1, self.settings.attempts + 1):
             try:
                 data = self._read(name, max_bytes + 1)
+                break
             except (FileNotFoundError, PermissionError, _RefusedError) as error:
                 raise RemoteError(_reason(error)) from error
-            except urllib.error.HTTPError as error:
-                error.close()  # it holds the connection
-                last = error
-                if error.code < _OVER_THERE:
-                    break
-                continue
             except Exception as error:  # connections break in many ways
-                last = error
-                continue
-            if len(data) > max_bytes:
-                raise RemoteError(f"more than {max_bytes} bytes, which is all that is read of it")
-            return data
-        raise RemoteError(_reason(last)) from last
+                pause = _pause(error, attempt)  # closes the connection that an answer holds
+                if attempt == self.settings.attempts or pause is None:
+                    raise RemoteError(_reason(error)) from error
+            time.sleep(min(pause, self.settings.seconds))
+        if len(data) > max_bytes:
+            raise RemoteError(f"more than {max_bytes} bytes, which is all that is read of it")
+        return data
 
     def write(self, name: str, data: bytes) -> None:
         """Put a file into an object store, whole or not at all.
@@ -139,9 +141,9 @@ class RemoteFiles:
         if scheme_of(self.address) in OBJECT_STORES:
             data: bytes = self._store.cat_file(self._key(name), start=0, end=n_bytes)
             return data
-        request = urllib.request.Request(f"{self.address}/{name}" if name else self.address)
-        with _opener().open(request, timeout=self.settings.seconds) as answer:
-            return b"".join(_pieces(answer, n_bytes))
+        seconds = self.settings.seconds
+        with _opener().open(_asked_for(self.address, name), timeout=seconds) as answer:
+            return b"".join(_pieces(answer, n_bytes, time.monotonic() + seconds))
 
     def _key(self, name: str) -> str:
         key = self.address.partition("://")[2]
@@ -154,11 +156,36 @@ class RemoteFiles:
         return self._opened
 
 
-def _pieces(answer: http.client.HTTPResponse, n_bytes: int) -> Iterator[bytes]:
+def _asked_for(address: str, name: str) -> str:
+    """Return a web address as it is sent: blanks, letters beyond ASCII and "#" as %-codes."""
+    scheme, _, rest = f"{address}/{name}".partition("://")
+    host, _, path = rest.partition("/")
+    return f"{scheme}://{host}/{urllib.parse.quote(path, safe=_AS_THEY_ARE)}"
+
+
+def _pieces(answer: http.client.HTTPResponse, n_bytes: int, ends: float) -> Iterator[bytes]:
+    """Yield a body as far as the bound; refuse one that ends early, or comes drop by drop."""
     left = n_bytes
-    while left > 0 and (piece := answer.read(min(left, _CHUNK))):
+    while left > 0 and (piece := answer.read1(min(left, _CHUNK))):
         left -= len(piece)
+        ends += len(piece) / _SLOWEST
+        if time.monotonic() > ends:
+            raise _RefusedError(f"it comes slower than {_SLOWEST >> 10} KiB a second")
         yield piece
+    if left > 0 and answer.length:  # Python says nothing of it
+        raise ConnectionError(f"the file ends {answer.length} bytes too early")
+
+
+def _pause(error: Exception, attempt: int) -> float | None:
+    """Return how long to wait before the next attempt, in seconds; None if none would help."""
+    longer = _FIRST_PAUSE_S * 2 ** (attempt - 1)
+    if not isinstance(error, urllib.error.HTTPError):
+        return longer
+    error.close()  # it holds the connection
+    if error.code not in _PASSING and error.code < _OVER_THERE:
+        return None
+    asked = str(error.headers.get("Retry-After", ""))
+    return max(longer, float(asked)) if asked.isdecimal() else longer
 
 
 class _RefusedError(Exception):

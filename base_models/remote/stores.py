@@ -8,7 +8,7 @@ mirror, and the next one goes on with them. What was deleted elsewhere is delete
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -114,7 +114,7 @@ def put_back(folder: Path, address: str, settings: RemoteSettings) -> None:
         _note_seen(folder, own)
 
 
-def _of_a_store(files: "Iterator[RemoteFile] | Sequence[RemoteFile]") -> list[RemoteFile]:
+def _of_a_store(files: Iterable[RemoteFile]) -> list[RemoteFile]:
     """Return the files that a store has, in the order of the layout; others are left alone."""
     found = []
     for file in files:
@@ -140,8 +140,13 @@ def _join_index(folder: Path, data: bytes) -> None:
 
 
 def _seen(folder: Path) -> set[str]:
-    path = folder / _SEEN
-    return set(json.loads(path.read_text("utf-8"))) if path.exists() else set()
+    """Return what was there the last time; nothing where the note of it is damaged."""
+    try:
+        noted = json.loads((folder / _SEEN).read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return set()
+    names = [str(name) for name in noted] if isinstance(noted, list) else []
+    return {file.name for file in _of_a_store(RemoteFile(name, None, "") for name in names)}
 
 
 def _note_seen(folder: Path, files: Sequence[RemoteFile]) -> None:

@@ -3,7 +3,9 @@
 import io
 import pickle
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,9 +17,9 @@ from PIL import Image
 from tagstack.base_models.pictures.images import FileContent, ImageError
 from tagstack.base_models.remote.address import address_of, addresses_of, plain_name
 from tagstack.base_models.remote.cache import FileCache
-from tagstack.base_models.remote.files import RemoteFiles
+from tagstack.base_models.remote.files import RemoteError, RemoteFiles
 from tagstack.base_models.remote.pictures import RemotePictures, find_remote
-from tagstack.base_models.remote.stores import mirror_of
+from tagstack.base_models.remote.stores import _seen, mirror_of
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scores.store_writer import ScoreWriter
 from tagstack.base_models.scoring.sources import find_images
@@ -224,16 +226,36 @@ class Web(BaseHTTPRequestHandler):
                 self.asked.append("closed")
         elif self.path == "/list.txt":
             self._give(b"a.png\n\n../../b.png\nto//a.png\n")
-        elif self.path == "/a.png":
+        elif self.path == "/odd.txt":
+            self._give("b #1 \xe4.png\nb%201.png\n".encode())
+        elif self.path in ("/a.png", "/b%20%231%20%C3%A4.png", "/b%201.png"):
+            self._give(png(0))
+        elif self.path == "/cut.png":
+            self._give(png(0), promised=len(png(0)) + 9)
+        elif self.path == "/slow.png":
+            self._drip()
+        elif self.path == "/busy.png" and self.asked.count(self.path) == 1:
+            self.send_response(429)
+            self.send_header("Retry-After", "0")
+            self.end_headers()
+        elif self.path == "/busy.png":
             self._give(png(0))
         else:
             self.send_error(404)
 
-    def _give(self, data: bytes) -> None:
+    def _give(self, data: bytes, promised: int | None = None) -> None:
         self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Content-Length", str(promised or len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def _drip(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            for _ in range(100):
+                self.wfile.write(b"x")
+                time.sleep(0.05)
 
 
 @pytest.fixture
@@ -294,6 +316,41 @@ def test_what_is_not_there_is_named(picture: Callable[[str], RemotePictures]) ->
         picture("gone.png").identify("gone.png", SCORE)
     with pytest.raises(TagstackError, match=r"Cannot read the list .*: the server says 404"):
         picture("gone.txt")
+
+
+def test_a_file_that_ends_early_is_no_picture(picture: Callable[[str], RemotePictures]) -> None:
+    with pytest.raises(ImageError, match="the file ends 9 bytes too early"):
+        picture("cut.png").identify("cut.png", SCORE)
+    assert Web.asked == ["/cut.png"] * 2
+
+
+def test_a_server_that_is_busy_is_asked_again(picture: Callable[[str], RemotePictures]) -> None:
+    assert picture("busy.png").identify("busy.png", SCORE).size_bytes == len(png(0))
+    assert Web.asked == ["/busy.png"] * 2
+
+
+def test_what_comes_drop_by_drop_is_given_up(web: str) -> None:
+    settings = SETTINGS.remote.model_copy(update={"seconds": 0.3})
+    with pytest.raises(RemoteError, match="it comes slower than 16 KiB a second"):
+        RemoteFiles(web, settings).read("slow.png", max_bytes=1000)
+
+
+def test_names_of_a_list_are_asked_for_as_they_are(
+    picture: Callable[[str], RemotePictures],
+) -> None:
+    found = picture("odd.txt")
+    assert found.names == ("b #1 \xe4.png", "b%201.png")
+    for name in found.names:
+        assert found.identify(name, SCORE).size_bytes == len(png(0))
+
+
+@pytest.mark.parametrize("note", ["{", "3", '["../../kept", "/kept"]'])
+def test_a_damaged_note_of_a_mirror_deletes_nothing(tmp_path: Path, note: str) -> None:
+    (tmp_path / "kept").touch()
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    (folder / "elsewhere.json").write_text(note)
+    assert _seen(folder) == set()
 
 
 def test_the_cache_keeps_to_its_bound_and_gives_up_the_oldest(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ redirection into another scheme and to stop at the bound, whatever the server sa
 """
 
 import http.client
+import math
 import time
 import urllib.error
 import urllib.parse
@@ -178,7 +179,7 @@ def _pieces(answer: http.client.HTTPResponse, n_bytes: int, ends: float) -> Iter
 
 def _pause(error: Exception, attempt: int) -> float | None:
     """Return how long to wait before the next attempt, in seconds; None if none would help."""
-    longer = _FIRST_PAUSE_S * 2 ** (attempt - 1)
+    longer = math.ldexp(_FIRST_PAUSE_S, attempt - 1)
     if not isinstance(error, urllib.error.HTTPError):
         return longer
     error.close()  # it holds the connection

@@ -113,6 +113,8 @@ class StackSettings(Section):
     folds: int = Field(ge=2, le=100)
     objective: Objective
     utility_table: str
+    balance: str
+    balance_most: float = Field(gt=1, le=1000)
     calibrator: CalibratorName
     calibration_pool: Pool
     calibration_strengths: tuple[float, ...] = Field(min_length=1)

@@ -18,7 +18,8 @@ from tagstack.base_models.scores.store import ScoreStore
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.labels import LabelSettings
 from tagstack.configs.level1 import NearDuplicateSettings
-from tagstack.configs.stack import ProbeSettings
+from tagstack.configs.stack import ProbeSettings, StackSettings
+from tagstack.meta.labels.balance import Balance, balance_of
 from tagstack.meta.labels.label_files import LabelTable, read_labels
 from tagstack.meta.labels.labels import AlignedLabels, align_labels, group_numbers
 from tagstack.meta.labels.near_duplicates import near_duplicate_groups
@@ -82,6 +83,18 @@ class Dataset:
             titles=tuple(self.titles[i] for i in images),
             columns={name: tuple(own[i] for i in images) for name, own in self.columns.items()},
         )
+
+    def balance(self, settings: StackSettings) -> Balance | None:
+        """Return what images count where ``stack.balance`` names a column; None without one.
+
+        Raises
+        ------
+        TagstackError
+            If the labels have no such column, or one value of it.
+        """
+        if not settings.balance:
+            return None
+        return balance_of(settings.balance, self.columns, self.groups, settings.balance_most)
 
 
 @dataclass(frozen=True, kw_only=True)

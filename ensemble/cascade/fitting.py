@@ -162,6 +162,8 @@ def _fitted(
     answer = start
     for absent in sorted(set(range(len(bundle.members))) - set(chosen), reverse=True):
         answer = answer.without_member(absent)
+    balance = own.balance(settings.stack)
+    weight = None if balance is None else balance.weight
     stacker = Stacker(
         _quick(settings.stack), seed=settings.seed, threads=_threads_of(bundle.stacker)
     )
@@ -171,6 +173,7 @@ def _fitted(
         own.groups,
         decoder.rules.relations(),
         unknown=own.unknown,
+        image_weight=weight,
         start=answer,
     )
     fallen = bundle.stacker.chosen_ == START
@@ -184,6 +187,7 @@ def _fitted(
         stacker=stacker,
         start=stacker.out_of_fold(START),
         anchor_positives=settings.start.anchor_positives,
+        image_weight=weight,
     )(stacker.chosen_, proba, decoder)
     if fallen:
         published = Published.of(own.members, bundle.vocabulary)

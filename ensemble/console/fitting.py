@@ -77,6 +77,10 @@ def fit(
         bool, typer.Option("--quick", help="No tuning, no rehearsal: at most half the time.")
     ] = False,
     utility: Utility = None,
+    balance: Annotated[
+        str | None,
+        typer.Option(help="Label column whose values count alike, however many images each has."),
+    ] = None,
     cascade: Annotated[
         bool,
         typer.Option("--cascade", help="Learn which taggers a picture needs, for `tag --cascade`."),
@@ -103,6 +107,8 @@ def fit(
     )
     settings = settings_of(config, seed=seed, trials=trials, quick=quick)
     settings = changed_settings(settings, utility_settings(utility, gate=True))
+    if balance is not None:
+        settings = changed_settings(settings, {"stack": {"balance": balance}})
     with stages() as progress:
         fitted = fit_bundle(request, settings, progress)
     print_fit(fitted, bundle, as_json=as_json)

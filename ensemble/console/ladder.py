@@ -237,6 +237,8 @@ def saw_lines(evidence: Mapping[str, Any]) -> list[str]:
         f"Expect {saw['tags_per_image']:.1f} tags an image; the labels have "
         f"{saw['labels_per_image']:.1f}.",
     ]
+    if balance := evidence.get("balance"):
+        lines.append(balance_line(balance))
     held = evidence.get("rehearsal")
     if held:
         best = max(held["scores"], key=lambda row: row["macro_ap"] or 0.0)
@@ -255,6 +257,18 @@ def saw_lines(evidence: Mapping[str, Any]) -> list[str]:
             "Every label helps; `tagstack compare` on other images judges."
         )
     return lines
+
+
+def balance_line(balance: Mapping[str, Any]) -> str:
+    """Return in words how images were weighed."""
+    values = balance["values"]
+    shares = [own["share"] for own in values.values()]
+    held = f" ({balance['held']} images at the limit)" if balance["held"] else ""
+    return (
+        f"The {len(values)} values of {balance['column']} count alike: each has {min(shares):.0%} "
+        f"to {max(shares):.0%} of the weight{held}. What is said of rungs and tags counts images "
+        "alike."
+    )
 
 
 def print_demo(result: DemoResult, *, as_json: bool = False) -> None:

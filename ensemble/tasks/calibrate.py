@@ -218,6 +218,7 @@ def calibrated(
         stacker=bundle.stacker,
         start=(probas or {}).get(START),
         anchor_positives=settings.start.anchor_positives,
+        image_weight=_image_weight(bundle, dataset, progress),
     )
 
     def told(done: int, total: int) -> None:
@@ -232,6 +233,23 @@ def calibrated(
 
     rungs = rung_tables(probas, chosen, fitted, ruled, told)
     return Calibrated(thresholds=thresholds, rungs=rungs, ground=ground)
+
+
+def _image_weight(
+    bundle: Bundle, dataset: Dataset, progress: Progress
+) -> NDArray[np.float64] | None:
+    """Return what images count, as in the fit; where these labels cannot say it, all alike."""
+    column = bundle.settings.stack.balance
+    if not column:
+        return None
+    if len(set(dataset.columns.get(column, ()))) < 2:
+        progress.notice(
+            f"the bundle was fitted so that the values of {column} count alike, which these labels "
+            f"do not tell apart: every image counts the same here"
+        )
+        return None
+    balance = dataset.balance(bundle.settings.stack)
+    return None if balance is None else balance.weight
 
 
 def _decoder(bundle: Bundle) -> Decoder:

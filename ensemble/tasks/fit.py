@@ -172,6 +172,8 @@ def fit_dataset(
     """
     settings = scored_alike(dataset.members, settings)
     _check_utility(dataset, settings)  # a misspelt tag is found before the work
+    balance = dataset.balance(settings.stack)
+    weight = None if balance is None else balance.weight
     stages = fit_stages(settings, dataset.scores.n_images, rules=len(rules) > 0)
     progress = FitStages(progress, stages, len(dataset.scores.pairs))
     overlaps = overlaps_of(dataset, settings.seed)
@@ -190,6 +192,7 @@ def fit_dataset(
         dataset.groups,
         bound.relations(),
         unknown=dataset.unknown,
+        image_weight=weight,
         start=adapted.answer,
         study_dir=workspace,
         scratch_dir=workspace,
@@ -204,6 +207,7 @@ def fit_dataset(
         stacker=stacker,
         start=stacker.out_of_fold(START),
         anchor_positives=settings.start.anchor_positives,
+        image_weight=weight,
     )
 
     def told(done: int, total: int) -> None:
@@ -254,6 +258,7 @@ def fit_dataset(
         fitted_images=FittedImages.of(dataset, settings.score.near_duplicates),
         evidence={
             **_evidence(dataset, overlaps, stacker, settings),
+            "balance": None if balance is None else plain(balance.facts()),
             "floor": None if floor is None else asdict(floor),
             "frontier": None if drawn is None else asdict(drawn),
             "saw": _saw(dataset, thresholds, thresholds.cutting.decoded(chosen, decoder).nnz),
@@ -300,6 +305,8 @@ def _digest(dataset: Dataset, rules: Rules, settings: Settings) -> str:
     state.update(settings.model_dump_json().encode())
     state.update(_labels_sha256(dataset).encode())
     state.update(np.ascontiguousarray(dataset.groups).tobytes())
+    if (balance := dataset.balance(settings.stack)) is not None:
+        state.update(balance.weight.tobytes())
     for worths in _check_utility(dataset, settings):
         state.update(b"" if worths is None else worths.tobytes())
     return state.hexdigest()[:16]

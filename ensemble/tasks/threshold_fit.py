@@ -39,6 +39,8 @@ class ThresholdFit:
         The start's probabilities of these images; None: nothing is drawn anywhere.
     anchor_positives : float
         As ``start.anchor_positives`` of the settings.
+    image_weight : array of shape (n_images,), float64, or None
+        What each image counts where thresholds are chosen; 1 each for None.
     """
 
     dataset: Dataset
@@ -48,6 +50,7 @@ class ThresholdFit:
     stacker: Stacker | StartStack
     start: PairProba | None
     anchor_positives: float
+    image_weight: NDArray[np.float64] | None = None
 
     def __call__(self, rung: str, proba: PairProba, decoder: Decoder | None) -> Thresholds:
         """Return a rung's thresholds for what a decoder leaves; without rules for None.
@@ -69,6 +72,7 @@ class ThresholdFit:
             by_tag=self.by_tag,
             groups=self.dataset.groups,
             anchor=self._anchor(rung),
+            image_weight=self.image_weight,
         )
 
     def frontier(
@@ -92,6 +96,7 @@ class ThresholdFit:
             dataset=self.dataset.take(images),
             folds=_two_or_more(self.folds[images], self.dataset.groups[images]),
             start=None if self.start is None else self.start.take(images),
+            image_weight=None if self.image_weight is None else self.image_weight[images],
         )
 
     @cached_property

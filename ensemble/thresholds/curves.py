@@ -42,6 +42,8 @@ class Curves:
         it is true, and all.
     believed : array of shape (n_pairs,), float32
         Probability that each pair is true; ``proba`` is less where rivals contest the pair.
+    weights : Weights or None
+        What images count; 1 each for None.
     """
 
     tag: Ints
@@ -53,6 +55,7 @@ class Curves:
     sure_hits: Ints
     sure: Ints
     believed: NDArray[np.float32]
+    weights: "Weights | None" = None
 
     @property
     def n_tags(self) -> int:
@@ -64,13 +67,20 @@ class Curves:
         """First position of each tag's pairs and the end of the last, shape (n_tags + 1,)."""
         return np.searchsorted(self.tag, np.arange(self.n_tags + 1))
 
+    @property
+    def always(self) -> Counts:
+        """What every threshold gives, and all that is true; arrays of shape (n_tags,)."""
+        if self.weights is not None:
+            return self.weights.always
+        return Counts(hits=self.sure_hits, predicted=self.sure, positives=self.n_positives)
+
     def counts(self, thresholds: NDArray[np.float32]) -> Counts:
         """Return what one threshold per tag would do."""
-        passed = self.proba >= thresholds[self.tag]
+        passed, always = self.proba >= thresholds[self.tag], self.always
         return Counts(
-            hits=self.sure_hits + _per_tag(self.tag[passed & self.label], self.n_tags),
-            predicted=self.sure + _per_tag(self.tag[passed], self.n_tags),
-            positives=self.n_positives,
+            hits=always.hits + self._summed(self.tag, passed & self.label, self.n_tags),
+            predicted=always.predicted + self._summed(self.tag, passed, self.n_tags),
+            positives=always.positives,
         )
 
     def grid_counts(self, row: Ints | None = None) -> Counts:
@@ -87,32 +97,47 @@ class Curves:
         shape = (n_rows, len(GRID) + 1)
         cell = row[self.tag] * shape[1] + bucket
         passed = [
-            np.bincount(cell[chosen], minlength=shape[0] * shape[1]).reshape(shape)[:, :0:-1]
-            for chosen in (self.label, slice(None))
+            self._summed(cell, chosen, shape[0] * shape[1]).reshape(shape)[:, :0:-1]
+            for chosen in (self.label, np.ones(len(cell), bool))
         ]
         hits, predicted = (np.cumsum(counts, axis=1)[:, ::-1] for counts in passed)
 
         def of_rows(values: Ints) -> Ints:
-            total = np.zeros(n_rows, np.int64)
+            total = np.zeros(n_rows, values.dtype)
             np.add.at(total, row, values)
             return total[:, None]
 
+        always = self.always
         return Counts(
-            hits=of_rows(self.sure_hits) + hits,
-            predicted=of_rows(self.sure) + predicted,
-            positives=of_rows(self.n_positives),
+            hits=of_rows(always.hits) + hits,
+            predicted=of_rows(always.predicted) + predicted,
+            positives=of_rows(always.positives),
+        )
         )
 
     def cut_counts(self) -> Counts:
         """Return what a threshold at each pair's probability would do, shape (n_pairs,)."""
-        start = self.starts[self.tag]
-        hits = np.cumsum(self.label)
-        before = np.concatenate([[0], hits])[start]
+        always = self.always.take(self.tag)
         return Counts(
-            hits=self.sure_hits[self.tag] + hits - before,
-            predicted=self.sure[self.tag] + np.arange(1, len(self.tag) + 1) - start,
-            positives=self.n_positives[self.tag],
+            hits=always.hits + self.so_far(self.label.astype(np.int64)),
+            predicted=always.predicted + self.so_far(np.ones(len(self.tag), np.int64)),
+            positives=always.positives,
         )
+
+    def so_far(self, values: NDArray[np.number]) -> NDArray[np.number]:
+        """Return sums over each tag's pairs down to each pair, weighed; shape (n_pairs,).
+
+        Parameters
+        ----------
+        values : array of shape (n_pairs,)
+        """
+        total = np.cumsum(values if self.weights is None else values * self.weights.of_pair)
+        before = np.concatenate([[0], total])[self.starts[self.tag]]
+        return np.asarray(total - before)
+
+    def _summed(self, key: Ints, chosen: Bools, size: int) -> Ints:
+        own = None if self.weights is None else self.weights.of_pair[chosen]
+        return np.bincount(key[chosen], own, size)
 
     @cached_property
     def lower(self) -> NDArray[np.float32]:
@@ -132,6 +157,24 @@ class Curves:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What the images behind some curves count.
+
+    Parameters
+    ----------
+    of_pair : array of shape (n_pairs,), float64
+    always : Counts
+        What every threshold gives and all that is true, weighed; arrays of shape (n_tags,).
+    images : float
+        Of all images together.
+    """
+
+    of_pair: Floats
+    always: Counts
+    images: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sorted:
     """All pairs of an out-of-fold run, sorted once; a fold only selects from them.
 
@@ -142,12 +185,15 @@ class Sorted:
     implied : array of shape (n_pairs,), bool
         Pairs that get their tag at any threshold, in the order of the curves.
     label_tag, label_image : array of shape (n_labels,), int64
+    image_weight : array of shape (n_images,), float64, or None
+        1 each for None.
     """
 
     curves: Curves
     implied: Bools
     label_tag: Ints
     label_image: Ints
+    image_weight: Floats | None = None
 
     @classmethod
     def from_pairs(
@@ -156,6 +202,7 @@ class Sorted:
         labels: sparse.csr_array,
         implied: Bools | None = None,
         believed: NDArray[np.float32] | None = None,
+        image_weight: Floats | None = None,
     ) -> "Sorted":
         """Return the pairs of ``proba`` by tag, most probable first, then by image.
 
@@ -167,6 +214,7 @@ class Sorted:
             Pairs that get their tag at any threshold; none by default.
         believed : array of shape (n_pairs,), float32, optional
             Probability that each pair is true, where ``proba`` only orders them.
+        image_weight : array of shape (n_images,), float64, optional
         """
         pairs = proba.pairs
         scored = np.flatnonzero(~np.isnan(proba.proba))
@@ -188,7 +236,13 @@ class Sorted:
             believed=(proba.proba if believed is None else believed)[order],
         )
         sure = np.zeros(len(order), bool) if implied is None else implied[order]
-        return cls(curves=curves, implied=sure, label_tag=label_tag, label_image=label_image)
+        return cls(
+            curves=curves,
+            implied=sure,
+            label_tag=label_tag,
+            label_image=label_image,
+            image_weight=image_weight,
+        )
 
     def select(self, images: Bools) -> Curves:
         """Return the curves of some images.
@@ -210,6 +264,24 @@ class Sorted:
             sure_hits=_per_tag(curves.tag[sure & curves.label], n_tags),
             sure=_per_tag(curves.tag[sure], n_tags),
             believed=curves.believed[chosen],
+            weights=None if self.image_weight is None else self._weights(images, self.image_weight),
+        )
+
+    def _weights(self, images: Bools, weight: Floats) -> Weights:
+        curves, n_tags = self.curves, self.curves.n_tags
+        here = images[curves.image]
+        of_pair, sure = weight[curves.image], here & self.implied
+        true = images[self.label_image]
+        always = (
+            np.bincount(curves.tag[own], of_pair[own], n_tags)
+            for own in (sure & curves.label, sure)
+        )
+        hits, predicted = always
+        positives = np.bincount(self.label_tag[true], weight[self.label_image[true]], n_tags)
+        return Weights(
+            of_pair=of_pair[here & ~self.implied],
+            always=Counts(hits=hits, predicted=predicted, positives=positives),
+            images=float(weight[images].sum()),
         )
 
 

@@ -41,6 +41,7 @@ def fit_thresholds(
     by_tag: ByTag = (),
     groups: NDArray[np.integer] | None = None,
     anchor: Anchor | None = None,
+    image_weight: NDArray[np.float64] | None = None,
 ) -> Thresholds:
     """Return one threshold per tag for the objective of ``settings``.
 
@@ -62,6 +63,9 @@ def fit_thresholds(
         Images of one group count once where a guarantee is asked for; by default each counts.
     anchor : Anchor, optional
         Draws rare tags' thresholds to what the start gave, where a score is to be raised.
+    image_weight : array of shape (n_images,), float64, above 0, optional
+        What each image counts in the choice, 1 each by default. Guarantees, and the figures and
+        intervals beside thresholds, count images alike.
 
     Raises
     ------
@@ -70,7 +74,7 @@ def fit_thresholds(
     """
     _check(proba, labels, vocabulary, folds)
     plan = assignments(vocabulary, settings, by_tag)
-    rounds = Rounds(proba, labels, vocabulary, folds, plan, decoder)
+    rounds = Rounds(proba, labels, vocabulary, folds, plan, decoder, image_weight)
     fitted = rounds.fit()
     cutting, estimates = fitted.cutting, rounds.estimates(fitted.counts, len(folds))
     guaranteed = np.zeros(len(vocabulary), bool)

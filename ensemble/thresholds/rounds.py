@@ -60,6 +60,8 @@ class Rounds:
     proba, labels, vocabulary, folds, decoder
         As for `fitting.fit_thresholds`.
     plan : sequence of Assignment
+    image_weight : array of shape (n_images,), float64, optional
+        What each image counts where thresholds are chosen; what is told of them counts all alike.
     """
 
     def __init__(
@@ -70,11 +72,13 @@ class Rounds:
         folds: NDArray[np.integer],
         plan: Sequence[Assignment],
         decoder: Decoder | None,
+        image_weight: NDArray[np.float64] | None = None,
     ) -> None:
+        self.image_weight = image_weight
         self.proba, self.labels, self.vocabulary = proba, labels.astype(bool), vocabulary
         self.folds, self.plan, self.decoder = folds, tuple(plan), decoder
         self.names = np.unique(folds)
-        self.plain = Sorted.from_pairs(proba, labels)
+        self.plain = Sorted.from_pairs(proba, labels, image_weight=image_weight)
         self.n_positives = self.plain.curves.n_positives
         self.limits = limits(vocabulary, self.n_positives, plan[0].settings)
         _, category = np.unique(vocabulary.categories, return_inverse=True)
@@ -86,7 +90,7 @@ class Rounds:
         self.worth = self._worth()
 
     def take(self, images: NDArray[np.intp]) -> "Rounds":
-        """Return the same fit on some of the images."""
+        """Return the same fit on some of the images, which count alike: a guarantee is of them."""
         proba, labels = self.proba.take(images), sparse.csr_array(self.labels[images])
         folds = self.folds[images]
         return Rounds(proba, labels, self.vocabulary, folds, self.plan, self.decoder)
@@ -156,7 +160,7 @@ class Rounds:
         )
         decided = self._crossed(cuttings)
         counts = self.counts(decided, self.labels)
-        score = self._score(counts)
+        score = self._score(self._weighed(decided, counts))
         logger.debug("thresholds: candidates %s, score %.4f", candidates, score)
         left = self._left(cuttings, decided) if followed else None
         return _Round(
@@ -168,7 +172,9 @@ class Rounds:
         if left is None:
             return self.plain
         standing = replace(self.proba, proba=left.standing)
-        return Sorted.from_pairs(standing, self.labels, left.implied, self.proba.proba)
+        return Sorted.from_pairs(
+            standing, self.labels, left.implied, self.proba.proba, self.image_weight
+        )
 
     def _sample(self, pairs: Sorted, images: Bools, contested: bool) -> Sample:
         folds = [self.folds == name for name in self.names if (images & (self.folds == name)).any()]
@@ -268,6 +274,7 @@ class Rounds:
                 positive,
                 settings,
                 lambda trial: self.decide(self.proba, self.limited(trial)),
+                **({} if self.image_weight is None else {"image_weight": self.image_weight}),
             )
         )
         # Where macro F-beta alone counts, a wrong tag costs nothing that a hopeless tag has.
@@ -335,6 +342,14 @@ class Rounds:
         fold = np.searchsorted(self.names, self.folds)[self.proba.pairs.image]
         threshold = np.stack([c.value for c in by_fold])[fold, self.proba.pairs.tag]
         return survival(self.proba, threshold, decided, self.decoder.rules, by_fold[0].worth)
+
+    def _weighed(self, decided: sparse.csr_array, counts: Counts) -> Counts:
+        """Return counts of decided tags in which images count what they weigh."""
+        if self.image_weight is None:
+            return counts
+        of = [decided.multiply(self.labels), decided, self.labels]
+        hits, predicted, positives = (self.image_weight @ own.astype(np.float64) for own in of)
+        return Counts(hits=hits, predicted=predicted, positives=positives)
 
     def _score(self, counts: Counts) -> float:
         """Return the mean goal of the tags that have one to raise."""

@@ -120,8 +120,8 @@ def tag_statistics(
     """
     n_true, n_false = unlisted
     positives = sums.positives + n_true
-    mean = positives.sum() / max(evidence.n_known.sum(), 1)
-    share = (positives + _PSEUDO_IMAGES * mean) / (evidence.n_known + _PSEUDO_IMAGES)
+    mean = positives.sum() / max(evidence.known_weight.sum(), 1)
+    share = (positives + _PSEUDO_IMAGES * mean) / (evidence.known_weight + _PSEUDO_IMAGES)
     true_mean = _mean(sums.logit[1], sums.weight[1], base, n_true)
     false_mean = _mean(
         sums.logit[0] - sums.logit[1], sums.weight[0] - sums.weight[1], base, n_false

@@ -31,7 +31,7 @@ class PairTruth:
     weight : array of shape (n_pairs,), floating, not negative
         How much the pair counts in a fit; 0 where unknown.
     n_true, n_false : arrays of shape (n_tags,), int64
-        Of the unlisted pairs that are known.
+        Of the unlisted pairs that are known; sums of weights, float64, where images weigh.
     """
 
     listed: NDArray[np.bool_]
@@ -72,14 +72,22 @@ class Evidence:
     unknown : csr_array of shape (n_images, n_tags), bool
     weight : array of shape (n_pairs,), float64, optional
         Of the listed pairs of the scores that the labels belong to; 1 each when not given.
+    image_weight : array of shape (n_images,), float64, optional
+        How much all pairs of an image count, listed or not; 1 each when not given.
     """
 
     labels: sparse.csr_array
     unknown: sparse.csr_array
     weight: NDArray[np.float64] | None = None
+    image_weight: NDArray[np.float64] | None = None
 
     @classmethod
-    def of(cls, labels: sparse.csr_array, unknown: sparse.csr_array | None = None) -> Self:
+    def of(
+        cls,
+        labels: sparse.csr_array,
+        unknown: sparse.csr_array | None = None,
+        image_weight: NDArray[np.float64] | None = None,
+    ) -> Self:
         """Return the evidence of labels; those at unknown pairs are dropped.
 
         Raises
@@ -89,12 +97,20 @@ class Evidence:
         """
         if unknown is None:
             unknown = sparse.csr_array(labels.shape, dtype=bool)
-        return cls(labels=known_labels(labels, unknown), unknown=canonical_mask(unknown))
+        return cls(
+            labels=known_labels(labels, unknown),
+            unknown=canonical_mask(unknown),
+            image_weight=image_weight,
+        )
 
     def take(self, images: NDArray[np.intp], pairs: Pairs) -> "Evidence":
         """Return the evidence of the images at these indices; ``pairs`` are those of all images."""
-        weight = None if self.weight is None else self.weight[pairs.rows(images)]
-        return Evidence(labels=self.labels[images], unknown=self.unknown[images], weight=weight)
+        return Evidence(
+            labels=self.labels[images],
+            unknown=self.unknown[images],
+            weight=None if self.weight is None else self.weight[pairs.rows(images)],
+            image_weight=None if self.image_weight is None else self.image_weight[images],
+        )
 
     def weighted(self, weight: NDArray[np.float64]) -> "Evidence":
         """Return the same labels with a weight for each listed pair."""
@@ -103,14 +119,43 @@ class Evidence:
     def truth(self, pairs: Pairs) -> PairTruth:
         """Return the truth of the listed ``pairs`` of these images."""
         truth = PairTruth.of(pairs, self.labels, self.unknown if self.unknown.nnz else None)
-        if self.weight is None:
+        if self.weight is not None:
+            truth = replace(truth, weight=truth.weight * self.weight)
+        if self.image_weight is None:
             return truth
-        return replace(truth, weight=truth.weight * self.weight)
+        n_true, n_false = self._unlisted_weights(pairs, truth)
+        weight = truth.weight * self.image_weight[pairs.image]
+        return replace(truth, weight=weight, n_true=n_true, n_false=n_false)
+
+    def _unlisted_weights(
+        self, pairs: Pairs, truth: PairTruth
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return what true and what false unlisted pairs of each tag weigh, (n_tags,) each."""
+        own = self.image_weight
+        assert own is not None
+        of_pair = own[pairs.image]
+
+        def listed(chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+            return np.bincount(pairs.tag[chosen], of_pair[chosen], pairs.n_tags)
+
+        # What is left of a sum after all of it was taken out is rounding, not a pair.
+        true = own @ self.labels.astype(np.float64) - listed(truth.listed)
+        false = self.known_weight - listed(truth.known) - true
+        # What is left of a sum after all of it was taken out is rounding, not a pair.
+        return np.where(truth.n_true > 0, true, 0.0), np.where(truth.n_false > 0, false, 0.0)
 
     @cached_property
     def n_known(self) -> NDArray[np.int64]:
         """How many images have the tag known, true or not, shape (n_tags,), int64."""
         return np.asarray(self.labels.shape[0] - positives_per_tag(self.unknown), np.int64)
+
+    @cached_property
+    def known_weight(self) -> NDArray[np.number]:
+        """What the images that have the tag known weigh together, shape (n_tags,)."""
+        own = self.image_weight
+        if own is None:
+            return self.n_known
+        return np.asarray(own.sum() - own @ self.unknown.astype(np.float64))
 
 
 def canonical_mask(mask: sparse.csr_array) -> sparse.csr_array:

@@ -265,6 +265,7 @@ class _Blocks:
     base: Floats
     labels: sparse.csc_array
     unknown: sparse.csc_array
+    weight: Singles | None
 
     @classmethod
     def of(
@@ -277,18 +278,21 @@ class _Blocks:
     ) -> "_Blocks":
         listed, base = prior_logits(scores, calibration, rate)
         labels, unknown = sparse.csc_array(evidence.labels), sparse.csc_array(evidence.unknown)
-        return cls(scores, images, listed, base, labels, unknown)
+        weight = evidence.image_weight
+        own = None if weight is None else weight.astype(np.float32)
+        return cls(scores, images, listed, base, labels, unknown, own)
 
     def of_tags(self, block: slice) -> Examples:
         pairs = self.scores.pairs
         prior = np.tile(self.base[block].astype(np.float32), (pairs.n_images, 1))
         own = np.flatnonzero((pairs.tag >= block.start) & (pairs.tag < block.stop))
         prior[pairs.image[own], pairs.tag[own] - block.start] = self.listed[own]
+        known = 1 - self.unknown[:, block].toarray().astype(np.float32)
         return Examples(
             images=self.images,
             prior=prior,
             true=self.labels[:, block].toarray().astype(np.float32),
-            weight=1 - self.unknown[:, block].toarray().astype(np.float32),
+            weight=known if self.weight is None else known * self.weight[:, None],
         )
 
 

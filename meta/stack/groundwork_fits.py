@@ -39,6 +39,8 @@ from tagstack.meta.stack.groundwork import Groundwork, Strengths
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+_ROUNDING = 1e-6  # far below the weight of one image
+
 
 def fit_groundwork(
     scores: Level1Scores, evidence: Evidence, strengths: Strengths, settings: StackSettings
@@ -181,34 +183,42 @@ class FoldedPairs:
         return fit_on_rows(rows_of(filled, base, tag[rows], drawn, self.category), strength)
 
     def unlisted(self, left_out: int | None) -> tuple[Ints, Ints]:
-        """Return how many unlisted pairs of each tag are true and how many false, (n_tags,)."""
+        """Return how many unlisted pairs of each tag are true and how many false, (n_tags,).
+
+        Sums of weights where images weigh.
+        """
         kept = np.arange(self.n_folds) != (-1 if left_out is None else left_out)
         n_true, n_false = self._n_true[kept].sum(axis=0), self._n_false[kept].sum(axis=0)
         return n_true, n_false
 
     def _count(self) -> None:
         """Count each fold's unlisted pairs by tag."""
+        weight = self.evidence.image_weight
         listed, true, unknown = (
-            np.zeros((self.n_folds, self.pairs.n_tags), np.int64) for _ in "ltu"
+            np.zeros((self.n_folds, self.pairs.n_tags), np.int64 if weight is None else np.float64)
+            for _ in "ltu"
         )
         for _, rows in self.pairs.blocks():
-            key = self.folds[self.pairs.image[rows]] * self.pairs.n_tags + self.pairs.tag[rows]
+            image = self.pairs.image[rows]
+            key = self.folds[image] * self.pairs.n_tags + self.pairs.tag[rows]
             for count, chosen in (
                 (listed, slice(None)),
                 (true, self.truth.listed[rows]),
                 (unknown, ~self.truth.known[rows]),
             ):
-                count += np.bincount(key[chosen], minlength=count.size).reshape(count.shape)
+                own = None if weight is None else weight[image[chosen]]
+                count += np.bincount(key[chosen], own, count.size).reshape(count.shape)
         labels, hidden = self._by_fold(self.evidence.labels), self._by_fold(self.evidence.unknown)
-        n_images = np.bincount(self.folds, minlength=self.n_folds)[:, None]
-        self._n_true = labels - true
-        self._n_false = n_images - listed - (hidden - unknown) - self._n_true
+        n_images = np.bincount(self.folds, weight, self.n_folds)[:, None]
+        self._n_true = _unlisted(labels - true)
+        self._n_false = _unlisted(n_images - listed - (hidden - unknown) - self._n_true)
 
     def _by_fold(self, labels: sparse.csr_array) -> Ints:
         """Return how many images of each fold carry each tag, shape (n_folds, n_tags)."""
         image, tag = labels.nonzero()
-        size = self.n_folds * self.pairs.n_tags
-        counts = np.bincount(self.folds[image] * self.pairs.n_tags + tag, minlength=size)
+        size, weight = self.n_folds * self.pairs.n_tags, self.evidence.image_weight
+        own = None if weight is None else weight[image]
+        counts = np.bincount(self.folds[image] * self.pairs.n_tags + tag, own, size)
         return counts.reshape(self.n_folds, -1)
 
     def _blocks(self, left_out: int | None) -> Iterator[tuple[slice, Ints]]:
@@ -244,3 +254,10 @@ class FoldedPairs:
             )
             self.spill.let_go()
         return tally
+
+
+def _unlisted(count: Ints) -> Ints:
+    """Return what is left of a count; of sums of weights, what is left by rounding is nothing."""
+    if count.dtype == np.int64:
+        return count
+    return np.asarray(np.where(count > _ROUNDING, count, 0.0))

@@ -114,6 +114,7 @@ class Stacker(Parameters):
         relations: TagRelations,
         *,
         unknown: sparse.csr_array | None = None,
+        image_weight: NDArray[np.float64] | None = None,
         start: StartAnswer | None = None,
         study_dir: Path | None = None,
         scratch_dir: Path | None = None,
@@ -131,6 +132,9 @@ class Stacker(Parameters):
         unknown : csr_array of shape (n_images, n_tags), bool, optional
             Pairs of which nothing is known: they are neither positive nor negative in any fit,
             whatever ``labels`` hold there.
+        image_weight : array of shape (n_images,), float64, above 0, optional
+            How much each image counts in calibrations, learners and heads, 1 each by default. What
+            is judged (the gate, rounds, blends) counts images alike.
         start : StartAnswer, optional
             What the members' files answer without labels: a rung of its own, which tags without a
             positive keep.
@@ -148,9 +152,10 @@ class Stacker(Parameters):
             If there are too few groups of images for the folds, shapes differ, or the disk is full.
         """
         began, told = time.perf_counter(), progress or _silent
-        evidence = Evidence.of(labels, unknown)
+        evidence = Evidence.of(labels, unknown, image_weight)
         labels = evidence.labels
         _check(scores, labels, groups, relations, self.settings.folds)
+        _check_weight(image_weight, scores.n_images)
         # Before any work: is every learner installed, and the device there?
         packages(self.settings.learners)
         check_device(self.settings.device)
@@ -374,6 +379,17 @@ def _check(
         raise TagstackError(msg)
     if relations.n_tags != n_tags:
         msg = f"The relations are over {relations.n_tags} tags, the scores over {n_tags}."
+        raise TagstackError(msg)
+
+
+def _check_weight(weight: NDArray[np.float64] | None, n_images: int) -> None:
+    if weight is None:
+        return
+    if weight.shape != (n_images,) or not (np.isfinite(weight) & (weight > 0)).all():
+        msg = (
+            f"Expected {n_images} weights of images above 0, got shape {weight.shape}, the least "
+            f"{np.min(weight, initial=np.inf)}."
+        )
         raise TagstackError(msg)
 
 

@@ -37,3 +37,17 @@ def test_an_audit_is_written_whole_and_never_over_another(
     with (out / "slices.csv").open(newline="") as stream:
         assert {row["kind"] for row in csv.DictReader(stream)} == {"column", "tag"}
     assert "Did you mean part?" in tagstack(*arguments, "--by", "prt", "--overwrite").stderr
+
+
+def test_fit_balances_by_a_column_with_two_values_or_says_why_not(
+    small: Path, tmp_path: Path, tagstack: Callable[..., Any]
+) -> None:
+    arguments = [
+        "fit", "--scores", small / "scores", "--labels", small / "labels.csv",
+        "--bundle", tmp_path / "bundle", "--where", "part=fit", "--balance",
+    ]  # fmt: skip
+    for column, why in (("prt", "Did you mean part?"), ("part", "part=fit; expected two values")):
+        result = tagstack(*arguments, column)
+        assert result.returncode == 1
+        assert why in result.stderr
+    assert not (tmp_path / "bundle").exists()

@@ -1,6 +1,7 @@
 """A whole fit in memory: what reaches the thresholds, and a package's learner on the ladder."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,15 @@ from scipy import sparse
 
 from tagstack.base_models.pictures.picture_hash import PictureHashes
 from tagstack.base_models.scores.member_info import MemberInfo
-from tagstack.configs.settings import Settings, load_settings
+from tagstack.configs.settings import Settings, changed_settings, load_settings
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset
 from tagstack.ensemble.comparison.ladder import DECODED, climb
 from tagstack.ensemble.comparison.rungs import rival_of
+from tagstack.ensemble.console.ladder import balance_line
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.rule_set import Rules
-from tagstack.ensemble.tasks.fit import fit_dataset
+from tagstack.ensemble.tasks.fit import _digest, fit_dataset
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.meta.stack.stacker import Stacker
 
@@ -119,3 +121,42 @@ def test_thresholds_are_those_of_the_known_pairs_alone(
     )  # fmt: skip
     np.testing.assert_array_equal(bundle.rung_thresholds[stacker.chosen_], found(gone))
     assert not np.array_equal(bundle.rung_thresholds[stacker.chosen_], found(chosen))
+
+
+def test_balance_weighs_images_in_learners_and_thresholds_and_is_recorded(
+    make_labelled: Callable[..., Any], install_learner: Callable[..., Path], tmp_path: Path
+) -> None:
+    install_learner()
+    made = make_labelled(120)
+    style = tuple("rare" if i % 6 < 2 else "common" for i in range(made.scores.n_images))
+    dataset = replace(dataset_of(made), columns={"style": style})
+    plain = settings(start=ALONE, strategy="joint_f")
+    chosen = changed_settings(plain, {"stack": {"balance": "style"}})
+
+    def bundle(own: Settings, name: str) -> Bundle:
+        return fit_dataset(dataset, Rules(), own, tmp_path / name, Silent())
+
+    without, weighed = bundle(plain, "a"), bundle(chosen, "b")
+    assert without.evidence["balance"] is None
+    kept = weighed.evidence["balance"]
+    assert (kept["column"], set(kept["values"])) == ("style", {"rare", "common"})
+    assert kept["values"]["rare"]["share"] == kept["values"]["common"]["share"] == 0.5
+    assert "2 values of style count alike" in balance_line(kept)
+    assert isinstance(without.stacker, Stacker)
+    assert isinstance(weighed.stacker, Stacker)
+    rung = "shrunken_logistic"
+    one, two = (own.stacker.out_of_fold(rung).proba for own in (without, weighed))
+    assert np.abs(one - two).max() > 0.005
+
+    def cuts(weight: Any) -> Any:
+        return fit_thresholds(
+            weighed.stacker.out_of_fold(rung), dataset.labels, weighed.vocabulary,
+            weighed.stacker.folds_, chosen.thresholds, groups=dataset.groups, image_weight=weight,
+        ).value  # fmt: skip
+
+    balance = dataset.balance(chosen.stack)
+    assert balance is not None
+    np.testing.assert_array_equal(weighed.rung_thresholds[rung], cuts(balance.weight))
+    assert not np.array_equal(weighed.rung_thresholds[rung], cuts(None))
+    digests = [_digest(dataset, Rules(), own) for own in (plain, chosen)]
+    assert digests[0] != digests[1]

@@ -52,9 +52,10 @@ class JointF(PluginF):
         n_positive_tags: int,
         settings: ThresholdSettings,
         decide: Decide,
+        image_weight: Floats | None = None,
     ) -> Cutting:
         """Return thresholds and worths of ``tags``, starting from `PluginF`'s."""
-        expected = _Expected(proba)
+        expected = _Expected(proba, image_weight)
         steepness: Floats | None = None
         cutting = Cutting(value=start)
         best, highest = cutting, -np.inf
@@ -89,14 +90,17 @@ class _Slopes:
 class _Expected:
     """What the probabilities lead to expect of decided tags."""
 
-    def __init__(self, proba: PairProba) -> None:
+    def __init__(self, proba: PairProba, image_weight: Floats | None) -> None:
         pairs = proba.pairs
         believed = np.nan_to_num(proba.proba.astype(np.float64))
-        self.n_images, base = pairs.n_images, np.nan_to_num(proba.base.astype(np.float64))
+        base = np.nan_to_num(proba.base.astype(np.float64))
         shape = (pairs.n_images, pairs.n_tags)
+        self.weight = np.ones(pairs.n_images) if image_weight is None else image_weight
+        own = self.weight[pairs.image]
+        believed = believed * own
         self.believed = sparse.csr_array((believed, pairs.tag, pairs.indptr), shape=shape)
-        n_unlisted = pairs.n_images - np.bincount(pairs.tag, minlength=pairs.n_tags)
-        self.mass = np.bincount(pairs.tag, believed, minlength=pairs.n_tags) + n_unlisted * base
+        unlisted = self.weight.sum() - np.bincount(pairs.tag, own, pairs.n_tags)
+        self.mass = np.bincount(pairs.tag, believed, minlength=pairs.n_tags) + unlisted * base
         self.least = np.nextafter(base.astype(np.float32), np.float32(2))
 
     def slopes(
@@ -104,7 +108,7 @@ class _Expected:
     ) -> _Slopes:
         b2, share = settings.beta**2, settings.macro_share
         hits = np.asarray(decided.multiply(self.believed).sum(axis=0)).ravel()
-        weight = np.asarray(decided.sum(axis=0)).ravel() + b2 * self.mass
+        weight = self.weight @ decided.astype(np.float64) + b2 * self.mass
         f_beta = (1 + b2) * hits / np.maximum(weight, 1e-9)
         together = (1 + b2) * hits[tags].sum() / max(weight[tags].sum(), 1e-9)
         own = share / max(n_positive, 1) / np.maximum(weight, _FEW)

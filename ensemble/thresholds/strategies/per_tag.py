@@ -127,13 +127,14 @@ def _hopeless(sample: Sample, settings: ThresholdSettings) -> Bools:
 
 def _expected_f(sample: Sample, beta: float) -> Floats:
     """Return the F-beta to expect of a cut at each pair; 0 where no threshold can lie."""
-    curves = sample.curves
-    mass = np.cumsum(curves.believed, dtype=np.float64)
-    start = curves.starts[curves.tag]
-    hits = mass - np.concatenate([[0.0], mass])[start] + curves.sure_hits[curves.tag]
-    listed = np.bincount(curves.tag, curves.believed, minlength=curves.n_tags)
-    unlisted = sample.n_images - np.diff(curves.starts) - curves.sure
-    total = listed + unlisted * curves.floor + curves.sure_hits
-    predicted = np.arange(1, len(hits) + 1) - start + curves.sure[curves.tag]
+    curves, always = sample.curves, sample.curves.always
+    ones = np.ones(len(curves.tag))
+    own = ones if curves.weights is None else curves.weights.of_pair
+    n_images = sample.n_images if curves.weights is None else curves.weights.images
+    hits = curves.so_far(curves.believed.astype(np.float64)) + always.hits[curves.tag]
+    listed = np.bincount(curves.tag, curves.believed * own, minlength=curves.n_tags)
+    unlisted = n_images - np.bincount(curves.tag, own, curves.n_tags) - always.predicted
+    total = listed + np.maximum(unlisted, 0.0) * curves.floor + always.hits
+    predicted = curves.so_far(ones) + always.predicted[curves.tag]
     score = f_score(hits, predicted, total[curves.tag], beta)
     return np.where(curves.is_cut, score, 0.0)

@@ -18,7 +18,7 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.hooks import THRESHOLD_STRATEGIES
-from tagstack.ensemble.thresholds.curves import Bools, Ints
+from tagstack.ensemble.thresholds.curves import Bools, Floats, Ints
 from tagstack.ensemble.thresholds.cuts import Proposal, Sample
 from tagstack.ensemble.thresholds.deciding import Cutting, Values
 from tagstack.ensemble.thresholds.measures import Measured, goal_measured
@@ -113,6 +113,7 @@ class Strategy(ABC):
         n_positive_tags: int,
         settings: ThresholdSettings,
         decide: Decide,
+        image_weight: Floats | None = None,
     ) -> Cutting:
         """Return thresholds of ``tags`` chosen together for what the rules leave; no label is read.
 
@@ -128,6 +129,8 @@ class Strategy(ABC):
         settings : ThresholdSettings
         decide : callable
             Returns the tags that some thresholds leave.
+        image_weight : array of shape (n_images,), float64, optional
+            What each image counts; 1 each by default.
         """
         return Cutting(value=start)
 

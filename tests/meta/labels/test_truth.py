@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.metrics import average_precision_score
@@ -107,3 +107,22 @@ def test_lifts_of_two_tags_come_from_images_where_both_are_known() -> None:
         labels[150:, 0].sum() * labels[150:, 2].sum() / 250 + 10
     )
     assert lift[0, 2] == pytest.approx(both)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000))
+def test_weights_of_images_count_as_copies_of_them_do(seed: int) -> None:
+    pairs, labels, unknown = random_case(seed)
+    times = np.random.default_rng(seed).integers(1, 4, 30)
+    evidence = Evidence.of(sparse.csr_array(labels), sparse.csr_array(unknown), times.astype(float))
+    copied = np.repeat(np.arange(30), times)
+    copies = Evidence.of(sparse.csr_array(labels[copied]), sparse.csr_array(unknown[copied]))
+    one, other = evidence.truth(pairs), copies.truth(pairs.take(copied))
+    np.testing.assert_allclose(one.n_true, other.n_true, atol=1e-9)
+    np.testing.assert_allclose(one.n_false, other.n_false, atol=1e-9)
+    by_tag = [
+        np.bincount(p.tag, t.weight, p.n_tags)
+        for p, t in ((pairs, one), (pairs.take(copied), other))
+    ]
+    np.testing.assert_allclose(*by_tag)
+    np.testing.assert_allclose(evidence.known_weight, copies.known_weight)

@@ -124,7 +124,7 @@ class Curves:
             positives=always.positives,
         )
 
-    def so_far(self, values: NDArray[np.number]) -> NDArray[np.number]:
+    def so_far(self, values: Floats | Ints) -> Ints:
         """Return sums over each tag's pairs down to each pair, weighed; shape (n_pairs,).
 
         Parameters

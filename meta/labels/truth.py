@@ -9,7 +9,7 @@ and has no say in any fit, whatever the labels hold there.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +37,8 @@ class PairTruth:
     listed: NDArray[np.bool_]
     known: NDArray[np.bool_]
     weight: NDArray[np.floating]
-    n_true: NDArray[np.int64]
-    n_false: NDArray[np.int64]
+    n_true: NDArray[Any]
+    n_false: NDArray[Any]
 
     @classmethod
     def of(
@@ -136,7 +136,8 @@ class Evidence:
         of_pair = own[pairs.image]
 
         def listed(chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-            return np.bincount(pairs.tag[chosen], of_pair[chosen], pairs.n_tags)
+            counts = np.bincount(pairs.tag[chosen], of_pair[chosen], pairs.n_tags)
+            return counts.astype(np.float64)
 
         # What is left of a sum after all of it was taken out is rounding, not a pair.
         true = own @ self.labels.astype(np.float64) - listed(truth.listed)

@@ -6,6 +6,7 @@ the images. Rows that are close enough are merged, the others drawn; see `Tally`
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -256,8 +257,6 @@ class FoldedPairs:
         return tally
 
 
-def _unlisted(count: Ints) -> Ints:
+def _unlisted(count: NDArray[Any]) -> Ints:
     """Return what is left of a count; of sums of weights, what is left by rounding is nothing."""
-    if count.dtype == np.int64:
-        return count
-    return np.asarray(np.where(count > _ROUNDING, count, 0.0))
+    return np.asarray(np.where(count > _ROUNDING, count, 0))

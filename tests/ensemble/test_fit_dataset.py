@@ -145,13 +145,15 @@ def test_balance_weighs_images_in_learners_and_thresholds_and_is_recorded(
     assert isinstance(without.stacker, Stacker)
     assert isinstance(weighed.stacker, Stacker)
     rung = "shrunken_logistic"
-    one, two = (own.stacker.out_of_fold(rung).proba for own in (without, weighed))
-    assert np.abs(one - two).max() > 0.005
+    one, two = without.stacker.out_of_fold(rung), weighed.stacker.out_of_fold(rung)
+    assert np.abs(one.proba - two.proba).max() > 0.005
+
+    proba, folds = weighed.stacker.out_of_fold(rung), weighed.stacker.folds_
 
     def cuts(weight: Any) -> Any:
         return fit_thresholds(
-            weighed.stacker.out_of_fold(rung), dataset.labels, weighed.vocabulary,
-            weighed.stacker.folds_, chosen.thresholds, groups=dataset.groups, image_weight=weight,
+            proba, dataset.labels, weighed.vocabulary, folds, chosen.thresholds,
+            groups=dataset.groups, image_weight=weight,
         ).value  # fmt: skip
 
     balance = dataset.balance(chosen.stack)

@@ -121,8 +121,8 @@ def test_weights_of_images_count_as_copies_of_them_do(seed: int) -> None:
     np.testing.assert_allclose(one.n_true, other.n_true, atol=1e-9)
     np.testing.assert_allclose(one.n_false, other.n_false, atol=1e-9)
     by_tag = [
-        np.bincount(p.tag, t.weight, p.n_tags)
+        np.bincount(p.tag, t.weight, p.n_tags).astype(float)
         for p, t in ((pairs, one), (pairs.take(copied), other))
     ]
-    np.testing.assert_allclose(*by_tag)
+    np.testing.assert_allclose(by_tag[0], by_tag[1])
     np.testing.assert_allclose(evidence.known_weight, copies.known_weight)

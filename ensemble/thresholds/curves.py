@@ -113,7 +113,6 @@ class Curves:
             predicted=of_rows(always.predicted) + predicted,
             positives=of_rows(always.positives),
         )
-        )
 
     def cut_counts(self) -> Counts:
         """Return what a threshold at each pair's probability would do, shape (n_pairs,)."""

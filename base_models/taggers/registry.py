@@ -10,10 +10,11 @@ the hub (pulling.py). Nothing here downloads anything.
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tagstack.base_models.contract import (
     CONTRACT_FILE,
@@ -85,39 +86,28 @@ def list_taggers() -> tuple[RegistryEntry, ...]:
 
     One whose contract cannot be read costs itself alone: it is logged and left out.
     """
-    entries: dict[str, RegistryEntry] = {}
-    for path in sorted(package_folder("tagstack.configs", "taggers").glob("*.toml")):
-        entries[path.stem] = _entry(path.stem, "contract", path, None)
-    for origin, folder in (
-        ("package", package_folder("tagstack.base_models", "zoo")),
-        ("user", registry_folder()),
-    ):
-        # Hidden ones are on their way here.
-        for path in sorted(folder.glob(f"[!.]*/{CONTRACT_FILE}")):
-            try:
-                entries[path.parent.name] = _entry(path.parent.name, origin, path, path.parent)
-            except TagstackError as error:
-                logger.warning("Tagger %s is left out. %s", path.parent.name, error)
-    return tuple(entries[name] for name in sorted(entries))
+    found = (_first_readable(name, places) for name, places in sorted(_places().items()))
+    return tuple(entry for entry in found if entry is not None)
 
 
 def show_tagger(name: str) -> RegistryEntry:
-    """Return the tagger of a name.
+    """Return the tagger of a name; no other's contract is read.
 
     Raises
     ------
     TagstackError
         If no tagger has it, or its contract cannot be read. The message names similar ones.
     """
-    entries = {entry.name: entry for entry in list_taggers()}
-    if name in entries:
-        return entries[name]
-    for own in registry_folder().glob(f"*/{CONTRACT_FILE}"):
-        if own.parent.name == name:
-            read_contract(own)  # says what is wrong with it
-    hint = did_you_mean(name, entries)
-    known = f"Known taggers: {sorted(entries)}."
-    raise TagstackError(f"Unknown tagger {name!r}. {f'{hint} ' if hint else ''}{known}")
+    places = _places()
+    entry = _first_readable(name, places.get(name, ()))
+    if entry is not None:
+        return entry
+    for place in places.get(name, ()):
+        read_contract(place.contract)  # says what is wrong with it
+    known = [entry.name for entry in list_taggers()]
+    hint = did_you_mean(name, known)
+    said = f"{hint} " if hint else ""
+    raise TagstackError(f"Unknown tagger {name!r}. {said}Known taggers: {known}.")
 
 
 def resolve(name_or_folder: str) -> Path:
@@ -219,8 +209,39 @@ def no_contract(folder: Path) -> str:
     )
 
 
-def _entry(name: str, origin: str, contract: Path, folder: Path | None) -> RegistryEntry:
-    return RegistryEntry(name=name, origin=origin, contract=read_contract(contract), folder=folder)
+class _Place(NamedTuple):
+    """Where a contract lies, and its tagger's folder if it is one."""
+
+    origin: str
+    contract: Path
+    folder: Path | None
+
+
+def _places() -> dict[str, tuple[_Place, ...]]:
+    """Return by name where contracts lie, the user's own first; none of them is read."""
+    found: dict[str, tuple[_Place, ...]] = {}
+    for origin, parent in (
+        ("user", registry_folder()),
+        ("package", package_folder("tagstack.base_models", "zoo")),
+    ):
+        for path in parent.glob(f"[!.]*/{CONTRACT_FILE}"):  # hidden ones are on their way here
+            name = path.parent.name
+            found[name] = (*found.get(name, ()), _Place(origin, path, path.parent))
+    for path in package_folder("tagstack.configs", "taggers").glob("*.toml"):
+        found[path.stem] = (*found.get(path.stem, ()), _Place("contract", path, None))
+    return found
+
+
+def _first_readable(name: str, places: Sequence[_Place]) -> RegistryEntry | None:
+    """Return the tagger of the first contract that can be read; the others are logged."""
+    for origin, path, folder in places:
+        try:
+            return RegistryEntry(
+                name=name, origin=origin, contract=read_contract(path), folder=folder
+            )
+        except TagstackError as error:
+            logger.warning("Tagger %s is left out. %s", name, error)
+    return None
 
 
 def package_folder(package: str, name: str) -> Path:

@@ -107,6 +107,23 @@ def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
         resolve(str(tmp_path / "empty"))
 
 
+def test_a_damaged_contract_costs_its_own_tagger_alone(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("doll_vit", "mine"):
+        (home / "taggers" / name).mkdir(parents=True)
+        (home / "taggers" / name / "tagger.toml").write_text("name = ")
+    assert show_tagger("doll_resnet").origin == "package"
+    assert not caplog.text  # other taggers are not looked at
+    assert show_tagger("doll_vit").origin == "package"
+    assert "Tagger doll_vit is left out. Cannot read" in caplog.text
+    with pytest.raises(TagstackError, match=r"Cannot read .*mine.tagger\.toml"):
+        show_tagger("mine")
+    with pytest.raises(TagstackError, match="Unknown tagger"):
+        show_tagger("../taggers/mine")
+    assert {"doll_vit", "mine"} & {entry.name for entry in list_taggers()} == {"doll_vit"}
+
+
 def test_members_need_distinct_names(make_tagger_folder: Folder, settings: ScoreSettings) -> None:
     folder = make_tagger_folder()
     with pytest.raises(TagstackError, match="both named 'tiny'"):

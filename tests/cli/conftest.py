@@ -144,12 +144,32 @@ def done() -> Callable[..., str]:
 def in_a_process() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return the installed command in a process of its own, where that is what is tested."""
 
-    def run(
-        *arguments: object, before: Callable[[], None] | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [TAGSTACK, *map(str, arguments)],
-            capture_output=True, text=True, check=False, preexec_fn=before,
+            [TAGSTACK, *map(str, arguments)], capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def on_a_full_disk() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return the installed command where writing fails as on a full disk, in the middle of a file.
+
+    A limit on the sizes of files does that. It would cut compiled modules as well, and they would
+    stay so for everybody: that process keeps none.
+    """
+
+    def limit() -> None:
+        import resource
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-B", TAGSTACK, *map(str, arguments)],
+            capture_output=True, text=True, check=False, preexec_fn=limit,
         )  # fmt: skip
 
     return run

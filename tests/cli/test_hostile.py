@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -240,18 +239,11 @@ def test_a_damaged_store_index_is_named(
 
 
 def test_fit_on_a_full_disk_is_one_line_and_leaves_no_bundle(
-    small: Path, tmp_path: Path, in_a_process: Command
+    small: Path, tmp_path: Path, on_a_full_disk: Command
 ) -> None:
-    import resource
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-
     (tmp_path / "tuned.toml").write_text("threads = 1\n[stack]\nlearners = ['xgboost']\n")
     more = ["--trials", "2", "--config", tmp_path / "tuned.toml"]
-    limited = partial(in_a_process, before=limit)
-    refused(fit(limited, small, tmp_path / "b", *more), "Cannot keep the tuning trials")
+    refused(fit(on_a_full_disk, small, tmp_path / "b", *more), "Cannot keep the tuning trials")
     assert not (tmp_path / "b").exists()
 
 

@@ -110,17 +110,10 @@ def test_ctrl_c_is_exit_code_130_and_loses_nothing(booru: Path, tmp_path: Path, 
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
-    booru: Path, tmp_path: Path, done: Done, in_a_process: Command
+    booru: Path, tmp_path: Path, done: Done, on_a_full_disk: Command
 ) -> None:
-    """A limit on file sizes makes writing fail as a full disk does, in the middle of a file."""
-    import resource
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-
     arguments = score_arguments(booru, tmp_path / "scores")
-    result = in_a_process(*arguments, before=limit)
+    result = on_a_full_disk(*arguments)
     assert result.returncode == 1
     assert result.stderr.strip().splitlines()[-1].startswith("Error: Cannot write")
     assert "Traceback" not in result.stderr

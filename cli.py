@@ -9,26 +9,17 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from tagstack import __version__
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.shown import shown
-from tagstack.ensemble.console.acceptance import accept
-from tagstack.ensemble.console.audit import audit
-from tagstack.ensemble.console.config import config_app
-from tagstack.ensemble.console.dataset import dataset
-from tagstack.ensemble.console.engines import engines
-from tagstack.ensemble.console.experiments import experiment
-from tagstack.ensemble.console.fitting import compare, fit, start
+from tagstack.ensemble.console.commands import Commands
 from tagstack.ensemble.console.groups import Audience, Cascading, Running, grouped
 from tagstack.ensemble.console.interruption import Interruption
-from tagstack.ensemble.console.labels import labels_app
-from tagstack.ensemble.console.models import models
 from tagstack.ensemble.console.options import (
     BundleDir,
     Config,
@@ -46,76 +37,15 @@ from tagstack.ensemble.console.options import (
     listed,
     settings_of,
 )
-from tagstack.ensemble.console.presets import presets
-from tagstack.ensemble.console.quality import quality
-from tagstack.ensemble.console.review import feedback, review
-from tagstack.ensemble.console.rules import rules_app
-from tagstack.ensemble.console.scores import scores_app
-from tagstack.ensemble.console.tagging import tag
-from tagstack.ensemble.console.thresholds import calibrate, thresholds
-from tagstack.ensemble.console.training import train
-from tagstack.ensemble.console.watching import watch
-
-# As one works: from pictures to tags, then to better ones; what looks after things comes last.
-_ORDER = (
-    "demo", "start", "score", "fit", "compare", "audit", "calibrate", "tag", "explain", "moderate",
-    "watch", "review", "serve", "accept", "feedback", "experiment", "train", "dataset", "quality",
-    "models", "labels", "rules",
-    "thresholds", "presets", "scores", "engines", "config", "doctor",
-)  # fmt: skip
-
-
-class _InOrder(TyperGroup):
-    """Lists the commands in the order of the work."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of all commands; one that has no place yet comes last."""
-        place = {name: i for i, name in enumerate(_ORDER)}
-        return sorted(super().list_commands(ctx), key=lambda name: place.get(name, len(place)))
-
 
 app = typer.Typer(
-    cls=_InOrder,
+    cls=Commands,
     help="Stack image taggers, calibrate a threshold per tag, and prove the gain.",
     epilog="tagstack demo --out demo\n\ntagstack doctor",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(config_app, name="config")
-app.add_typer(dataset, name="dataset")
-app.add_typer(engines, name="engines")
-app.add_typer(experiment, name="experiment")
-app.add_typer(feedback, name="feedback")
-app.add_typer(labels_app, name="labels")
-app.add_typer(models, name="models")
-app.add_typer(presets, name="presets")
-app.add_typer(quality, name="quality")
-app.add_typer(rules_app, name="rules")
-app.add_typer(scores_app, name="scores")
-app.add_typer(thresholds, name="thresholds")
-
-app.command(
-    epilog="tagstack start --models wd-vit-tagger-v3,./mine --bundle start --images images\n\n"
-    "tagstack start --scores scores --bundle start --rules danbooru"
-)(start)
-app.command(
-    epilog="tagstack fit --scores scores --labels labels.csv --bundle bundle\n\n"
-    "tagstack fit --scores s --labels l.csv --bundle b --where part=fit"
-)(fit)
-app.command(
-    epilog="tagstack compare --bundle b --scores s --labels l.csv --out report\n\n"
-    "tagstack compare --bundle b --scores s --labels l --out r --other mine=t.csv\n\n"
-    "tagstack compare --bundle new --against old --scores s --labels l --out r"
-)(compare)
-app.command(
-    epilog="tagstack review --bundle bundle --images images --scores scores\n\n"
-    "tagstack review --bundle bundle --images images --labels labels.csv"
-)(review)
-app.command(
-    epilog="tagstack calibrate --bundle b --scores s --labels l.csv --objective f1\n\n"
-    "tagstack calibrate --bundle b --scores s --labels l --tag 'sky=precision>=.9'"
-)(calibrate)
 
 
 def main() -> None:
@@ -260,17 +190,6 @@ def score(
     exit_with_failures(summary.n_failed)
 
 
-app.command(
-    epilog="tagstack tag images --bundle bundle --out tags\n\n"
-    "tagstack tag images --models wd-vit-tagger-v3,./mine --out tags"
-)(tag)
-
-app.command(
-    epilog="tagstack watch images --bundle bundle --out tags\n\n"
-    "tagstack watch images --bundle bundle --out tags --once"
-)(watch)
-
-
 @app.command(
     epilog="tagstack explain picture.png --bundle bundle\n\n"
     "tagstack explain picture.png long_hair --bundle bundle"
@@ -361,24 +280,6 @@ def serve(
         lambda own: load(bundle, taggers, own).__enter__(),
         lambda url: err.print(f"Tags pictures at {url}/tags; all that it can do: {url}/docs"),
     )
-
-
-app.command(
-    epilog="tagstack accept --bundle bundle --tags tags --out accepted.csv\n\n"
-    "tagstack accept --bundle b --tags tags --out a.csv --scores s --labels l.csv"
-)(accept)
-
-
-app.command(
-    epilog="tagstack audit --bundle bundle --scores scores --labels l.csv --out audit\n\n"
-    "tagstack audit --bundle b --scores s --labels l.csv --with '*girls' --out a"
-)(audit)
-
-
-app.command(
-    epilog="tagstack train --images images --labels l.csv --from convnext --out mine\n\n"
-    "tagstack train --images images --labels l.csv --from mine --out mine-2"
-)(train)
 
 
 @app.command(epilog="tagstack doctor\n\ntagstack doctor --json")

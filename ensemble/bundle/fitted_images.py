@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,38 +11,11 @@ from numpy.typing import NDArray
 from tagstack.base_models.pictures.picture_hash import THUMBNAIL_BYTES, PictureHashes
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import NearDuplicateSettings
-from tagstack.ensemble.bundle.dataset import Dataset
 from tagstack.meta.checked_arrays import CheckedArrays
 from tagstack.meta.labels.near_duplicates import near_duplicate_groups
-from tagstack.meta.labels.training_range import NO_ID, TrainingOverlap, image_ids, training_overlaps
-from tagstack.meta.labels.truth import Evidence
 
-
-def overlaps_of(dataset: Dataset, seed: int) -> tuple[TrainingOverlap, ...]:
-    """Return, for each member with a known training range, how it meets these images.
-
-    Ids come from the label column ``id``, else from file names that are whole numbers; taggers
-    trained by `tagstack train` know their images by content.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    seed : int
-        Of the resamples behind the intervals.
-    """
-    ids = image_ids(dataset.scores.images, dataset.columns.get("id"))
-    trainings = [member.training for member in dataset.members]
-    if (ids == NO_ID).all() and not any(own and own.contents for own in trainings):
-        return ()
-    return training_overlaps(
-        dataset.scores,
-        Evidence.of(dataset.labels, dataset.unknown),
-        dataset.groups,
-        ids,
-        trainings,
-        seed=seed,
-        contents=dataset.contents,
-    )
+if TYPE_CHECKING:  # tagging joins no labels
+    from tagstack.ensemble.bundle.dataset import Dataset
 
 
 class Pictured(Protocol):
@@ -78,7 +51,7 @@ class FittedImages:
     near_duplicates: NearDuplicateSettings
 
     @classmethod
-    def of(cls, dataset: Dataset, near_duplicates: NearDuplicateSettings) -> "FittedImages":
+    def of(cls, dataset: "Dataset", near_duplicates: NearDuplicateSettings) -> "FittedImages":
         """Return the hashes of a dataset's images."""
         return cls(
             contents=_hashes(dataset.contents),
@@ -132,7 +105,7 @@ class FittedImages:
         groups = near_duplicate_groups(self.looks.joined(dataset.hashes), self.near_duplicates)
         return np.isin(groups[n_fitted:], groups[:n_fitted])
 
-    def without(self, dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+    def without(self, dataset: "Dataset") -> "tuple[Dataset, tuple[str, ...]]":
         """Return a dataset without the fitted images, and notices about what that means.
 
         Images that look like a fitted one are left out, too.

@@ -20,7 +20,7 @@ from tagstack.ensemble.report.writing import ReportPaths
 from tagstack.ensemble.tasks.demo import DemoResult
 from tagstack.meta.metrics.bootstrap import Difference
 from tagstack.meta.metrics.scores import compared, f_name
-from tagstack.meta.stack.selection import Band, LadderRow
+from tagstack.meta.stack.ladder_row import Band, LadderRow
 
 _LADDER = ("macro_ap", "micro_ap", "macro_f", "micro_f")
 

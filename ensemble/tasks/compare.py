@@ -14,7 +14,7 @@ from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.bundle.files import load_bundle, refuse_existing
-from tagstack.ensemble.bundle.fitted_images import overlaps_of
+from tagstack.ensemble.bundle.overlaps import overlaps_of
 from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.comparison.ladder import DECODED, climb
 from tagstack.ensemble.comparison.other_rungs import OtherTool, other_rungs

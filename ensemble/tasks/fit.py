@@ -19,9 +19,10 @@ from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import Bundle, BundleMember
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.bundle.files import refuse_existing, refuse_other_content, save_bundle
-from tagstack.ensemble.bundle.fitted_images import FittedImages, overlaps_of
+from tagstack.ensemble.bundle.fitted_images import FittedImages
 from tagstack.ensemble.bundle.fitted_labels import FittedLabels
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
+from tagstack.ensemble.bundle.overlaps import overlaps_of
 from tagstack.ensemble.bundle.start import rival_worth, scored_alike
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress

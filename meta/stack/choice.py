@@ -9,15 +9,10 @@ from numpy.typing import NDArray
 from tagstack.meta.labels.truth import positives_per_tag
 from tagstack.meta.metrics.fold_scores import FoldScore
 from tagstack.meta.stack.ladder import Ladder
+from tagstack.meta.stack.ladder_row import Band, LadderRow
 from tagstack.meta.stack.rung_spec import BLEND, BY_BAND, START, simplest_first
 from tagstack.meta.stack.rungs import by_band
-from tagstack.meta.stack.selection import (
-    Band,
-    LadderRow,
-    choose_bands,
-    choose_rung,
-    ladder_row,
-)
+from tagstack.meta.stack.selection import choose_bands, choose_rung, ladder_row
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ from tagstack.meta.learners.shrunken_logistic import ShrunkenLogistic
 from tagstack.meta.probe.arrays import holds_probe, probe_arrays, probe_from_arrays
 from tagstack.meta.stack.fitted_stack import FittedStack
 from tagstack.meta.stack.groundwork import Groundwork
-from tagstack.meta.stack.selection import LadderRow
+from tagstack.meta.stack.ladder_row import LadderRow
 from tagstack.meta.stack.start_stack import answer_arrays, answer_from_arrays
 
 _VERSION = 1

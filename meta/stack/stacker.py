@@ -4,12 +4,10 @@ It may answer "the mean". What is reported of a rung comes from images that its 
 fitted on.
 """
 
-import logging
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,32 +15,20 @@ from scipy import sparse
 from scipy.special import expit
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
-from tagstack.base_models.spill import Spill
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.features.pair_features import recall
-from tagstack.meta.labels.folds import stratified_group_folds
-from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.relations import TagRelations
-from tagstack.meta.labels.truth import Evidence
-from tagstack.meta.learners.device import check_device
 from tagstack.meta.learners.parameters import Parameters
-from tagstack.meta.learners.registry import packages
-from tagstack.meta.probe.fitting import with_probe
-from tagstack.meta.probe.probe import Probe
 from tagstack.meta.progress import Progress
-from tagstack.meta.stack.choice import banded, choose, ladder_rows
 from tagstack.meta.stack.fitted_stack import FittedStack
-from tagstack.meta.stack.foundation import lay_foundation
-from tagstack.meta.stack.ladder import Ladder, climb, fitted, fitted_below
-from tagstack.meta.stack.member_worth import Diversity, MembersWorth, drawn_diversity, members_worth
-from tagstack.meta.stack.rehearsal import Rehearsal, TuningResult, rehearse
-from tagstack.meta.stack.rung_spec import BY_BAND, START, RungSpec, rung_specs
-from tagstack.meta.stack.selection import Band, LadderRow
+from tagstack.meta.stack.ladder_row import Band, LadderRow
+from tagstack.meta.stack.rung_spec import BY_BAND, START, RungSpec
 from tagstack.meta.stack.stack_files import load_stack, save_stack
 from tagstack.meta.start.answer import StartAnswer
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:  # what fits is imported by a fit alone
+    from tagstack.meta.stack.member_worth import Diversity, MembersWorth
+    from tagstack.meta.stack.rehearsal import Rehearsal, TuningResult
 
 
 class Stacker(Parameters):
@@ -89,10 +75,10 @@ class Stacker(Parameters):
     chosen_: str
     ladder_: tuple[LadderRow, ...]
     bands_: tuple[Band, ...]
-    rehearsal_: Rehearsal | None
-    tuning_: TuningResult | None
-    member_worth_: MembersWorth | None
-    diversity_: Diversity | None
+    rehearsal_: "Rehearsal | None"
+    tuning_: "TuningResult | None"
+    member_worth_: "MembersWorth | None"
+    diversity_: "Diversity | None"
     candidate_recall_: float
     rounds_: dict[str, int]
     n_judged_: int
@@ -151,50 +137,32 @@ class Stacker(Parameters):
         TagstackError
             If there are too few groups of images for the folds, shapes differ, or the disk is full.
         """
-        began, told = time.perf_counter(), progress or _silent
-        evidence = Evidence.of(labels, unknown, image_weight)
-        labels = evidence.labels
-        _check(scores, labels, groups, relations, self.settings.folds)
-        _check_weight(image_weight, scores.n_images)
-        # Before any work: is every learner installed, and the device there?
-        packages(self.settings.learners)
-        check_device(self.settings.device)
-        self.folds_ = stratified_group_folds(labels, groups, self.settings.folds, self.seed)
-        data = Labelled(
-            scores=scores,
-            evidence=evidence,
-            folds=self.folds_,
-            groups=groups,
-            relations=relations,
+        from tagstack.meta.stack.fitting import StackFitter  # what tagging does without
+
+        fitter = StackFitter(
+            settings=self.settings,
+            seed=self.seed,
+            threads=self.threads,
+            study_dir=study_dir,
+            scratch_dir=scratch_dir,
+            progress=progress,
+        )
+        done = fitter.fit(
+            scores,
+            labels,
+            groups,
+            relations,
+            unknown=unknown,
+            image_weight=image_weight,
             start=start,
-            spill=Spill(scratch_dir),
         )
-        ladder, probe = self._climbed(data, study_dir, told)
-        foundation, choice = ladder.foundation, choose(ladder)
-        scores = foundation.data.scores
-        ladder = banded(ladder, choice)
-        self.chosen_, self.bands_ = choice.chosen, choice.bands
-        self.specs_ = rung_specs(
-            scores.members, self.settings, banded=bool(choice.tag_rungs), started=start is not None
-        )
-        self.ladder_ = ladder_rows(ladder, self.rungs_, choice.why)
-        self.rounds_, self.n_judged_ = dict(ladder.rounds), len(foundation.judges.images)
-        ground, truth = foundation.ground, foundation.fitter.truth
-        self.candidate_recall_ = recall(ground.rows, truth.listed, int(labels.count_nonzero()))
-        self._out_of_fold = {rung: ladder.proba(rung) for rung in self.rungs_}
-        foundation.data.spill.let_go()
-        self.diversity_ = drawn_diversity(foundation)
-        self.member_worth_ = members_worth(ladder, choice, told)
-        told("final fit", 0, 1)
-        stack = fitted(ladder, *fitted_below(foundation), choice.tag_rungs)
-        self.stack_: FittedStack = replace(stack, probe=probe)
-        logger.info(
-            "stack: %d images, %d tags, chose %s in %.1f s",
-            scores.n_images,
-            len(scores.vocabulary),
-            self.chosen_,
-            time.perf_counter() - began,
-        )
+        self.stack_: FittedStack = done.stack
+        self.specs_, self.chosen_, self.ladder_ = done.specs, done.chosen, done.ladder
+        self.bands_, self.rounds_ = done.bands, dict(done.rounds)
+        self.rehearsal_, self.tuning_ = done.rehearsal, done.tuning
+        self.member_worth_, self.diversity_ = done.member_worth, done.diversity
+        self.candidate_recall_, self.n_judged_ = done.candidate_recall, done.n_judged
+        self.folds_, self._out_of_fold = done.folds, dict(done.out_of_fold)
         return self
 
     def out_of_fold(self, rung: str) -> PairProba:
@@ -320,31 +288,6 @@ class Stacker(Parameters):
         stacker.rounds_, stacker.n_judged_ = {}, 0
         return stacker
 
-    def _climbed(
-        self, data: Labelled, study_dir: Path | None, told: Progress
-    ) -> tuple[Ladder, Probe | None]:
-        """Rehearse if asked to, then make every rung out of fold; with the probe of all images."""
-        self.rehearsal_, off, tuned = None, {}, None
-        if self.settings.outer_fold and self.settings.folds > 2:
-            self.rehearsal_ = rehearse(
-                data,
-                self.settings,
-                seed=self.seed,
-                threads=self.threads,
-                study_dir=study_dir,
-                progress=told,
-            )
-            off, tuned = dict(self.rehearsal_.off), self.rehearsal_.tuning
-        self.tuning_ = tuned
-        data, probe = with_probe(
-            data, self.settings, seed=self.seed, threads=self.threads, progress=told
-        )
-        foundation = lay_foundation(
-            data, self.settings, seed=self.seed, threads=self.threads, progress=told
-        )
-        ladder = climb(foundation, told, xgboost=tuned.settings if tuned else None, off=off)
-        return ladder, probe
-
     def _check_fitted(self) -> None:
         if not hasattr(self, "specs_"):
             msg = "This stack is not fitted. Call fit, or load a fitted one."
@@ -355,43 +298,3 @@ class Stacker(Parameters):
         if rung not in self.rungs_:
             msg = f"Unknown rung {rung!r}. This stack has {list(self.rungs_)}."
             raise TagstackError(msg)
-
-
-def _check(
-    scores: Level1Scores,
-    labels: sparse.csr_array,
-    groups: NDArray[np.int64],
-    relations: TagRelations,
-    n_folds: int,
-) -> None:
-    n_images, n_tags = scores.n_images, len(scores.vocabulary)
-    if n_images < 2 * n_folds:
-        msg = (
-            f"A stack needs at least {2 * n_folds} labelled images for {n_folds} folds, got "
-            f"{n_images}. Label more images."
-        )
-        raise TagstackError(msg)
-    if labels.shape != (n_images, n_tags) or groups.shape != (n_images,):
-        msg = (
-            f"Expected labels of shape {(n_images, n_tags)} and groups of shape {(n_images,)} to "
-            f"match the scores, got {labels.shape} and {groups.shape}."
-        )
-        raise TagstackError(msg)
-    if relations.n_tags != n_tags:
-        msg = f"The relations are over {relations.n_tags} tags, the scores over {n_tags}."
-        raise TagstackError(msg)
-
-
-def _check_weight(weight: NDArray[np.float64] | None, n_images: int) -> None:
-    if weight is None:
-        return
-    if weight.shape != (n_images,) or not (np.isfinite(weight) & (weight > 0)).all():
-        msg = (
-            f"Expected {n_images} weights of images above 0, got shape {weight.shape}, the least "
-            f"{np.min(weight, initial=np.inf)}."
-        )
-        raise TagstackError(msg)
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Tell nobody."""

@@ -16,9 +16,9 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.text_files import read_json
 from tagstack.meta.checked_arrays import CheckedArrays
 from tagstack.meta.stack.fitted_stack import check_scores
+from tagstack.meta.stack.ladder_row import Band, LadderRow
 from tagstack.meta.stack.rung_spec import START, RungSpec, start_spec
 from tagstack.meta.stack.rungs import RungLogits
-from tagstack.meta.stack.selection import Band, LadderRow
 from tagstack.meta.start.answer import StartAnswer
 
 _VERSION = 1

@@ -12,7 +12,7 @@ from tagstack.ensemble.console import ladder
 from tagstack.ensemble.console.ladder import print_comparison
 from tagstack.ensemble.report.fit_evidence import FitEvidence, MemberLoss, TuningWorth
 from tagstack.ensemble.report.writing import write_report
-from tagstack.meta.stack.selection import Band, LadderRow
+from tagstack.meta.stack.ladder_row import Band, LadderRow
 
 
 def row(rung: str, value: float, why: str) -> LadderRow:

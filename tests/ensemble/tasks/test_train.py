@@ -22,7 +22,7 @@ from tagstack.base_models.taggers.tagger import load_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.bundle.dataset import DatasetSource
-from tagstack.ensemble.bundle.fitted_images import overlaps_of
+from tagstack.ensemble.bundle.overlaps import overlaps_of
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.tasks.fit import fit_images

@@ -5,6 +5,9 @@ here uses; that is most of what tagging one picture costs. Where they are not th
 do without, which is what happens here: a package is imported once more under a name of ours, while
 this thread finds neither. Nobody else sees that copy. ``import lightgbm`` gives the whole package,
 before or after, scikit-learn and pandas import as ever, and fits use the whole package.
+
+LightGBM does not do without narwhals, though it asks it only for tables of other libraries: a
+stand-in takes its place while the copy is made, and fetches the package where it is asked after.
 """
 
 import importlib.util
@@ -13,12 +16,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Literal
 
 # What the two packages do without: wrappers, tables, plots.
 _LEFT_OUT = frozenset({"cudf", "dask", "datatable", "graphviz", "matplotlib", "pandas", "sklearn"})
+_LATER = frozenset({"narwhals"})
 _COPY = "_tagstack_predicting_{}"
 _LOCK = threading.RLock()
 
@@ -56,19 +61,68 @@ def _imported(name: str, copy: str) -> ModuleType:
     return module
 
 
-class _Absent:
-    """Says to one thread that packages are not installed."""
+class _Later(ModuleType):
+    """Stands in for a module that is imported when something of it is first used.
+
+    For the thread that makes a copy everything in it is a type, of which annotations are made.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []
+        self._thread: int | None = threading.get_ident()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if self._thread == threading.get_ident():
+            return object
+        _drop_stand_ins()
+        return getattr(import_module(self.__name__), name)
+
+    def copy_is_made(self) -> None:
+        """Answer as the module does from now on, whoever asks."""
+        self._thread = None
+
+
+def _drop_stand_ins() -> None:
+    for name in [name for name, module in [*sys.modules.items()] if isinstance(module, _Later)]:
+        sys.modules.pop(name, None)
+
+
+class _Absent(Loader):
+    """Says to one thread that packages are not installed, or gives it stand-ins of them."""
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
+        self._stand_ins: list[_Later] = []
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Refuse what is left out; leave the rest to the finders that follow."""
-        if threading.get_ident() == self._thread and name.partition(".")[0] in _LEFT_OUT:
+        package = name.partition(".")[0]
+        if threading.get_ident() != self._thread:
+            return None
+        if package in _LEFT_OUT:
             raise ModuleNotFoundError(f"{name} is left out", name=name)
+        if package in _LATER and (package == name or isinstance(sys.modules[package], _Later)):
+            return ModuleSpec(name, self)
         return None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return a stand-in."""
+        self._stand_ins.append(_Later(spec.name))
+        return self._stand_ins[-1]
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Put nothing into it."""
+
+    def is_done(self) -> None:
+        """Leave no stand-in where others look for the module."""
+        _drop_stand_ins()
+        for stand_in in self._stand_ins:
+            stand_in.copy_is_made()
 
 
 @contextmanager
@@ -79,3 +133,4 @@ def _left_out() -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(absent)
+        absent.is_done()

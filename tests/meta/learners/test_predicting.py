@@ -22,13 +22,17 @@ trees = predicting("lightgbm").Booster(model_str=(folder / "lightgbm.txt").read_
 meta = predicting("xgboost").Booster({"nthread": 1})
 meta.load_model(str(folder / "xgboost.ubj"))
 found = [trees.predict(rows, raw_score=True), meta.inplace_predict(rows, predict_type="margin")]
-left = {"sklearn", "pandas", "matplotlib", "lightgbm", "xgboost"} & {*sys.modules}
+left = {"sklearn", "pandas", "matplotlib", "narwhals", "lightgbm", "xgboost"} & {*sys.modules}
 assert not left, left
 assert not any(type(finder).__name__ == "_Absent" for finder in sys.meta_path)
 np.savez(folder / "found.npz", *found)
 
-import lightgbm
 import pandas
+table = trees.predict(pandas.DataFrame(rows), raw_score=True)  # asks narwhals what that is
+assert np.array_equal(table, found[0])
+assert sys.modules["narwhals"].__file__
+
+import lightgbm
 import sklearn
 import xgboost
 from lightgbm import LGBMClassifier

@@ -33,7 +33,8 @@ _KINDS = {
 class Section(BaseModel):
     """A frozen group of settings; an unknown key is an error, and defaults live in default.toml."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # Most sections are only ever checked as part of the settings: alone, none is prepared for it.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 Checked = TypeVar("Checked", bound=Section)

@@ -5,6 +5,7 @@ default.toml is the only place that holds a default; the classes only say what i
 
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,8 @@ def check_names(settings: Settings) -> None:
         LEARNERS.offer(learner)
 
 
-def _defaults() -> dict[str, Any]:
+@cache
+def _defaults() -> Mapping[str, Any]:
     return tomllib.loads(default_text())
 
 

@@ -50,7 +50,7 @@ class StackFit:
     ladder: tuple[LadderRow, ...]
     bands: tuple[Band, ...]
     rehearsal: Rehearsal | None
-    member_worth: MembersWorth
+    member_worth: MembersWorth | None
     diversity: Diversity
     candidate_recall: float
     rounds: Mapping[str, int]

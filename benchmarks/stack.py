@@ -2,7 +2,8 @@
 
     python benchmarks/stack.py [--vocabulary selected_tags.csv] [--tags 1000] [--images 20000]
         [--members 5] [--seed 0] [--threads 1] [--judged-tags 100] [--sklearn-tags 1]
-    python benchmarks/stack.py --scaling | --folds | --whole | --predict [the same options]
+    python benchmarks/stack.py --scaling | --folds | --whole | --predict | --features
+        [the same options]
 
 Scores are synthetic (see `stack_scores.py`): the vocabulary and counts of the given file, or a Zipf
 vocabulary. Every contender runs alone in a process of its own with fixed threads; CPU seconds are
@@ -39,7 +40,13 @@ import numpy as np
 from memory import Watch, held_mib
 from scipy import sparse
 from stack_rivals import CONTENDERS, Job, few_tags, stack_settings
-from stack_scores import N_TAGS, LabelledScores, ScoreDrawer, vocabulary_and_shares
+from stack_scores import (
+    N_TAGS,
+    LabelledScores,
+    ScoreDrawer,
+    vocabulary_and_shares,
+    with_features,
+)
 
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.meta.labels.folds import stratified_group_folds
@@ -62,7 +69,8 @@ def drawn(options: Options, n_images: int) -> LabelledScores:
     """Return the data of a run: images to fit on first, then those to judge on."""
     vocabulary, shares = vocabulary_and_shares(options.vocabulary, options.tags)
     drawer = ScoreDrawer(vocabulary, shares, options.members, options.seed, options.pairs)
-    return drawer.draw(n_images)
+    data = drawer.draw(n_images)
+    return with_features(data, options.columns, options.seed) if options.columns else data
 
 
 def cpu_seconds() -> float:
@@ -170,8 +178,11 @@ def fit_once(options: Options) -> dict[str, Any]:
     """Fit the stack once and say what it cost, stage by stage."""
     data = drawn(options, options.images)
     began, cpu, watch = time.perf_counter(), cpu_seconds(), Watch()
+    probed: list[float] = []
 
     def told(stage: str, done: int, total: int) -> None:
+        if stage == "probe":
+            probed.append(cpu_seconds() - cpu)
         spent = f"{cpu_seconds() - cpu:7.1f} CPU s {time.perf_counter() - began:6.0f} s"
         memory = (
             f"peak {watch.resident_mib:6,} held {held_mib():6,}, at most {watch.held_mib:6,} MiB"
@@ -191,6 +202,7 @@ def fit_once(options: Options) -> dict[str, Any]:
         )
     told("end", 1, 1)
     return {
+        "probe_s": probed[-1] - probed[0] if probed else 0.0,
         "cpu_s": cpu_seconds() - cpu,
         "wall_s": time.perf_counter() - began,
         "peak_mib": peak_mib(),
@@ -202,6 +214,20 @@ def fit_once(options: Options) -> dict[str, Any]:
         "chosen": stacker.chosen_,
         "candidate_recall": stacker.candidate_recall_,
     }
+
+
+def features(options: Options) -> None:
+    """Print what a fit costs without features and with them, and the probe's own share of it."""
+    columns = options.columns or 2_048
+    rows = {n: alone(options, fit_only=True, features=False, columns=n) for n in (0, columns)}
+    bare, full = rows[0], rows[columns]
+    print(
+        f"{options.tags} tags x {options.images} images x {options.members} members, "
+        f"{bare['pairs']:,} listed pairs, {columns} features: {bare['cpu_s']:.0f} CPU s without, "
+        f"{full['cpu_s']:.0f} with them ({full['cpu_s'] / bare['cpu_s'] - 1:+.0%}), of which the "
+        f"probe itself {full['probe_s']:.0f} ({full['probe_s'] / bare['cpu_s']:.0%}); peak "
+        f"{bare['peak_mib']:,} and {full['peak_mib']:,} MiB"
+    )
 
 
 def scaling(options: Options) -> None:
@@ -283,6 +309,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--judged-tags", type=int, default=100)
     parser.add_argument("--sklearn-tags", type=int, default=1)
+    parser.add_argument("--columns", type=int, default=0, help="features of all members together")
     parser.add_argument("--scratch", type=Path, help="keep a fit's columns in files there")
     parser.add_argument("--contenders", default=",".join(CONTENDERS))
     parser.add_argument("--contender", choices=sorted(CONTENDERS), help="run this one in here")
@@ -291,6 +318,7 @@ def main() -> None:
         "scaling": scaling,
         "whole": whole,
         "folds": folds,
+        "features": features,
         "predict": predict,
     }
     for mode in modes:

@@ -8,7 +8,7 @@ noise, know each tag differently well, are miscalibrated and lack some tags.
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ CATEGORIES = {"0": "general", "1": "artist", "3": "copyright", "4": "character",
 N_TAGS = 10_861  # of the WD v3 taggers
 TRUE_TAGS = 30.0  # of an image, on average over the whole vocabulary
 THEMES = 24
+FEATURE_AXES = 1_500
 FLOOR = np.float32(logit(1e-4))
 CELLS = 5_430_500  # of images drawn together, by tags: bounds the dense arrays to some dozen MiB
 
@@ -41,6 +42,21 @@ class LabelledScores:
     def take(self, images: NDArray[np.intp]) -> "LabelledScores":
         """Return the images at these indices."""
         return LabelledScores(self.scores.take(images), self.labels[images], self.relations)
+
+
+def with_features(data: LabelledScores, n_columns: int, seed: int) -> LabelledScores:
+    """Return the same images with features that their labels show in, in as many columns.
+
+    Axes narrow as fast as those of small networks on photographs: 512 of 2,000 hold 98 % or so.
+    """
+    rng, n_axes = np.random.default_rng(seed), min(n_columns, FEATURE_AXES)
+    n_images, n_tags = data.labels.shape
+    shown = data.labels @ rng.standard_normal((n_tags, n_axes), np.float32) / np.sqrt(TRUE_TAGS)
+    shown += rng.standard_normal((n_images, n_axes), np.float32)
+    shown *= (1.0 / np.sqrt(1.0 + np.arange(n_axes))).astype(np.float32)
+    columns = shown @ rng.standard_normal((n_axes, n_columns), np.float32)
+    parts = np.array_split(columns.astype(np.float16), len(data.scores.members), axis=1)
+    return replace(data, scores=replace(data.scores, features=tuple(parts)))
 
 
 def vocabulary_and_shares(file: Path | None, n_tags: int) -> tuple[Vocabulary, Floats]:

@@ -33,6 +33,7 @@ class ProbeSettings(Section):
     own_strengths: tuple[float, ...] = Field(min_length=1)
     own_positives: int = Field(ge=1)
     pair_proba: float = Field(gt=0, lt=0.5)
+    axes: int = Field(ge=1)
     max_images: int = Field(ge=100)
 
     @field_validator("strengths", "own_strengths")

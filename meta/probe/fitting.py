@@ -5,8 +5,9 @@ image was fitted on it. The axes of the features are those of all the images; no
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +17,8 @@ from scipy import sparse
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.calibrators.calibration import (
-    MemberCalibration,
-    fit_members,
-    member_how,
-)
+from tagstack.meta.calibrators.calibration import MemberCalibration, member_how
+from tagstack.meta.calibrators.folded_pairs import FoldedPairs
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.truth import Evidence, positives_per_tag
 from tagstack.meta.learners.workers import done_by_workers
@@ -47,6 +45,7 @@ Images = NDArray[np.int64]
 # How often a tag comes is what the taggers' calibration has learnt: a bias of its own moved it to
 # where the fit's images had it. A tag that no tagger knows needs one; an image's worth holds it.
 _KNOWN_BIAS, _OWN_BIAS = 1e4, 1.0
+_CHOOSING = 512  # tags that choose the strength, which all share
 
 
 class Strength(NamedTuple):
@@ -96,17 +95,17 @@ def with_probe(
     n_steps = data.n_folds + 2
     progress(PROBE, 0, n_steps)
     work = _Work.of(data, settings, seed, threads)
-    parted = [(np.flatnonzero(data.folds != f), np.flatnonzero(data.folds == f))
-              for f in range(data.n_folds)]  # fmt: skip
-    strength = work.chosen_strength(*parted[0])
-    logger.info("probe: L2 a column %g, %g for tags that no tagger knows", *strength)
-    parts = []
-    for done, (fit, held) in enumerate(parted, 1):
-        progress(PROBE, done, n_steps)
-        own = work.fitted(fit, strength).pair_logits(data.scores.take(held))
+    parts, strength = [], None
+    for fold in range(data.n_folds):
+        prepared = work.prepared(fold)
+        if strength is None:
+            strength = work.chosen_strength(prepared, fold)
+        progress(PROBE, fold + 1, n_steps)
+        held = np.flatnonzero(data.folds == fold)
+        own = work.fitted(prepared, strength).pair_logits(data.scores.take(held))
         parts.append((held, own))
     progress(PROBE, n_steps - 1, n_steps)
-    probe = work.fitted(np.arange(data.scores.n_images), strength)
+    probe = work.fitted(work.prepared(None), strength)
     progress(PROBE, n_steps, n_steps)
     scores = with_member(data.scores, _joined(parts, data.scores.pairs.n_tags), probe.floor)
     start = None if data.start is None else data.start.with_silent_member()
@@ -124,9 +123,8 @@ def fit_probe(data: Labelled, settings: StackSettings, *, seed: int, threads: in
     seed, threads : int
     """
     work = _Work.of(data, settings, seed, threads)
-    first = data.folds == 0
-    strength = work.chosen_strength(np.flatnonzero(~first), np.flatnonzero(first))
-    return work.fitted(np.arange(data.scores.n_images), strength)
+    strength = work.chosen_strength(work.prepared(0), 0)
+    return work.fitted(work.prepared(None), strength)
 
 
 def completed(data: Labelled, probe: Probe | None) -> Labelled:
@@ -148,111 +146,107 @@ def _joined(parts: Sequence[tuple[Images, PairLogits]], n_tags: int) -> PairLogi
 
 @dataclass(frozen=True)
 class _Work:
-    """What all fits share: the drawn images' columns in their principal axes.
+    """What all fits share: the drawn images, and their columns in their principal axes.
 
-    ``place`` is where an image stands among the drawn ones, -1 for the others.
+    ``calibrations`` are those without each fold, and at last that of all images.
     """
 
     data: Labelled
     settings: StackSettings
     columns: Columns
     basis: Basis
-    place: Images
+    calibrations: Sequence[MemberCalibration]
     threads: int
 
     @classmethod
     def of(cls, data: Labelled, settings: StackSettings, seed: int, threads: int) -> "_Work":
         from threadpoolctl import threadpool_limits
 
-        columns, n_images = Columns.of(data.scores.features), data.scores.n_images
-        drawn = np.arange(n_images)
-        if n_images > settings.probe.max_images:
-            order = np.random.default_rng(seed).permutation(n_images)
-            drawn = np.sort(order[: settings.probe.max_images])
-        place = np.full(n_images, -1)
-        place[drawn] = np.arange(len(drawn))
+        columns, n_folds = Columns.of(data.scores.features), data.n_folds
+        data = _drawn(data, settings.probe.max_images, seed)
         with threadpool_limits(limits=1, user_api="blas"):  # the same bits for any threads
-            basis = Basis.of(columns.singles([own[drawn] for own in data.scores.features]))
-        return cls(data, settings, columns, basis, place, threads)
+            basis = Basis.of(columns.singles(data.scores.features), settings.probe.axes)
+        data = replace(data, scores=replace(data.scores, features=()))
+        strengths = sorted(settings.calibration_strengths)
+        calibrations = FoldedPairs(data.scores, data.evidence, data.folds, data.spill).calibrations(
+            [*range(n_folds), None], member_how(settings, strengths[len(strengths) // 2])
+        )
+        return cls(data, settings, columns, basis, calibrations, threads)
 
-    def fitted(self, images: Images, strength: Strength) -> Probe:
+    def prepared(self, left_out: int | None) -> "_Prepared":
+        """Return images to learn from, all but one fold, with what their taggers make of them."""
+        calibration = self.calibrations[-1 if left_out is None else left_out]
+        images = np.flatnonzero(self.data.folds != (-1 if left_out is None else left_out))
+        scores, evidence = self._taken(images)
+        positives = positives_per_tag(evidence.labels)
+        rate = np.log((positives + 0.5) / (evidence.n_known - positives + 0.5))
+        columns = self.basis.images[images]
+        blocks = _Blocks.of(scores, evidence, columns, calibration, rate)
+        return _Prepared(calibration, rate, positives, blocks)
+
+    def fitted(self, prepared: "_Prepared", strength: Strength) -> Probe:
         """Return the probe of these images."""
         from threadpoolctl import threadpool_limits
 
-        images = images[self.place[images] >= 0]
-        calibration, rate = self._calibrated(images)
-        heads = self._heads(images, calibration, rate, strength)
+        tags = np.arange(len(self.data.scores.vocabulary))
+        heads = self._heads(prepared, tags, strength)
         with threadpool_limits(limits=1, user_api="blas"):
             weights = np.concatenate([self.basis.axes @ own.weights for own in heads], axis=1)
         floor = self.data.scores.floor.min()
         return Probe(
             columns=self.columns,
-            calibration=calibration,
-            rate=rate,
+            calibration=prepared.calibration,
+            rate=prepared.rate,
             weights=weights_on_grid(weights),
             bias=np.concatenate([own.bias for own in heads]).astype(np.float64),
             floor=np.float32(floor),
             least=np.float32(logit_of(self.settings.probe.pair_proba)),
         )
 
-    def chosen_strength(self, images: Images, held: Images) -> Strength:
-        """Return the strengths with the least loss on images that were left out."""
-        known, own = self.settings.probe.strengths, self.settings.probe.own_strengths
-        images, held = (own[self.place[own] >= 0] for own in (images, held))
-        calibration, rate = self._calibrated(images)
-        is_known = self.data.scores.knows.any(axis=0)
-        tried = sorted({*known, *own}, reverse=True)
-        loss = {}
-        for strength in tried if len(known) + len(own) > 2 else ():
-            heads = self._heads(images, calibration, rate, Strength(strength, strength))
-            of_tags = self._losses(held, calibration, rate, heads)
-            loss[strength] = of_tags[is_known].sum(), of_tags[~is_known].sum()
-        # Of equals, as where a kind of tags is missing, the strongest.
-        return Strength(
-            min(sorted(known, reverse=True), key=lambda s: loss.get(s, (0, 0))[0]),
-            min(sorted(own, reverse=True), key=lambda s: loss.get(s, (0, 0))[1]),
-        )
+    def chosen_strength(self, prepared: "_Prepared", fold: int) -> Strength:
+        """Return the strengths with the least loss on images that were left out.
 
-    def _calibrated(self, images: Images) -> tuple[MemberCalibration, Floats]:
-        scores, evidence = self._taken(images)
-        strengths = self.settings.calibration_strengths
-        how = member_how(self.settings, sorted(strengths)[len(strengths) // 2])
-        calibration = fit_members(scores, evidence.truth(scores.pairs), how)
-        positives = positives_per_tag(evidence.labels)
-        rate = np.log((positives + 0.5) / (evidence.n_known - positives + 0.5))
-        return calibration, rate
+        The loss falls and rises again with the strength: from the middle it is followed down.
+        """
+        held = np.flatnonzero(self.data.folds == fold)
+        scores, evidence = self._taken(held)
+        columns = self.basis.images[held]
+        judging = _Blocks.of(scores, evidence, columns, prepared.calibration, prepared.rate)
+        tags = _spread(prepared.positives, _CHOOSING)
+        is_known = self.data.scores.knows.any(axis=0)[tags]
+
+        @cache
+        def losses(strength: float) -> tuple[float, float]:
+            heads = self._heads(prepared, tags, Strength(strength, strength))
+            of_tags = self._losses(judging, tags, heads)
+            return float(of_tags[is_known].sum()), float(of_tags[~is_known].sum())
+
+        known, own = self.settings.probe.strengths, self.settings.probe.own_strengths
+        return Strength(
+            _lowest(known, lambda s: losses(s)[0]) if is_known.any() else max(known),
+            _lowest(own, lambda s: losses(s)[1]) if not is_known.all() else max(own),
+        )
 
     def _taken(self, images: Images) -> tuple[Level1Scores, Evidence]:
         data = self.data
-        scores = replace(data.scores, features=()).take(images)
-        return scores, data.evidence.take(images, data.scores.pairs)
+        return data.scores.take(images), data.evidence.take(images, data.scores.pairs)
 
-    def _dense(self, images: Images, calibration: MemberCalibration, rate: Floats) -> "_Blocks":
-        columns = self.basis.images[self.place[images]]
-        return _Blocks.of(*self._taken(images), columns, calibration, rate)
-
-    def _heads(
-        self, images: Images, calibration: MemberCalibration, rate: Floats, strength: Strength
-    ) -> list[Heads]:
+    def _heads(self, prepared: "_Prepared", tags: Images, strength: Strength) -> list[Heads]:
         known = self.data.scores.knows.any(axis=0)
         weights = np.where(known, strength.known, strength.own) * len(self.columns)
         bias = np.where(known, _KNOWN_BIAS, _OWN_BIAS)
         penalty = Penalty(weights=weights.astype(np.float32), bias=bias.astype(np.float32))
-        examples, square = self._dense(images, calibration, rate), self.basis.mean_square
-        tasks = [(examples, square, penalty, block) for block in self._blocks]
+        square = self.basis.mean_square
+        tasks = [(prepared.blocks, square, penalty, own) for own in self._blocks(tags)]
         return done_by_workers(_fitted_block, tasks, threads=self.threads, backend="")
 
-    def _losses(
-        self, images: Images, calibration: MemberCalibration, rate: Floats, heads: Sequence[Heads]
-    ) -> Floats:
+    def _losses(self, judging: "_Blocks", tags: Images, heads: Sequence[Heads]) -> Floats:
         """Return each tag's log loss on images under heads that did not see them."""
-        held = self._dense(images, calibration, rate)
-        tasks = [(held, block, own) for block, own in zip(self._blocks, heads, strict=True)]
+        tasks = [(judging, own, of) for own, of in zip(self._blocks(tags), heads, strict=True)]
         return np.concatenate(done_by_workers(_held_loss, tasks, threads=self.threads, backend=""))
 
-    @property
-    def _blocks(self) -> tuple[slice, ...]:
-        return tuple(tag_blocks(len(self.data.scores.vocabulary), self.data.scores.n_images))
+    def _blocks(self, tags: Images) -> list[Images]:
+        return [tags[block] for block in tag_blocks(len(tags), self.data.scores.n_images)]
 
 
 @dataclass(frozen=True)
@@ -282,28 +276,70 @@ class _Blocks:
         own = None if weight is None else weight.astype(np.float32)
         return cls(scores, images, listed, base, labels, unknown, own)
 
-    def of_tags(self, block: slice) -> Examples:
+    def of_tags(self, tags: Images) -> Examples:
         pairs = self.scores.pairs
-        prior = np.tile(self.base[block].astype(np.float32), (pairs.n_images, 1))
-        own = np.flatnonzero((pairs.tag >= block.start) & (pairs.tag < block.stop))
-        prior[pairs.image[own], pairs.tag[own] - block.start] = self.listed[own]
-        known = 1 - self.unknown[:, block].toarray().astype(np.float32)
+        prior = np.tile(self.base[tags].astype(np.float32), (pairs.n_images, 1))
+        place = np.full(pairs.n_tags, -1)
+        place[tags] = np.arange(len(tags))
+        at = place[pairs.tag]
+        own = np.flatnonzero(at >= 0)
+        prior[pairs.image[own], at[own]] = self.listed[own]
+        known = 1 - self.unknown[:, tags].toarray().astype(np.float32)
         return Examples(
             images=self.images,
             prior=prior,
-            true=self.labels[:, block].toarray().astype(np.float32),
+            true=self.labels[:, tags].toarray().astype(np.float32),
             weight=known if self.weight is None else known * self.weight[:, None],
         )
 
 
-def _fitted_block(task: tuple[_Blocks, Singles, Penalty, slice]) -> Heads:
-    blocks, mean_square, penalty, block = task
-    return fit_heads(blocks.of_tags(block), mean_square, penalty.of_tags(block))
+def _drawn(data: Labelled, most: int, seed: int) -> Labelled:
+    """Return the images to learn from, in the folds that they were in."""
+    if data.scores.n_images <= most:
+        return data
+    drawn = np.sort(np.random.default_rng(seed).permutation(data.scores.n_images)[:most])
+    return replace(data.take(drawn), folds=data.folds[drawn])
 
 
-def _held_loss(task: tuple[_Blocks, slice, Heads]) -> Floats:
-    held, block, heads = task
-    examples = held.of_tags(block)
+class _Prepared(NamedTuple):
+    """Images to learn from: how often tags come, where they start from, and what they show."""
+
+    calibration: MemberCalibration
+    rate: Floats
+    positives: Images
+    blocks: _Blocks
+
+
+def _spread(positives: Images, most: int) -> Images:
+    """Return tags that some image has, evenly spread over how often they come; ascending."""
+    order = np.argsort(-positives, kind="stable")[: max(1, np.count_nonzero(positives))]
+    places = np.linspace(0, len(order) - 1, min(most, len(order))).astype(int)
+    return np.sort(order[places])
+
+
+def _lowest(candidates: Sequence[float], loss: Callable[[float], float]) -> float:
+    """Return what has the least loss, of equals the largest, if only one valley is there."""
+    tried = sorted(set(candidates), reverse=True)
+    if len(tried) == 1:
+        return tried[0]
+    at = (len(tried) - 1) // 2
+    step = 1 if loss(tried[at + 1]) < loss(tried[at]) else -1
+    while 0 <= at + step < len(tried):
+        ahead, here = loss(tried[at + step]), loss(tried[at])
+        if ahead > here or (ahead == here and step > 0):
+            break
+        at += step
+    return tried[at]
+
+
+def _fitted_block(task: tuple[_Blocks, Singles, Penalty, Images]) -> Heads:
+    blocks, mean_square, penalty, tags = task
+    return fit_heads(blocks.of_tags(tags), mean_square, penalty.of_tags(tags))
+
+
+def _held_loss(task: tuple[_Blocks, Images, Heads]) -> Floats:
+    held, tags, heads = task
+    examples = held.of_tags(tags)
     logit = examples.prior + examples.images @ heads.weights + heads.bias
     return log_losses(logit, examples.true, examples.weight)
 

@@ -24,7 +24,7 @@ from tagstack.meta.progress import Progress
 from tagstack.meta.stack.choice import Choice
 from tagstack.meta.stack.foundation import Foundation, lay_foundation
 from tagstack.meta.stack.groundwork import Ground
-from tagstack.meta.stack.groundwork_fits import FoldedPairs
+from tagstack.meta.stack.groundwork_fits import GroundworkPairs
 from tagstack.meta.stack.ladder import Ladder, climb
 from tagstack.meta.stack.rungs import RungLogits
 
@@ -187,7 +187,7 @@ def members_worth(ladder: Ladder, choice: Choice, progress: Progress) -> Members
     data = foundation.data
     members = data.scores.members
     everybody = tuple(range(len(members)))
-    work = FoldedPairs(data.scores, data.evidence, data.folds, data.spill)
+    work = GroundworkPairs(data.scores, data.evidence, data.folds, data.spill)
     whole = ladder.rungs.drawn(rung) if full else _logistic(foundation, work, everybody)
     losses = []
     for m, name in enumerate(members if len(members) > 1 else ()):
@@ -236,7 +236,7 @@ def _refitted(ladder: Ladder, member: int, rung: str) -> PairProba:
     return climb(again, _silent, off=ladder.off).rungs.drawn(rung)
 
 
-def _logistic(foundation: Foundation, work: FoldedPairs, members: tuple[int, ...]) -> PairProba:
+def _logistic(foundation: Foundation, work: GroundworkPairs, members: tuple[int, ...]) -> PairProba:
     """Return the shrunken logistic of some members on the drawn images, from cached logits."""
     data, pairs, judges = foundation.data, foundation.pairs, foundation.judges
     chosen, every = list(members), foundation.ground.members

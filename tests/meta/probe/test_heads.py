@@ -38,7 +38,7 @@ def test_heads_are_those_of_a_general_optimiser(
     monkeypatch.setattr(heads, "_NEWTON_STEPS", 12)
     monkeypatch.setattr(heads, "_ENOUGH", 1e-9)
     columns, prior, true, weight = examples(rng)
-    basis = Basis.of(columns)
+    basis = Basis.of(columns, 99)
     strength = Penalty(weights=np.full(4, penalty, np.float32), bias=np.ones(4, np.float32))
     found = fit_heads(
         Examples(images=basis.images, prior=prior, true=true, weight=weight),
@@ -56,7 +56,7 @@ def test_heads_are_those_of_a_general_optimiser(
 
 def test_the_few_steps_that_are_taken_come_near(rng: np.random.Generator) -> None:
     columns, prior, true, weight = examples(rng)
-    basis = Basis.of(columns)
+    basis = Basis.of(columns, 99)
     penalty = Penalty(weights=np.full(4, 5.0, np.float32), bias=np.ones(4, np.float32))
     made = Examples(images=basis.images, prior=prior, true=true, weight=weight)
     found = fit_heads(made, basis.mean_square, penalty)
@@ -70,9 +70,21 @@ def test_the_few_steps_that_are_taken_come_near(rng: np.random.Generator) -> Non
         assert loss(theta, *own) - least < 0.02 * (loss(np.zeros(13), *own) - least)
 
 
+def test_the_widest_axes_are_those_of_the_whole_decomposition(rng: np.random.Generator) -> None:
+    columns = rng.normal(0, 1, (400, 300)).astype(np.float32)
+    columns = (columns * 0.93 ** np.arange(300)) @ rng.normal(0, 1, (300, 300)).astype(np.float32)
+    some, every = Basis.of(columns, 20), Basis.of(columns, 300)
+    assert some.axes.shape == (300, 20)
+    np.testing.assert_allclose(some.mean_square, every.mean_square[-20:], rtol=2e-3)
+    # The same subspace, whatever the signs and turns inside of it.
+    overlap = np.linalg.svd(some.axes.T @ every.axes[:, -20:], compute_uv=False)
+    assert overlap.min() > 0.995
+    np.testing.assert_allclose(some.axes.T @ some.axes, np.eye(20), atol=1e-4)
+
+
 def test_what_nobody_knows_has_no_say(rng: np.random.Generator) -> None:
     columns, prior, true, weight = examples(rng)
-    basis = Basis.of(columns)
+    basis = Basis.of(columns, 99)
     penalty = Penalty(weights=np.full(4, 5.0, np.float32), bias=np.ones(4, np.float32))
     made = [
         fit_heads(

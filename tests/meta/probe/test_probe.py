@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
@@ -19,7 +21,7 @@ from tagstack.configs.stack import StackSettings
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence
-from tagstack.meta.probe.fitting import with_probe
+from tagstack.meta.probe.fitting import _lowest, _spread, with_probe
 from tagstack.meta.probe.probe import PROBE, over_vocabulary
 from tagstack.meta.stack.stacker import Stacker
 
@@ -119,6 +121,29 @@ def test_an_images_own_labels_have_no_say_in_its_scores(
     ]
     same = (found[0] == found[1]).all(axis=1)
     np.testing.assert_array_equal(same, groups % 3 == 1)
+
+
+@given(place=st.floats(-1, 9), n=st.integers(1, 8), seed=st.integers(0, 9))
+def test_the_strength_of_least_loss_is_found_without_a_fit_for_each(
+    place: float, n: int, seed: int
+) -> None:
+    strengths = np.random.default_rng(seed).permutation(np.arange(1.0, n + 1))
+    asked = []
+
+    def loss(strength: float) -> float:
+        asked.append(strength)
+        return (strength - place) ** 2
+
+    best = min(strengths, key=lambda s: ((s - place) ** 2, -s))
+    assert _lowest(strengths.tolist(), loss) == best
+    assert len(set(asked)) <= n // 2 + 2
+
+
+def test_the_tags_that_choose_are_spread_from_frequent_to_rare() -> None:
+    positives = np.array([0, 9, 1, 0, 500, 30, 2])
+    assert _spread(positives, 99).tolist() == [1, 2, 4, 5, 6]
+    assert _spread(positives, 3).tolist() == [1, 2, 4]
+    assert len(_spread(positives * 0, 3)) == 1
 
 
 def fitted(featured: Any, settings: StackSettings, threads: int = 1) -> Stacker:

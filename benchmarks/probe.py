@@ -1,63 +1,126 @@
 """What the probe gains: the same stack with and without it, on left-out pictures, paired.
 
 The folder is as `benchmarks/real.py` wants it; scores with features are made in ``--out`` unless
-they are there. Stacks are fitted as ``fit --quick`` does, and judged by average precision, which
-needs no thresholds; ``real.py --features`` judges the whole, decisions included, and takes longer.
+they are there. Each seed parts fold 3 by groups, two thirds to fit as ``fit --quick`` does with one
+thread, one third to judge: average precision of the answer, F1 with rules and fitted thresholds.
 
     python benchmarks/probe.py FOLDER --out real-results [--sets fashion,emoji] [--seeds 0,1,2]
+
+Intervals are of 1,000 paired resamples of the groups. The last line's are of the mean over the
+seeds: a resample weighs each group alike in all of them, for seeds share pictures. What a seed gave
+is kept in the folder, and read where the script is run again.
 """
 
+import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from real import GROUPS, parser_of_sets, split, taggers
+from numpy.typing import NDArray
+from real import GROUPS, KEYS, parser_of_sets, split, taggers
 
-from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
+from tagstack.ensemble.comparison.evaluator import Evaluator, Scope
+from tagstack.ensemble.comparison.ladder import DECODED, climb
 from tagstack.ensemble.console.console import stages
+from tagstack.ensemble.console.options import QUICK
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
-from tagstack.ensemble.tasks.fit import fit_images
+from tagstack.ensemble.tasks.fit import fit_dataset, fit_images
 from tagstack.ensemble.tasks.scoring import score_folder
-from tagstack.meta.labels.truth import Evidence
-from tagstack.meta.metrics.fold_scores import FoldScorer, Lead
-from tagstack.meta.stack.stacker import Stacker
+from tagstack.meta.labels.label_files import read_labels
+from tagstack.meta.metrics.bootstrap import Weightings, difference
 
-QUICK: dict[str, object] = {"outer_fold": False, "member_worth": "none", "tuning": {"trials": 0}}
+RESAMPLES = 1000
+TITLES = ("macro-AP", "micro-AP", "macro-F1", "micro-F1")
 
-
-def fitted(fit: Dataset, rules: Rules, settings: Settings) -> tuple[Stacker, float]:
-    """Return a stack and the CPU seconds that fitting took."""
-    began = time.process_time()
-    relations = rules.within(fit.scores.vocabulary).bind(fit.scores.vocabulary).relations()
-    stack = Stacker(settings.stack, seed=settings.seed, threads=1)
-    stack.fit(fit.scores, fit.labels, fit.groups, relations, unknown=fit.unknown)
-    return stack, time.process_time() - began
+Floats = NDArray[np.float64]
+"""Scores of `KEYS` of the pictures, then of their resamples: (4, 1 + n_resamples)."""
 
 
-def on_pairs(proba: PairProba, wanted: PairProba) -> PairProba:
-    """Return probabilities of the pairs that another lists, which hold all of their own."""
-    value = proba.base[wanted.pairs.tag].copy()
-    keys, own = wanted.pairs.keys(), proba.pairs.keys()
-    value[np.searchsorted(keys, own)] = proba.proba
-    return PairProba(pairs=wanted.pairs, proba=value, base=proba.base)
+class Half:
+    """One stack of the two.
+
+    Parameters
+    ----------
+    scores : array of shape (4, 1 + n_resamples), float64
+        Of `KEYS`: of the pictures, then of their resamples.
+    chosen : str
+    cpu_s : float
+        Of the fit.
+    probe_s : float
+        Of these, of the probe itself.
+    """
+
+    def __init__(self, scores: Floats, chosen: str, cpu_s: float, probe_s: float) -> None:
+        self.scores, self.chosen, self.cpu_s, self.probe_s = scores, chosen, cpu_s, probe_s
+
+    def save(self, path: Path) -> None:
+        """Write everything that the table needs."""
+        about = json.dumps({"chosen": self.chosen, "cpu_s": self.cpu_s, "probe_s": self.probe_s})
+        np.savez(path, scores=self.scores, about=np.array(about))
+
+    @classmethod
+    def load(cls, path: Path) -> "Half":
+        """Return what `save` wrote."""
+        with np.load(path) as kept:
+            return cls(kept["scores"], **json.loads(str(kept["about"])))
 
 
-def scorer(test: Dataset, proba: PairProba) -> FoldScorer:
-    """Return what judges probabilities of these pairs on left-out images."""
-    evidence = Evidence.of(test.labels, test.unknown)
-    folds = np.zeros(test.scores.n_images, np.int64)
-    return FoldScorer(proba.pairs, evidence.truth(proba.pairs), evidence, folds, test.groups)
+class Watch(Silent):
+    """Takes the time of the probe's stage."""
+
+    def __init__(self) -> None:
+        self.probe_s, self._since = 0.0, 0.0
+
+    def stage(self, text: str, done: int = 0, total: int = 0) -> None:
+        """Note when the probe's stage begins and ends."""
+        if not text.startswith("probe"):
+            return
+        if done == 0:
+            self._since = time.process_time()
+        self.probe_s = time.process_time() - self._since
 
 
-def run(root: Path, out: Path, name: str, seed: int) -> None:
-    """Print what one seed gave."""
-    changes: dict[str, object] = {"seed": seed, "stack": QUICK, "score": {"features": ["all"]}}
+def fitted(
+    fit: Dataset, test: Dataset, rules: Rules, settings: Settings, weights: NDArray[np.float32]
+) -> Half:
+    """Fit one stack and judge it."""
+    watch, began = Watch(), time.process_time()
+    made = fit_dataset(fit, rules, settings, None, watch)
+    spent = time.process_time() - began
+    final = next(rung for rung in climb(made, test) if rung.name == DECODED)
+    every = np.ones(test.labels.shape[1], bool)
+    scope = Scope(key="all", kind="vocabulary", title="all", tags=every, whole=True)
+    judge = Evaluator(final.proba, final.decided, test.labels, (scope,), 1.0)
+    blocks = np.array_split(weights, max(1, weights.shape[1] // 100), axis=1)
+    found = [judge.evaluate(block).scores for block in blocks]
+    scores = np.stack([np.concatenate([own["all", key] for own in found]) for key in KEYS])
+    return Half(scores, made.stacker.chosen_, spent, watch.probe_s)
+
+
+def bare(dataset: Dataset) -> Dataset:
+    """Return the same pictures without features."""
+    return replace(dataset, scores=replace(dataset.scores, features=()))
+
+
+def run(root: Path, out: Path, name: str, seed: int) -> tuple[Half, Half]:
+    """Return the stacks of one seed, with the probe and without."""
+    kept = [out / f"probe-{seed}-{half}.npz" for half in ("with", "without")]
+    if not all(path.is_file() for path in kept):
+        for half, path in zip(_fresh(root, out, name, seed), kept, strict=True):
+            half.save(path)
+    one, other = map(Half.load, kept)
+    return one, other
+
+
+def _fresh(root: Path, out: Path, name: str, seed: int) -> tuple[Half, Half]:
+    changes = {**QUICK, "seed": seed, "threads": 1, "score": {"features": ["all"]}}
     settings = load_settings(changes=changes)
     data, labels = root / "data" / name, out / f"labels-{seed}.csv"
     images = split(data / "labels.csv", GROUPS[name], seed, labels)
@@ -71,49 +134,62 @@ def run(root: Path, out: Path, name: str, seed: int) -> None:
         fit_images(replace(source, where=where), rules, settings, Silent())
         for where in ("part=fit", "part=test")
     )
-    with_it, spent = fitted(fit, rules, settings)
-    plain = replace(fit, scores=replace(fit.scores, features=()))
-    without, spent_without = fitted(plain, rules, settings)
-    bare = replace(test.scores, features=())
-    print(
-        f"\n## {name}, seed {seed}: {fit.scores.n_images} to fit, {test.scores.n_images} left out"
+    weights = _weights(labels, GROUPS[name], test.scores.images)
+    with_it = fitted(fit, test, rules, settings, weights)
+    return with_it, fitted(bare(fit), bare(test), rules, settings, weights)
+
+
+def _weights(labels: Path, group: str, images: Sequence[str]) -> NDArray[np.float32]:
+    """Return how often each picture counts in each resample of all the set's groups."""
+    table = read_labels(labels)
+    names = {row.image: number for number, row in enumerate(table.rows)}
+    _, groups = np.unique(np.array(table.column(group)), return_inverse=True)
+    every = Weightings(groups.astype(np.int64), resamples=RESAMPLES, seed=0)
+    rows = [names[image] for image in images]
+    return np.concatenate([block[rows] for block in every.blocks()], axis=1)
+
+
+def line(title: str, halves: Sequence[tuple[Half, Half]]) -> str:
+    """Return a row of the table: the means over some seeds, and the leads."""
+    one, other = (np.mean([pair[i].scores for pair in halves], axis=0) for i in (0, 1))
+    cells = [title]
+    for ours, theirs in zip(one, other, strict=True):
+        lead = difference(ours, theirs, 0.95)
+        cells += [
+            f"{ours[0]:.3f}",
+            f"{theirs[0]:.3f}",
+            f"{lead.value:+.4f} [{lead.low:+.4f}, {lead.high:+.4f}]",
+        ]
+    spent, bare_s, own = (
+        np.mean([pick(*pair) for pair in halves])
+        for pick in (
+            lambda a, b: a.cpu_s,
+            lambda a, b: b.cpu_s,
+            lambda a, b: a.probe_s,
+        )
     )
-    print(
-        f"chosen with the probe {with_it.chosen_}, without {without.chosen_}; fit {spent:.0f} and"
-    )
-    print(f"{spent_without:.0f} CPU s\n")
-    print("| rung | macro-AP | without | lead | micro-AP | without | lead |")
-    print("|---|--:|--:|--:|--:|--:|--:|")
-    full = with_it.completed(test.scores)
-    ours, theirs = (
-        with_it.predict_rungs(full, with_it.rungs_),
-        without.predict_rungs(bare, without.rungs_),
-    )
-    for rung in ours:
-        other = rung if rung in theirs else without.chosen_
-        one = ours[rung]
-        two = on_pairs(theirs[other], one)
-        judges = scorer(test, one)
-        cells = []
-        for metric in ("macro_ap", "micro_ap"):
-            mine, rival = judges.score(one, metric), judges.score(two, metric)
-            lead = Lead.of(mine, rival)
-            low, high = lead.interval
-            cells += [f"{mine.mean:.3f}", f"{rival.mean:.3f}"]
-            cells.append(f"{lead.value:+.4f} [{low:+.4f}, {high:+.4f}]")
-        said = rung if other == rung else f"{rung} (against {other})"
-        print(f"| {said} | {' | '.join(cells)} |", flush=True)
+    cells += [f"{spent:.0f} / {bare_s:.0f} / {own:.0f}"]
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
     """Run every set and seed asked for."""
     let_idle_threads_sleep()
     parser = parser_of_sets(__doc__)
-    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--seeds", default="0,1,2")
     arguments = parser.parse_args()
     for name in arguments.sets.split(","):
-        for seed in arguments.seeds.split(","):
+        found = [
             run(arguments.folder, arguments.out / name, name, int(seed))
+            for seed in arguments.seeds.split(",")
+        ]
+        print(f"\n## {name}\n")
+        heads = " | ".join(f"{title} | without | lead" for title in TITLES)
+        print(f"| seed | {heads} | CPU s with / without / probe |")
+        print(f"|---|{'--:|' * 13}")
+        for seed, pair in zip(arguments.seeds.split(","), found, strict=True):
+            print(line(f"{seed} ({pair[0].chosen}, {pair[1].chosen})", [pair]))
+        print(line("mean", found), flush=True)
 
 
 if __name__ == "__main__":

@@ -95,11 +95,10 @@ def with_probe(
     n_steps = data.n_folds + 2
     progress(PROBE, 0, n_steps)
     work = _Work.of(data, settings, seed, threads)
-    parts, strength = [], None
+    strength = work.chosen_strength(prepared := work.prepared(0), 0)
+    parts = []
     for fold in range(data.n_folds):
-        prepared = work.prepared(fold)
-        if strength is None:
-            strength = work.chosen_strength(prepared, fold)
+        prepared = work.prepared(fold) if fold else prepared
         progress(PROBE, fold + 1, n_steps)
         held = np.flatnonzero(data.folds == fold)
         own = work.fitted(prepared, strength).pair_logits(data.scores.take(held))
@@ -213,7 +212,7 @@ class _Work:
         columns = self.basis.images[held]
         judging = _Blocks.of(scores, evidence, columns, prepared.calibration, prepared.rate)
         tags = _spread(prepared.positives, _CHOOSING)
-        is_known = self.data.scores.knows.any(axis=0)[tags]
+        is_known = np.asarray(self.data.scores.knows.any(axis=0))[tags]
 
         @cache
         def losses(strength: float) -> tuple[float, float]:

@@ -202,6 +202,8 @@ class Tagger:
             logits_too, features_too = self._seen(self.mirror.turned(pixels))
             logits = self.mirror.mean(logits, logits_too)
             features = (features + features_too) * np.float32(0.5)
+        if not self.n_features:
+            return logits, features.astype(np.float16)
         logits[~np.isfinite(features).all(axis=1)] = np.nan
         kept = np.nan_to_num(features).clip(-_FEATURE_LIMIT, _FEATURE_LIMIT)
         return logits, kept.astype(np.float16)

@@ -86,6 +86,9 @@ def run_on(listener: socket.socket, config: "uvicorn.Config", told: Callable[[st
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn raises again what it ended by
+    # What ends other commands two seconds after a signal is told of none here: the server finishes
+    # what it has taken first, and has its own limit for that.
+    signal.set_wakeup_fd(-1)
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -22,6 +22,7 @@ _PSEUDO_IMAGES = 10.0  # by which a lift is shrunk to "no relation"
 _LEAST_LIFT = 0.1  # one shared image of tags that never meet by chance gives 0.095
 _DENSE = 2**21  # numbers of an image-by-tag table that is held at once
 _MET = 4_000_000  # pairs of tags that meet, counted at once: their number grows with both
+_FEW = 4096  # pairs whose speakers are laid out at once: one picture's, as a service is asked
 _LISTENING = 0.02  # probability below which a tag says nothing about its neighbours
 
 
@@ -203,6 +204,11 @@ def _heard(
     """
     said, first = np.zeros(len(tag)), heard.indptr[tag]
     count = heard.indptr[tag + 1] - first
+    if len(tag) <= _FEW:
+        pair = np.repeat(np.arange(len(tag)), count)
+        entry = np.arange(len(pair)) + np.repeat(first - (np.cumsum(count) - count), count)
+        words = heard.data[entry] * dense[row[pair] + heard.indices[entry]]
+        return np.asarray(np.bincount(pair, weights=words, minlength=len(tag)), np.float64)
     for k in range(int(count.max(initial=0))):
         asked = np.flatnonzero(count > k)
         entry = first[asked] + k

@@ -11,6 +11,7 @@ that were published tag by tag know all this, and stay.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ _BELOW = 1e-3
 _FARTHEST = 30.0  # odds stay finite; nobody is surer than that
 # A lowered threshold stays this far above what stands for "too small to be stored".
 _ABOVE_FLOOR = 0.5
+_FLOORS = 4  # kinds of floors whose answer is kept
 # Of a tag that no tagger knows: their files never give it.
 _NOBODY = -30.0
 
@@ -96,8 +98,9 @@ class StartAnswer:
         total, odds, weight, square = (np.zeros(len(tag)) for _ in range(4))
         for own, values in enumerate(logit):
             moved = (values - self.zero[own, tag]) / self.spread[own, tag]
-            counts = self.weight[own] * ~np.isnan(moved)
-            known = np.nan_to_num(moved, nan=0.0)
+            silent = np.isnan(moved)
+            counts = self.weight[own] * ~silent
+            known = np.where(silent, 0.0, moved)
             total += counts * known
             odds += counts * np.exp(np.clip(known, -_FARTHEST, _FARTHEST))
             weight += counts
@@ -110,9 +113,20 @@ class StartAnswer:
         return np.where(some, mixed, _NOBODY)
 
     def _mean_floor(self, floor: NDArray[np.float32]) -> Floats:
-        tags = np.arange(len(self.cut), dtype=np.int32)
-        everywhere = np.repeat(floor[:, None], len(tags), axis=1)
-        return self._mean(everywhere, tags)
+        seen = self._seen
+        key = floor.tobytes()
+        if key not in seen:
+            tags = np.arange(len(self.cut), dtype=np.int32)
+            found = self._mean(np.repeat(floor[:, None], len(tags), axis=1), tags)
+            if len(seen) >= _FLOORS:
+                return found
+            seen[key] = found
+        return seen[key]
+
+    @cached_property
+    def _seen(self) -> dict[bytes, Floats]:
+        """What `_mean_floor` answered: taggers that stay open have the same floors every time."""
+        return {}
 
 
 def published_answer(

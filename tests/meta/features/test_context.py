@@ -4,6 +4,7 @@ from scipy import sparse
 
 from tagstack.base_models.pairs import Pairs
 from tagstack.configs.errors import TagstackError
+from tagstack.meta.features import context
 from tagstack.meta.features.context import company, log_lift, relative_logit, rival_logit
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence
@@ -68,3 +69,19 @@ def test_relations_outside_the_vocabulary_are_refused() -> None:
         TagRelations(sparse.csr_array((3, 3), dtype=bool), ((0, 9),))
     with pytest.raises(TagstackError, match="parents must be square"):
         TagRelations(sparse.csr_array((3, 2), dtype=bool), ())
+
+
+@pytest.mark.parametrize("image", [0, 7])
+def test_one_picture_hears_bit_for_bit_what_it_hears_among_many(
+    case: tuple[Pairs, np.ndarray, np.ndarray], image: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs, logit, _ = case
+    lift = sparse.csc_array(np.random.default_rng(1).normal(size=(8, 8)))
+    own = slice(pairs.indptr[image], pairs.indptr[image + 1])
+    alone = Pairs(
+        indptr=np.array([0, own.stop - own.start], np.int64), tag=pairs.tag[own], n_tags=8
+    )
+    said = company(alone, logit[own], lift)
+    assert np.abs(said).max() > 0
+    monkeypatch.setattr(context, "_FEW", 0)
+    np.testing.assert_array_equal(said, company(pairs, logit, lift)[own])

@@ -133,3 +133,15 @@ def test_many_pairs_are_thinned_without_losing_the_tag(
     of_fitted = whole.fitted_[table.pairs.tag]
     first, second = (svm.predict_logit(table)[of_fitted] for svm in (whole, thinned))
     assert float(np.corrcoef(first, second)[0, 1]) > 0.95
+
+
+def test_a_picture_s_margins_have_the_same_bits_alone(
+    labelled: Labelled, settings: SvmSettings
+) -> None:
+    fitted = LinearSvms(settings, seed=0, threads=1).fit(*labelled)
+    rng = np.random.default_rng(0)
+    tag = rng.integers(0, len(fitted.coefficients_), 500).astype(np.int32)
+    raw = rng.normal(size=(500, len(fitted.centre_))).astype(np.float32)
+    together = fitted._margins(raw, tag)
+    for n in (1, 2, len(fitted.coefficients_) - 1):
+        np.testing.assert_array_equal(fitted._margins(raw[:n], tag[:n]), together[:n])

@@ -103,6 +103,18 @@ def test_an_unlisted_pair_is_never_tagged(make_labelled: Callable[..., Any]) -> 
     assert (answer.apply(scores)[1] < 0).all()
 
 
+def test_what_was_answered_of_other_floors_is_not_given_again(
+    make_labelled: Callable[..., Any],
+) -> None:
+    scores = make_labelled(n_images=5).scores
+    answer = published_answer(published(scores), scores.floor, SETTINGS)
+    answer.apply(scores)
+    other = replace(scores, floor=scores.floor - np.float32(1))
+    fresh = published_answer(published(scores), scores.floor, SETTINGS)
+    np.testing.assert_array_equal(answer.apply(other)[1], fresh.apply(other)[1])
+    assert not np.array_equal(answer.apply(scores)[1], answer.apply(other)[1])
+
+
 def test_an_abstaining_member_has_no_say(make_labelled: Callable[..., Any]) -> None:
     made = make_labelled(noise=(1.0, 1.0)).scores
     knows, values = made.knows.copy(), made.logit.copy()

@@ -14,6 +14,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.comparison.evaluator import Evaluated, Evaluator, Scope
 from tagstack.ensemble.comparison.rungs import Rung, shared_tags
 from tagstack.meta.labels.truth import positives_per_tag
+from tagstack.meta.learners.workers import done_apart
 from tagstack.meta.metrics.bootstrap import Weightings
 
 ALL, SHARED, SUPPORTED = "all", "shared", "supported"
@@ -113,18 +114,20 @@ def resample(
     """
     ours, theirs = pair
     weightings = Weightings(groups, resamples=settings.resamples, seed=seed, repeats=settings.seeds)
-    # One rung after the other, so that only one rung's rankings are in memory.
-    sums: dict[str, _Collected] = {}
-    first: dict[int, _Collected] = {}  # of each set of probabilities: it alone ranks them
+    # Of each set of probabilities the first rung alone ranks them.
+    first: dict[int, str] = {}
     for rung in rungs:
-        like = first.get(id(rung.proba))
-        sums[rung.name] = _collected(
-            Evaluator(rung.proba, rung.decided, labels, scopes, settings.beta, ranked=like is None),
-            weightings,
-            keep_tags=rung.name in (ours.name, theirs.name),
-            like=like,
-        )
-        first.setdefault(id(rung.proba), sums[rung.name])
+        first.setdefault(id(rung.proba), rung.name)
+    tasks = (
+        (rung, first[id(rung.proba)] == rung.name, rung.name in (ours.name, theirs.name))
+        for rung in rungs
+    )
+    # One rung after the other, so that only one rung's rankings are in memory.
+    found = done_apart(_of_rung, (labels, scopes, weightings, settings.beta), tasks)
+    sums = {rung.name: collected for rung, collected in zip(rungs, found, strict=True)}
+    for rung in rungs:
+        if first[id(rung.proba)] != rung.name:
+            sums[rung.name].ranked_like(sums[first[id(rung.proba)]])
     scores = {name: collected.samples() for name, collected in sums.items()}
     return Resamples(
         scores=scores,
@@ -137,19 +140,28 @@ def resample(
     )
 
 
+def _of_rung(
+    labels: sparse.csr_array,
+    scopes: tuple[Scope, ...],
+    weightings: Weightings,
+    beta: float,
+    task: tuple[Rung, bool, bool],
+) -> "_Collected":
+    """Return a rung's scores, ranked where asked, and per tag where asked."""
+    rung, ranked, keep_tags = task
+    evaluator = Evaluator(rung.proba, rung.decided, labels, scopes, beta, ranked=ranked)
+    return _collected(evaluator, weightings, keep_tags=keep_tags)
+
+
 def _collected(
     evaluator: Evaluator,
     weightings: Weightings,
     *,
     keep_tags: bool = False,
     images: NDArray[np.intp] | None = None,
-    like: "_Collected | None" = None,
 ) -> "_Collected":
-    """Return an evaluator's scores under all weightings, of some of the images where asked.
-
-    What the evaluator does not rank is taken from ``like``, of the same probabilities.
-    """
-    collected = _Collected(keep_tags=keep_tags, like=like)
+    """Return an evaluator's scores under all weightings, of some of the images where asked."""
+    collected = _Collected(keep_tags=keep_tags)
     for weights in weightings.blocks():
         collected.add(evaluator.evaluate(weights if images is None else weights[images]))
     return collected
@@ -160,11 +172,9 @@ class _Collected:
 
     tag_ap: NDArray[np.float64]
 
-    def __init__(self, *, keep_tags: bool, like: "_Collected | None" = None) -> None:
+    def __init__(self, *, keep_tags: bool) -> None:
         self._keep_tags = keep_tags
-        self._like = like
-        if like is not None:
-            self.tag_ap = like.tag_ap
+        self._like: _Collected | None = None
         self._chunks: list[Mapping[tuple[str, str], NDArray[np.float64]]] = []
         self._tag_f: list[NDArray[np.float32]] = []
 
@@ -175,6 +185,10 @@ class _Collected:
         self._chunks.append(evaluated.scores)
         if self._keep_tags:
             self._tag_f.append(evaluated.tag_f.astype(np.float32))
+
+    def ranked_like(self, other: "_Collected") -> None:
+        """Take what was not ranked from another rung of the same probabilities."""
+        self._like, self.tag_ap = other, other.tag_ap
 
     def samples(self) -> dict[tuple[str, str], NDArray[np.float64]]:
         """Return all values of each score, the sample's own first."""

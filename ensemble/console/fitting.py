@@ -137,6 +137,7 @@ def compare(
     publish: Annotated[
         bool, typer.Option("--publish", help="Leave names and pictures of images out.")
     ] = False,
+    ray: Ray = None,
     config: Config = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -156,8 +157,9 @@ def compare(
         others=tuple(OtherTool(name=name, path=path) for name, path in named(other, "--other")),
         against=against,
         publish=publish,
+        ray=ray,
     )
-    settings = settings_of(config, uses=("seed", "compare"))
+    settings = settings_of(config, uses=("seed", "compare", "cluster"))
     if utility is not None:
         own = settings.compare.model_copy(update={"utility": str(utility)})
         settings = settings.model_copy(update={"compare": own})

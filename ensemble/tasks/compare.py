@@ -15,6 +15,7 @@ from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.bundle.files import load_bundle, refuse_existing
 from tagstack.ensemble.bundle.overlaps import overlaps_of
+from tagstack.ensemble.cluster.handing import workers_of
 from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.comparison.ladder import DECODED, climb
 from tagstack.ensemble.comparison.other_rungs import OtherTool, other_rungs
@@ -50,6 +51,8 @@ class CompareRequest:
         An older bundle that this one is held against, tag by tag, instead of its own ladder.
     publish : bool
         Whether the report leaves out names and pictures of images.
+    ray : str, optional
+        Address of a Ray cluster whose workers resample rungs; the report is the same.
     """
 
     bundle: Path
@@ -59,6 +62,7 @@ class CompareRequest:
     others: tuple[OtherTool, ...] = ()
     against: Path | None = None
     publish: bool = False
+    ray: str | None = None
 
 
 def compare_bundle(
@@ -75,11 +79,12 @@ def compare_bundle(
     # The page is written last: without it, the folder is what an interrupted run left.
     refuse_existing(request.out / PAGE, overwrite=request.overwrite)
     bundle = load_bundle(request.bundle)
-    if request.against is None:
-        found = compared(bundle, request.source, settings, progress, others=request.others)
-    else:
-        old, titles = load_bundle(request.against), titles_of(request.bundle, request.against)
-        found = compared_bundles(bundle, old, titles, request.source, settings, progress)
+    with workers_of(request.ray, settings):
+        if request.against is None:
+            found = compared(bundle, request.source, settings, progress, others=request.others)
+        else:
+            old, titles = load_bundle(request.against), titles_of(request.bundle, request.against)
+            found = compared_bundles(bundle, old, titles, request.source, settings, progress)
     if request.publish:
         found = found.published()
     progress.stage("writing the report")

@@ -2,8 +2,6 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from tagstack.ensemble.bundle.fitted_labels import FittedLabels
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.bundle.overlaps import overlaps_of
 from tagstack.ensemble.bundle.start import rival_worth, scored_alike
+from tagstack.ensemble.cluster.handing import workers_of
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.rules.binding import BoundRules
@@ -37,7 +36,6 @@ from tagstack.ensemble.thresholds.fitting import Thresholds
 from tagstack.ensemble.thresholds.plan import assignments, worths_of
 from tagstack.ensemble.thresholds.rung_tables import rung_tables
 from tagstack.meta.labels.training_range import TrainingOverlap
-from tagstack.meta.learners.workers import handed_to
 from tagstack.meta.metrics.utility import utility_of
 from tagstack.meta.stack.rung_spec import START
 from tagstack.meta.stack.stacker import Stacker
@@ -87,23 +85,11 @@ def fit_bundle(request: FitRequest, settings: Settings, progress: Progress) -> B
     rules = Rules.none() if request.rules is None else load_rules(request.rules)
     dataset = fit_images(request.source, rules, settings, progress)
     workspace = workspace_of(request.bundle, _digest(dataset, rules, settings))
-    with _workers(request.ray, settings):
+    with workers_of(request.ray, settings):
         bundle = fit_dataset(dataset, rules, settings, workspace, progress, cascade=request.cascade)
     save_bundle(bundle, request.bundle, overwrite=request.overwrite)
     shutil.rmtree(workspace.parent)
     return bundle
-
-
-@contextmanager
-def _workers(address: str | None, settings: Settings) -> Iterator[None]:
-    """Let a cluster's workers do what splits, where an address names one."""
-    if address is None:
-        yield
-        return
-    from tagstack.ensemble.cluster.session import connected
-
-    with connected(address, settings) as cluster, handed_to(cluster):
-        yield
 
 
 def fit_images(

@@ -4,6 +4,7 @@ The trees start from the shrunken logistic's logit. Tags are told apart by their
 not by their number: with a category per tag the trees learned rare tags by heart.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from copy import copy
 from itertools import pairwise
@@ -23,6 +24,7 @@ from tagstack.meta.learners.lightgbm_text import checked_text
 from tagstack.meta.learners.predicting import predicting
 
 _FILE = "lightgbm.txt"
+_THREADS = re.compile(r"^\[num_threads: \d+\]$", re.MULTILINE)
 _DECIMALS = 6  # of a logit; a millionth changes no decision
 
 
@@ -103,8 +105,9 @@ class PairTrees(PairEstimator):
             yield table.logit + np.round(total, _DECIMALS)
 
     def save(self, directory: Path) -> None:
-        """Write LightGBM's own text format."""
-        write_text(directory / _FILE, self.booster_.model_to_string())
+        """Write LightGBM's own text format, the same whatever machine fitted it."""
+        text = _THREADS.sub("[num_threads: 0]", self.booster_.model_to_string())
+        write_text(directory / _FILE, text)
 
     def restore(self, directory: Path) -> Self:
         """Read what `save` wrote.

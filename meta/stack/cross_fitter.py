@@ -1,5 +1,6 @@
 """Learners fitted on one set of labelled images: without each fold, and at last on all."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +13,7 @@ from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.truth import PairTruth
 from tagstack.meta.learners.protocol import PairLearner
 from tagstack.meta.learners.registry import looked_at, make_learner, rounds_of, with_rounds
-from tagstack.meta.learners.workers import threads_apart
+from tagstack.meta.learners.workers import done_apart, threads_apart
 from tagstack.meta.stack.fold_fits import FoldFits
 from tagstack.meta.stack.groundwork import Ground
 from tagstack.meta.stack.selection_sample import SelectionSample
@@ -85,12 +86,34 @@ class CrossFitter:
         rounds = self.sample.stopping_point(fits, most)
         return LeftOut(logit=fits.stopped_at(rounds).logit(), rounds=rounds)
 
-    def on_all(self, name: str, table: PairTable, rounds: int | None) -> PairLearner:
-        """Return a learner fitted on all images, for so many rounds if it is made of rounds."""
-        fitted = self._make(name, rounds).fit(table, self.true, self.weight)
-        self.data.spill.let_go()
-        return fitted
+    def on_all(
+        self, rounds: Mapping[str, int | None], table: PairTable
+    ) -> dict[str, PairLearner]:
+        """Return learners fitted on all images.
 
-    def _make(self, name: str, rounds: int | None = None) -> PairLearner:
-        settings = self.settings if rounds is None else with_rounds(self.settings, name, rounds)
-        return make_learner(name, settings, seed=self.seed, threads=self.threads)
+        Parameters
+        ----------
+        rounds : mapping of learner to int or None
+            For how many rounds; None for a learner that is not made of rounds.
+        table : PairTable
+        """
+        tasks = [
+            (name, self.settings if n is None else with_rounds(self.settings, name, n))
+            for name, n in rounds.items()
+        ]
+        shared = (table, self.true, self.weight, self.seed, threads_apart(self.threads))
+        fitted = done_apart(_fitted_on_all, shared, tasks)
+        self.data.spill.let_go()
+        return dict(zip(rounds, fitted, strict=True))
+
+
+def _fitted_on_all(
+    table: PairTable,
+    true: NDArray[np.bool_],
+    weight: Floats,
+    seed: int,
+    threads: int,
+    task: tuple[str, StackSettings],
+) -> PairLearner:
+    name, settings = task
+    return make_learner(name, settings, seed=seed, threads=threads).fit(table, true, weight)

@@ -113,13 +113,9 @@ def climb(
 
 def fitted_below(foundation: Foundation) -> tuple[Groundwork, dict[str, PairLearner]]:
     """Return groundwork and level-2 learners, fitted on all images."""
-    fitter, table = foundation.fitter, foundation.ground.table
-    learners = {
-        spec.name: fitter.on_all(spec.name, table, foundation.rounds.get(spec.name))
-        for spec in foundation.specs
-        if spec.kind == "learner"
-    }
-    return foundation.groundwork, learners
+    names = [spec.name for spec in foundation.specs if spec.kind == "learner"]
+    rounds = {name: foundation.rounds.get(name) for name in names}
+    return foundation.groundwork, foundation.fitter.on_all(rounds, foundation.ground.table)
 
 
 def fitted(
@@ -133,7 +129,7 @@ def fitted(
     every = dict(learners)
     if META in settings.learners:
         fitter = replace(foundation.fitter, settings=settings)
-        every[META] = fitter.on_all(META, foundation.table, ladder.rounds.get(META))
+        every |= fitter.on_all({META: ladder.rounds.get(META)}, foundation.table)
     return FittedStack(
         settings=settings,
         vocabulary=foundation.data.scores.vocabulary,

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,10 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.comparison.rungs import rival_of
+from tagstack.ensemble.report.data import metrics_json, tags_csv
 from tagstack.ensemble.report.words import signed, sublines
 from tagstack.ensemble.rules.rule_set import Exclusive, Rules
+from tagstack.meta.learners.workers import handed_to
 from tagstack.meta.metrics.bootstrap import UNDECIDED
 from tagstack.meta.stack.rung_spec import RungSpec, ruled_spec
 
@@ -47,6 +50,34 @@ def test_every_rung_is_paired_with_the_reference(comparison: Comparison) -> None
     own = comparison.rung("stack + decoder").differences["all"]["macro_f"]
     assert (own.value, own.low, own.high) == (0, 0, 0)
     assert own.verdict == "no significant difference"
+
+
+class Copying:
+    """Workers that get and give copies, as other processes do."""
+
+    threads = 1
+
+    def __init__(self) -> None:
+        self.n_done = 0
+
+    def map(
+        self, work: Callable[..., Any], shared: Sequence[Any], tasks: Iterable[Any]
+    ) -> Iterator[Any]:
+        for task in tasks:
+            self.n_done += 1
+            theirs = pickle.loads(pickle.dumps((work, shared, task)))
+            yield pickle.loads(pickle.dumps(theirs[0](*theirs[1], theirs[2])))
+
+
+def test_workers_elsewhere_find_the_same(
+    make_comparison: Callable[..., Comparison], comparison: Comparison
+) -> None:
+    workers = Copying()
+    with handed_to(workers):
+        apart = make_comparison()
+    assert workers.n_done == len(comparison.rungs)
+    assert metrics_json(apart, {}) == metrics_json(comparison, {})
+    assert tags_csv(apart) == tags_csv(comparison)
 
 
 def test_every_two_rungs_are_paired_on_the_same_resamples(comparison: Comparison) -> None:

@@ -254,7 +254,7 @@ def test_workers_elsewhere_give_the_same_files(
         apart = fitted(data, settings, threads=2)
     here = fitted(data, settings, threads=2)
 
-    assert {*workers.done} == {"_on_one_thread", "_split_score", "_without_fold"}
+    assert {*workers.done} == {"_on_one_thread", "_split_score", "_without_fold", "_fitted_on_all"}
     written = []
     for name, stacker in (("apart", apart), ("here", here)):
         stacker.save(tmp_path / name)

@@ -182,17 +182,24 @@ class PairProba:
         return full
 
 
-def one_after_the_other(parts: Sequence[Level1Scores]) -> Level1Scores:
+def one_after_the_other(parts: Sequence[Level1Scores], spill: Spill = IN_MEMORY) -> Level1Scores:
     """Return the scores of all the parts' images, in order; at least one part.
 
     Parameters
     ----------
     parts : sequence of Level1Scores
         Of the same members over the same vocabulary.
+    spill : Spill, optional
+        Where their logits lie.
     """
     first = parts[0]
     if len(parts) == 1:
         return first
+    ends = np.cumsum([len(part.pairs) for part in parts])
+    logit = spill.empty((len(first.members), int(ends[-1])), np.float32)
+    for part, end in zip(parts, ends, strict=True):
+        logit[:, end - len(part.pairs) : end] = part.logit
+        spill.let_go()
     counts = np.concatenate([np.diff(part.pairs.indptr) for part in parts])
     return Level1Scores(
         images=tuple(name for part in parts for name in part.images),
@@ -205,7 +212,7 @@ def one_after_the_other(parts: Sequence[Level1Scores]) -> Level1Scores:
             tag=np.concatenate([part.pairs.tag for part in parts]),
             n_tags=first.pairs.n_tags,
         ),
-        logit=np.concatenate([part.logit for part in parts], axis=1),
+        logit=logit,
         features=tuple(
             np.concatenate(own) for own in zip(*(p.features for p in parts), strict=True)
         ),

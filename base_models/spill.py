@@ -68,6 +68,14 @@ class Spill:
         kept[:] = array
         return kept
 
+    def adopt(self, array: NDArray[np.generic]) -> None:
+        """Let go of an array of another spill's as of one's own; one in memory stays there."""
+        base: object = array
+        while isinstance(base, np.ndarray | memoryview):
+            base = base.base if isinstance(base, np.ndarray) else base.obj
+        if isinstance(base, _Mapped):
+            self._mapped.add(base)
+
     def let_go(self) -> None:
         """Tell the system that no page of the arrays is needed now; they keep what they hold."""
         for mapped in self._mapped:

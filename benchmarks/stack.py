@@ -48,6 +48,7 @@ from stack_scores import (
     with_features,
 )
 
+from tagstack.base_models.spill import Spill
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.meta.labels.folds import stratified_group_folds
 from tagstack.meta.metrics.ranking import Rankings, area_of
@@ -69,7 +70,7 @@ def drawn(options: Options, n_images: int) -> LabelledScores:
     """Return the data of a run: images to fit on first, then those to judge on."""
     vocabulary, shares = vocabulary_and_shares(options.vocabulary, options.tags)
     drawer = ScoreDrawer(vocabulary, shares, options.members, options.seed, options.pairs)
-    data = drawer.draw(n_images)
+    data = drawer.draw(n_images, Spill(options.scratch))
     return with_features(data, options.columns, options.seed) if options.columns else data
 
 
@@ -177,6 +178,7 @@ def compare(options: Options) -> None:
 def fit_once(options: Options) -> dict[str, Any]:
     """Fit the stack once and say what it cost, stage by stage."""
     data = drawn(options, options.images)
+    print(f"drawn: peak {peak_mib():,} MiB", file=sys.stderr, flush=True)
     began, cpu, watch = time.perf_counter(), cpu_seconds(), Watch()
     probed: list[float] = []
 

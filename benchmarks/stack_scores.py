@@ -10,6 +10,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from scipy import sparse
 from scipy.special import expit, logit
 
 from tagstack.base_models.pairs import Level1Scores, Pairs
+from tagstack.base_models.spill import IN_MEMORY, Spill
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.meta.labels.relations import TagRelations
 
@@ -28,7 +30,11 @@ TRUE_TAGS = 30.0  # of an image, on average over the whole vocabulary
 THEMES = 24
 FEATURE_AXES = 1_500
 FLOOR = np.float32(logit(1e-4))
+_HELD_PAIRS = 1_000_000  # that are drawn before they go to disk
 CELLS = 5_430_500  # of images drawn together, by tags: bounds the dense arrays to some dozen MiB
+
+# Pairs of each image, tags, logits and labels of some images.
+Drawn: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], Floats, sparse.csr_array]
 
 
 @dataclass(frozen=True)
@@ -124,11 +130,17 @@ class ScoreDrawer:
         self.knows = rng.random(shape) >= lacking
         self.knows[0] = True
 
-    def draw(self, n_images: int) -> LabelledScores:
-        """Return ``n_images`` images with their labels."""
-        chunks = list(self._chunks(n_images))
-        counts = np.concatenate([count for count, _, _, _ in chunks])
-        true = sparse.vstack([labels for _, _, _, labels in chunks], format="csr")
+    def draw(self, n_images: int, spill: Spill = IN_MEMORY) -> LabelledScores:
+        """Return ``n_images`` images with their labels; ``spill`` says where the logits lie."""
+        parts = list(self._parts(n_images, spill))
+        counts = np.concatenate([count for count, _, _, _ in parts])
+        true = sparse.vstack([labels for _, _, _, labels in parts], format="csr")
+        logit = spill.empty((self.n_members, int(counts.sum())), np.float32)
+        end = 0
+        for _, _, values, _ in parts:
+            logit[:, end : end + values.shape[1]] = values
+            end += values.shape[1]
+            spill.let_go()
         scores = Level1Scores(
             images=tuple(f"{i:06d}.png" for i in range(n_images)),
             vocabulary=self.vocabulary,
@@ -137,16 +149,25 @@ class ScoreDrawer:
             floor=np.full(self.n_members, FLOOR, np.float32),
             pairs=Pairs(
                 indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-                tag=np.concatenate([tag for _, tag, _, _ in chunks]),
+                tag=np.concatenate([tag for _, tag, _, _ in parts]),
                 n_tags=self.n_tags,
             ),
-            logit=np.concatenate([values for _, _, values, _ in chunks], axis=1),
+            logit=logit,
         )
         return LabelledScores(scores, sparse.csr_array(true), self.relations)
 
-    def _chunks(
-        self, n_images: int
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32], Floats, sparse.csr_array]]:
+    def _parts(self, n_images: int, spill: Spill) -> Iterator[Drawn]:
+        """Yield what `_chunks` does, many together; the logits lie where ``spill`` says."""
+        held: list[Drawn] = []
+        for chunk in self._chunks(n_images):
+            held.append(chunk)
+            if sum(len(tag) for _, tag, _, _ in held) >= _HELD_PAIRS:
+                yield _together(held, spill)
+                held = []
+        if held:
+            yield _together(held, spill)
+
+    def _chunks(self, n_images: int) -> Iterator[Drawn]:
         """Yield pairs per image, tags, logits and labels of some images after the other."""
         at_once = max(1, CELLS // max(N_TAGS, self.n_tags))
         for start in range(0, n_images, at_once):
@@ -188,6 +209,17 @@ class ScoreDrawer:
             stored = np.maximum(logit_of, FLOOR).astype(np.float16).astype(np.float32)
             values[m] = np.where(self.knows[m, tag], np.maximum(stored, FLOOR), np.nan)
         return values
+
+
+def _together(parts: list[Drawn], spill: Spill) -> Drawn:
+    counts, tags, values, labels = zip(*parts, strict=True)
+    logit = spill.held(np.concatenate(values, axis=1))
+    return (
+        np.concatenate(counts),
+        np.concatenate(tags),
+        logit,
+        sparse.csr_array(sparse.vstack(labels, format="csr")),
+    )
 
 
 def _intercepts(shares: Floats, spread: NDArray[np.float64]) -> Floats:

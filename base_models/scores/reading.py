@@ -12,6 +12,7 @@ from tagstack.base_models.pairs import Level1Scores, one_after_the_other
 from tagstack.base_models.pictures.picture_hash import PictureHashes
 from tagstack.base_models.scores.member_info import MemberInfo
 from tagstack.base_models.scores.members import Members, Rows
+from tagstack.base_models.spill import IN_MEMORY, Spill
 from tagstack.configs.errors import TagstackError
 
 Digests: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.bytes_]]"
@@ -113,6 +114,7 @@ class ScoreReader(ABC):
         members: Sequence[str] | None = None,
         *,
         features: bool = False,
+        spill: Spill = IN_MEMORY,
     ) -> Level1Scores:
         """Return the scores of images over the members' joint vocabulary.
 
@@ -125,6 +127,8 @@ class ScoreReader(ABC):
             Member names, in the order wanted; all by default.
         features : bool
             Whether the members' features are read as well.
+        spill : Spill, optional
+            Where the logits lie.
 
         Raises
         ------
@@ -140,11 +144,12 @@ class ScoreReader(ABC):
             )
             raise TagstackError(msg)
         joint = self._joint(chosen)
-        chunks = (
-            self._joined(names[start : start + _AT_ONCE], chosen, joint, features)
-            for start in range(0, len(names), _AT_ONCE)
-        )
-        return one_after_the_other(list(chunks))
+        chunks = []
+        for start in range(0, len(names), _AT_ONCE):
+            chunk = self._joined(names[start : start + _AT_ONCE], chosen, joint, features)
+            chunks.append(replace(chunk, logit=spill.held(chunk.logit)))
+            spill.let_go()
+        return one_after_the_other(chunks, spill)
 
     def iter_chunks(
         self,

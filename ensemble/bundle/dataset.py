@@ -15,6 +15,7 @@ from tagstack.base_models.pictures.picture_hash import PictureHashes
 from tagstack.base_models.scores.member_info import MemberInfo
 from tagstack.base_models.scores.reading import ScoreReader
 from tagstack.base_models.scores.store import ScoreStore
+from tagstack.base_models.spill import IN_MEMORY, Spill
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.labels import LabelSettings
 from tagstack.configs.level1 import NearDuplicateSettings
@@ -147,6 +148,7 @@ def load_dataset(
     near_duplicates: NearDuplicateSettings | None = None,
     bundle: "Bundle | None" = None,
     probe: ProbeSettings | None = None,
+    spill: Spill = IN_MEMORY,
 ) -> Dataset:
     """Return the labelled images of a score store.
 
@@ -168,6 +170,8 @@ def load_dataset(
         Whose members are used, in its order; all of the store by default.
     probe : ProbeSettings, optional
         Of a fit; heeded where the store has features.
+    spill : Spill, optional
+        Where the logits lie.
 
     Raises
     ------
@@ -176,7 +180,7 @@ def load_dataset(
     """
     store = source.reader()
     by_name = {member.name: member for member in store.members()}
-    scores = _scores(store, by_name, bundle, probe)
+    scores = _scores(store, by_name, bundle, probe, spill)
     table = source.read(labels)
     records = store.records()
     align = partial(
@@ -205,7 +209,8 @@ def load_dataset(
             f"{list(scores.vocabulary.tags[:3])}."
         )
         raise TagstackError(msg)
-    taken = scores.take(aligned.rows)
+    every = np.array_equal(aligned.rows, np.arange(scores.n_images))
+    taken = scores if every else scores.take(aligned.rows, spill)
     content = {record.path: record.sha256 for record in records}
     contents = tuple(content[image] for image in taken.images)
     titles = _titles(source.group, table.source, aligned)
@@ -230,12 +235,13 @@ def _scores(
     by_name: Mapping[str, MemberInfo],
     bundle: "Bundle | None",
     probe: ProbeSettings | None,
+    spill: Spill,
 ) -> Level1Scores:
     """Return all scores of a store, as a bundle or a fit wants them."""
     if bundle is None:
         wanted = probe is not None and probe.enabled
         has = any(member.n_features for member in by_name.values())
-        return store.load(members=tuple(by_name), features=wanted and has)
+        return store.load(members=tuple(by_name), features=wanted and has, spill=spill)
     bundle.check_members(by_name.values())
     return bundle.scores(store)
 

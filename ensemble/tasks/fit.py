@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from tagstack.base_models.spill import IN_MEMORY, Spill
 from tagstack.base_models.threads import thread_count
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.json_values import plain
@@ -83,7 +84,9 @@ def fit_bundle(request: FitRequest, settings: Settings, progress: Progress) -> B
     refuse_existing(request.bundle, overwrite=request.overwrite)
     refuse_other_content(request.bundle)
     rules = Rules.none() if request.rules is None else load_rules(request.rules)
-    dataset = fit_images(request.source, rules, settings, progress)
+    dataset = fit_images(
+        request.source, rules, settings, progress, Spill(_there_already(request.bundle))
+    )
     workspace = workspace_of(request.bundle, _digest(dataset, rules, settings))
     with workers_of(request.ray, settings):
         bundle = fit_dataset(dataset, rules, settings, workspace, progress, cascade=request.cascade)
@@ -92,10 +95,22 @@ def fit_bundle(request: FitRequest, settings: Settings, progress: Progress) -> B
     return bundle
 
 
+def _there_already(bundle: Path) -> Path:
+    """Return the nearest folder above the bundle that is there: its disk is the bundle's."""
+    return next(folder for folder in bundle.absolute().parents if folder.is_dir())
+
+
 def fit_images(
-    source: DatasetSource, rules: Rules, settings: Settings, progress: Progress
+    source: DatasetSource,
+    rules: Rules,
+    settings: Settings,
+    progress: Progress,
+    spill: Spill = IN_MEMORY,
 ) -> Dataset:
-    """Return the labelled images to fit on, after saying what of them could not be used."""
+    """Return the labelled images to fit on, after saying what of them could not be used.
+
+    ``spill`` says where their scores lie.
+    """
     dataset = load_dataset(
         source,
         aliases=canonical_names(rules.aliases),
@@ -103,6 +118,7 @@ def fit_images(
         labels=settings.labels,
         near_duplicates=settings.score.near_duplicates,
         probe=settings.stack.probe,
+        spill=spill,
     )
     for notice in dataset.notices:
         progress.notice(notice)

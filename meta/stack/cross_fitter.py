@@ -86,9 +86,7 @@ class CrossFitter:
         rounds = self.sample.stopping_point(fits, most)
         return LeftOut(logit=fits.stopped_at(rounds).logit(), rounds=rounds)
 
-    def on_all(
-        self, rounds: Mapping[str, int | None], table: PairTable
-    ) -> dict[str, PairLearner]:
+    def on_all(self, rounds: Mapping[str, int | None], table: PairTable) -> dict[str, PairLearner]:
         """Return learners fitted on all images.
 
         Parameters

@@ -96,6 +96,8 @@ class StackFitter:
         packages(self.settings.learners)
         check_device(self.settings.device)
         folds = stratified_group_folds(labels, groups, self.settings.folds, self.seed)
+        spill = Spill(self.scratch_dir)
+        spill.adopt(scores.logit)
         data = Labelled(
             scores=scores,
             evidence=evidence,
@@ -103,7 +105,7 @@ class StackFitter:
             groups=groups,
             relations=relations,
             start=start,
-            spill=Spill(self.scratch_dir),
+            spill=spill,
         )
         rehearsal = self._rehearsed(data, told)
         ladder, probe = self._climbed(data, rehearsal, told)

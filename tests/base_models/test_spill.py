@@ -25,6 +25,26 @@ def test_what_it_holds_stays_when_its_pages_are_let_go(tmp_path: Path) -> None:
     np.testing.assert_array_equal(kept, np.arange(100_000))
 
 
+def test_pages_of_an_adopted_array_are_let_go_too(tmp_path: Path) -> None:
+    array = Spill(tmp_path).held(np.ones(5_000_000))
+    other = Spill(tmp_path)
+
+    def resident() -> int:
+        status = dict(
+            line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines()
+        )
+        return int(status["RssFile"].split()[0]) + int(status["RssShmem"].split()[0])
+
+    before = resident()
+    other.let_go()
+    assert resident() > before - 1000  # not its own
+    other.adopt(array.reshape(5, -1)[2:])
+    other.adopt(np.ones(3))
+    other.let_go()
+    assert resident() < before - 30_000  # of 39,000 kB
+    assert array.sum() == 5_000_000
+
+
 def test_a_small_array_and_one_without_a_folder_are_ordinary(tmp_path: Path) -> None:
     assert Spill(tmp_path).empty(10, np.int64).flags.owndata
     assert IN_MEMORY.empty((2, 2), np.float32).flags.owndata

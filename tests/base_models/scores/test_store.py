@@ -21,6 +21,7 @@ from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scores.store_parts import part_paths
 from tagstack.base_models.scores.store_writer import ScoreWriter
 from tagstack.base_models.scores.verifying import verify_store
+from tagstack.base_models.spill import Spill
 from tagstack.base_models.taggers.tagger import Tagger, floor_logit, load_tagger
 from tagstack.configs.errors import TagstackError
 
@@ -148,8 +149,10 @@ def test_chunks_are_slices_of_the_whole(
     assert start == 40
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
 def test_images_joined_a_few_at_a_time_are_as_joined_together(
     tmp_path: Path,
+    on_disk: bool,
     taggers: tuple[Tagger, Tagger],
     logits: list[NDArray[np.float32]],
     monkeypatch: pytest.MonkeyPatch,
@@ -158,7 +161,11 @@ def test_images_joined_a_few_at_a_time_are_as_joined_together(
     store = ScoreStore(tmp_path / "s")
     whole = store.load()
     monkeypatch.setattr("tagstack.base_models.scores.reading._AT_ONCE", 7)
-    parts = store.load()
+    parts = store.load(spill=Spill(tmp_path, least_bytes=1)) if on_disk else store.load()
+    assert parts.logit.flags.owndata != on_disk
+    some = np.array([31, 3, 4])
+    taken = parts.take(some, Spill(tmp_path, least_bytes=1)).logit
+    np.testing.assert_array_equal(taken, whole.take(some).logit)
     assert (parts.images, parts.vocabulary) == (whole.images, whole.vocabulary)
     np.testing.assert_array_equal(parts.pairs.indptr, whole.pairs.indptr)
     np.testing.assert_array_equal(parts.pairs.tag, whole.pairs.tag)

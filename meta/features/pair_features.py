@@ -195,7 +195,11 @@ class PairTable:
 
     def values_at(self, rows: NDArray[np.integer] | slice) -> NDArray[np.float32]:
         """Return some rows of ``values``, shape (n_rows, n_columns)."""
-        if isinstance(rows, slice) or len(rows) <= _READ_TOGETHER or self.spill is IN_MEMORY:
+        if self.spill is IN_MEMORY or (isinstance(rows, slice) and rows.step in (None, 1)):
+            return self.values[rows]
+        if isinstance(rows, slice):
+            rows = np.arange(len(self.values))[rows]
+        if len(rows) <= _READ_TOGETHER:
             return self.values[rows]
         found = np.empty((len(rows), self.values.shape[1]), np.float32)
         for start in range(0, len(rows), _READ_TOGETHER):

@@ -15,8 +15,11 @@ help:  ## list the targets
 
 dev: $(if $(filter .venv/bin/python,$(PYTHON)),$(READY))  ## what development needs, into .venv
 
+# uv unpacks many packages at once. Where it does not reach an index that pip knows, pip does it.
 $(READY): pyproject.toml $(LOCK)
-	$(PYTHON) -m pip install -c $(LOCK) -e '.[dev]'
+	$(PYTHON) -m pip install -c $(LOCK) uv
+	$(PYTHON) -m uv pip install --python $(PYTHON) -c $(LOCK) -e '.[dev]' \
+	  || $(PYTHON) -m pip install -c $(LOCK) -e '.[dev]'
 	touch $@
 
 lint: dev  ## ruff: style, imports, docstrings, formatting

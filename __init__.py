@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tagstack.api import Labels as Labels
     from tagstack.api import Scores as Scores
     from tagstack.api import Stack as Stack
+    from tagstack.api import audit as audit
     from tagstack.api import calibrate as calibrate
     from tagstack.api import compare as compare
     from tagstack.api import fit as fit
@@ -34,6 +35,7 @@ _HOMES = {
     "TaggedImage": "tagstack.ensemble.bundle.decisions",
     "TagstackError": "tagstack.configs.errors",
     "TrainingSet": "tagstack.ensemble.training_set",
+    "audit": "tagstack.api",
     "calibrate": "tagstack.api",
     "compare": "tagstack.api",
     "fit": "tagstack.api",
@@ -53,6 +55,7 @@ __all__ = [
     "TagstackError",
     "TrainingSet",
     "__version__",
+    "audit",
     "calibrate",
     "compare",
     "fit",

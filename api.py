@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.pictures.given import Given
 from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.memory import MemorySink
@@ -20,13 +21,18 @@ from tagstack.base_models.scoring.pipeline import ScoreProgress
 from tagstack.base_models.scoring.sources import GivenPictures, PictureSource
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import Settings
+from tagstack.ensemble.audit.files import Audited
+from tagstack.ensemble.audit.slices import TAG_KINDS
 from tagstack.ensemble.bundle.dataset import DatasetSource
-from tagstack.ensemble.bundle.files import load_bundle
+from tagstack.ensemble.bundle.files import MANIFEST, load_bundle
 from tagstack.ensemble.in_memory import AnyPath, AnySettings, Labels, Scores, Told, settings_from
 from tagstack.ensemble.open_stack import Stack
 from tagstack.ensemble.picture_quality import PictureQuality, picture_quality
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
+from tagstack.ensemble.tasks.audit import AuditQuestion, audited
+from tagstack.ensemble.tasks.audit_probes import ProbeRequest
+from tagstack.ensemble.tasks.audit_refits import RefitRequest
 from tagstack.ensemble.tasks.calibrate import Goal, calibrated
 from tagstack.ensemble.tasks.compare import Compared, compared
 from tagstack.ensemble.tasks.fit import fit_dataset, fit_images
@@ -44,6 +50,7 @@ __all__ = [
     "Labels",
     "Scores",
     "Stack",
+    "audit",
     "calibrate",
     "compare",
     "fit",
@@ -282,6 +289,69 @@ def calibrate(
     kept = stack.out_of_fold()
     found = calibrated(stack.bundle, kept, source, goal, own, Told())
     return stack.with_bundle(found.used(replace(stack.bundle, out_of_fold=kept), CALIBRATED))
+
+
+def audit(
+    stack: Stack,
+    scores: Scores,
+    labels: Labels,
+    *,
+    by: Sequence[str] | None = None,
+    holding: Sequence[str] = (),
+    parts: Sequence[str] = TAG_KINDS,
+    against: AnyPath | None = None,
+    probes: AnyPath | None = None,
+    leave_out: Sequence[str] = (),
+    drop_members: bool = False,
+    where: str | None = None,
+    group: str | None = None,
+    settings: AnySettings = None,
+) -> Audited:
+    """Return what a stack's tags favour, as ``tagstack audit`` does; nothing is written.
+
+    Parameters
+    ----------
+    stack : Stack
+    scores : Scores
+    labels : Labels
+    by : sequence of str, optional
+        Columns of the labels to slice by; all that part the images into a few kinds by default.
+    holding : sequence of str
+        Tags, or patterns of tags, whose images are slices.
+    parts : sequence of {"category", "frequency", "family"}
+        What parts the tags.
+    against : path, optional
+        Folder of an earlier audit (`Audited.write`): what got worse since?
+    probes : path, optional
+        Folder of the scored pictures, which the taggers are to see in other guises.
+    leave_out : sequence of str
+        Columns; quick fits go without each of their values.
+    drop_members : bool
+        Whether quick fits go without each tagger.
+    where, group : str, optional
+        As in `fit`.
+    settings : Settings, mapping or path, optional
+        Laid over the defaults.
+
+    Raises
+    ------
+    TagstackError
+        If scores, labels, a column or a tag cannot be used, or no image is left.
+    """
+    own, folder = settings_from(settings), stack.folder
+    source = DatasetSource(scores=scores.reader, labels=labels.table, where=where, group=group)
+    asked = None if probes is None else ProbeRequest(images=Path(probes), models=stack.models)
+    question = AuditQuestion(
+        by=None if by is None else tuple(by),
+        holding=tuple(holding),
+        parts=tuple(parts),
+        against=None if against is None else Path(against),
+        probes=asked,
+        refits=RefitRequest(columns=tuple(leave_out), members=drop_members),
+    )
+    digest = "in memory" if folder is None else file_sha256(folder / MANIFEST)[:12]
+    kept = stack.out_of_fold()
+    return audited(stack.bundle, kept, source, question, own, Told(), digest)
 
 
 def train(

@@ -18,7 +18,7 @@ from tagstack.ensemble.audit.history import Change
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.console.options import QUICK
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.tasks.audit import AuditRequest, audit_bundle
+from tagstack.ensemble.tasks.audit import AuditQuestion, AuditRequest, audit_bundle
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 
 
@@ -55,9 +55,11 @@ def main() -> None:
             bundle=bundle,
             source=source,
             out=own.out / name / "audit",
-            by=(own.by,),
-            parts=(),
-            against=own.out / "before" / "audit" if column else None,
+            question=AuditQuestion(
+                by=(own.by,),
+                parts=(),
+                against=own.out / "before" / "audit" if column else None,
+            ),
             overwrite=True,
         )
         audits.append(audit_bundle(request, settings, Silent()))

@@ -1,10 +1,12 @@
 """Settings of the audit."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from tagstack.configs.section import Section
+
+Guise = Literal["grey", "edges", "patches", "blur", "palette", "style", "mirrored"]
 
 
 class AuditSettings(Section):
@@ -16,3 +18,5 @@ class AuditSettings(Section):
     fewest_wrong: int = Field(ge=1, le=1_000)
     shifts: tuple[Annotated[float, Field(gt=0, le=10)], ...]
     folds: int = Field(ge=2, le=100)
+    probe_images: int = Field(ge=2, le=100_000)
+    guises: tuple[Guise, ...] = Field(min_length=1)

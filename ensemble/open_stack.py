@@ -81,6 +81,16 @@ class Stack:
         self.close()
 
     @property
+    def folder(self) -> Path | None:
+        """Folder of the bundle; None for a stack that was made in memory."""
+        return self._folder
+
+    @property
+    def models(self) -> tuple[str, ...] | None:
+        """Where its taggers are now; None for where they were at fit time."""
+        return self._models
+
+    @property
     def tags(self) -> tuple[str, ...]:
         """Every tag that some tagger of the stack knows."""
         return self.bundle.vocabulary.tags

@@ -7,13 +7,14 @@ from itertools import groupby
 from tagstack.ensemble.audit.companions import Companion
 from tagstack.ensemble.audit.counts import FIGURES
 from tagstack.ensemble.audit.looks import SPAN, Look
+from tagstack.ensemble.audit.refits import MEMBER, VALUE, Refit
 from tagstack.ensemble.audit.results import Audit
-from tagstack.ensemble.audit.slices import CATEGORY, COLUMN, FAMILY, FREQUENCY, HELD
+from tagstack.ensemble.audit.slices import ALL, CATEGORY, COLUMN, FAMILY, FREQUENCY, HELD
 from tagstack.ensemble.audit.words import FIGURE_WORDS, headline, sentence, since, title_of
 from tagstack.ensemble.report.figures import Axis, Mark, axis_of, mark_on
 from tagstack.ensemble.report.numbers import number, signed
 from tagstack.ensemble.report.rendering import rendered
-from tagstack.meta.metrics.bootstrap import BETTER, WORSE, Interval
+from tagstack.meta.metrics.bootstrap import BETTER, UNDECIDED, WORSE, Interval
 
 _MOST_ROWS = 60  # of one table: the CSV has all
 _MOST_COMPANIONS = 100
@@ -79,6 +80,10 @@ def render_page(audit: Audit, provenance: Mapping[str, str]) -> str:
         disparities=_disparities(audit),
         companions=audit.companions[:_MOST_COMPANIONS],
         shifts=_shifts(audit),
+        probes=_probes(audit),
+        probe_tags=_probe_tags(audit),
+        left_out=[_refit(one) for one in audit.refits if one.left_out == VALUE],
+        dropped=[_refit(one) for one in _dropped(audit)],
         since="" if audit.changes is None else since(audit.changes),
         changes=_changes(audit),
         ratio=_ratio,
@@ -186,6 +191,64 @@ def _shifts(audit: Audit) -> list[Mapping[str, object]]:
         }
         for one in sorted(audit.shifts, key=lambda one: not one.helps)
     ]
+
+
+def _probes(audit: Audit) -> list[Mapping[str, object]]:
+    """Return what each guise does, guise by guise, the stack first."""
+    return [
+        {
+            "guise": one.guise,
+            "by": one.by,
+            "kept": f"{one.kept:.0%}",
+            "kept_range": f"{one.kept_low:.0%} to {one.kept_high:.0%}",
+            "tags": f"{one.tags_before:.1f} to {one.tags_after:.1f}",
+            "before": number(one.before),
+            "after": number(one.after),
+            "difference": signed(one.difference),
+            "interval": _ends(one.low, one.high),
+            "style": "" if not one.sure else BETTER if one.difference > 0 else WORSE,
+        }
+        for one in (() if audit.probes is None else audit.probes.moved)
+    ]
+
+
+def _probe_tags(audit: Audit) -> list[Mapping[str, object]]:
+    found = () if audit.probes is None else audit.probes.tags
+    return [
+        {
+            "tag": one.tag,
+            "guise": one.guise,
+            "by": one.by,
+            "before": one.before,
+            "after": one.after,
+            "both": one.both,
+            "difference": signed(one.difference),
+            "interval": _ends(one.low, one.high),
+        }
+        for one in found[:_MOST_ROWS]
+    ]
+
+
+def _dropped(audit: Audit) -> list[Refit]:
+    """Return what fits without each tagger do, what surely changes first, then by tagger."""
+    found = [one for one in audit.refits if one.left_out == MEMBER]
+    return sorted(found, key=lambda one: one.verdict not in (BETTER, WORSE))[:_MOST_ROWS]
+
+
+def _refit(one: Refit) -> Mapping[str, object]:
+    proposed = one.left_out == MEMBER and one.verdict == BETTER and one.kind != ALL
+    return {
+        "title": title_of(one.kind, one.column, one.value),
+        "without": one.without,
+        "images": f"{one.n_images:,} images in {one.n_groups:,} groups",
+        "fitted": f"{one.n_fitted:,}",
+        "before": number(one.before),
+        "after": number(one.after),
+        "difference": signed(one.difference),
+        "interval": _ends(one.low, one.high),
+        "style": one.verdict if one.verdict in (BETTER, WORSE) else "",
+        "verdict": "proposed" if proposed else one.verdict if one.verdict != UNDECIDED else "",
+    }
 
 
 def _changes(audit: Audit) -> list[Mapping[str, object]]:

@@ -2,17 +2,18 @@
 
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from tagstack import __version__
 from tagstack.ensemble.audit.companions import Companion
 from tagstack.ensemble.audit.history import Change, Changes
 from tagstack.ensemble.audit.looks import Disparity, Look
+from tagstack.ensemble.audit.probes import Moved, MovedTag, Probes
+from tagstack.ensemble.audit.refits import Refit
 from tagstack.ensemble.audit.shifts import Shift
 from tagstack.ensemble.audit.slices import TAG_KINDS
 
-Row = Look | Disparity | Shift | Change | Companion
+Row = Look | Disparity | Shift | Change | Companion | Moved | MovedTag | Refit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +51,13 @@ class Audit:
     companions : tuple of Companion
     n_pairs : int
         Pairs of tags over which the false discovery rate holds.
+    probes : Probes or None
+        What the user's pictures in other guises show, if they were given.
+    refits : tuple of Refit
+        What fits without one value of a column, or without one tagger, do to kinds of images.
     asked : tuple of str
         Who was asked for companions: the stack, and taggers.
     notices : tuple of str
-    out : Path
     """
 
     bundle: str
@@ -72,13 +76,14 @@ class Audit:
     changes: Changes | None
     companions: tuple[Companion, ...]
     n_pairs: int
+    probes: Probes | None
+    refits: tuple[Refit, ...]
     asked: tuple[str, ...]
     notices: tuple[str, ...]
-    out: Path
 
     def plain(self) -> dict[str, Any]:
         """Return it for JSON: no number there is NaN."""
-        found = {key: _plain(value) for key, value in asdict(self).items() if key != "out"}
+        found = {key: _plain(value) for key, value in asdict(self).items()}
         return {"tagstack": __version__, **found}
 
     @property

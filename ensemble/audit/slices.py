@@ -66,9 +66,9 @@ def column_slices(
     by : sequence of str
         Columns to slice by.
     most_values : int
-        A column with more values is an identity, and makes no slice.
+        So many of the commonest values stand alone, as in `tagstack compare`.
     least_images : int
-        Values on fewer stand together.
+        Values on fewer, and all others, stand together.
 
     Raises
     ------
@@ -87,8 +87,8 @@ def column_slices(
         own = _of_column(column, columns[column], most_values, least_images)
         if not own:
             notices.append(
-                f"{column} parts the images into no two kinds of {least_images} images or more, "
-                f"or into more than {most_values} values; nothing is compared by it"
+                f"{column} parts the images into no two kinds of {least_images} images or more; "
+                "nothing is compared by it"
             )
         found += own
     return tuple(found), tuple(notices)
@@ -104,14 +104,19 @@ def _of_column(
 ) -> list[Slice]:
     each = np.array([value or _UNNAMED for value in values], object)
     counts = Counter(each.tolist())
-    if len(counts) > most_values:
-        return []
-    masks = {value: np.asarray(each == value) for value in sorted(counts)}
-    return [
-        Slice(kind=COLUMN, column=column, value=value, images=mask, pooled=pooled)
-        for value, mask, pooled in _pooled(masks, counts, least_images)
-        if not mask.all()
+    common = sorted(counts, key=lambda value: (-counts[value], value))[:most_values]
+    alone = [value for value in sorted(common) if counts[value] >= least_images]
+    found = [
+        Slice(kind=COLUMN, column=column, value=value, images=np.asarray(each == value))
+        for value in alone
+        if counts[value] < len(each)
     ]
+    others = tuple(sorted(counts.keys() - set(alone)))
+    rest = np.isin(each, others)
+    if found and rest.sum() >= least_images:
+        name = f"{len(others)} other value{'s' * (len(others) > 1)}"
+        found.append(Slice(kind=COLUMN, column=column, value=name, images=rest, pooled=others))
+    return found
 
 
 def held_slices(

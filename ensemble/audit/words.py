@@ -3,6 +3,8 @@
 from tagstack.ensemble.audit.companions import STACK, Companion
 from tagstack.ensemble.audit.history import Change, Changes
 from tagstack.ensemble.audit.looks import Look
+from tagstack.ensemble.audit.probes import Moved, MovedTag
+from tagstack.ensemble.audit.refits import VALUE, Refit
 from tagstack.ensemble.audit.results import Audit
 from tagstack.ensemble.audit.shifts import Shift
 from tagstack.ensemble.audit.slices import ALL, COLUMN, FREQUENCY, HELD, TAG_KINDS
@@ -103,6 +105,41 @@ def changed(one: Change) -> str:
         f"{SHORT[one.figure]} {one.after:.3f}, before {one.before:.3f} ({one.verdict} by "
         f"{abs(one.difference):.3f}, from {one.low:+.3f} to {one.high:+.3f})"
     )
+
+
+def moved(one: Moved) -> str:
+    """Return in words what a guise does."""
+    by = "" if one.by == STACK else f" by {one.by}"
+    sure = "" if one.sure else ", not sure"
+    return (
+        f"{one.guise}: {one.kept:.0%} of the given tags are still given{by} (from "
+        f"{one.kept_low:.0%} to {one.kept_high:.0%}); F1 {one.after:.3f}, of the pictures as they "
+        f"are {one.before:.3f} ({one.difference:+.3f}, from {one.low:+.3f} to {one.high:+.3f}"
+        f"{sure})"
+    )
+
+
+def moved_tag(one: MovedTag) -> str:
+    """Return in words how a tag moves in a guise."""
+    by = "" if one.by == STACK else f" by {one.by}"
+    return (
+        f"{one.tag}, {one.guise}: given{by} on {one.after} pictures, as they are on {one.before} "
+        f"({one.both} in common)"
+    )
+
+
+def refit(one: Refit) -> str:
+    """Return in words what a fit without something does."""
+    sure = "" if one.verdict in (BETTER, WORSE) else ", not sure"
+    figures = (
+        f"F1 {one.after:.3f}, with it {one.before:.3f} ({one.difference:+.3f}, from "
+        f"{one.low:+.3f} to {one.high:+.3f}{sure})"
+    )
+    title = title_of(one.kind, one.column, one.value)
+    if one.left_out == VALUE:
+        return f"{title} ({one.n_images:,} images), fitted without any of them: {figures}"
+    proposal = "; a proposal, nothing was changed" if one.verdict == BETTER else ""
+    return f"{title} ({one.n_images:,} images), without {one.without}: {figures}{proposal}"
 
 
 def met(one: Companion) -> str:

@@ -30,6 +30,9 @@ from tagstack.meta.probe.probe import over_vocabulary
 if TYPE_CHECKING:
     from tagstack.ensemble.bundle.bundle import Bundle
 
+# A column with more values is an identity (a title, a date), and parts images only where asked to.
+MOST_KINDS = 50
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
@@ -84,6 +87,17 @@ class Dataset:
             titles=tuple(self.titles[i] for i in images),
             columns={name: tuple(own[i] for i in images) for name, own in self.columns.items()},
         )
+
+    def kinds(self) -> dict[str, tuple[str, ...]]:
+        """Return the label columns that part the images into a few kinds, the grouping one aside.
+
+        By name, the value of each image.
+        """
+        return {
+            name: values
+            for name, values in self.columns.items()
+            if values != self.titles and 1 < len(set(values)) <= MOST_KINDS
+        }
 
     def balance(self, settings: StackSettings) -> Balance | None:
         """Return what images count where ``stack.balance`` names a column; None without one.

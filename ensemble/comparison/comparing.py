@@ -6,6 +6,7 @@ on, and the scores on the tags that all rungs know, stand beside it.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -124,12 +125,14 @@ def compare(
         settings=settings,
         seed=seed,
     )
+    n_differing = differing_groups(ours.decided, other.decided, groups)
     tests = compare_tags(
         found.tag_f[ours.name],
         found.tag_f[other.name],
-        differing_groups(ours.decided, other.decided, groups),
+        n_differing,
         confidence=settings.confidence,
         false_discovery_rate=settings.false_discovery_rate,
+        freedom=n_differing.astype(np.float64) - 1,
     )
     positives = positives_per_tag(labels)
     return Comparison(
@@ -213,16 +216,23 @@ def _parts(
     parts = []
     for part in found.parts:
         keys = [key for key in part.ours if key[0] == part.key]
+        free, paired = (partial(part.telling.freedom, paired=own) for own in (False, True))
         parts.append(
             ScopeResult(
                 kind=part.kind,
                 title=part.title,
                 n_tags=part.n_tags,
                 n_images=part.n_images,
-                reference={n: interval(part.ours[k, n], settings.confidence) for k, n in keys},
-                rival={n: interval(part.theirs[k, n], settings.confidence) for k, n in keys},
+                reference={
+                    n: interval(part.ours[k, n], settings.confidence, free(n)) for k, n in keys
+                },
+                rival={
+                    n: interval(part.theirs[k, n], settings.confidence, free(n)) for k, n in keys
+                },
                 differences={
-                    n: difference(part.ours[k, n], part.theirs[k, n], settings.confidence)
+                    n: difference(
+                        part.ours[k, n], part.theirs[k, n], settings.confidence, paired(n)
+                    )
                     for k, n in keys
                 },
             )

@@ -15,12 +15,60 @@ from tagstack.ensemble.comparison.evaluator import Evaluated, Evaluator, Scope
 from tagstack.ensemble.comparison.rungs import Rung, shared_tags
 from tagstack.meta.labels.truth import positives_per_tag
 from tagstack.meta.learners.workers import done_apart
-from tagstack.meta.metrics.bootstrap import Weightings
+from tagstack.meta.metrics.bootstrap import Weightings, effective_groups
+from tagstack.meta.metrics.counts import canonical
 
 ALL, SHARED, SUPPORTED = "all", "shared", "supported"
 OTHERS = "other values"
 
 Samples = Mapping[tuple[str, str], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Telling:
+    """How many groups of one size would tell as much of some tags on some images.
+
+    Parameters
+    ----------
+    groups : float
+        By the pairs that hold or are given.
+    differing : float
+        By the pairs on which the decisions of two rungs differ.
+    """
+
+    groups: float
+    differing: float
+
+    @classmethod
+    def of(
+        cls,
+        ours: sparse.csr_array,
+        theirs: sparse.csr_array,
+        labels: sparse.csr_array,
+        groups: NDArray[np.integer],
+        tags: NDArray[np.bool_] | None = None,
+    ) -> "Telling":
+        """Return it for two rungs' decisions, csr_arrays of shape (n_images, n_tags), bool."""
+        chosen = np.ones(labels.shape[1]) if tags is None else tags.astype(np.float64)
+        number = np.unique(groups, return_inverse=True)[1]
+
+        def effective(pairs: sparse.csr_array) -> float:
+            amount = np.bincount(number, sparse.csr_array(pairs.astype(np.float64)) @ chosen)
+            return effective_groups(amount.astype(np.float64))
+
+        one, two = canonical(ours, labels.shape), canonical(theirs, labels.shape)
+        return cls(
+            groups=effective(sparse.csr_array(one + two + canonical(labels))),
+            differing=effective(sparse.csr_array(one != two)),
+        )
+
+    def freedom(self, score: str, *, paired: bool) -> float:
+        """Return the degrees of freedom of a score, or of a difference of two, of the same pairs.
+
+        Decisions differ where they differ; a ranking may differ anywhere.
+        """
+        decided = paired and not score.endswith("_ap")
+        return (self.differing if decided else self.groups) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +82,7 @@ class PartSamples:
     n_images: int
     ours: Samples
     theirs: Samples
+    telling: "Telling"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +181,8 @@ def resample(
     return Resamples(
         scores=scores,
         parts=(
-            *_scope_parts(scopes, scores[ours.name], scores[theirs.name], labels),
-            *_slice_parts(slices, labels, pair, weightings, settings),
+            *_scope_parts(scopes, scores[ours.name], scores[theirs.name], labels, pair, groups),
+            *_slice_parts(slices, labels, groups, pair, weightings, settings),
         ),
         tag_f={rung.name: sums[rung.name].tag_f() for rung in pair},
         tag_ap={rung.name: sums[rung.name].tag_ap for rung in pair},
@@ -224,7 +273,12 @@ def _bands(positives: NDArray[np.int64], edges: tuple[int, ...]) -> list[Scope]:
 
 
 def _scope_parts(
-    scopes: tuple[Scope, ...], ours: Samples, theirs: Samples, labels: sparse.csr_array
+    scopes: tuple[Scope, ...],
+    ours: Samples,
+    theirs: Samples,
+    labels: sparse.csr_array,
+    pair: tuple[Rung, Rung],
+    groups: NDArray[np.integer],
 ) -> list[PartSamples]:
     has_positive = positives_per_tag(labels) > 0
     return [
@@ -236,6 +290,7 @@ def _scope_parts(
             n_images=labels.shape[0],
             ours=ours,
             theirs=theirs,
+            telling=Telling.of(pair[0].decided, pair[1].decided, labels, groups, scope.tags),
         )
         for scope in scopes
         if scope.kind != "vocabulary" and (scope.tags & has_positive).any()
@@ -245,6 +300,7 @@ def _scope_parts(
 def _slice_parts(
     slices: Mapping[str, Sequence[str]],
     labels: sparse.csr_array,
+    groups: NDArray[np.integer],
     pair: tuple[Rung, Rung],
     weightings: Weightings,
     settings: CompareSettings,
@@ -260,7 +316,7 @@ def _slice_parts(
         pooled = np.array(_commonest(values, settings.max_slice_values), dtype=object)
         for value in sorted(set(pooled), key=lambda value: (value == OTHERS, value)):
             images = np.flatnonzero(pooled == value)
-            yield _slice(column, value, images, labels, pair, weightings, settings.beta)
+            yield _slice(column, value, images, labels, groups, pair, weightings, settings.beta)
 
 
 def _slice(
@@ -268,6 +324,7 @@ def _slice(
     value: str,
     images: NDArray[np.intp],
     labels: sparse.csr_array,
+    groups: NDArray[np.integer],
     pair: tuple[Rung, Rung],
     weightings: Weightings,
     beta: float,
@@ -291,6 +348,7 @@ def _slice(
         n_images=len(images),
         ours=ours,
         theirs=theirs,
+        telling=Telling.of(pair[0].decided[images], pair[1].decided[images], taken, groups[images]),
     )
 
 
@@ -300,5 +358,5 @@ def _commonest(values: Sequence[str], most: int) -> list[str]:
     ranked = sorted(counts, key=lambda value: (-counts[value], value))
     if len(ranked) <= most:
         return list(values)
-    kept = set(ranked[: most - 1])
+    kept = set(ranked[:most])
     return [value if value in kept else OTHERS for value in values]

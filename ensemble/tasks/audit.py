@@ -1,33 +1,27 @@
 """What a bundle's tags favour: slices against the rest, and tags given for company."""
 
-import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tagstack.base_models.atomic import file_sha256, write_text
+from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.settings import Settings
-from tagstack.configs.tables import TableWriter
-from tagstack.ensemble.audit.companions import STACK, Companion, companions_of
+from tagstack.ensemble.audit.companions import STACK, companions_of
 from tagstack.ensemble.audit.counts import FIGURES, JudgedPairs, figures_of
-from tagstack.ensemble.audit.history import FILE as KEPT
+from tagstack.ensemble.audit.files import AUDIT, Audited
 from tagstack.ensemble.audit.history import (
-    Change,
     Changes,
     KeptCounts,
     changes_since,
     label_digests,
 )
-from tagstack.ensemble.audit.looks import Disparity, Look, Resampled
-from tagstack.ensemble.audit.page import render_page
-from tagstack.ensemble.audit.results import Audit, Pooled, Row, plain_row
+from tagstack.ensemble.audit.looks import Resampled
+from tagstack.ensemble.audit.results import Audit, Pooled
 from tagstack.ensemble.audit.shifts import Judging, Shift, ShiftedCounts, shifts_of
 from tagstack.ensemble.audit.slices import (
     COLUMN,
@@ -43,6 +37,8 @@ from tagstack.ensemble.bundle.files import MANIFEST, load_bundle, out_of_fold_of
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
+from tagstack.ensemble.tasks.audit_probes import ProbeRequest, probed
+from tagstack.ensemble.tasks.audit_refits import RefitRequest, refitted
 from tagstack.ensemble.tasks.calibrate import Ground, honest_ground
 from tagstack.ensemble.thresholds.rung_tables import cutting_of
 from tagstack.ensemble.workshop.dataset.caption_text import key_of
@@ -50,9 +46,37 @@ from tagstack.ensemble.workshop.dataset.tag_groups import tag_groups
 from tagstack.meta.metrics.bootstrap import Weightings
 from tagstack.meta.stack.rung_spec import single_spec
 
-AUDIT, PAGE = "audit.json", "audit.html"
-SLICES, DISPARITIES, COMPANIONS = "slices.csv", "disparities.csv", "companions.csv"
-SHIFTS, CHANGES = "shifts.csv", "changes.csv"
+
+@dataclass(frozen=True, kw_only=True)
+class AuditQuestion:
+    """What is asked of a bundle's tags.
+
+    Parameters
+    ----------
+    by : tuple of str, optional
+        Label columns to slice by; by default all that part the images into a few kinds, except
+        the grouping one.
+    holding : tuple of str
+        Tags, or patterns of tags, whose images are slices.
+    parts : tuple of {"category", "frequency", "family"}
+        What parts the tags.
+    tag_groups : Path, optional
+        TOML with families of tags, laid over the shipped ones.
+    against : Path, optional
+        Folder of an earlier audit, to say what got worse since.
+    probes : ProbeRequest, optional
+        Where the pictures are that taggers are to see in other guises.
+    refits : RefitRequest, optional
+        What fits are to go without; nothing by default.
+    """
+
+    by: tuple[str, ...] | None = None
+    holding: tuple[str, ...] = ()
+    parts: tuple[str, ...] = TAG_KINDS
+    tag_groups: Path | None = None
+    against: Path | None = None
+    probes: ProbeRequest | None = None
+    refits: RefitRequest | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +87,7 @@ class AuditRequest:
     ----------
     bundle : Path
     source : DatasetSource
-    by : tuple of str, optional
-        Label columns to slice by; all by default, except the grouping one.
-    holding : tuple of str
-        Tags, or patterns of tags, whose images are slices.
-    parts : tuple of {"category", "frequency", "family"}
-        What parts the tags.
-    tag_groups : Path, optional
-        TOML with families of tags, laid over the shipped ones.
-    against : Path, optional
-        Folder of an earlier audit, to say what got worse since.
+    question : AuditQuestion
     out : Path
         Folder for the results.
     overwrite : bool
@@ -81,16 +96,12 @@ class AuditRequest:
     bundle: Path
     source: DatasetSource
     out: Path
-    by: tuple[str, ...] | None = None
-    holding: tuple[str, ...] = ()
-    parts: tuple[str, ...] = TAG_KINDS
-    tag_groups: Path | None = None
-    against: Path | None = None
+    question: AuditQuestion = AuditQuestion()
     overwrite: bool = False
 
 
 def audit_bundle(request: AuditRequest, settings: Settings, progress: Progress) -> Audit:
-    """Write ``audit.html``, ``audit.json`` and tables of slices and companions into a folder.
+    """Write ``audit.html``, ``audit.json`` and tables of what was found into a folder.
 
     Raises
     ------
@@ -99,15 +110,49 @@ def audit_bundle(request: AuditRequest, settings: Settings, progress: Progress) 
         exists.
     """
     refuse_existing(request.out / AUDIT, overwrite=request.overwrite)
-    old = None if request.against is None else KeptCounts.load(request.against)
     bundle, kept = load_bundle(request.bundle), out_of_fold_of(request.bundle)
-    families = _families(bundle, request.tag_groups)
-    ground = honest_ground(bundle, kept, request.source, progress)
+    digest = file_sha256(request.bundle / MANIFEST)[:12]
+    own = audited(bundle, kept, request.source, request.question, settings, progress, digest)
+    own.write(request.out)
+    return own.found
+
+
+def audited(
+    bundle: Bundle,
+    kept: OutOfFold | None,
+    source: DatasetSource,
+    question: AuditQuestion,
+    settings: Settings,
+    progress: Progress,
+    digest: str,
+) -> Audited:
+    """Return what a bundle's tags favour on some images; nothing is written.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    kept : OutOfFold or None
+        What the fit said out of fold of its images.
+    source : DatasetSource
+    question : AuditQuestion
+    settings : Settings
+    progress : Progress
+    digest : str
+        What the bundle is called.
+
+    Raises
+    ------
+    TagstackError
+        If scores, labels, a column or a tag cannot be used, or no image is left.
+    """
+    old = None if question.against is None else KeptCounts.load(question.against)
+    families = _families(bundle, question.tag_groups)
+    ground = honest_ground(bundle, kept, source, progress)
     dataset, compare = ground.dataset, settings.compare
     progress.stage("deciding")
     decided = _decided(bundle, ground.proba)
     judged = JudgedPairs.of(ground.proba, decided, dataset.labels, dataset.unknown)
-    slices, said = _slices(request, dataset, judged, families, settings)
+    slices, said = _slices(question, source, dataset, judged, families, settings)
     for notice in said:
         progress.notice(notice)
     progress.stage("resampling")
@@ -128,7 +173,16 @@ def audit_bundle(request: AuditRequest, settings: Settings, progress: Progress) 
         confidence=compare.confidence,
         **rate,
     )
-    digest = file_sha256(request.bundle / MANIFEST)[:12]
+    probes = (
+        None
+        if question.probes is None
+        else probed(question.probes, bundle, ground, _decoder(bundle), settings, progress)
+    )
+    refits = (
+        ()
+        if question.refits is None
+        else refitted(question.refits, bundle, dataset, slices, settings, progress)
+    )
     new = KeptCounts.of(
         judged,
         slices,
@@ -159,14 +213,14 @@ def audit_bundle(request: AuditRequest, settings: Settings, progress: Progress) 
         changes=None if old is None else _changes(old, new, slices, dataset, settings),
         companions=met.found,
         n_pairs=met.n_tested,
+        probes=probes,
+        refits=refits,
         asked=tuple(asked),
         notices=(*ground.notices, *said),
-        out=request.out,
         **rate,
     )
-    provenance = {"bundle": digest, **_provenance(bundle, request.source, settings.seed)}
-    _write(found, new, provenance)
-    return found
+    provenance = {"bundle": digest, **_provenance(bundle, source, settings.seed)}
+    return Audited(found=found, counts=new, provenance=provenance)
 
 
 def _decided(bundle: Bundle, proba: PairProba) -> sparse.csr_array:
@@ -225,7 +279,8 @@ def _families(bundle: Bundle, own: Path | None) -> dict[str, NDArray[np.bool_]]:
 
 
 def _slices(
-    request: AuditRequest,
+    question: AuditQuestion,
+    source: DatasetSource,
     dataset: Dataset,
     judged: JudgedPairs,
     families: Mapping[str, NDArray[np.bool_]],
@@ -233,17 +288,17 @@ def _slices(
 ) -> tuple[tuple[Slice, ...], tuple[str, ...]]:
     """Return all slices that are asked for, and notices about those that are none."""
     least, vocabulary = settings.audit.least_images, dataset.scores.vocabulary
-    by = request.by
+    by = question.by
     if by is None:
-        by = tuple(sorted(set(dataset.columns) - {request.source.group or "", "id"}))
+        by = tuple(sorted(set(dataset.kinds()) - {source.group or "", "id"}))
     columns, said = column_slices(
         dataset.columns, by, most_values=settings.compare.max_slice_values, least_images=least
     )
     held, said_of_tags = held_slices(
-        request.holding, dataset.labels, vocabulary, least_images=least
+        question.holding, dataset.labels, vocabulary, least_images=least
     )
     tags = tag_slices(
-        request.parts,
+        question.parts,
         vocabulary,
         dataset.labels,
         judged.evidence(),
@@ -306,32 +361,3 @@ def _provenance(bundle: Bundle, source: DatasetSource, seed: int) -> dict[str, s
         "grouped by": source.group or "equal files alone",
         "seed": str(seed),
     }
-
-
-def _write(found: Audit, kept: KeptCounts, provenance: Mapping[str, str]) -> None:
-    found.out.mkdir(parents=True, exist_ok=True)
-    kept.save(found.out / KEPT)
-    for name, kind, rows in _tables(found):
-        write_text(found.out / name, _csv([field.name for field in fields(kind)], rows))
-    write_text(found.out / PAGE, render_page(found, provenance))
-    # Written last: without it, the folder is what an interrupted run left.
-    text = json.dumps(found.plain(), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(found.out / AUDIT, text + "\n")
-
-
-def _tables(found: Audit) -> Iterator[tuple[str, Any, Sequence[Row]]]:
-    yield SLICES, Look, found.looks
-    yield DISPARITIES, Disparity, found.disparities
-    yield SHIFTS, Shift, found.shifts
-    yield CHANGES, Change, () if found.changes is None else found.changes.found
-    yield COMPANIONS, Companion, found.companions
-
-
-def _csv(names: Sequence[str], rows: Sequence[Row]) -> str:
-    stream = io.StringIO()
-    table = TableWriter(stream)
-    table.writerow(names)
-    for row in rows:
-        own = plain_row(row).values()
-        table.writerow(f"{v:.6g}" if isinstance(v, float) else "" if v is None else v for v in own)
-    return stream.getvalue()

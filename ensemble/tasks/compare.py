@@ -32,7 +32,6 @@ from tagstack.ensemble.rules.hygiene import canonical_names
 from tagstack.ensemble.thresholds.table import BY_HAND
 
 _NAMED = re.compile(r", such as [^;]*")  # the image that a notice gives as an example
-_MAX_SLICED_VALUES = 50  # a column with more values is an identity (a title, a date), not a slice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +223,7 @@ def compared_bundles(
         seed=settings.seed,
         images=ours.scores.images,
         rules=bundle.rules.bind(met.vocabulary) if len(bundle.rules) else None,
-        slices=_slices(ours),
+        slices=ours.kinds(),
         unknown=met.unknown if met.unknown.nnz else None,
     )
     facts = {f"{key}, old": value for key, value in _provenance(old, source).items()}
@@ -285,7 +284,7 @@ def compare_ladder(
         seed=settings.seed,
         images=dataset.scores.images,
         rules=rules if len(bundle.rules) else None,
-        slices=_slices(dataset),
+        slices=dataset.kinds(),
         unknown=dataset.unknown if dataset.unknown.nnz else None,
     )
 
@@ -312,15 +311,6 @@ def _fitted_on(bundle: Bundle) -> str:
     if bundle.caution:
         return f"nothing; {evidence['start']['n_images']} unlabelled images were looked at"
     return f"{evidence['n_images']} images in {evidence['n_groups']} groups"
-
-
-def _slices(dataset: Dataset) -> dict[str, tuple[str, ...]]:
-    """Return the label columns that part the images into a few kinds."""
-    return {
-        name: values
-        for name, values in dataset.columns.items()
-        if values != dataset.titles and 1 < len(set(values)) <= _MAX_SLICED_VALUES
-    }
 
 
 def _pictures(scores: ScoreReader) -> Callable[[str], Path | None]:

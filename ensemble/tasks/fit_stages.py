@@ -61,6 +61,19 @@ def fit_stages(settings: Settings, n_images: int, *, rules: bool) -> dict[str, f
     }
 
 
+def fit_seconds(settings: Settings, n_images: int, n_pairs: int, *, rules: bool) -> float:
+    """Return about how many CPU seconds a fit takes, by what was measured on one machine.
+
+    Parameters
+    ----------
+    settings : Settings
+    n_images, n_pairs : int
+        Labelled images, and their listed pairs of image and tag.
+    rules : bool
+    """
+    return sum(fit_stages(settings, n_images, rules=rules).values()) * n_pairs / _PAIRS
+
+
 class FitStages:
     """Passes progress on, each stage with its number, their total and the time that is left.
 

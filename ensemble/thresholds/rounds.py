@@ -50,6 +50,7 @@ class _Round:
     counts: Counts
     score: float
     survival: Survival | None
+    decided: sparse.csr_array
 
 
 class Rounds:
@@ -106,6 +107,10 @@ class Rounds:
     def left_out_counts(self) -> Counts:
         """Return what the best round decides on folds that its thresholds were not fitted on."""
         return self._best_round().counts
+
+    def left_out_decided(self) -> sparse.csr_array:
+        """Return what the best round decides on such folds, shape (n_images, n_tags), bool."""
+        return self._best_round().decided
 
     def estimates(self, counts: Counts, n_images: int) -> Measured:
         """Return what each objective speaks of, with interval, each of shape (n_tags,)."""
@@ -164,7 +169,12 @@ class Rounds:
         logger.debug("thresholds: candidates %s, score %.4f", candidates, score)
         left = self._left(cuttings, decided) if followed else None
         return _Round(
-            fitted_on=fitted_on, candidates=candidates, counts=counts, score=score, survival=left
+            fitted_on=fitted_on,
+            candidates=candidates,
+            counts=counts,
+            score=score,
+            survival=left,
+            decided=decided,
         )
 
     def _pairs(self, left: Survival | None) -> Sorted:

@@ -124,14 +124,23 @@ class Repeats:
         return max(max(self.low) - min(self.low), max(self.high) - min(self.high))
 
 
-def interval(samples: NDArray[np.float64], confidence: float) -> Interval:
-    """Return the interval of resampled values, of which the first is the sample's own."""
-    low, high = _percentiles(samples, confidence)
+def interval(
+    samples: NDArray[np.float64], confidence: float, freedom: float | None = None
+) -> Interval:
+    """Return the interval of resampled values, of which the first is the sample's own.
+
+    ``freedom`` is as in `difference`.
+    """
+    low, high = _ends(samples, confidence, freedom)
+    low = low if freedom is None or np.isnan(low) else max(low, 0.0)
     return Interval(value=float(samples[0]), low=low, high=high)
 
 
 def difference(
-    ours: NDArray[np.float64], theirs: NDArray[np.float64], confidence: float
+    ours: NDArray[np.float64],
+    theirs: NDArray[np.float64],
+    confidence: float,
+    freedom: float | None = None,
 ) -> Difference:
     """Return ours minus theirs, resample by resample, with a verdict.
 
@@ -141,9 +150,12 @@ def difference(
         Scores on the sample itself, then on the same resamples.
     confidence : float
         Of the two-sided interval, in (0.5, 1).
+    freedom : float, optional
+        Degrees of freedom, where groups are few or uneven: the interval is then as wide as
+        Student's distribution makes it, and within [-1, 1]. See `effective_groups`.
     """
     values = ours - theirs
-    low, high = _percentiles(values, confidence)
+    low, high = _ends(values, confidence, freedom)
     return Difference(value=float(values[0]), low=low, high=high, verdict=verdict(low, high))
 
 
@@ -184,6 +196,31 @@ def verdict(low: float, high: float) -> str:
     if low > 0:
         return BETTER
     return WORSE if high < 0 else UNDECIDED
+
+
+def _ends(
+    samples: NDArray[np.float64], confidence: float, freedom: float | None
+) -> tuple[float, float]:
+    low, high = _percentiles(samples, confidence)
+    if freedom is None or np.isnan(low):
+        return low, high
+    own, ends = np.array([samples[0]]), (np.array([low]), np.array([high]))
+    low, high = (float(end[0]) for end in _widened(own, ends, confidence, np.array([freedom])))
+    return max(low, -1.0), min(high, 1.0)
+
+
+def _widened(
+    own: NDArray[np.floating],
+    ends: tuple[NDArray[np.float64], NDArray[np.float64]],
+    confidence: float,
+    freedom: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return ends of intervals as wide as Student's distribution makes them, each (n,)."""
+    wider = small_sample_reach((1 - confidence) / 2, freedom)
+    # Finite, so that no spread stays none; the ends are cut to what a score can differ by.
+    wider = np.minimum(wider / special.ndtri((1 + confidence) / 2), 1e6)
+    low, high = (own + (end - own) * wider for end in ends)
+    return low, high
 
 
 def _percentiles(samples: NDArray[np.float64], confidence: float) -> tuple[float, float]:
@@ -261,10 +298,7 @@ def compare_tags(
     values = ours - theirs
     low, high = _row_intervals(values, confidence)
     if freedom is not None:
-        own, wider = values[:, 0], small_sample_reach((1 - confidence) / 2, freedom)
-        # Finite, so that no spread stays none; the ends are cut to what a score can differ by.
-        wider = np.minimum(wider / special.ndtri((1 + confidence) / 2), 1e6)
-        low, high = (own + (ends - own) * wider for ends in (low, high))
+        low, high = _widened(values[:, 0], (low, high), confidence, freedom)
     low, high = (np.clip(ends, -1, 1) for ends in (low, high))
     tested = (n_groups >= FEWEST_GROUPS) & ~np.isnan(low)
     p_value = np.full(len(values), np.nan)

@@ -1,7 +1,6 @@
 """The page of an audit: escaped, alone, and true to what was found."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -66,7 +65,7 @@ def audit(n_slices: int = 2) -> Audit:
                 usual=0.1, ratio=4.4, low=2.0, high=7.0, q_value=0.01,
             ),
         ),
-        n_pairs=12, asked=("stack", "doll"), notices=(HOSTILE,), out=Path("out"),
+        n_pairs=12, asked=("stack", "doll"), notices=(HOSTILE,), probes=None, refits=(),
     )  # fmt: skip
 
 

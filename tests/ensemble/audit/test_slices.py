@@ -12,9 +12,17 @@ from tagstack.ensemble.audit.slices import column_slices, held_slices, tag_slice
 def test_small_values_stand_together_and_are_named() -> None:
     values = ["a"] * 50 + [f"x{i}" for i in range(30)]
     slices, _ = column_slices({"artist": values}, ["artist"], most_values=50, least_images=20)
-    assert [own.value for own in slices] == ["a", "30 small ones"]
+    assert [own.value for own in slices] == ["a", "30 other values"]
     assert slices[1].images is not None
     assert len(slices[1].pooled) == slices[1].images.sum() == 30
+
+
+def test_the_commonest_values_stand_alone_and_the_others_together() -> None:
+    values = [f"x{i % 8}" for i in range(160)] + ["x0", "x1"] * 30
+    slices, said = column_slices({"artist": values}, ["artist"], most_values=2, least_images=20)
+    assert [own.value for own in slices] == ["x0", "x1", "6 other values"]
+    assert slices[2].pooled == tuple(f"x{i}" for i in range(2, 8))
+    assert said == ()
 
 
 def test_columns_without_two_kinds_make_no_slice_and_are_named() -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tagstack.ensemble import open_stack
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle
 from tagstack.ensemble.progress import Silent
+from tagstack.ensemble.tasks.audit import AuditQuestion, AuditRequest, audit_bundle
 from tagstack.ensemble.tasks.calibrate import CalibrateRequest, calibrate_bundle
 from tagstack.ensemble.tasks.compare import CompareRequest, compare_bundle
 from tagstack.ensemble.tasks.explain import explain_image
@@ -289,6 +290,29 @@ def test_comparing_gives_the_figures_of_the_command(booru: Booru, tmp_path: Path
         tmp_path / "report" / "rungs.csv"
     ).read_bytes()
     assert len(found.comparison.rungs) == len(written.rungs) > 5
+
+
+def test_auditing_gives_the_tables_of_the_command(booru: Booru, tmp_path: Path) -> None:
+    question = AuditQuestion(by=("part",), parts=("category",))
+    request = AuditRequest(
+        bundle=booru.root / "bundle",
+        source=replace(booru.source(""), where=None),
+        out=tmp_path / "audit",
+        question=question,
+    )
+    written = audit_bundle(request, load_settings(changes=SMALL), Silent())
+    found = tagstack.audit(
+        tagstack.load(booru.root / "bundle"), booru.scores, booru.labels, by=["part"],
+        parts=["category"], group="series", settings=SMALL,
+    )  # fmt: skip
+    assert found.found.plain() == written.plain()
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "audit"]
+    found.write(tmp_path / "own")
+    for name in ("slices.csv", "audit.json", "audit.html"):
+        assert (tmp_path / "own" / name).read_bytes() == (tmp_path / "audit" / name).read_bytes()
+    assert tagstack.audit(
+        booru.fitted, booru.scores, booru.labels, parts=(), where="part=test", settings=SMALL
+    ).found.n_images < len(booru.scores)
 
 
 def test_calibrating_gives_the_thresholds_of_the_command(booru: Booru, tmp_path: Path) -> None:

@@ -51,3 +51,45 @@ def test_fit_balances_by_a_column_with_two_values_or_says_why_not(
         assert result.returncode == 1
         assert why in result.stderr
     assert not (tmp_path / "bundle").exists()
+
+
+def test_an_audit_shows_pictures_in_guises_and_fits_without_values_and_taggers(
+    small: Path, tmp_path: Path, done: Callable[..., str], tagstack: Callable[..., Any]
+) -> None:
+    (tmp_path / "audit.toml").write_text(
+        '[audit]\nprobe_images = 6\nguises = ["grey", "mirrored"]\n[compare]\nresamples = 100\n'
+    )
+    arguments = [
+        "audit", "--bundle", small / "bundle", "--scores", small / "scores",
+        "--labels", small / "labels.csv", "--config", tmp_path / "audit.toml", "--by", "part",
+        "--parts", "none",
+    ]  # fmt: skip
+    out = tmp_path / "audit"
+    found = json.loads(
+        done(
+            *arguments, "--out", out, "--probes", small / "images", "--leave-out", "part",
+            "--drop-members", "--json",
+        )
+    )  # fmt: skip
+    probes = found["probes"]
+    assert probes["n_images"] == 6
+    assert set(probes["guises"]) == {"grey", "mirrored"}
+    assert [row["by"] for row in probes["moved"][: len(found["asked"])]] == found["asked"]
+    kept = [row["kept"] for row in probes["moved"]]
+    assert min(kept) < 1  # a tagger sees that a picture has lost its colours
+    refits = found["refits"]
+    assert {(row["left_out"], row["value"]) for row in refits if row["left_out"] == "value"} == {
+        ("value", "fit"),
+        ("value", "test"),
+    }
+    taggers = found["asked"][1:]
+    dropped = [row for row in refits if row["left_out"] == "member"]
+    assert [row["without"] for row in dropped] == [name for name in taggers for _ in range(3)]
+    for name in ("probes.csv", "probe-tags.csv", "refits.csv"):
+        assert (out / name).is_file()
+    page = (out / "audit.html").read_text()
+    for title in ("in other guises", "no model saw", "Without a tagger"):
+        assert title in page
+    wrong = tagstack(*arguments, "--out", tmp_path / "x", "--probes", tmp_path)
+    assert wrong.returncode == 1
+    assert "Expected the folder that was scored." in wrong.stderr

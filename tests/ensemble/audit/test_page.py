@@ -9,6 +9,8 @@ from tagstack.ensemble.audit.counts import FIGURES
 from tagstack.ensemble.audit.history import Change, Changes
 from tagstack.ensemble.audit.looks import Disparity, Look
 from tagstack.ensemble.audit.page import render_page, tables_of
+from tagstack.ensemble.audit.probes import Moved, MovedTag, Probes
+from tagstack.ensemble.audit.refits import Refit
 from tagstack.ensemble.audit.results import Audit, Pooled
 from tagstack.ensemble.audit.shifts import Shift
 
@@ -20,6 +22,15 @@ def look(value: str, figure: str, difference: float, *, sure: bool) -> Look:
         kind="column", column="style", value=value, figure=figure, n_images=40, n_groups=20,
         here=0.5 + difference, elsewhere=0.5, difference=difference, low=difference - 0.1,
         high=difference + 0.1, q_value=0.01 if sure else float("nan"), sure=sure,
+    )  # fmt: skip
+
+
+def refit(left_out: str, without: str, value: str, difference: float) -> Refit:
+    return Refit(
+        left_out=left_out, without=without, kind="column", column="style", value=value,
+        n_images=40, n_groups=20, n_fitted=60, before=0.5, after=0.5 + difference,
+        difference=difference, low=difference - 0.05, high=difference + 0.05, q_value=0.01,
+        verdict="better" if difference > 0 else "worse",
     )  # fmt: skip
 
 
@@ -65,7 +76,26 @@ def audit(n_slices: int = 2) -> Audit:
                 usual=0.1, ratio=4.4, low=2.0, high=7.0, q_value=0.01,
             ),
         ),
-        n_pairs=12, asked=("stack", "doll"), notices=(HOSTILE,), probes=None, refits=(),
+        n_pairs=12, asked=("stack", "doll"), notices=(HOSTILE,),
+        probes=Probes(
+            n_images=9, n_groups=8, n_seen=2, guises={"grey": "colour"}, n_tested=30,
+            moved=(
+                Moved(
+                    guise="grey", by=HOSTILE, n_images=9, n_groups=8, tags_before=5.0,
+                    tags_after=3.0, kept=0.5, kept_low=0.4, kept_high=0.6, before=0.7, after=0.5,
+                    difference=-0.2, low=-0.3, high=-0.1, q_value=0.01, sure=True,
+                ),
+            ),
+            tags=(
+                MovedTag(
+                    guise="grey", by="stack", tag=HOSTILE, before=7, after=1, both=1,
+                    difference=-0.66, low=-0.8, high=-0.5, q_value=0.01,
+                ),
+            ),
+        ),
+        refits=(
+            refit("value", HOSTILE, HOSTILE, -0.2), refit("member", HOSTILE, HOSTILE, 0.1),
+        ),
     )  # fmt: skip
 
 
@@ -97,10 +127,13 @@ def test_of_many_slices_the_surest_are_shown_and_the_rest_counted() -> None:
 def test_nothing_found_is_said(found: tuple[Companion, ...]) -> None:
     page = render_page(
         replace(
-            audit(), looks=(), disparities=(), shifts=(), changes=None, companions=found, pooled=()
+            audit(), looks=(), disparities=(), shifts=(), changes=None, companions=found,
+            pooled=(), probes=None, refits=(),
         ),
         {},
-    )
+    )  # fmt: skip
+    assert "other guises" not in page
+    assert "Without a tagger" not in page
     assert "parts these images or tags into two kinds" in page
     assert ("None that is sure, of 12 pairs" in page) == (not found)
 
@@ -110,3 +143,11 @@ def test_what_got_worse_since_the_last_audit_comes_first() -> None:
     assert "surely worse in 1 and better in 0 of 1 figures on the 70 images" in page
     assert "3 left out since their labels changed, 14 seen by one audit alone" in page
     assert page.index("What changed</h2>") < page.index("Slices</h2>")
+
+
+def test_guises_unseen_kinds_and_taggers_left_out_stand_on_the_page() -> None:
+    page = render_page(audit(), {})
+    assert "2 of them the fit has seen" in page
+    assert "<dt>grey</dt><dd>takes colour</dd>" in page
+    assert page.count(">proposed<") == 2  # thresholds of a slice, and a slice without a tagger
+    assert 'class="chip worse">worse' in page  # a kind that no model saw

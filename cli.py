@@ -202,6 +202,7 @@ def explain(
     bundle: BundleDir = Path("bundle"),
     models: TaggersNow = None,
     scores: ScoresNow = None,
+    cascading: Cascading,
     running: Running,
     as_json: Json = False,
 ) -> None:
@@ -210,7 +211,10 @@ def explain(
     from tagstack.ensemble.tasks.explain import explain_image
 
     taggers = None if models is None else listed(models, "--models")
-    found = explain_image(image, bundle, tag, taggers, scores, running.settings())
+    found = explain_image(
+        image, bundle, tag, taggers, scores, running.settings(),
+        cascading.cascade, cascading.cascade_loss,
+    )  # fmt: skip
     print_explanation(found, as_json=as_json)
 
 

@@ -23,6 +23,7 @@ from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle, save_bundle
 from tagstack.ensemble.cascade.cascade import Cascade
 from tagstack.ensemble.cascade.frontier import Judging, Staged, frontier_rows
+from tagstack.ensemble.cascade.judged import staged_answers
 from tagstack.ensemble.console.console import stages
 from tagstack.ensemble.console.options import QUICK
 from tagstack.ensemble.contradictions.decoder import Decoder
@@ -38,28 +39,8 @@ DRAWS = 20
 
 def staged(bundle: Bundle, cascade: Cascade, test: Dataset) -> Staged:
     """Return what every stage answers for left-out pictures, and what its head promises."""
-    decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
-    probas = [head.proba(head.completed(test.scores)) for head in cascade.heads]
-    whole = bundle.stacker.predict_proba(bundle.stacker.completed(test.scores))
-    return Staged(
-        decided=(
-            *(
-                head.thresholds.cutting.decoded(proba, decoder)
-                for head, proba in zip(cascade.heads, probas, strict=True)
-            ),
-            bundle.thresholds.cutting.decoded(whole, decoder),
-        ),
-        promise=np.array(
-            [
-                cascade.promise(stage, proba, probas[stage - 1] if stage else None)
-                for stage, proba in enumerate(probas)
-            ]
-        ),
-        seconds=np.array(cascade.stage_seconds),
-        labels=test.labels,
-        unknown=test.unknown,
-        groups=test.groups,
-    )
+    whole = replace(test, scores=bundle.stacker.completed(test.scores))
+    return staged_answers(bundle, cascade, whole, lambda head: head.completed(test.scores))
 
 
 def at_random(test: Staged, judging: Judging, ends: np.ndarray) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.decisions import Judge, TaggedImage
 from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of, save_bundle
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
-from tagstack.ensemble.cascade.routing import JoinedReader, Judges, Route
+from tagstack.ensemble.cascade.routing import JoinedReader, Judges, Route, answering
 from tagstack.ensemble.in_memory import AnyPath, Scores, Told
 from tagstack.ensemble.tasks.explain import Explanation, check_tag, explained
 from tagstack.ensemble.tasks.scoring import check_runtimes, scoring_settings
@@ -136,21 +136,31 @@ class Stack:
             for number, name in names.items():
                 yield replace(done[number], image=name)
 
-    def explain(self, image: Given, tag: str | None = None) -> Explanation:
+    def explain(
+        self, image: Given, tag: str | None = None, *, cascade: float | None = None
+    ) -> Explanation:
         """Return what led to a picture's tags, or to one tag's being there or not.
+
+        ``cascade`` is as for `tag`: the tags that are explained are those that it gives.
 
         Raises
         ------
         TagstackError
-            If the picture cannot be read, or no tagger knows the tag.
+            If the picture cannot be read, no tagger knows the tag, or there is no cascade.
         """
         check_tag(self.bundle, tag)
-        name = _name_of(image, 0)
+        route, name = self._route(cascade), _name_of(image, 0)
         with self._lock:
-            scores, failures = self._scored({name: image})
-            if failures:
-                raise TagstackError(f"Cannot read {name}: {failures[name]}.")
-            return explained(self.bundle, scores, tag)
+            opened = self._open()
+
+            def look(members: tuple[str, ...]) -> MemorySink:
+                sink = opened.sink_of(members)
+                opened.score_some(GivenPictures({name: image}), members, sink)
+                for record in sink.failures():
+                    raise TagstackError(f"Cannot read {name}: {record.reason}.")
+                return sink
+
+            return explained(self.bundle, *answering(self.bundle, route, name, look), tag)
 
     def predict_proba(self, scores: "Scores | Level1Scores") -> PairProba:
         """Return the stack's calibrated probabilities of scored images, before rules.

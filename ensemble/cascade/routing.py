@@ -1,6 +1,6 @@
 """Which taggers look at which picture, and what each is tagged with where it ends."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -123,20 +123,61 @@ class Route:
         self, reader: ScoreReader, names: Sequence[str], judges: "Judges"
     ) -> dict[str, TaggedImage]:
         """Return the tags of pictures, each from the stage at which it ends."""
-        left, done = list(names), {}
+        done = {
+            image.image: image
+            for stage, scores, proba in self.answered(reader, names)
+            for image in judges.of(stage).judge(scores, proba)
+        }
+        return {name: done[name] for name in names if name in done}
+
+    def answered(
+        self, reader: ScoreReader, names: Sequence[str]
+    ) -> Iterator[tuple[int, Level1Scores, PairProba]]:
+        """Yield pictures, some at a time, with the stage at which they end and what it says.
+
+        Scores are as the stage's stack takes them. Those that end early come first.
+        """
+        left = list(names)
         for stage in range(self.n_stages - 1):
             going_on: list[str] = []
             for scores in self._chunks(stage, reader, left):
                 own, proba, ends = self._answer(stage, scores)
                 here = np.flatnonzero(ends)
                 if len(here):
-                    for image in judges.of(stage).judge(own.take(here), proba.take(here)):
-                        done[image.image] = image
+                    yield stage, own.take(here), proba.take(here)
                 going_on += [scores.images[i] for i in np.flatnonzero(~ends)]
             left = going_on
         for scores in self.bundle.score_chunks(reader, _CHUNK, left) if left else ():
-            done |= {image.image: image for image in judges.of(self.n_stages - 1).judge(scores)}
-        return {name: done[name] for name in names if name in done}
+            yield self.n_stages - 1, scores, self.bundle.stacker.predict_proba(scores)
+
+    def answered_alone(
+        self, image: str, look: Callable[[tuple[str, ...]], ScoreReader]
+    ) -> tuple[Bundle, Level1Scores]:
+        """Return what answers for one picture, and its scores as that takes them.
+
+        Parameters
+        ----------
+        image : str
+        look : callable
+            Asks some taggers, and gives a reader of what they say of the picture.
+        """
+        readers = []
+        for stage in range(self.n_stages):
+            readers.append(look(self.newcomers(stage)))
+            joined = JoinedReader(readers)
+            if not self.going_on(stage, joined, [image]):
+                break
+        (found,) = self.answered(joined, [image])
+        return self.stage_bundle(found[0]), found[1]
+
+    def scored(self, names: Sequence[str], reader: ScoreReader) -> list[str]:
+        """Return those of the pictures that have scores up to where they end, in their order."""
+        left, done = list(names), set()
+        for stage in range(self.n_stages):
+            here = list(reader.scored(left, self.members(stage)))
+            left = self.going_on(stage, reader, here)
+            done |= {*here} - {*left}
+        return [name for name in names if name in done]
 
     def stage_bundle(self, stage: int) -> Bundle:
         """Return what answers where a picture ends at a stage."""
@@ -193,6 +234,25 @@ class Route:
             before = earlier.proba(earlier.completed(scores))
         promise = self._cascade.promise(stage, proba, before)
         return own, proba, promise < self.row.least_promise
+
+
+def answering(
+    bundle: Bundle, route: Route | None, image: str, look: Callable[[tuple[str, ...]], ScoreReader]
+) -> tuple[Bundle, Level1Scores]:
+    """Return what answers for one picture, and its scores as that takes them.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    route : Route or None
+        Of a cascade that is asked for.
+    image : str
+    look : callable
+        Asks some taggers, and gives a reader of what they say of the picture.
+    """
+    if route is not None:
+        return route.answered_alone(image, look)
+    return bundle, bundle.scores(look(bundle.member_names), [image])
 
 
 class Judges:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.console.groups import Audience, Running, grouped
+from tagstack.ensemble.console.groups import Audience, Cascading, Running, grouped
 from tagstack.ensemble.console.options import (
     BundleDir,
     Config,
@@ -48,6 +48,7 @@ def review(
     audience: Audience,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8601,
     models: TaggersNow = None,
+    cascading: Cascading,
     config: Config = None,
     running: Running,
 ) -> None:
@@ -62,7 +63,7 @@ def review(
     from tagstack.ensemble.review.running import serve_page
     from tagstack.ensemble.tasks.review import ReviewRequest, opened_review
 
-    used = ("seed", "threads", "score", "output", "serve", "review")
+    used = ("seed", "threads", "score", "cascade", "output", "serve", "review")
     settings = settings_of(config, runtime=running.settings(), uses=used)
     request = ReviewRequest(
         bundle=bundle,
@@ -71,6 +72,8 @@ def review(
         scores=scores,
         labels=labels,
         models=None if models is None else listed(models, "--models"),
+        cascade=cascading.cascade,
+        cascade_loss=cascading.cascade_loss,
     )
     listening, name = audience.listening(port), _name(who)
     with stages() as progress:

@@ -83,5 +83,8 @@ def print_explanation(explanation: "Explanation", *, as_json: bool) -> None:
     )
     for change in explanation.changes:
         out.print(f"  {change}", markup=False, soft_wrap=True)
+    if explanation.not_asked:
+        names = ", ".join(explanation.not_asked)
+        out.print(f"The cascade ended before {names}.", markup=False, soft_wrap=True)
     if explanation.caution:
         out.print(f"This is {explanation.caution}", markup=False, soft_wrap=True)

@@ -7,15 +7,17 @@ comparison, the pictures and the provenance alone: no date, no random order.
 import base64
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from markupsafe import Markup
 
 from tagstack.base_models.atomic import write_text
+from tagstack.ensemble.cascade.cascade import FrontierRow
 from tagstack.ensemble.comparison.results import Comparison, RungResult
 from tagstack.ensemble.report import advice, glossary, sections, view, words
 from tagstack.ensemble.report import data as tables
+from tagstack.ensemble.report.cascade_evidence import CascadeEvidence
 from tagstack.ensemble.report.data import metrics_json, page_data, script_safe, shown_tags
 from tagstack.ensemble.report.fit_evidence import FitEvidence
 from tagstack.ensemble.report.rendering import rendered, template_text
@@ -89,12 +91,25 @@ class ReportExtra:
         What could not be used, a line each.
     fit : FitEvidence
         What the bundle remembers of its fit.
+    cascade : tuple of FrontierRow
+        Its cascade on the compared images; empty where it has none.
     """
 
     title: str = "Comparison"
     provenance: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     fit: FitEvidence = field(default_factory=FitEvidence)
+    cascade: tuple[FrontierRow, ...] = ()
+
+    @property
+    def cascades(self) -> tuple[tuple[str, CascadeEvidence], ...]:
+        """Cost against F1: on the compared images first, then as it was out of fold at the fit."""
+        fitted = self.fit.cascade
+        if fitted is None:
+            return ()
+        here = replace(fitted, rows=self.cascade)
+        own = (("On the images compared here", here),) if self.cascade else ()
+        return (*own, ("Out of fold when the stack was fitted", fitted))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,11 @@ bundle, one version of its thresholds and one set of pictures and labels: the fo
 hash of these.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,10 @@ from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.base_models.scores.reading import ScoreReader
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold, joined
+from tagstack.ensemble.cascade.routing import Route, answering
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.review.pairs import PairTable, margins
+from tagstack.ensemble.thresholds.deciding import Cutting
 
 CHUNK = 512  # images: what is lost when a run is interrupted, and what the page first waits for
 _STRAYS = 2  # pairs an image from below the floor
@@ -41,6 +44,14 @@ class Known:
     labels: sparse.csr_array
     unknown: sparse.csr_array
     labelled: NDArray[np.bool_]
+
+
+class _Answer(NamedTuple):
+    """Some images of a chunk, ascending or not, and what one stack says of them."""
+
+    images: Keys
+    proba: PairProba
+    cutting: Cutting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +73,9 @@ class Ground:
         Where the chunks are.
     out_of_fold : OutOfFold, optional
     known : Known, optional
+    route : Route, optional
+        Of a cascade that is asked for. Images that the bundle kept out of fold are answered by all
+        taggers all the same: no head's answer was kept so.
     """
 
     bundle: Bundle
@@ -72,6 +86,7 @@ class Ground:
     folder: Path
     out_of_fold: OutOfFold | None = None
     known: Known | None = None
+    route: Route | None = None
 
     @cached_property
     def decoder(self) -> Decoder:
@@ -83,47 +98,56 @@ class Ground:
         """How many chunks there are."""
         return -(-len(self.images) // CHUNK)
 
-    def scores(self, images: Sequence[str]) -> Level1Scores:
-        """Return the members' scores of some images."""
-        return self.bundle.scores(self.reader, images)
+    def answering(self, image: str) -> tuple[Bundle, Level1Scores]:
+        """Return what answers for an image, and its scores as that takes them."""
+        return answering(self.bundle, self.route, image, lambda _: self.reader)
 
     def table(self, number: int) -> PairTable:
         """Return the pairs of one chunk, from its file where there is one."""
         if (kept := read_chunk(self.folder, number)) is not None:
             return kept
         images = np.arange(number * CHUNK, min((number + 1) * CHUNK, len(self.images)))
-        scores = self.scores([self.images[i] for i in images])
-        proba = self._proba(scores, [self.contents[i] for i in images])
-        table = self._pairs(proba, images, np.random.default_rng(number))
+        answers = list(self._answers(images))
+        table = self._pairs(answers, images, np.random.default_rng(number))
         path = _chunk(self.folder, number)
         with written_whole(path) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **{f.name: getattr(table, f.name) for f in fields(table)})
         return table
 
-    def _proba(self, scores: Level1Scores, contents: Sequence[str]) -> PairProba:
-        """Return probabilities, those of fitted images out of fold where the bundle kept them."""
-        if self.out_of_fold is None:
-            return self.bundle.stacker.predict_proba(scores)
-        rows = self.out_of_fold.rows(contents)
-        known, fresh = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
-        kept = self.out_of_fold.proba.take(rows[known])
-        if not len(fresh):
-            return kept
-        own = self.bundle.stacker.predict_proba(scores.take(fresh))
-        if not len(known):
-            return own
-        return joined(kept, own).take(np.argsort(np.concatenate([known, fresh])))
+    def _answers(self, images: Keys) -> Iterator[_Answer]:
+        """Yield what is said of some images, of fitted ones out of fold where that was kept."""
+        fresh = images
+        if self.out_of_fold is not None:
+            rows = self.out_of_fold.rows([self.contents[i] for i in images])
+            if (rows >= 0).any():
+                kept = self.out_of_fold.proba.take(rows[rows >= 0])
+                yield _Answer(images[rows >= 0], kept, self.bundle.thresholds.cutting)
+            fresh = images[rows < 0]
+        names = [self.images[i] for i in fresh]
+        if self.route is None and names:
+            proba = self.bundle.stacker.predict_proba(self.bundle.scores(self.reader, names))
+            yield _Answer(fresh, proba, self.bundle.thresholds.cutting)
+        elif self.route is not None:
+            place = dict(zip(names, fresh, strict=True))
+            for stage, scores, proba in self.route.answered(self.reader, names):
+                own = np.array([place[name] for name in scores.images])
+                yield _Answer(own, proba, self.route.stage_bundle(stage).thresholds.cutting)
 
-    def _pairs(self, proba: PairProba, images: Keys, rng: np.random.Generator) -> PairTable:
-        n_tags, cutting = len(self.bundle.vocabulary), self.bundle.thresholds.cutting
-        tagged = _keys(cutting.decoded(proba, self.decoder))
+    def _pairs(
+        self, answers: Sequence[_Answer], images: Keys, rng: np.random.Generator
+    ) -> PairTable:
+        n_tags = len(self.bundle.vocabulary)
+        order = np.argsort(np.concatenate([own.images for own in answers]))
+        proba = reduce(joined, [own.proba for own in answers]).take(order)
+        parts = [(_keys(own.cutting.decoded(own.proba, self.decoder)), own) for own in answers]
+        tagged = np.sort(np.concatenate([_moved(key, own, images, n_tags) for key, own in parts]))
         has = self._has(tagged, images)
         listed = proba.pairs.keys()
         key = np.unique(np.concatenate([listed, tagged, has]))
         value = proba.base[key % n_tags].astype(np.float32)
         value[np.searchsorted(key, listed)] = proba.proba
         value = np.nan_to_num(value)  # nobody scored it: as improbable as can be
-        least = self._thresholds(proba, key)
+        least = self._thresholds(answers, images, key)
         holds, kept = np.isin(key, has), np.isin(key, tagged) | (value >= self.floor)
         kept |= holds
         kept |= _strays(~kept, key // n_tags, len(images), rng)
@@ -142,17 +166,18 @@ class Ground:
             n_pairs=np.bincount(tag[kept], minlength=n_tags),
         )
 
-    def _thresholds(self, proba: PairProba, key: Keys) -> NDArray[np.float32]:
+    def _thresholds(
+        self, answers: Sequence[_Answer], images: Keys, key: Keys
+    ) -> NDArray[np.float32]:
         """Return what each pair must reach, the image's own cut included."""
-        n_tags, cutting = len(self.bundle.vocabulary), self.bundle.thresholds.cutting
-        if not cutting.image_cut:
-            return cutting.value[key % n_tags]
-        ends = np.searchsorted(key // n_tags, np.arange(proba.pairs.n_images + 1))
-        parts = [
-            least[key[ends[i] : ends[i + 1]] % n_tags]
-            for i, least in enumerate(cutting.images(proba))
-        ]
-        return np.concatenate(parts)
+        n_tags, found = len(self.bundle.vocabulary), np.empty(len(key), np.float32)
+        ends = np.searchsorted(key // n_tags, np.arange(len(images) + 1))
+        for answer in answers:
+            cuts = answer.cutting.images(answer.proba)
+            for image, least in zip(answer.images - images[0], cuts, strict=True):
+                rows = slice(ends[image], ends[image + 1])
+                found[rows] = least[key[rows] % n_tags]
+        return found
 
     def _has(self, tagged: Keys, images: Keys) -> Keys:
         """Return what images have now: as labelled; as tagged where no label speaks."""
@@ -163,6 +188,11 @@ class Ground:
         silent = ~self.known.labelled[images][tagged // n_tags] | np.isin(tagged, unknown)
         labels = _keys(sparse.csr_array(self.known.labels[images]))
         return np.unique(np.concatenate([labels, tagged[silent]]))
+
+
+def _moved(key: Keys, answer: _Answer, images: Keys, n_tags: int) -> Keys:
+    """Return an answer's pairs by the place that its images have in the chunk."""
+    return (answer.images[key // n_tags] - images[0]) * n_tags + key % n_tags
 
 
 def _chunk(folder: Path, number: int) -> Path:

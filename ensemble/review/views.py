@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.configs.shown import shown
+from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.decisions import Judge, TagEntry
 from tagstack.ensemble.contradictions.explanations import Change
 from tagstack.ensemble.feedback.decision import Standing
@@ -46,7 +47,7 @@ class Views:
 
     def __init__(self, desk: Desk, who: str) -> None:
         self.desk, self.who = desk, who
-        self._judge = Judge(desk.ground.bundle, floor=0.0)
+        self._judges: dict[tuple[str, ...], Judge] = {}
         self._judged: OrderedDict[int, tuple[dict[str, TagEntry], dict[str, Change]]] = (
             OrderedDict()
         )
@@ -309,10 +310,10 @@ class Views:
         with self.desk.lock:
             if image not in self._judged:
                 ground = self.desk.ground
-                scores = ground.scores([ground.images[image]])
-                proba = ground.bundle.stacker.predict_proba(scores)
-                (tagged,) = self._judge.judge(scores, proba)
-                changes = ground.bundle.thresholds.cutting.explained(proba, self._judge.decoder)
+                bundle, scores = ground.answering(ground.images[image])
+                proba, judge = bundle.stacker.predict_proba(scores), self._judge(bundle)
+                (tagged,) = judge.judge(scores, proba)
+                changes = bundle.thresholds.cutting.explained(proba, judge.decoder)
                 self._judged[image] = (
                     {entry.tag: entry for entry in tagged.entries},
                     {change.tag: change for change in changes},
@@ -320,6 +321,12 @@ class Views:
                 if len(self._judged) > _KEPT:
                     self._judged.popitem(last=False)
             return self._judged[image]
+
+    def _judge(self, bundle: Bundle) -> Judge:
+        """Return the judge of what answers: the whole stack, or a head of its cascade."""
+        if bundle.member_names not in self._judges:
+            self._judges[bundle.member_names] = Judge(bundle, floor=0.0)
+        return self._judges[bundle.member_names]
 
 
 def _f1(tagged: NDArray[np.bool_], there: NDArray[np.bool_]) -> View | None:

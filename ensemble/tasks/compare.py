@@ -15,6 +15,7 @@ from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.bundle.files import load_bundle, refuse_existing
 from tagstack.ensemble.bundle.overlaps import overlaps_of
+from tagstack.ensemble.cascade.judged import judged_rows
 from tagstack.ensemble.cluster.handing import workers_of
 from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.comparison.ladder import DECODED, climb
@@ -150,13 +151,17 @@ def compared(
     for notice in notices:
         progress.notice(notice)
     progress.stage("climbing the ladder")
+    comparison = compare_ladder(bundle, dataset, settings, progress, own.rungs)
+    if bundle.cascade is not None:
+        progress.stage("cost of the cascade against F1")
     return Compared(
-        comparison=compare_ladder(bundle, dataset, settings, progress, own.rungs),
+        comparison=comparison,
         notices=notices,
         extra=ReportExtra(
             provenance=_provenance(bundle, source),
             notices=notices,
             fit=fit_evidence(bundle.evidence),
+            cascade=judged_rows(bundle, dataset, source.reader(), settings.cascade, settings.seed),
         ),
         pictures=_pictures(source.reader()),
     )

@@ -1,13 +1,15 @@
 """Why a tag is on an image or not: each vote, the stack, the threshold, the rule."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.memory import MemorySink
+from tagstack.base_models.scores.reading import ScoreReader
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scoring.sources import ImageSources, find_images
 from tagstack.base_models.tag_names import did_you_mean
@@ -16,6 +18,7 @@ from tagstack.configs.settings import changed_settings
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.decisions import Judge, TagEntry
 from tagstack.ensemble.bundle.files import load_bundle
+from tagstack.ensemble.cascade.routing import Route, answering
 from tagstack.ensemble.contradictions.explanations import Change
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks.scoring import loaded_taggers, score_sources
@@ -39,6 +42,8 @@ class Explanation:
         Version of the bundle's thresholds that decided.
     caution : str
         What whoever reads it should know of the bundle; mostly empty.
+    not_asked : tuple of str
+        Taggers that a cascade took for unneeded on this image.
     """
 
     image: str
@@ -47,6 +52,7 @@ class Explanation:
     chosen: str
     thresholds: str
     caution: str = ""
+    not_asked: tuple[str, ...] = ()
 
 
 def explain_image(
@@ -56,12 +62,15 @@ def explain_image(
     models: tuple[str, ...] | None = None,
     scores: Path | None = None,
     runtime: Mapping[str, object] | None = None,
+    cascade: float | None = None,
+    cascade_loss: float | None = None,
 ) -> Explanation:
     """Return what led to the tags of one image, or to one tag's being there or not.
 
     ``models`` says where the bundle's taggers are now; where they were at fit time by default.
     ``scores`` is a store that has the image's scores, found by content; no tagger runs then.
-    ``runtime`` are settings laid over the bundle's, such as its threads.
+    ``runtime`` are settings laid over the bundle's, such as its threads. ``cascade`` and
+    ``cascade_loss`` are those of the tags that are explained; see `TagRequest`.
 
     Raises
     ------
@@ -71,8 +80,12 @@ def explain_image(
     bundle = load_bundle(bundle_dir)
     bundle = replace(bundle, settings=changed_settings(bundle.settings, runtime or {}))
     check_tag(bundle, tag)
-    own = _scored(image, bundle, models) if scores is None else _stored(image, bundle, scores)
-    return explained(bundle, own, tag)
+    route = Route.of(bundle, cascade, cascade_loss)
+    if scores is not None:
+        reader, name = _stored(image, bundle, scores)
+        return explained(bundle, *answering(bundle, route, name, lambda _: reader), tag)
+    with _looking(image, bundle, models) as (look, name):
+        return explained(bundle, *answering(bundle, route, name, look), tag)
 
 
 def check_tag(bundle: Bundle, tag: str | None) -> None:
@@ -83,8 +96,11 @@ def check_tag(bundle: Bundle, tag: str | None) -> None:
         raise TagstackError(msg)
 
 
-def explained(bundle: Bundle, scores: Level1Scores, tag: str | None) -> Explanation:
-    """Return what led to the tags of the one image in ``scores``, or to one tag."""
+def explained(whole: Bundle, bundle: Bundle, scores: Level1Scores, tag: str | None) -> Explanation:
+    """Return what led to the tags of the one image in ``scores``, or to one tag.
+
+    ``bundle`` is what answers: ``whole``, or a head of its cascade.
+    """
     judge = Judge(bundle, bundle.settings.output.score_floor, always=() if tag is None else (tag,))
     proba = bundle.stacker.predict_proba(scores)
     changes = bundle.thresholds.cutting.explained(proba, judge.decoder)
@@ -96,6 +112,7 @@ def explained(bundle: Bundle, scores: Level1Scores, tag: str | None) -> Explanat
         chosen=bundle.stacker.chosen_,
         thresholds=bundle.threshold_version,
         caution=bundle.caution,
+        not_asked=tuple(name for name in whole.member_names if name not in bundle.member_names),
     )
 
 
@@ -105,7 +122,8 @@ def _source(image: Path, bundle: Bundle) -> ImageSources:
     return find_images([image], extensions=bundle.settings.score.extensions)
 
 
-def _stored(image: Path, bundle: Bundle, store: Path) -> Level1Scores:
+def _stored(image: Path, bundle: Bundle, store: Path) -> tuple[ScoreReader, str]:
+    """Return a store's scores of one image, and the name that they have."""
     reader = ScoreStore(store)
     bundle.check_members(reader.members())
     sources = _source(image, bundle)
@@ -113,17 +131,24 @@ def _stored(image: Path, bundle: Bundle, store: Path) -> Level1Scores:
     for reason in failed.values():
         raise TagstackError(f"Cannot read {image}: {reason}.")
     contents = {name: record.sha256 for name, record in read.items()}
-    return bundle.scores(NamedContents(reader, contents), sources.names)
+    return NamedContents(reader, contents), sources.names[0]
 
 
-def _scored(image: Path, bundle: Bundle, given: tuple[str, ...] | None) -> Level1Scores:
+@contextmanager
+def _looking(
+    image: Path, bundle: Bundle, given: tuple[str, ...] | None
+) -> Iterator[tuple[Callable[[tuple[str, ...]], ScoreReader], str]]:
+    """Give what asks some taggers of one image, and the name that its scores have."""
     sources = _source(image, bundle)
-    models = bundle.tagger_sources(given)
-    with loaded_taggers(models, bundle.settings) as taggers:
+    with loaded_taggers(bundle.tagger_sources(given), bundle.settings) as taggers:
         bundle.check_members(taggers)
-        sink = MemorySink(Members.of(taggers), hashes=False)
-        summary = score_sources(sources, taggers, sink, bundle.settings, Silent())
-        if summary.failures:
-            msg = f"Cannot read {image}: {summary.failures[0].reason}."
-            raise TagstackError(msg)
-        return bundle.scores(sink, sources.names)
+
+        def look(names: tuple[str, ...]) -> ScoreReader:
+            own = [tagger for tagger in taggers if tagger.name in names]
+            sink = MemorySink(Members.of(own), hashes=False)
+            summary = score_sources(sources, own, sink, bundle.settings, Silent())
+            if summary.failures:
+                raise TagstackError(f"Cannot read {image}: {summary.failures[0].reason}.")
+            return sink
+
+        yield look, sources.names[0]

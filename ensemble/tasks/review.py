@@ -20,6 +20,7 @@ from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import MANIFEST, load_bundle, out_of_fold_of
+from tagstack.ensemble.cascade.routing import Route
 from tagstack.ensemble.feedback.store import FILE, DecisionStore
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.review.desk import Desk
@@ -34,6 +35,7 @@ from tagstack.ensemble.tasks.scoring import (
     scoring_settings,
 )
 from tagstack.ensemble.tasks.tag_request import decision_key
+from tagstack.ensemble.tasks.tag_scoring import score_in_stages
 from tagstack.meta.labels.labels import align_labels
 from tagstack.meta.labels.near_duplicates import near_duplicate_groups
 
@@ -57,6 +59,10 @@ class ReviewRequest:
         What the pictures have, as far as that is known.
     models : tuple of str, optional
         Where the bundle's taggers are now, for scoring.
+    cascade : float, optional
+        Largest share of the taggers' cost, for a bundle with a cascade.
+    cascade_loss : float, optional
+        Largest loss of micro-F1 instead.
     """
 
     bundle: Path
@@ -65,6 +71,8 @@ class ReviewRequest:
     scores: Path | None = None
     labels: Path | None = None
     models: tuple[str, ...] | None = None
+    cascade: float | None = None
+    cascade_loss: float | None = None
 
 
 @contextmanager
@@ -106,10 +114,14 @@ def _desk(
     if not request.images.is_dir():
         raise TagstackError(f"{request.images} is no folder; give the folder of the pictures.")
     root = Path(request.images).absolute()
+    route = Route.asked(bundle, settings.cascade, request.cascade, request.cascade_loss)
     names = found_images([root], settings, progress).names
-    reader = _scores(request, bundle, root, settings, progress)
+    reader = _scores(request, bundle, route, root, settings, progress)
     bundle.check_members(reader.members())
-    images = tuple(reader.scored(names, [member.name for member in bundle.members]))
+    if route is None:
+        images = tuple(reader.scored(names, bundle.member_names))
+    else:
+        images = tuple(route.scored(names, reader))
     if not images:
         msg = (
             f"None of the {len(names)} pictures in {root} has scores in {reader.title}. Score that "
@@ -127,9 +139,10 @@ def _desk(
         images=images,
         contents=contents,
         floor=settings.output.score_floor,
-        folder=_pairs_folder(request, bundle, images, contents, known, settings),
+        folder=_pairs_folder(request, bundle, route, images, contents, known, settings),
         out_of_fold=out_of_fold_of(request.bundle),
         known=known,
+        route=route,
     )
 
     @cache
@@ -145,7 +158,12 @@ def _desk(
 
 
 def _scores(
-    request: ReviewRequest, bundle: Bundle, root: Path, settings: Settings, progress: Progress
+    request: ReviewRequest,
+    bundle: Bundle,
+    route: Route | None,
+    root: Path,
+    settings: Settings,
+    progress: Progress,
 ) -> ScoreStore:
     """Return the scores of the pictures, after scoring them where none are given."""
     if request.scores is not None:
@@ -154,7 +172,11 @@ def _scores(
     sources = found_images([root], own, progress)
     with loaded_taggers(bundle.tagger_sources(request.models), own) as taggers:
         bundle.check_members(taggers)
-        score_to_store(sources, taggers, request.out / SCORES, own, progress)
+        store = request.out / SCORES
+        if route is None:
+            score_to_store(sources, taggers, store, own, progress)
+        else:
+            score_in_stages(route, sources, taggers, store, own, progress)
     return ScoreStore(request.out / SCORES)
 
 
@@ -204,13 +226,15 @@ def _spread(
 def _pairs_folder(
     request: ReviewRequest,
     bundle: Bundle,
+    route: Route | None,
     images: tuple[str, ...],
     contents: tuple[str, ...],
     known: Known | None,
     settings: Settings,
 ) -> Path:
     """Return the folder of the pairs that these inputs give; those of others are deleted."""
-    digest = hashlib.sha256(decision_key(file_sha256(request.bundle / MANIFEST), bundle).encode())
+    manifest, key = file_sha256(request.bundle / MANIFEST), "" if route is None else route.key
+    digest = hashlib.sha256(decision_key(manifest, bundle, key).encode())
     digest.update(repr(settings.output.score_floor).encode())
     for name, content in zip(images, contents, strict=True):
         digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + content.encode())
@@ -225,7 +249,7 @@ def _pairs_folder(
                 shutil.rmtree(other, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     about = PairsAbout(
-        bundle=file_sha256(request.bundle / MANIFEST), n_chunks=-(-len(images) // CHUNK),
+        bundle=manifest, n_chunks=-(-len(images) // CHUNK),
         images=images, contents=contents,
     )  # fmt: skip
     about.save(folder)

@@ -120,7 +120,15 @@ class TagScoring:
         with self.taggers(models, settings) as taggers:
             self.bundle.check_members(taggers)
             if self.route is not None:
-                return self._in_stages(self.route, sources, taggers, settings)
+                return score_in_stages(
+                    self.route,
+                    sources,
+                    taggers,
+                    self.store,
+                    settings,
+                    self.progress,
+                    retry_failed=self.request.retry_failed,
+                )
             return score_to_store(
                 sources,
                 taggers,
@@ -153,35 +161,6 @@ class TagScoring:
             check=self.bundle.check_members,
         ).failures
 
-    def _in_stages(
-        self, route: Route, sources: ImageSources, taggers: Sequence[Tagger], settings: Settings
-    ) -> tuple[ImageFailure, ...]:
-        """Score pictures with the first taggers, and those that go on with the next ones."""
-        by_name = {tagger.name: tagger for tagger in taggers}
-        failures: list[ImageFailure] = []
-        counts = []
-        for stage in range(route.n_stages):
-            summary = score_to_store(
-                sources,
-                [by_name[name] for name in route.newcomers(stage)],
-                self.store,
-                settings,
-                self.progress,
-                retry_failed=self.request.retry_failed,
-            )
-            failures += summary.failures
-            store = ScoreStore(self.store)
-            here = store.scored(sources.names, route.members(stage))
-            going_on = route.going_on(stage, store, here)
-            counts.append(len(here) - len(going_on))
-            sources = replace(sources, names=tuple(going_on), failures=())
-            if not going_on:
-                break
-        counts += [0] * (route.n_stages - len(counts))
-        self.progress.notice(route.said(counts))
-        write_failures(self.store / FAILURES, failures)
-        return tuple(failures)
-
     def _scored(self, contents: Mapping[str, str]) -> set[str]:
         """Return those pictures whose contents have scores of the bundle's taggers."""
         if not contents:
@@ -211,3 +190,46 @@ class TagScoring:
         if self.request.scores is not None:
             return NamedContents(ScoreStore(self.request.scores), wanted)
         return ScoreStore(self.store)
+
+
+def score_in_stages(
+    route: Route,
+    sources: ImageSources,
+    taggers: Sequence[Tagger],
+    store: Path,
+    settings: Settings,
+    progress: Progress,
+    *,
+    retry_failed: bool = False,
+) -> tuple[ImageFailure, ...]:
+    """Score pictures with a cascade's first taggers, and those that go on with the next ones.
+
+    Returns
+    -------
+    tuple of ImageFailure
+        The pictures that some tagger could not look at.
+    """
+    by_name = {tagger.name: tagger for tagger in taggers}
+    failures: list[ImageFailure] = []
+    counts = []
+    for stage in range(route.n_stages):
+        summary = score_to_store(
+            sources,
+            [by_name[name] for name in route.newcomers(stage)],
+            store,
+            settings,
+            progress,
+            retry_failed=retry_failed,
+        )
+        failures += summary.failures
+        reader = ScoreStore(store)
+        here = reader.scored(sources.names, route.members(stage))
+        going_on = route.going_on(stage, reader, here)
+        counts.append(len(here) - len(going_on))
+        sources = replace(sources, names=tuple(going_on), failures=())
+        if not going_on:
+            break
+    counts += [0] * (route.n_stages - len(counts))
+    progress.notice(route.said(counts))
+    write_failures(store / FAILURES, failures)
+    return tuple(failures)

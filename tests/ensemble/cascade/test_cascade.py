@@ -27,6 +27,7 @@ from tagstack.ensemble.bundle.files import load_bundle
 from tagstack.ensemble.cascade.cascade import Cascade
 from tagstack.ensemble.cascade.doubt import Doubt, Margins
 from tagstack.ensemble.cascade.frontier import EVERYBODY, Judging, Staged, frontier
+from tagstack.ensemble.cascade.judged import judged_rows
 from tagstack.ensemble.cascade.order import best_order
 from tagstack.ensemble.cascade.routing import Judges, Route
 from tagstack.ensemble.cascade.timing import member_seconds
@@ -35,7 +36,10 @@ from tagstack.ensemble.console.options import settings_of
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.serving.live import LiveStack
 from tagstack.ensemble.tasks import tag_scoring
+from tagstack.ensemble.tasks.compare import _dataset, compared
+from tagstack.ensemble.tasks.explain import explain_image
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
+from tagstack.ensemble.tasks.review import ReviewRequest, opened_review
 from tagstack.ensemble.tasks.scoring import score_folder, score_to_store
 from tagstack.ensemble.tasks.tag import tag_images
 from tagstack.ensemble.tasks.tag_request import TagRequest
@@ -263,6 +267,72 @@ def test_tagging_scores_only_what_goes_on(
         paths = [root / "few" / name for name in names[:5]]
         for path, image in zip(paths, stack.tag_many(paths, cascade=middle), strict=True):
             assert set(image.names) == set(found[f"{path.stem}.json"]["tags"])
+
+
+def test_a_comparison_shows_what_tagging_would_have_done(
+    root: Path, bundle: Bundle, middle: float, tmp_path: Path
+) -> None:
+    chosen = load_settings(changes=SMALL)
+    labels = draw_gallery(tmp_path / "new", n_images=10, seed=8)
+    score_folder([tmp_path / "new"], list(SECONDS), tmp_path / "scores", chosen, Silent())
+    source = DatasetSource(scores=tmp_path / "scores", labels=labels)
+    rows = compared(bundle, source, chosen, Silent()).extra.cascade
+    assert [row.least_promise for row in rows] == [r.least_promise for r in cascade_of(bundle).rows]
+    dataset = _dataset(bundle, source)
+    reader, route = ScoreStore(tmp_path / "scores"), Route.of(bundle, share=middle)
+    assert route is not None
+    tagged = route.tagged(reader, dataset.scores.images, Judges(route, 0.05))
+    names, index = list(tagged), bundle.vocabulary.index
+    given = np.zeros(dataset.labels.shape, bool)
+    for image, name in enumerate(names):
+        given[image, [index[tag] for tag in tagged[name].names]] = True
+    (row,) = [row for row in rows if row.least_promise == route.row.least_promise]
+    known = ~dataset.unknown.toarray()
+    true = dataset.labels.toarray()
+    hits, both = (given & true & known).sum(), (given & known).sum() + true.sum()
+    assert row.micro_f == pytest.approx(2 * hits / both)
+    assert row.ended[0] == np.mean([len(tagged[name].tags[0].votes) == 1 for name in names])
+    moved = replace(bundle, threshold_version="x")
+    assert judged_rows(moved, dataset, reader, chosen.cascade, 0) == ()
+    assert judged_rows(replace(bundle, cascade=None), dataset, reader, chosen.cascade, 0) == ()
+
+
+def test_explain_and_review_ask_as_tag_does(
+    root: Path, bundle: Bundle, middle: float, tmp_path: Path
+) -> None:
+    """On pictures that nothing was fitted on: of fitted ones a review has better answers."""
+    draw_gallery(tmp_path / "new", n_images=10, seed=8)
+    wanted = tag(root, tmp_path / "new", tmp_path / "tagged", cascade=middle)
+    store, all_ = tmp_path / "tagged" / ".scores", set(SECONDS)
+    chosen = load_settings(changes={"threads": 1})
+    early = []
+    with tagstack.load(root / "bundle", settings=chosen) as stack:
+        for path in sorted((tmp_path / "new").glob("*.png")):
+            found = explain_image(path, root / "bundle", None, scores=store, cascade=middle)
+            assert {own.tag for own in found.entries if own.tagged} == {
+                *wanted[f"{path.stem}.json"]["tags"]
+            }
+            assert set(found.entries[0].votes) == all_ - {*found.not_asked}
+            assert replace(stack.explain(path, cascade=middle), image=found.image) == found
+            early += [path] if found.not_asked else []
+        assert 0 < len(early) < 10
+        asked = explain_image(early[0], root / "bundle", None, cascade=middle)
+        assert asked == explain_image(early[0], root / "bundle", None, scores=store, cascade=middle)
+        assert stack.explain(early[0]).not_asked == ()
+    request = ReviewRequest(
+        bundle=root / "bundle", images=tmp_path / "new", out=tmp_path / "review", cascade=middle
+    )
+    with opened_review(request, chosen, Silent()) as desk:
+        ground = desk.ground
+        table = ground.table(0)
+        for image, name in enumerate(ground.images):
+            own = table.tag[(table.image == image) & table.tagged]
+            stem = Path(name).stem
+            assert {bundle.vocabulary.tags[i] for i in own} == {*wanted[f"{stem}.json"]["tags"]}
+            answering, _ = ground.answering(name)
+            assert (len(answering.members) < 2) == (stem in {path.stem for path in early})
+        assert len(ground.reader.scored(ground.images)) == 10 - len(early)
+        assert len(ground.images) == 10
 
 
 def test_the_service_and_the_watch_ask_as_the_settings_say(

@@ -252,6 +252,17 @@ def test_a_cascade_is_drawn_with_the_intervals_of_what_it_loses(
     text = paths.html.read_text("utf-8")
     assert "In turn: needed (2 ms), spare (6 ms)." in text
     assert 'href="#cascade"' in text
+    assert "On the images compared here" not in text
+    here = (replace(found.rows[0], micro_f=0.6123), *found.rows[1:])
+    both = replace(extra, cascade=here)
+    paths = write_report(make_comparison(), tmp_path / "b", pictures=lambda _: None, extra=both)
+    text = paths.html.read_text("utf-8")
+    assert (
+        text.index("On the images compared here")
+        < text.index("0.6123")
+        < text.index("Out of fold when the stack was fitted")
+    )
+    assert replace(both, fit=fit_evidence({})).cascades == ()
     assert fit_evidence({"cascade": None}).cascade is None
     bare = write_report(make_comparison(), tmp_path / "bare", pictures=lambda _: None)
     assert 'id="cascade"' not in bare.html.read_text("utf-8")

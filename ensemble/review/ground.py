@@ -192,7 +192,8 @@ class Ground:
 
 def _moved(key: Keys, answer: _Answer, images: Keys, n_tags: int) -> Keys:
     """Return an answer's pairs by the place that its images have in the chunk."""
-    return (answer.images[key // n_tags] - images[0]) * n_tags + key % n_tags
+    image = answer.images[key // n_tags] - images[0]
+    return np.asarray(image * n_tags + key % n_tags, np.int64)
 
 
 def _chunk(folder: Path, number: int) -> Path:

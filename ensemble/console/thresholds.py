@@ -24,6 +24,7 @@ from tagstack.ensemble.console.options import (
 )
 
 if TYPE_CHECKING:  # printing must not wait for what these need
+    from tagstack.ensemble.bundle.dataset import DatasetSource
     from tagstack.ensemble.tasks.calibrate import Calibration
     from tagstack.ensemble.tasks.strategies import StrategyRow
     from tagstack.ensemble.tasks.threshold_versions import (
@@ -211,6 +212,10 @@ def calibrate(
     overrides: Annotated[
         Path | None, typer.Option(help="CSV of thresholds set by hand; they win.")
     ] = None,
+    policies: Annotated[
+        Path | None,
+        typer.Option(help="Write [moderation] of --config with what keeps 'recall>=R' instead."),
+    ] = None,
     rows: LabelRows,
     config: Config = None,
     seed: Seed = None,
@@ -220,6 +225,14 @@ def calibrate(
     from tagstack.ensemble.console.console import stages
     from tagstack.ensemble.tasks.calibrate import CalibrateRequest, calibrate_bundle
 
+    if policies is not None:
+        for name, given in (("--tag", tag), ("--utility", utility), ("--overrides", overrides)):
+            if given:
+                msg = "--policies changes no threshold of the bundle: leave one of them out."
+                raise typer.BadParameter(msg, param_hint=name)
+        source = rows.source(scores, labels)
+        _promise_policies(bundle, source, objective, policies, config, as_json=as_json)
+        return
     if utility is not None and objective is not None:
         msg = "--utility is what thresholds are for, as --objective is: leave one of them out."
         raise typer.BadParameter(msg, param_hint="--utility")
@@ -237,6 +250,26 @@ def calibrate(
     with stages() as progress:
         result = calibrate_bundle(request, settings, progress)
     print_calibration(result, as_json=as_json)
+
+
+def _promise_policies(
+    bundle: Path,
+    source: "DatasetSource",
+    objective: str | None,
+    target: Path,
+    config: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    from tagstack.ensemble.console.console import stages
+    from tagstack.ensemble.console.moderation import print_policies
+    from tagstack.ensemble.tasks.policies import PoliciesRequest, promise_policies
+
+    request = PoliciesRequest(bundle=bundle, source=source, objective=objective, target=target)
+    settings = settings_of(config, uses=("thresholds", "moderation"))
+    with stages() as progress:
+        found = promise_policies(request, settings, progress)
+    print_policies(found, as_json=as_json)
 
 
 @thresholds.command(

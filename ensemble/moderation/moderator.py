@@ -82,7 +82,7 @@ class Moderator:
             )
             raise TagstackError(msg)
         self._block, self._review, self._allow = (
-            [(policy, _tags_of(policy, vocabulary)) for policy in map(Policy.of, texts)]
+            [(policy, policy_tags(policy, vocabulary)) for policy in map(Policy.of, texts)]
             for texts in (settings.block, settings.review, settings.allow)
         )
 
@@ -122,7 +122,7 @@ def _holds(policy: Policy, entry: TagEntry) -> bool:
     return entry.tagged if policy.proba is None else entry.proba >= policy.proba
 
 
-def _tags_of(policy: Policy, vocabulary: Vocabulary) -> frozenset[str]:
+def policy_tags(policy: Policy, vocabulary: Vocabulary) -> frozenset[str]:
     """Return the tags that a policy is about: never none."""
     if policy.name in vocabulary.index:  # tags may hold a colon or a star themselves
         return frozenset((policy.name,))

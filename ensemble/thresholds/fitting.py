@@ -79,7 +79,7 @@ def fit_thresholds(
     cutting, estimates = fitted.cutting, rounds.estimates(fitted.counts, len(folds))
     guaranteed = np.zeros(len(vocabulary), bool)
     if any(assignment.certifies for assignment in plan):
-        single = _one_of_each(groups, len(folds))
+        single = one_of_each(groups, len(folds))
         proof = certified(rounds, fitted.cutting, single)
         cutting, guaranteed = proof.cutting, proof.tags
         seen = rounds.estimates(proof.counts, int(single.sum()))
@@ -113,7 +113,7 @@ def _raised(plan: Sequence[Assignment], n_tags: int) -> Bools:
     return raised
 
 
-def _one_of_each(groups: NDArray[np.integer] | None, n_images: int) -> Bools:
+def one_of_each(groups: NDArray[np.integer] | None, n_images: int) -> Bools:
     """Return one image of each group, drawn by lot, as a mask; all images without groups.
 
     Not the first: a group's images often come in one order, such as a style or a pose.

@@ -3,7 +3,9 @@
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from typer.testing import CliRunner
 
 from tagstack.cli import app
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of
 from tagstack.ensemble.thresholds.table import Thresholds
 
@@ -229,3 +232,26 @@ def test_a_misspelt_tag_of_a_table_is_found_before_a_fit(root: Path) -> None:
         run("fit", "--scores", root / "scores", "--labels", root / "labels.csv", "--bundle",
             root / "new", "--where", "part=fit", "--quick", "--utility", table)  # fmt: skip
     assert not (root / "new").exists()
+
+
+def test_policies_are_written_with_a_promised_recall_and_the_bundle_stays(
+    root: Path, checked_answer: Callable[..., Any]
+) -> None:
+    mine = '[moderation]\nblock = ["1girl", "long_hair>=.3"]\nallow = ["1boy"]\n'
+    (root / "mine.toml").write_text(mine)
+    before = {path.name: path.stat().st_mtime_ns for path in (root / "bundle").iterdir()}
+    options = ("--config", root / "mine.toml", "--policies", root / "out.toml")
+    found = calibrate(root, "--objective", "recall>=0.6", *options)
+    checked_answer(["calibrate"], json.dumps(found))
+    written = load_settings(root / "out.toml").moderation
+    assert list(written.allow) == ["1boy"]
+    assert [one["written"] for one in found["policies"]] == list(written.block)  # type: ignore[attr-defined]
+    assert written.block[0].startswith("1girl>=0.")
+    assert before == {path.name: path.stat().st_mtime_ns for path in (root / "bundle").iterdir()}
+    assert load_bundle(root / "bundle").threshold_version == "fit"
+    with pytest.raises(TagstackError, match=r"out.toml exists"):
+        calibrate(root, "--objective", "recall>=0.6", *options)
+    with pytest.raises(TagstackError, match="promises a recall, but the objective is f1"):
+        calibrate(root, "--objective", "f1", *options)
+    with pytest.raises(TagstackError, match="No policies"):
+        calibrate(root, "--objective", "recall>=0.6", "--policies", root / "other.toml")

@@ -98,12 +98,16 @@ def _facts(batch: "Batch") -> dict[str, object]:
         "images": summary.n_images,
         "failures": summary.n_failed,
         "thresholds": summary.thresholds,
+        "bundle": "" if batch.in_use is None else batch.in_use.bundle,
+        "other": batch.is_other,
     }
 
 
 def _line(batch: "Batch") -> str:
     summary = batch.summary
+    now = batch.in_use if batch.is_other else None
     parts = [
+        f"In use now: bundle {now.bundle}, thresholds {now.thresholds}" if now else "",
         f"{batch.n_written} tagged",
         f"{len(batch.failed)} failed" if batch.failed else "",
         f"{len(summary.moved)} files renamed" if summary.moved else "",

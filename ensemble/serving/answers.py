@@ -9,8 +9,9 @@ from pydantic import BaseModel, Field
 
 from tagstack import __version__
 from tagstack.ensemble.bundle.decisions import TagEntry, TaggedImage
+from tagstack.ensemble.bundle.in_use import Versions
 from tagstack.ensemble.outputs.records import candidate
-from tagstack.ensemble.serving.live import Judged, LiveStack, Versions
+from tagstack.ensemble.serving.live import Judged, LiveStack
 from tagstack.ensemble.serving.preferences import Preferences
 from tagstack.ensemble.tasks.explain import Explanation
 

@@ -11,36 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagstack.base_models.atomic import file_sha256
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.bundle.decisions import TaggedImage
-from tagstack.ensemble.bundle.files import MANIFEST
+from tagstack.ensemble.bundle.in_use import BundleFolder, Versions
 from tagstack.ensemble.moderation.moderator import Moderator, Verdict, moderator_of
 from tagstack.ensemble.serving.batching import Batcher
 from tagstack.ensemble.serving.stack import OpenStack
 from tagstack.ensemble.tasks.explain import Explanation
-from tagstack.ensemble.thresholds.versions import FOLDER
 
 logger = logging.getLogger("tagstack")
-
-# What changes when another version comes into use, or another fit takes the folder's place.
-_WATCHED = (MANIFEST, f"{FOLDER}/history.json")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Versions:
-    """Which fit and which thresholds decided.
-
-    Parameters
-    ----------
-    bundle : str
-        First 12 hexadecimal digits of the SHA-256 of the bundle's manifest.
-    thresholds : str
-        Version of its thresholds.
-    """
-
-    bundle: str
-    thresholds: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +63,7 @@ class LiveStack:
 
     def __init__(self, stack: OpenStack, folder: Path) -> None:
         self._folder = folder
-        self._seen = self._look()
+        self._watched_folder = BundleFolder(folder)
         self._use: _Use | None = self._in_use(stack)
         self._batcher: Batcher[bytes, Judged] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -191,8 +170,7 @@ class LiveStack:
         return None if use.versions == old.versions else use
 
     def _in_use(self, stack: OpenStack) -> _Use:
-        manifest = file_sha256(self._folder / MANIFEST)
-        versions = Versions(bundle=manifest[:12], thresholds=stack.bundle.threshold_version)
+        versions = Versions.of(self._folder, stack.bundle.threshold_version)
         moderator = moderator_of(stack.settings, stack.bundle.vocabulary)
         return _Use(stack=stack, versions=versions, moderator=moderator)
 
@@ -207,24 +185,11 @@ class LiveStack:
     async def _watched(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
-            now = self._look()
-            if now == self._seen:
-                continue
-            self._seen = now  # a bundle that cannot be used is tried once, until it changes again
+            if not self._watched_folder.has_changed():
+                continue  # a bundle that cannot be used is tried once, until it changes again
             try:
                 await self.reload()
             except (TagstackError, OSError) as error:
                 logger.error("The bundle changed and was not taken over: %s", error)
             except Exception:  # a fault of ours must not end the watch
                 logger.exception("The bundle changed and was not taken over.")
-
-    def _look(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(_state(self._folder / name) for name in _WATCHED)
-
-
-def _state(path: Path) -> tuple[int, int, int] | None:
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_mtime_ns, facts.st_size, facts.st_ino

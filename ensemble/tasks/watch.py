@@ -5,6 +5,7 @@ goes on from there. This file only decides when a run is due and which pictures 
 those still being written, and those that failed and have not changed since.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Set
@@ -17,6 +18,7 @@ from tagstack.base_models.pictures.formats import readable
 from tagstack.base_models.scoring.sources import ImageFailure, ImageSources, find_images
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
+from tagstack.ensemble.bundle.in_use import BundleFolder, Versions
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.tasks.tag import tag_images
 from tagstack.ensemble.tasks.tag_request import TagRequest, TagSummary
@@ -24,6 +26,8 @@ from tagstack.ensemble.watching.failed import FailedPictures
 from tagstack.ensemble.watching.reports import matters, reported_changes
 from tagstack.ensemble.watching.settling import Facts, Settling
 from tagstack.ensemble.watching.taggers import OpenTaggers
+
+logger = logging.getLogger("tagstack")
 
 _TICK_S = 0.5  # files that are waited for are looked at so often; a look is one stat of each
 
@@ -47,6 +51,10 @@ class Batch:
         Files of pictures that have gone since.
     n_waiting : int
         Pictures that are still being written.
+    in_use : Versions or None
+        The fit and the thresholds that decided; None where taggers are watched without a bundle.
+    is_other : bool
+        Whether they are others than in the batch before.
     """
 
     summary: TagSummary
@@ -54,13 +62,14 @@ class Batch:
     failed: tuple[ImageFailure, ...]
     stale: tuple[Path, ...]
     n_waiting: int
+    in_use: Versions | None = None
+    is_other: bool = False
 
     @property
     def is_news(self) -> bool:
         """Whether anything changed."""
-        return bool(
-            self.n_written or self.failed or self.stale or self.summary.pruned or self.summary.moved
-        )
+        done = self.n_written or self.summary.pruned or self.summary.moved
+        return bool(done or self.failed or self.stale or self.is_other)
 
 
 def watch_folder(
@@ -154,7 +163,9 @@ class FolderWatch:
         self._settling = Settling(settings.watch.settle_seconds, clock)
         self._failed = FailedPictures(self._out, self.folder, settings, forget=request.retry_failed)
         self._looked: float | None = None
-        self._before: TagSummary | None = None
+        self._before: Batch | None = None
+        self._bundle = None if request.bundle is None else BundleFolder(request.bundle)
+        self._is_refused = False  # the bundle as it is now; pictures wait for another
 
     @property
     def has_looked(self) -> bool:
@@ -162,12 +173,17 @@ class FolderWatch:
         return self._looked is not None
 
     def step(self, paths: Set[str]) -> Batch | None:
-        """Take note of what happened to paths; return the batch if one was due."""
+        """Take note of what happened to paths and the bundle; return the batch if one was due."""
         self._settling.report(
             path for path in paths if matters(path, self.folder, self._out, self._extensions)
         )
-        settled = self._settling.settled()
-        return self.run() if settled or self._is_look_due() else None
+        settled = bool(self._settling.settled()) and not self._is_refused
+        has_changed = self._bundle is not None and self._bundle.has_changed()
+        if not (settled or has_changed or self._is_look_due()):
+            return None
+        if self._bundle is None or self._looked is None:
+            return self.run()
+        return self._run_with(self._bundle, is_other=has_changed or self._is_refused)
 
     def has_unsettled(self) -> bool:
         """Return whether a picture was changed so recently that it may still be written."""
@@ -187,6 +203,30 @@ class FolderWatch:
         self._looked = self._clock()
         self._remember(summary, facts)
         return self._batch(summary)
+
+    def _run_with(self, bundle: BundleFolder, *, is_other: bool) -> Batch | None:
+        """Return the batch; None where the bundle is another one that cannot be used.
+
+        Whoever replaces a bundle does so file by file, and taggers may come after it.
+        """
+        try:
+            batch = self._run_anew() if is_other else self.run()
+        except TagstackError as error:
+            if not (is_other or bundle.has_changed()):
+                raise
+            self._is_refused, self._looked = True, self._clock()
+            logger.error("The bundle changed and was not taken over; pictures wait: %s", error)
+            return None
+        self._is_refused = False
+        return batch
+
+    def _run_anew(self) -> Batch:
+        """Run with another bundle; where the open taggers are not its own, with those it names."""
+        try:
+            return self.run()
+        except TagstackError:
+            self._taggers.close()
+            return self.run()
 
     def _is_look_due(self) -> bool:
         every = self._settings.watch.look_seconds
@@ -230,13 +270,17 @@ class FolderWatch:
         )
 
     def _batch(self, summary: TagSummary) -> Batch:
-        before, self._before = self._before, summary
-        failed = set(before.failures) if before else set()
-        stale = set(before.stale) if before else set()
-        return Batch(
+        before, folder = self._before, self._request.bundle
+        failed = set(before.summary.failures) if before else set()
+        stale = set(before.summary.stale) if before else set()
+        in_use = None if folder is None else Versions.of(folder, summary.thresholds)
+        self._before = Batch(
             summary=summary,
             n_written=summary.n_images - summary.n_current,
             failed=tuple(item for item in summary.failures if item not in failed),
             stale=tuple(path for path in summary.stale if path not in stale),
             n_waiting=len(self._settling),
+            in_use=in_use,
+            is_other=before is not None and before.in_use != in_use,
         )
+        return self._before

@@ -10,16 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tagstack.base_models.zoo.gallery import draw_gallery
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.configs.watching import WatchSettings
+from tagstack.ensemble.bundle.files import MANIFEST, load_bundle
+from tagstack.ensemble.bundle.in_use import Versions
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks.scoring import loaded_taggers, score_to_store
+from tagstack.ensemble.tasks.start import StartRequest, start
 from tagstack.ensemble.tasks.tag_request import TagRequest
 from tagstack.ensemble.tasks.watch import Batch, FolderWatch, look_once, watch_folder
+from tagstack.ensemble.thresholds.versions import ThresholdVersions
 from tagstack.ensemble.watching.reports import matters, reported_changes
 from tagstack.ensemble.watching.taggers import OpenTaggers
 
@@ -140,6 +145,65 @@ def test_new_changed_renamed_and_deleted_pictures(
     assert night.settled("1.png").summary.pruned == 1
     assert (night.captions(), night.table()) == ({"3.txt"}, ["3.png"])
     assert len(loads) == 1
+
+
+@pytest.fixture
+def with_bundle(night: Night, tmp_path: Path, settings: Settings) -> Night:
+    """Return a watch of a folder with one picture, by a start bundle of one tagger."""
+    put_bundle(tmp_path / "bundle", settings, "doll_resnet")
+    night.request = replace(night.request, bundle=tmp_path / "bundle", models=None)
+    night.begin()
+    return night
+
+
+def put_bundle(folder: Path, settings: Settings, model: str) -> None:
+    """Put a start bundle into the place of another."""
+    shutil.rmtree(folder, ignore_errors=True)
+    start(StartRequest(models=(model,), bundle=folder), settings, Silent())
+
+
+def test_other_thresholds_and_another_fit_are_taken_over_and_said(
+    with_bundle: Night, drawn: list[Path], tmp_path: Path, settings: Settings
+) -> None:
+    assert with_bundle.after(0) is not None
+    put(drawn[0], with_bundle.pictures / "1.png")
+    first = with_bundle.settled("1.png")
+    assert (first.n_written, first.is_other) == (1, False)
+    assert with_bundle.after(1) is None
+    thresholds = load_bundle(tmp_path / "bundle").thresholds
+    never = np.full_like(thresholds.value, np.inf)
+    versions = ThresholdVersions(tmp_path / "bundle")
+    version = versions.add(replace(thresholds, value=never), {"by": "a test"})
+    taken = with_bundle.after(1)
+    assert taken is not None
+    assert taken.in_use == Versions.of(tmp_path / "bundle", version)
+    assert (taken.is_other, taken.n_written) == (True, 1)
+    assert (with_bundle.out / "1.txt").read_text().strip() == ""
+    assert with_bundle.after(1) is None
+    put_bundle(tmp_path / "bundle", settings, "doll_vit")
+    other = with_bundle.after(1)
+    assert other is not None
+    assert other.is_other
+    assert (with_bundle.out / "1.txt").read_text().strip()
+
+
+def test_a_bundle_that_cannot_be_used_is_named_once_and_pictures_wait(
+    with_bundle: Night, drawn: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert with_bundle.after(0) is not None
+    manifest = tmp_path / "bundle" / MANIFEST
+    whole = manifest.read_bytes()
+    manifest.write_bytes(whole[:-20])
+    put(drawn[0], with_bundle.pictures / "1.png")
+    assert with_bundle.after(1, "1.png") is None
+    assert with_bundle.after(SETTLE_S, "1.png") is None
+    assert with_bundle.after(SETTLE_S) is None
+    said = [r.message for r in caplog.records if "not taken over; pictures wait" in r.message]
+    assert len(said) == 1
+    manifest.write_bytes(whole)
+    batch = with_bundle.after(1)
+    assert batch is not None
+    assert (batch.n_written, batch.is_other) == (1, False)
 
 
 def test_a_half_written_picture_is_waited_for(

@@ -6,7 +6,7 @@ thread, one third to judge: average precision of the answer, F1 with rules and f
 
     python benchmarks/probe.py FOLDER --out real-results [--sets fashion,emoji] [--seeds 0,1,2]
 
-Intervals are of 1,000 paired resamples of the groups. The last line's are of the mean over the
+Intervals are of 400 paired resamples of the groups. The last line's are of the mean over the
 seeds: a resample weighs each group alike in all of them, for seeds share pictures. What a seed gave
 is kept in the folder, and read where the script is run again.
 """
@@ -25,9 +25,9 @@ from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
 from tagstack.ensemble.comparison.evaluator import Evaluator, Scope
-from tagstack.ensemble.comparison.ladder import DECODED, climb
 from tagstack.ensemble.console.console import stages
 from tagstack.ensemble.console.options import QUICK
+from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
@@ -36,7 +36,7 @@ from tagstack.ensemble.tasks.scoring import score_folder
 from tagstack.meta.labels.label_files import read_labels
 from tagstack.meta.metrics.bootstrap import Weightings, difference
 
-RESAMPLES = 1000
+RESAMPLES = 400
 TITLES = ("macro-AP", "micro-AP", "macro-F1", "micro-F1")
 
 Floats = NDArray[np.float64]
@@ -94,10 +94,12 @@ def fitted(
     watch, began = Watch(), time.process_time()
     made = fit_dataset(fit, rules, settings, None, watch)
     spent = time.process_time() - began
-    final = next(rung for rung in climb(made, test) if rung.name == DECODED)
+    decoder = Decoder(made.rules.bind(made.vocabulary), settings.decoder)
+    proba = made.stacker.predict_proba(made.stacker.completed(test.scores))
+    decided = made.thresholds.cutting.decoded(proba, decoder)
     every = np.ones(test.labels.shape[1], bool)
     scope = Scope(key="all", kind="vocabulary", title="all", tags=every, whole=True)
-    judge = Evaluator(final.proba, final.decided, test.labels, (scope,), 1.0)
+    judge = Evaluator(proba, decided, test.labels, (scope,), 1.0)
     blocks = np.array_split(weights, max(1, weights.shape[1] // 100), axis=1)
     found = [judge.evaluate(block).scores for block in blocks]
     scores = np.stack([np.concatenate([own["all", key] for own in found]) for key in KEYS])

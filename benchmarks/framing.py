@@ -18,14 +18,8 @@ from real import parser_of_sets, taggers
 
 from tagstack.base_models.pictures.images import decode, open_image
 from tagstack.base_models.taggers.tagger import Tagger, load_tagger
-from tagstack.ensemble.tasks.check_framing import (
-    as_if,
-    best_way,
-    logits_of_ways,
-    looked_at,
-    losses,
-    ways,
-)
+from tagstack.ensemble.tasks.framing_search import as_if, logits_of_ways, looked_at, ways
+from tagstack.ensemble.tasks.framing_verdict import best_way, losses
 
 SIZES = (24, 50, 100, 200)
 WRONG = {"pad_square": "squash", "squash": "pad_square"}

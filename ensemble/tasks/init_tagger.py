@@ -18,21 +18,14 @@ from tagstack.base_models.contract import CONTRACT_FILE
 from tagstack.base_models.runtimes.selection import REFERENCE
 from tagstack.base_models.taggers import model_facts
 from tagstack.base_models.taggers.check import CheckReport, check_tagger
-from tagstack.base_models.taggers.draft import IMAGENET, Draft, Fact, Question, draft_of
+from tagstack.base_models.taggers.draft import IMAGENET, Draft, Fact, Question
+from tagstack.base_models.taggers.drafting import draft_of
 from tagstack.base_models.taggers.tagger import load_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
-from tagstack.ensemble.tasks.check_framing import (
-    Facts,
-    Labelled,
-    Report,
-    as_if,
-    logits_of_ways,
-    looked_at,
-    losses,
-    reach_of,
-    surely_more,
-)
+from tagstack.ensemble.tasks.check_framing import Labelled
+from tagstack.ensemble.tasks.framing_search import Report, as_if, logits_of_ways, looked_at
+from tagstack.ensemble.tasks.framing_verdict import Facts, losses, reach_of, surely_more
 
 Ask = Callable[[Question], Fact]
 

@@ -20,15 +20,9 @@ from tagstack.base_models.zoo.gallery import Picture, draw_picture
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.tasks import check_framing as module
-from tagstack.ensemble.tasks.check_framing import (
-    Search,
-    as_if,
-    better_ways,
-    check_framing,
-    losses,
-    middle,
-    ways,
-)
+from tagstack.ensemble.tasks.check_framing import check_framing
+from tagstack.ensemble.tasks.framing_search import Search, as_if, better_ways, ways
+from tagstack.ensemble.tasks.framing_verdict import losses, middle
 
 N = 22
 

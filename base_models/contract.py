@@ -34,8 +34,8 @@ Resample = Literal["nearest", "area", "bilinear", "bicubic", "lanczos"]
 class Files(Section):
     """File names inside the tagger's folder, which cannot lead out of it.
 
-    ``metrics`` is an NPZ file with what the publisher measured for each tag, in output order:
-    ``best_thr`` are published thresholds, ``n_pos`` counts of images.
+    ``metrics`` is a file with what the publisher measured for each tag: an NPZ file in output order
+    (``best_thr`` are published thresholds, ``n_pos`` counts of images), or JSON by the tags' names.
     """
 
     model: PlainName = "model.onnx"
@@ -159,7 +159,13 @@ class Tags(Section):
     """
 
     format: Literal[
-        "selected_tags_csv", "tags_txt", "camie_json", "json_list", "json_index", "json_records"
+        "selected_tags_csv",
+        "tags_txt",
+        "camie_json",
+        "json_list",
+        "json_index",
+        "json_records",
+        "json_categories",
     ]
     categories: dict[str, str] = Field(default_factory=dict)
     prefixes: dict[str, str] = Field(default_factory=dict)

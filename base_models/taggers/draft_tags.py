@@ -48,7 +48,7 @@ def know_tags(draft: Draft, model: Path, facts: ModelFacts) -> TagFile | None:
         return None
     draft.know("files.tags", first.name, f"it lists {len(first.rows)} tags, one for each score")
     draft.facts["tags.format"] = Fact(first.format, f"what is in {first.name}")
-    for path in sorted(draft.folder.glob("*.npz"))[:10]:
+    for path in _metrics_files(draft.folder):
         try:
             own_file(draft.folder, path.name, max_bytes=METRICS_BYTES)
             with_metrics(first.rows, path)
@@ -57,6 +57,12 @@ def know_tags(draft: Draft, model: Path, facts: ModelFacts) -> TagFile | None:
         draft.facts["files.metrics"] = Fact(path.name, "it has a threshold for each tag")
         break
     return first
+
+
+def _metrics_files(folder: Path) -> list[Path]:
+    """Return files that may hold a threshold for each tag."""
+    told = [path for path in folder.glob("*.json") if "threshold" in path.name.lower()]
+    return sorted([*folder.glob("*.npz"), *told])[:10]
 
 
 def know_categories(draft: Draft, tags: TagFile) -> None:

@@ -13,7 +13,7 @@ from tagstack.configs.own_files import TAG_FILE_BYTES, own_file
 _FORMATS = {
     ".csv": ("selected_tags_csv",),
     ".txt": ("tags_txt",),
-    ".json": ("camie_json", "json_records", "json_index", "json_list"),
+    ".json": ("camie_json", "json_categories", "json_records", "json_index", "json_list"),
 }
 _MOST_FILES = 40
 # Texts that list no tags, whatever their number of lines.

@@ -167,6 +167,39 @@ def _json_records(path: Path, text: str, tags: Tags) -> list[TagRow]:
     ]
 
 
+def _json_categories(path: Path, text: str, tags: Tags) -> list[TagRow]:
+    content = _json(path, text)
+    parts = content.get("categories") if isinstance(content, dict) else None
+    if not isinstance(parts, list) or not all(_is_part(part) for part in parts):
+        msg = (
+            f'{path}: expected a JSON object with "categories", a list of objects with name, '
+            "offset and tags, for format json_categories."
+        )
+        raise TagstackError(msg)
+    index_of: dict[str, Any] = {}
+    rows: dict[str, TagRow] = {}
+    for part in parts:
+        for i, tag in enumerate(part["tags"]):
+            if tag in index_of:
+                raise TagstackError(f"{path}: the tag {tag!r} is there twice; expected it once.")
+            index_of[tag] = part["offset"] + i
+            rows[tag] = TagRow(tag, _category(path, part["name"], tags))
+    n_said = content.get("num_classes", len(rows))
+    if n_said != len(rows):
+        msg = f"{path}: {len(rows)} tags, expected {n_said}, which it says itself. Fetch it again."
+        raise TagstackError(msg)
+    return [rows[tag] for tag in _by_index(path, index_of)]
+
+
+def _is_part(part: object) -> bool:
+    """Return whether this is a category's own list of tags."""
+    own = _nested(part) or {}
+    offset, named = own.get("offset"), own.get("tags")
+    counted = isinstance(offset, int) and not isinstance(offset, bool)
+    listed = isinstance(named, list) and all(isinstance(tag, str) for tag in named)
+    return isinstance(own.get("name"), str) and counted and listed
+
+
 def _plain(tag: str, tags: Tags) -> TagRow:
     return TagRow(tag, _prefixed(tag, tags) or tags.category)
 
@@ -221,6 +254,7 @@ _READERS: dict[str, Callable[[Path, str, Tags], list[TagRow]]] = {
     "json_list": _json_list,
     "json_index": _json_index,
     "json_records": _json_records,
+    "json_categories": _json_categories,
 }
 
 

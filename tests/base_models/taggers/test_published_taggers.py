@@ -208,6 +208,7 @@ PUBLISHED = {
     ),
     "pixai-tagger-v0.9": Published(_SQUASHED_HALVES, 448, _TIMM, 1 / 127.5),
     "pixai-tagger-v1.0": Published(_PIXAI_1, 1008, ("output",), 1 / 127.5),
+    "pixai-tagger-v1.0-noaione": Published(_PIXAI_1, 1008, ("output",), 1 / 127.5),
     "pixai-tagger-v1.0-672": Published(_PIXAI_1, 672, ("output",), 1 / 127.5),
     "pixai-tagger-v1.0-336": Published(_PIXAI_1, 336, ("output",), 1 / 127.5, batch=2),
     "cl-tagger-2.00": _CL2,
@@ -404,6 +405,15 @@ def _by_position(mapping: dict[str, dict[str, str]]) -> dict[str, Any]:
     return {**mapping, "tag_to_category": positions, "categories": names}
 
 
+def _in_parts(codes: list[str]) -> dict[str, Any]:
+    """Return the tags as lists of one category each, in any order, with their offsets."""
+    parts = [
+        {"name": code, "offset": i, "count": 1, "tags": [tag]}
+        for i, (tag, code) in enumerate(zip(TAGS, codes, strict=True))
+    ]
+    return {"num_classes": len(TAGS), "categories": parts[::-1]}
+
+
 def _category_names(contract: Contract) -> tuple[str, ...]:
     tags = contract.tags
     if tags.format in ("tags_txt", "json_list", "json_index"):
@@ -434,6 +444,7 @@ def _tag_file(contract: Contract) -> str:
         "json_list": json.dumps(TAGS),
         "json_index": json.dumps(shuffled),
         "json_records": json.dumps(records),
+        "json_categories": json.dumps(_in_parts(codes)),
     }[contract.tags.format]
 
 

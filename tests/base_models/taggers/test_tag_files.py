@@ -131,9 +131,45 @@ def test_json_records_map_category_names(tmp_path: Path) -> None:
     assert rows == (TagRow("a", "general"), TagRow("miku", "character"))
 
 
+def test_json_categories_stand_at_their_offsets(tmp_path: Path) -> None:
+    parts = [
+        {"name": "rating", "offset": 2, "count": 1, "tags": ["rating:g"]},
+        {"name": "style", "offset": 0, "count": 2, "tags": ["bkub", "null"]},
+    ]
+    content = {"num_classes": 3, "category_order": ["style", "rating"], "categories": parts}
+    tags = Tags(format="json_categories", categories={"style": "artist", "rating": "rating"})
+    rows = read_tag_file(_file(tmp_path, json.dumps(content)), tags)
+    assert rows == (
+        TagRow("bkub", "artist"), TagRow("null", "artist"), TagRow("rating:g", "rating"),
+    )  # fmt: skip
+
+
+def _parts(*parts: object, **more: object) -> str:
+    return json.dumps({"categories": list(parts), **more})
+
+
+PARTS = Tags(format="json_categories")
+
+
 @pytest.mark.parametrize(
     ("tags", "text", "message"),
     [
+        (PARTS, '["a"]', "a list of objects with name, offset and tags"),
+        (PARTS, _parts({"name": "x", "offset": True, "tags": ["a"]}), "a list of objects with"),
+        (PARTS, _parts({"name": "x", "offset": 0, "tags": [1]}), "a list of objects with"),
+        (PARTS, _parts({"name": "x", "offset": 1, "tags": ["a"]}), "not 0 to 0 once each"),
+        (
+            PARTS,
+            _parts(
+                {"name": "x", "offset": 0, "tags": ["a"]}, {"name": "y", "offset": 1, "tags": ["a"]}
+            ),
+            "'a' is there twice",
+        ),
+        (
+            PARTS,
+            _parts({"name": "x", "offset": 0, "tags": ["a"]}, num_classes=2),
+            "1 tags, expected 2",
+        ),
         (WD, "tag_id,name,count\n1,a,2\n", r"columns \['category'\] are missing"),
         (WD, "", r"columns \['category', 'name'\] are missing"),
         (WD, "name,category\n", "no tags found"),

@@ -1,5 +1,6 @@
 """What a publisher measured for each tag becomes its threshold; a hostile file costs one line."""
 
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -32,11 +33,52 @@ def test_thresholds_and_counts_replace_those_that_are_known(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        {"per_tag": {"min_support": 3, "per_tag": {
+            "hat": {"support": 3, "pr_threshold": 0.9, "f1_threshold": 0.125},
+            "cat": {"support": 0, "f1_threshold": None}, "other": {"f1_threshold": 7.0},
+            "solo": {"support": 5, "f1_threshold": 0.75},
+        }}, "micro": {"pr_breakeven": {"threshold": 0.79}}},
+        {"hat": 0.125, "solo": 0.75, "else": 9},
+    ],
+)  # fmt: skip
+def test_thresholds_in_json_go_by_names(tmp_path: Path, content: dict[str, Any]) -> None:
+    path = tmp_path / "pr_thresholds.json"
+    path.write_text(json.dumps(content))
+    found = with_metrics(ROWS, path)
+    assert [row.best_threshold for row in found] == [0.125, 0.25, 0.75]
+    counts = (3, None, 5) if "per_tag" in content else (7, None, None)
+    assert tuple(row.count for row in found) == counts
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"micro": {"pr_breakeven": {"threshold": 0.79}}}', "no threshold of any of the 3 tags"),
+        ('{"per_tag": {"pr_summary": {"mean_threshold": 0.5}}}', "no threshold of any"),
+        ("[1, 2, 3]", "no threshold of any"),
+        ('{"hat": true, "cat": "0.5"}', "no threshold of any"),
+        ('{"hat": 1.5}', "reach from 1.5 to 1.5; expected 0 to 1"),
+        ("{", "not valid JSON"),
+    ],
+)
+def test_json_without_thresholds_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(text)
+    with pytest.raises(TagstackError, match=message):
+        with_metrics(ROWS, path)
+
+
+@pytest.mark.parametrize(
     ("arrays", "message"),
     [
         ({"other": np.zeros(3)}, "no array 'best_thr'"),
         ({"best_thr": np.zeros(4)}, r"shape \(4,\); expected one number for each of 3 tags"),
-        ({"best_thr": np.array([0.5, 1.5, 0])}, "reaches from 0 to 1.5; expected 0 to 1"),
+        (
+            {"best_thr": np.array([0.5, 1.5, 0])},
+            "its thresholds reach from 0 to 1.5; expected 0 to 1",
+        ),
         ({"best_thr": np.array(["a", "b", "c"])}, "expected one number"),
         ({"best_thr": np.array([{}] * 3, dtype=object)}, "no NPZ file that can be read"),
         ({"best_thr": np.zeros(3), "n_pos": np.zeros((3, 2))}, "n_pos is float64 of shape"),

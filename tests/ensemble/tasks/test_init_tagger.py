@@ -244,6 +244,20 @@ def test_a_side_that_the_file_leaves_open_is_asked_for(folder: Path) -> None:
     assert made(folder, {**SEEN, "input.size": "[8, 16]"}).draft.contract().input.size == (8, 16)
 
 
+def test_thresholds_by_name_are_found(folder: Path) -> None:
+    table = {tag: {"f1_threshold": 0.25 + i / 100} for i, tag in enumerate(TAGS)}
+    (folder / "pr_thresholds.json").write_text(json.dumps({"per_tag": {"per_tag": table}}))
+    (folder / "summary_thresholds.json").write_text('{"micro": 1}')
+    result = made(folder)
+    assert result.report.passed
+    assert read_contract(folder / "tagger.toml").files.metrics == "pr_thresholds.json"
+    tagger = load_tagger(folder, floor=0.001, threads=1, smoke=False)
+    try:
+        assert tagger.published_thresholds[3] == pytest.approx(0.28)
+    finally:
+        tagger.close()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "format_"),
     [
@@ -254,6 +268,13 @@ def test_a_side_that_the_file_leaves_open_is_asked_for(folder: Path) -> None:
             "tag_mapping.json",
             json.dumps({str(i): {"tag": t, "category": "General"} for i, t in enumerate(TAGS)}),
             "json_records",
+        ),
+        (
+            "tags.json",
+            json.dumps({"num_classes": len(TAGS), "categories": [
+                {"name": "general", "offset": 0, "count": len(TAGS), "tags": list(TAGS)},
+            ]}),
+            "json_categories",
         ),
         (
             "metadata.json",

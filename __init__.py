@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tagstack.api import calibrate as calibrate
     from tagstack.api import compare as compare
     from tagstack.api import fit as fit
+    from tagstack.api import init_tagger as init_tagger
     from tagstack.api import load as load
     from tagstack.api import quality as quality
     from tagstack.api import score as score
@@ -39,6 +40,7 @@ _HOMES = {
     "calibrate": "tagstack.api",
     "compare": "tagstack.api",
     "fit": "tagstack.api",
+    "init_tagger": "tagstack.api",
     "load": "tagstack.api",
     "quality": "tagstack.api",
     "score": "tagstack.api",
@@ -59,6 +61,7 @@ __all__ = [
     "calibrate",
     "compare",
     "fit",
+    "init_tagger",
     "load",
     "quality",
     "score",

@@ -36,6 +36,8 @@ from tagstack.ensemble.tasks.audit_refits import RefitRequest
 from tagstack.ensemble.tasks.calibrate import Goal, calibrated
 from tagstack.ensemble.tasks.compare import Compared, compared
 from tagstack.ensemble.tasks.fit import fit_dataset, fit_images
+from tagstack.ensemble.tasks.init_tagger import Initialised, InitRequest
+from tagstack.ensemble.tasks.init_tagger import init_tagger as write_contract
 from tagstack.ensemble.tasks.scoring import (
     found_images,
     loaded_taggers,
@@ -412,3 +414,47 @@ def train(
         overwrite=overwrite,
     )
     return train_tagger(request, settings_from(settings), Told())
+
+
+def init_tagger(
+    folder: AnyPath,
+    known: Mapping[str, object] | None = None,
+    *,
+    images: AnyPath | None = None,
+    labels: AnyPath | None = None,
+    force: bool = False,
+    settings: AnySettings = None,
+) -> Initialised:
+    """Write the contract of a folder with a network and its tag file, and check it.
+
+    Parameters
+    ----------
+    folder : path
+    known : mapping of key to value, optional
+        What you know of the contract, such as ``{"input.colour": "BGR"}``; it goes before files.
+    images, labels : path, optional
+        A folder of pictures and their label file, to decide colours, range and framing.
+    force : bool
+        Replace a contract that is there.
+    settings : Settings, mapping or path, optional
+
+    Returns
+    -------
+    Initialised
+        Its ``path``, its ``draft`` with every value's ``source`` (``draft.facts``), and the
+        ``report`` of its check.
+
+    Raises
+    ------
+    TagstackError
+        If a contract is there already, a value is left open, or the folder is none of a tagger.
+    """
+    request = InitRequest(
+        folder=Path(folder),
+        given={key: answered(key, value) for key, value in (known or {}).items()},
+        images=None if images is None else Path(images),
+        labels=None if labels is None else Path(labels),
+        force=force,
+    )
+    score = settings_from(settings).score
+    return write_contract(request, score, None, lambda done, total: None)

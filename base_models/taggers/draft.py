@@ -152,8 +152,8 @@ def _is_section(name: str, value: Any) -> bool:
     return isinstance(value, dict) and name in ("files", "input", "output", "tags", "threshold")
 
 
-def answered(key: str, text: str) -> Fact:
-    """Return a user's answer as a contract's value: TOML where it is that, else the text.
+def answered(key: str, value: object) -> Fact:
+    """Return a user's answer as a contract's value: of a text TOML where it is that.
 
     Raises
     ------
@@ -163,9 +163,11 @@ def answered(key: str, text: str) -> Fact:
     if key not in KEYS:
         msg = f"{shown(key)!r} cannot be set; expected one of {', '.join(KEYS)}."
         raise TagstackError(msg)
+    if not isinstance(value, str):
+        return Fact(value, YOU)
     if key in ("name", "source", "licence", "files.model", "files.tags", "output.name"):
-        return Fact(text, YOU)
+        return Fact(value, YOU)
     try:
-        return Fact(parse_toml(f"x = {text}", key)["x"], YOU)
+        return Fact(parse_toml(f"x = {value}", key)["x"], YOU)
     except TagstackError:
-        return Fact(text, YOU)
+        return Fact(value, YOU)

@@ -22,6 +22,7 @@ from tagstack.base_models.contract import (
     contract_toml,
     read_contract,
     text_with_features,
+    with_features,
 )
 from tagstack.base_models.staging import recover, staged_folder
 from tagstack.base_models.tag_names import did_you_mean
@@ -158,7 +159,7 @@ def load_taggers(
         check_pulled(folder)
         try_tagger(folder, settings.trial_seconds)
         ending = MIRRORED if mirrored else ""
-        wanted = set(settings.features) & {EVERY_MEMBER, contract_of_folder(folder).name + ending}
+        contract = contract_of_folder(folder)
         tagger = load_tagger(
             folder,
             floor=settings.floor,
@@ -167,7 +168,7 @@ def load_taggers(
             source=str(folder.absolute()) + ending if _names_folder(plain) else name,
             runtime=runtime,
             scaled_decoding=settings.scaled_decoding,
-            features=bool(wanted),
+            features=wants_features(settings, contract.name + ending),
             sided=settings.sided if mirrored else None,
         )
         if tagger.name in loaded:
@@ -187,6 +188,28 @@ def load_taggers(
         )
         raise TagstackError(msg)
     return tuple(loaded.values())
+
+
+def wants_features(settings: ScoreSettings, member: str) -> bool:
+    """Return whether a member's features are to be kept."""
+    return not {EVERY_MEMBER, member}.isdisjoint(settings.features)
+
+
+def scored_contract(folder: Path, settings: ScoreSettings) -> Contract:
+    """Return a tagger's contract as scoring under these settings uses it.
+
+    It names features where they are to be kept, and only there: a session gives what it names.
+
+    Raises
+    ------
+    TagstackError
+        If there is no contract, or no features in the network that are asked for.
+    """
+    from tagstack.base_models.taggers.last_product import features_of
+
+    contract = contract_of_folder(folder)
+    wanted = wants_features(settings, contract.name)
+    return with_features(contract, features_of(folder, contract) if wanted else None)
 
 
 def _names_folder(name_or_folder: str) -> bool:

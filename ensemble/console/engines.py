@@ -160,6 +160,9 @@ Taggers = Annotated[str, typer.Argument(help="Taggers by name or folder, comma-s
 Flavour = Annotated[str | None, typer.Option(help="trt, or rtx, which builds without a GPU.")]
 Backend = Annotated[str | None, typer.Option(help="As score.backend.")]
 Precision = Annotated[str | None, typer.Option(help="As score.precision.")]
+Features = Annotated[
+    str | None, typer.Option(help="Taggers that give features as well: names, or all.")
+]
 
 
 @engines.command(
@@ -170,6 +173,7 @@ def build(
     taggers: Taggers,
     precision: Precision = None,
     flavour: Flavour = None,
+    features: Features = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show layers, their precisions and kernels.")
     ] = False,
@@ -180,7 +184,7 @@ def build(
     from tagstack.ensemble.console.console import stages
     from tagstack.ensemble.tasks.engines import build_engines
 
-    settings = _settings(config, precision=precision, flavour=flavour)
+    settings = _settings(config, precision=precision, flavour=flavour, features=features)
     with stages() as progress:
         names = listed(taggers, "TAGGERS")
         results = build_engines(names, settings, progress, with_layers=verbose)
@@ -197,13 +201,15 @@ def export(
     tagger: Annotated[str, typer.Argument(help="Tagger by name or folder.")],
     target: Annotated[Path, typer.Option("--out", help="Folder to make; must not exist.")],
     precision: Precision = None,
+    features: Features = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Write the ONNX file that a tagger's engine is built from, and trtexec's command for it."""
     from tagstack.ensemble.tasks.engines import export_model
 
-    found = export_model(tagger, target, _settings(config, precision=precision))
+    settings = _settings(config, precision=precision, features=features)
+    found = export_model(tagger, target, settings)
     print_exported(found, as_json=as_json)
 
 
@@ -226,6 +232,7 @@ def verify(
     backend: Backend = None,
     precision: Precision = None,
     flavour: Flavour = None,
+    features: Features = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -233,7 +240,9 @@ def verify(
     from tagstack.ensemble.console.console import stages
     from tagstack.ensemble.tasks.engines import verify_taggers
 
-    settings = _settings(config, backend=backend, precision=precision, flavour=flavour)
+    settings = _settings(
+        config, backend=backend, precision=precision, flavour=flavour, features=features
+    )
     with stages() as progress:
         found = verify_taggers(listed(taggers, "TAGGERS"), images, settings, progress)
     print_verified(found, as_json=as_json)
@@ -291,10 +300,15 @@ def _settings(
     backend: str | None = None,
     precision: str | None = None,
     flavour: str | None = None,
+    features: str | None = None,
 ) -> "Settings":
     from tagstack.configs.settings import check_names, load_settings
 
-    score: dict[str, Any] = {"backend": backend, "precision": precision}
+    score: dict[str, Any] = {
+        "backend": backend,
+        "precision": precision,
+        "features": None if features is None else listed(features, "--features"),
+    }
     score = {key: value for key, value in score.items() if value is not None}
     if flavour is not None:
         score["engines"] = {"flavour": flavour}

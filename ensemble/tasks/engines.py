@@ -39,7 +39,7 @@ from tagstack.base_models.runtimes.tensorrt.trt_api import TrtApi
 from tagstack.base_models.runtimes.tensorrt.trtexec import trtexec_command
 from tagstack.base_models.scoring.sources import ImageSources, find_images
 from tagstack.base_models.taggers.own_folder import tagger_files
-from tagstack.base_models.taggers.registry import resolve
+from tagstack.base_models.taggers.registry import resolve, scored_contract
 from tagstack.base_models.taggers.timm_contract import contract_of_folder
 from tagstack.base_models.threads import thread_count
 from tagstack.base_models.user_cache import cache_root
@@ -115,7 +115,7 @@ def engine_cache(settings: EngineSettings) -> EngineCache:
 def build_engines(
     models: Sequence[str], settings: Settings, progress: Progress, *, with_layers: bool = False
 ) -> tuple[BuildResult, ...]:
-    """Build the engine of each tagger, or find it built.
+    """Build the engine of each tagger, or find it built; with features as scoring wants them.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def build_engines(
     for number, model in enumerate(models):
         progress.stage("building engines", number, len(models))
         folder = resolve(model)
-        contract = contract_of_folder(folder)
+        contract = scored_contract(folder, settings.score)
         path = tagger_files(folder, contract).model
         stored = shown_precision(path, precision)
         own = EngineSpec.of_settings(engines.of_tagger(contract.name), stored)
@@ -168,7 +168,7 @@ def export_model(model: str, out: Path, settings: Settings) -> Exported:
     if out.exists():
         raise TagstackError(f"{out} is there already; expected a new folder. Give another --out.")
     folder = resolve(model)
-    contract = contract_of_folder(folder)
+    contract = scored_contract(folder, settings.score)
     path = tagger_files(folder, contract).model
     engines = settings.score.engines.of_tagger(contract.name)
     spec = EngineSpec.of_settings(engines, shown_precision(path, settings.score.precision))

@@ -1,6 +1,7 @@
 """``tagstack engines`` and the comparison before first use, as a user runs them."""
 
 import json
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from tagstack.base_models.contract import text_with_features
+from tagstack.base_models.pictures.preprocess import input_tensor
+from tagstack.base_models.taggers.last_product import features_of
+from tagstack.base_models.taggers.registry import resolve
+from tagstack.base_models.taggers.tagger import load_tagger
+from tagstack.base_models.taggers.timm_contract import contract_of_folder
 from tagstack.cli import app
 from tagstack.configs.errors import TagstackError
 
@@ -107,6 +114,40 @@ def test_export_for_trtexec(tmp_path: Path) -> None:
     assert "--noTF32" in found["command"]
     with pytest.raises(TagstackError, match="expected a new folder"):
         run("engines", "export", "doll_vit", "--out", out)
+
+
+def test_what_engines_are_built_from_gives_features_where_scoring_keeps_them(
+    tmp_path: Path,
+) -> None:
+    """A contract that names them does not decide that, and one that does not is no hindrance."""
+    import onnxruntime
+
+    bare = resolve("doll_resnet")
+    named = tmp_path / "named"
+    shutil.copytree(bare, named)
+    contract = named / "tagger.toml"
+    found = features_of(bare, contract_of_folder(bare))
+    text = contract.read_text("utf-8")
+    contract.write_text(text_with_features(text, found, origin="test"), "utf-8")
+    tagger = load_tagger(bare, floor=0.001, threads=1, smoke=False, features=True)
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (2, *tagger.contract.input.height_width, 3), np.uint8
+    )
+    try:
+        expected = tagger.raw_features(pixels), tagger.raw(pixels)
+        tensor = input_tensor(pixels, tagger.contract.input)
+    finally:
+        tagger.close()
+    for number, source in enumerate((bare, named)):
+        for features in ((), ("--features", "all")):
+            out = tmp_path / f"{number}{len(features)}"
+            model = as_json("engines", "export", source, "--out", out, *features)["model"]
+            session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+            given = session.run(None, {session.get_inputs()[0].name: tensor})
+            assert len(given) == (2 if features else 1)
+            if features:
+                np.testing.assert_allclose(given[-1], expected[0], atol=1e-4)
+                np.testing.assert_allclose(given[0], expected[1], atol=1e-4)
 
 
 def test_native_engines_need_a_gpu() -> None:

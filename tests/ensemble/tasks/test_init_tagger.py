@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+import tagstack
 from tagstack.base_models.contract import read_contract
 from tagstack.base_models.taggers import model_facts
 from tagstack.base_models.taggers.draft import Fact, Question, answered
@@ -147,6 +148,20 @@ def test_a_user_is_asked_for_what_is_open_and_for_nothing_else(folder: Path) -> 
     assert made(folder, {"input.colour": "BGR"}, ask=ask).report.passed
     assert sorted(asked) == sorted(set(SEEN) - {"input.colour"})
     assert read_contract(folder / "tagger.toml").input.colour == "BGR"
+
+
+def test_python_says_what_the_command_says(folder: Path) -> None:
+    known = {**SEEN, "input.size": 8, "licence": "MIT"}
+    found = tagstack.init_tagger(folder, known)
+    assert found.report.passed
+    contract = read_contract(folder / "tagger.toml")
+    assert (contract.licence, contract.input.colour) == ("MIT", "RGB")
+    assert found.draft.facts["licence"].source == "you said so"
+    with pytest.raises(TagstackError, match="is there already"):
+        tagstack.init_tagger(folder, known)
+    with pytest.raises(TagstackError, match=r"'input\.color' cannot be set"):
+        tagstack.init_tagger(folder, {"input.color": "RGB"}, force=True)
+    assert tagstack.init_tagger(folder, known, force=True).path == folder / "tagger.toml"
 
 
 def test_a_contract_that_is_there_stays_unless_forced(folder: Path) -> None:

@@ -19,6 +19,7 @@ from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.memory import MemorySink
 from tagstack.base_models.scoring.pipeline import ScoreProgress
 from tagstack.base_models.scoring.sources import GivenPictures, PictureSource
+from tagstack.base_models.taggers.draft import answered
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.audit.files import Audited
@@ -420,8 +421,8 @@ def init_tagger(
     folder: AnyPath,
     known: Mapping[str, object] | None = None,
     *,
-    images: AnyPath | None = None,
-    labels: AnyPath | None = None,
+    images: "AnyPath | None" = None,
+    labels: "AnyPath | None" = None,
     force: bool = False,
     settings: AnySettings = None,
 ) -> Initialised:

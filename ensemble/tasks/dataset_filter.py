@@ -17,7 +17,7 @@ from tagstack.ensemble.workshop.dataset.filtering import Facts, Filters, rare_ta
 from tagstack.ensemble.workshop.dataset.folder import CaptionFolder
 from tagstack.ensemble.workshop.dataset.pictures import MeasuredPictures
 from tagstack.ensemble.workshop.dataset.reading import tags_of_pictures, writing_of
-from tagstack.ensemble.workshop.dataset.undo import Changes, Move
+from tagstack.ensemble.workshop.dataset.undo import Changes, Move, changing_alone
 from tagstack.meta.labels.image_names import match_names
 
 LEFT_OUT = ".left-out"
@@ -92,6 +92,12 @@ def filter_pictures(request: FilterRequest, settings: Settings, progress: Progre
         If folder, table or vocabulary cannot be used, or the manifest is in the way.
     """
     refuse_existing(request.out, overwrite=request.overwrite)
+    changes = request.apply and request.folder.is_dir()
+    with changing_alone(request.folder, changes=changes):
+        return _filtered(request, settings, progress)
+
+
+def _filtered(request: FilterRequest, settings: Settings, progress: Progress) -> Filtered:
     own = settings.dataset
     folder = CaptionFolder.of(
         request.folder, extensions=settings.score.extensions, endings=own.caption_extensions

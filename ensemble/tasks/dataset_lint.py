@@ -27,7 +27,7 @@ from tagstack.ensemble.workshop.dataset.lint import (
     Linter,
     SharedTags,
 )
-from tagstack.ensemble.workshop.dataset.undo import Changes, Rewrite, place_in
+from tagstack.ensemble.workshop.dataset.undo import Changes, Rewrite, changing_alone, place_in
 
 _NAMED = 5  # files named for each kind of finding
 _SUGGESTED = 20  # unknown tags for which a known one is looked for
@@ -149,6 +149,7 @@ def lint_captions(request: LintRequest, settings: Settings, progress: Progress) 
         source, _linter(request, source, settings), shared, Changes(source.root), request.fix
     )
     with ExitStack() as stack:
+        stack.enter_context(changing_alone(source.root, changes=request.fix))
         tally = _Tally(_opened(request.out, stack))
         for finding in source.findings():
             if finding.check not in own.ignore:

@@ -13,7 +13,7 @@ from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.workshop.dataset.caption_text import MAX_BYTES, key_of, read_caption
 from tagstack.ensemble.workshop.dataset.folder import CaptionFolder
 from tagstack.ensemble.workshop.dataset.reading import writing_of
-from tagstack.ensemble.workshop.dataset.undo import Changes, Rewrite, place_in
+from tagstack.ensemble.workshop.dataset.undo import Changes, Rewrite, changing_alone, place_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,19 @@ def prune_tags(
     apply : bool
         Rewrite the captions; otherwise only count.
     """
+    with changing_alone(source, changes=apply and source.is_dir()):
+        return _pruned(source, tags, settings, progress, keep=keep, apply=apply)
+
+
+def _pruned(
+    source: Path,
+    tags: Container[str],
+    settings: Settings,
+    progress: Progress,
+    *,
+    keep: bool,
+    apply: bool,
+) -> Pruned:
     own = settings.dataset
     folder = CaptionFolder.of(
         source, extensions=settings.score.extensions, endings=own.caption_extensions

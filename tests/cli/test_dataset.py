@@ -90,7 +90,8 @@ def test_a_wrong_folder_is_one_line(tmp_path: Path, tagstack: Command, name: str
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    paths = (p for p in root.rglob("*") if p.is_file() and not p.name.startswith("tagstack-undo"))
+    ours = ("tagstack-undo", ".tagstack")
+    paths = (p for p in root.rglob("*") if p.is_file() and not p.name.startswith(ours))
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in paths}
 
 

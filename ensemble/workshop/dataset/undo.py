@@ -11,17 +11,20 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from tagstack.base_models.atomic import written_whole
 from tagstack.base_models.atomic_batch import AtomicBatch, remove_leftovers_in
+from tagstack.base_models.locks import ProcessLock
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.text_files import parse_json
 
 _HEAD = {"tagstack": "undo", "version": 1}
 _NAME = "tagstack-undo-"
+LOCK = ".tagstack-changes.lock"  # stays in the folder: to remove it would let two hold it
 _MAX_LINE = 2**24
 _BATCH = 256
 # What file systems without hard links answer.
@@ -138,6 +141,49 @@ class Changes:
             raise TagstackError(msg) from error
 
 
+@contextmanager
+def changing_alone(folder: Path, *, changes: bool = True) -> Iterator[None]:
+    """Be the only one who changes a folder's files; without ``changes`` nobody is kept out.
+
+    Two runs at once would each read what the other is about to write, and the undo file of one
+    would bring back what the other had done.
+
+    Parameters
+    ----------
+    folder : Path
+        Where `Changes` puts its undo file.
+    changes : bool
+        Whether files will change at all.
+
+    Raises
+    ------
+    TagstackError
+        If another run is changing the folder, or the lock cannot be taken.
+    """
+    if not changes:
+        yield
+        return
+    lock = ProcessLock(folder / LOCK)
+    try:
+        free = lock.take()
+    except OSError as error:
+        msg = (
+            f"Cannot take the lock {lock.path}: {error.strerror or error}. Nothing was changed; "
+            "mend that (space, permissions) and run the same command again."
+        )
+        raise TagstackError(msg) from error
+    if not free:
+        msg = (
+            f"Another run (process {lock.owner()}) is changing the files of {folder}; expected one "
+            "at a time. Nothing was changed; run the same command again when it has ended."
+        )
+        raise TagstackError(msg)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def undo(path: Path, done: Callable[[int, int], None] = lambda *_: None) -> Undone:
     """Take back what an undo file says, as far as nobody changed the files since.
 
@@ -153,8 +199,13 @@ def undo(path: Path, done: Callable[[int, int], None] = lambda *_: None) -> Undo
         If it is no undo file, or names a place outside its folder.
     """
     root = Path(os.path.abspath(path)).parent
-    found, total = Undone(), sum(1 for _ in _lines(path))
-    folders = set()
+    total = sum(1 for _ in _lines(path))  # read before anything is made there
+    with changing_alone(root):
+        return _undone(path, root, total, done)
+
+
+def _undone(path: Path, root: Path, total: int, done: Callable[[int, int], None]) -> Undone:
+    found, folders = Undone(), set()
     for n, line in enumerate(_lines(path), 1):
         moved = line["do"] == "move"
         outcome = _undone_move(root, line) if moved else _undone_rewrite(root, line)

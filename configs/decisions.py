@@ -42,6 +42,7 @@ class ThresholdSettings(Section):
     joint_rounds: int = Field(ge=1, le=1000)
     utility: UtilitySettings
     utility_table: str
+    metric: str
     value: Share
     precision: Share
     recall: Share

@@ -234,6 +234,7 @@ THRESHOLD_STRATEGIES = Hook(
         "recall_at_least": "tagstack.ensemble.thresholds.strategies.targets:RecallAtLeast",
         "p_equals_r": "tagstack.ensemble.thresholds.strategies.targets:PEqualsR",
         "expected_utility": "tagstack.ensemble.thresholds.strategies.shared:ExpectedUtility",
+        "metric": "tagstack.ensemble.thresholds.strategies.own_metric:OwnMetric",
         "fixed": "tagstack.ensemble.thresholds.strategies.shared:Fixed",
         "mcut": "tagstack.ensemble.thresholds.strategies.image_lists:Mcut",
         "rcut": "tagstack.ensemble.thresholds.strategies.image_lists:Rcut",

@@ -8,7 +8,9 @@ from pydantic import Field, field_validator, model_validator
 from tagstack.configs.calibration import CalibratorName, Pool
 from tagstack.configs.section import Section
 
-Objective = Literal["balanced_ap", "macro_ap", "micro_ap", "macro_f1", "micro_f1", "utility"]
+Objective = Literal[
+    "balanced_ap", "macro_ap", "micro_ap", "macro_f1", "micro_f1", "utility", "metric"
+]
 MemberWorth = Literal["none", "logistic", "full"]
 
 # Names of rungs that are no learners: a learner of a package cannot take one of them.
@@ -114,6 +116,7 @@ class StackSettings(Section):
     folds: int = Field(ge=2, le=100)
     objective: Objective
     utility_table: str
+    metric: str
     balance: str
     balance_most: float = Field(gt=1, le=1000)
     calibrator: CalibratorName
@@ -182,6 +185,13 @@ class StackSettings(Section):
     def _has_utility(self) -> Self:
         if (self.objective == "utility") != bool(self.utility_table):
             msg = 'objective = "utility" and utility_table = "FILE.csv" belong together'
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _has_metric(self) -> Self:
+        if (self.objective == "metric") != bool(self.metric):
+            msg = 'objective = "metric" and metric = "NAME" belong together'
             raise ValueError(msg)
         return self
 

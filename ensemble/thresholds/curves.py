@@ -42,6 +42,8 @@ class Curves:
         it is true, and all.
     believed : array of shape (n_pairs,), float32
         Probability that each pair is true; ``proba`` is less where rivals contest the pair.
+    n_images : float
+        Behind the curves; what they weigh together, where they weigh.
     weights : Weights or None
         What images count; 1 each for None.
     """
@@ -55,6 +57,7 @@ class Curves:
     sure_hits: Ints
     sure: Ints
     believed: NDArray[np.float32]
+    n_images: float
     weights: "Weights | None" = None
 
     @property
@@ -164,13 +167,10 @@ class Weights:
     of_pair : array of shape (n_pairs,), float64
     always : Counts
         What every threshold gives and all that is true, weighed; arrays of shape (n_tags,).
-    images : float
-        Of all images together.
     """
 
     of_pair: Floats
     always: Counts
-    images: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +233,7 @@ class Sorted:
             sure_hits=none,
             sure=none,
             believed=(proba.proba if believed is None else believed)[order],
+            n_images=pairs.n_images,
         )
         sure = np.zeros(len(order), bool) if implied is None else implied[order]
         return cls(
@@ -263,6 +264,9 @@ class Sorted:
             sure_hits=_per_tag(curves.tag[sure & curves.label], n_tags),
             sure=_per_tag(curves.tag[sure], n_tags),
             believed=curves.believed[chosen],
+            n_images=float(
+                images.sum() if self.image_weight is None else self.image_weight[images].sum()
+            ),
             weights=None if self.image_weight is None else self._weights(images, self.image_weight),
         )
 
@@ -280,7 +284,6 @@ class Sorted:
         return Weights(
             of_pair=of_pair[here & ~self.implied],
             always=Counts(hits=hits, predicted=predicted, positives=positives),
-            images=float(weight[images].sum()),
         )
 
 

@@ -54,6 +54,13 @@ Choice = Callable[[Counts], int | None]
 """Picks a cell of ``GRID`` from a group's counts, shape (n_tags, n_grid); None if none will do."""
 
 
+Goal = Callable[[Counts, ThresholdSettings], Floats]
+"""What each entry of counts is worth; above 0, more than no tag."""
+
+Average = Callable[[Counts, ThresholdSettings], Floats]
+"""What one cut for the tags on the first axis is worth; above 0, more than no tag."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """The images that thresholds are fitted on.
@@ -78,14 +85,14 @@ class Sample:
     contested: bool = False
 
 
-def best_cuts(curves: Curves, settings: ThresholdSettings) -> Floats:
+def best_cuts(curves: Curves, settings: ThresholdSettings, goal: Goal = goal_of) -> Floats:
     """Return the logit of each tag's best cut, strictest on ties; NaN where none is any good.
 
     Shape (n_tags,).
     """
     counts = curves.cut_counts()
     usable = curves.is_cut & (counts.hits > 0)
-    return cut_at(curves, np.where(usable, goal_of(counts, settings), -1.0))
+    return cut_at(curves, np.where(usable, goal(counts, settings), -1.0))
 
 
 def cut_at(curves: Curves, score: Floats) -> Floats:
@@ -177,14 +184,20 @@ def _rows(curves: Curves, group: NDArray[np.intp]) -> tuple[Ints, Ints]:
     return row, np.concatenate([np.arange(n_groups), group[true]])
 
 
-def best_shared(curves: Curves, group: NDArray[np.intp], settings: ThresholdSettings) -> Floats:
+def best_shared(
+    curves: Curves,
+    group: NDArray[np.intp],
+    settings: ThresholdSettings,
+    average: Average | None = None,
+) -> Floats:
     """Return the logit that is best for the goal of each group of tags; strictest on ties.
 
     Shape (n_tags,).
     """
+    goal = average or average_goal
 
     def choose(counts: Counts) -> int | None:
-        score = average_goal(counts, settings)
+        score = goal(counts, settings)
         if not score.max(initial=0.0) > 0:
             return None
         return len(score) - 1 - int(np.argmax(score[::-1]))

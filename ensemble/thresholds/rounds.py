@@ -18,7 +18,7 @@ from scipy.special import expit
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.ensemble.contradictions.decoder import Decoder
-from tagstack.ensemble.thresholds.curves import Bools, Curves, Sorted, average_goal
+from tagstack.ensemble.thresholds.curves import Bools, Curves, Sorted
 from tagstack.ensemble.thresholds.cuts import Sample, capped, thresholds_from_logits
 from tagstack.ensemble.thresholds.deciding import Cutting
 from tagstack.ensemble.thresholds.measures import Measured
@@ -228,7 +228,7 @@ class Rounds:
             scores = []
             for candidate in range(len(by_fold[0])):
                 counts = self._cut_counts(pairs, [own[candidate] for own in by_fold])
-                scores.append(average_goal(counts.take(assignment.tags), assignment.settings))
+                scores.append(self._achieved(assignment, counts))
             best.append(int(np.argmax(scores)))
         return tuple(best)
 
@@ -361,10 +361,14 @@ class Rounds:
         hits, predicted, positives = (self.image_weight @ own.astype(np.float64) for own in of)
         return Counts(hits=hits, predicted=predicted, positives=positives)
 
+    def _achieved(self, assignment: Assignment, counts: Counts) -> float:
+        own = counts.take(assignment.tags)
+        return assignment.strategy.achieved(own, len(self.folds), assignment.settings)
+
     def _score(self, counts: Counts) -> float:
         """Return the mean goal of the tags that have one to raise."""
         raised = [a for a in self.plan if a.raises]
-        total = sum(float(average_goal(counts.take(a.tags), a.settings)) for a in raised)
+        total = sum(self._achieved(a, counts) for a in raised)
         return total / max(len(raised), 1)
 
 

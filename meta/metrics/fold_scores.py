@@ -17,11 +17,14 @@ from tagstack.configs.stack import Objective
 from tagstack.meta.labels.drawn_images import drawn_images
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.truth import Evidence, PairTruth, found_among
+from tagstack.meta.metrics.count_metrics import CountMetric
 from tagstack.meta.metrics.influence import (
     average_precision_influence,
+    expected_cuts,
     expected_f1_cuts,
     f1,
     f1_influence,
+    metric_influence,
 )
 from tagstack.meta.metrics.ranking import Rankings, area_of, falling_order
 from tagstack.meta.metrics.utility import break_even_of
@@ -36,6 +39,7 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "macro_f1": ("macro_f1",),
     "micro_f1": ("micro_f1",),
     "utility": ("utility",),
+    "metric": ("macro_metric",),
 }
 _NORMAL_95 = 1.959964
 _NOISE = 1e-12  # influences that cancel leave rounding errors behind
@@ -153,6 +157,8 @@ class FoldScorer:
         Images that are no independent evidence of each other.
     worth : array of shape (4, n_tags), float64, optional
         Of the objective ``utility``, as of `utility.utility_of`.
+    metric : CountMetric, optional
+        Of the objective ``metric``.
     """
 
     def __init__(
@@ -163,8 +169,9 @@ class FoldScorer:
         folds: NDArray[np.int64],
         groups: NDArray[np.int64],
         worth: Floats | None = None,
+        metric: CountMetric | None = None,
     ) -> None:
-        self.worth = worth
+        self.worth, self.metric = worth, metric
         self.n_images = np.bincount(folds)
         self.n_folds, self.n_tags = int(folds.max()) + 1, pairs.n_tags
         self.group = np.unique(groups, return_inverse=True)[1].astype(np.int64)
@@ -180,6 +187,7 @@ class FoldScorer:
         n_missed = np.bincount(self.missed_key, minlength=len(self.n_true))
         n_hidden = self._per_key(*evidence.unknown.nonzero())
         self.n_false_unlisted = n_images - n_hidden - n_listed - n_missed
+        self.n_known = n_images - n_hidden
 
     def score(
         self, proba: PairProba, objective: Objective, tags: NDArray[np.bool_] | None = None
@@ -280,6 +288,8 @@ class FoldScorer:
             rankings = self._by_fold(rankings)
         if part.endswith("ap"):
             found = area_of(rankings)
+        elif part == "macro_metric":
+            found = self._measured(rankings)[0]
         else:
             found = f1(rankings, self._tagged(rankings))
         return found if part.startswith("micro") else self._over_tags(found)[0]
@@ -292,6 +302,8 @@ class FoldScorer:
             rankings = self._by_fold(rankings)
         if part.endswith("ap"):
             found, influence = average_precision_influence(rankings)
+        elif part == "macro_metric":
+            found, influence = self._measured(rankings)
         else:
             found, influence = f1_influence(rankings, self._tagged(rankings))
         if part.startswith("micro"):
@@ -316,6 +328,28 @@ class FoldScorer:
         brought = np.where(tagged, gain, 0.0) / self.n_images[fold]
         total = np.bincount(fold, weights=brought, minlength=self.n_folds)
         return np.asarray(total, np.float64), brought
+
+    def _measured(self, rankings: Rankings) -> tuple[Floats, Floats]:
+        """Return the metric of each fold's tags at the other folds' cuts, and rows' influences."""
+        if self.metric is None:
+            msg = "the objective 'metric' needs a metric"
+            raise ValueError(msg)
+        own, known = self.metric, self.n_known.reshape(self.n_folds, -1)
+        fold, tag = rankings.key // self.n_tags, rankings.key % self.n_tags
+        of_tag = replace(rankings, key=tag, n_true=np.zeros(self.n_tags, np.int64))
+        everywhere = self.n_folds == 1
+        cuts = np.stack(
+            [
+                expected_cuts(
+                    of_tag,
+                    np.ones(len(fold), bool) if everywhere else fold != f,
+                    own,
+                    known.sum(axis=0) - (0 if everywhere else known[f]),
+                )
+                for f in range(self.n_folds)
+            ]
+        )
+        return metric_influence(rankings, rankings.value >= cuts[fold, tag], own, self.n_known)
 
     def _between_positives(self, found: Floats, influence: Floats, rankings: Rankings) -> Floats:
         """Return influences that know how much a tag's score hangs on which positives it has.
@@ -402,6 +436,7 @@ class DrawnScorer:
         max_pairs: int,
         seed: int,
         worth: Floats | None = None,
+        metric: CountMetric | None = None,
     ) -> None:
         images = drawn_images(counts, max_pairs, seed)
         self.whole = len(images) == len(counts) or len(np.unique(data.folds[images])) < data.n_folds
@@ -412,7 +447,9 @@ class DrawnScorer:
         drawn = data if self.whole else data.take(images)
         pairs = drawn.scores.pairs
         truth = drawn.evidence.truth(pairs)
-        self.scorer = FoldScorer(pairs, truth, drawn.evidence, drawn.folds, drawn.groups, worth)
+        self.scorer = FoldScorer(
+            pairs, truth, drawn.evidence, drawn.folds, drawn.groups, worth, metric
+        )
 
     def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where those of some listed pairs that are drawn lie among the drawn ones.

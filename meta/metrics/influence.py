@@ -9,14 +9,19 @@ References
 Efron (1982), "The jackknife, the bootstrap and other resampling plans" (infinitesimal jackknife).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack.meta.metrics.count_metrics import CountMetric
 from tagstack.meta.metrics.counts import Counts
 from tagstack.meta.metrics.ranking import Rankings, curve_of, from_here, so_far, worth_compiling
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+_STEP = 1e-4  # of a pair: far above rounding, far below one pair
 
 
 def average_precision_influence(rankings: Rankings) -> tuple[Floats, Floats]:
@@ -95,6 +100,75 @@ def expected_f1_cuts(rankings: Rankings, seen: NDArray[np.bool_]) -> Floats:
     best = np.zeros(len(rankings.n_true))
     np.maximum.at(best, key, expected)
     return np.where(best > 0, best / 2, np.inf)
+
+
+def expected_cuts(
+    rankings: Rankings, seen: NDArray[np.bool_], metric: CountMetric, n_pairs: Ints
+) -> Floats:
+    """Return each ranking's cut with the highest metric that probabilities lead to expect.
+
+    Shape (n_keys,), float64; infinite where no cut is expected to be better than none. No label is
+    read.
+
+    Parameters
+    ----------
+    rankings : Rankings
+    seen : array of shape (n_rows,), bool
+        The rows whose probabilities are looked at.
+    metric : CountMetric
+    n_pairs : array of shape (n_keys,), int64
+        How many pairs those are of, unlisted ones included.
+    """
+    order = rankings.descending()
+    order = order[seen[order]]
+    key, count = rankings.key[order], rankings.count[order].astype(np.float64)
+    mass = rankings.value[order].astype(np.float64) * count
+    total = np.bincount(key, weights=mass, minlength=len(rankings.n_true))
+    right: NDArray[Any] = so_far(mass, key)
+    met: NDArray[Any] = so_far(rankings.count[order], key)
+    expected = Counts(hits=right, predicted=met, positives=total[key])
+    none = Counts(hits=0 * total, predicted=0 * total, positives=total)
+    gain = metric(expected, n_pairs[key]) - np.nan_to_num(metric(none, n_pairs))[key]
+    best = np.zeros(len(total))
+    np.fmax.at(best, key, gain)
+    at = np.flatnonzero((gain == best[key]) & (gain > 0))
+    cuts = np.full(len(total), np.inf)
+    np.fmin.at(cuts, key[at], rankings.value[order][at])
+    return cuts
+
+
+def metric_influence(
+    rankings: Rankings, tagged: NDArray[np.bool_], metric: CountMetric, n_pairs: Ints
+) -> tuple[Floats, Floats]:
+    """Return each ranking's metric, and its derivative by each row's weight.
+
+    Shapes (n_rankings,) and (n_rows,); the derivative is by differences.
+
+    Parameters
+    ----------
+    rankings : Rankings
+    tagged : array of shape (n_rows,), bool
+    metric : CountMetric
+    n_pairs : array of shape (n_rankings,), int64
+        How many pairs each has, unlisted ones included.
+    """
+    counts = _counts(rankings, tagged)
+    value, rows = metric(counts, n_pairs), (rankings.true > 0) + 2 * tagged
+    influence = np.zeros(len(tagged))
+    for kind in range(4):  # a false or true row, left out or tagged
+        true, given = kind % 2, kind // 2
+        moved: list[NDArray[Any]] = [
+            count + _STEP * step
+            for count, step in (
+                (counts.hits, true and given),
+                (counts.predicted, given),
+                (counts.positives, true),
+            )
+        ]
+        more = Counts(hits=moved[0], predicted=moved[1], positives=moved[2])
+        slope = (metric(more, n_pairs + _STEP) - value) / _STEP
+        influence = np.where(rows == kind, np.nan_to_num(slope)[rankings.key], influence)
+    return value, np.where(rankings.n_true[rankings.key] > 0, influence, 0.0)
 
 
 def _counts(rankings: Rankings, tagged: NDArray[np.bool_]) -> Counts:

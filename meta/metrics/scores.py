@@ -27,6 +27,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
@@ -46,6 +47,11 @@ from tagstack.meta.metrics.ranking import average_precision, micro_average_preci
 from tagstack.meta.metrics.weighted_ranking import without_abstentions
 
 Needs = Literal["proba", "decisions"]
+# Of true positives, false positives, false negatives and true negatives, all of one shape.
+OfCounts = Callable[
+    [NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+    NDArray[np.float64],
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +136,9 @@ class Score:
         Takes a `Judged`, returns one number; NaN where it is undefined.
     digits : int
         After the point, where it is shown.
+    of_counts : callable, optional
+        The same of one tag, by its counts: see `count_metrics.score_of_counts`. With it thresholds
+        and the gate can raise the score.
     """
 
     name: str
@@ -139,6 +148,7 @@ class Score:
     meaning: str = ""
     larger_is_better: bool = True
     digits: int = 3
+    of_counts: OfCounts | None = None
 
 
 def f_name(beta: float) -> str:

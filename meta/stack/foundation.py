@@ -21,6 +21,7 @@ from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.missing_labels import labelled_rates, pair_weights
 from tagstack.meta.learners.mean import mean_logit
 from tagstack.meta.learners.shrunken_logistic import filled_in
+from tagstack.meta.metrics.count_metrics import metric_of
 from tagstack.meta.metrics.fold_scores import DrawnScorer
 from tagstack.meta.metrics.utility import utility_of
 from tagstack.meta.progress import Progress
@@ -108,7 +109,8 @@ def lay_foundation(
     progress("calibration", 0, 1)
     counts = np.diff(data.scores.pairs.indptr)
     worth = utility_of(settings.utility_table, data.scores.vocabulary)
-    judges = DrawnScorer(data, counts, settings.gate_pairs, seed, worth)
+    metric = metric_of(settings.metric)
+    judges = DrawnScorer(data, counts, settings.gate_pairs, seed, worth, metric)
     strengths = choose_strengths(data.scores, data.evidence, data.folds, settings, seed)
     groundwork, ground = cross_fitted_ground(data, strengths, settings)
     if settings.missing_labels == "reweighted":

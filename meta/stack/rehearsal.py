@@ -187,8 +187,10 @@ class _Outer:
         self.data, self.settings = data, settings
         pairs = data.scores.pairs
         truth = data.evidence.truth(pairs)
-        worth = foundation.judges.scorer.worth
-        self.scorer = FoldScorer(pairs, truth, data.evidence, data.folds, data.groups, worth)
+        judge = foundation.judges.scorer
+        self.scorer = FoldScorer(
+            pairs, truth, data.evidence, data.folds, data.groups, judge.worth, judge.metric
+        )
         self.ground: Ground = groundwork.apply(data.scores, data.relations, settings)
         columns = {
             spec.column: learners[spec.name].predict_logit(self.ground.table)

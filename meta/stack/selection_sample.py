@@ -7,6 +7,7 @@ from scipy.special import expit
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.learners.caruana import GreedySelection
+from tagstack.meta.metrics.count_metrics import metric_of
 from tagstack.meta.metrics.fold_scores import DrawnScorer
 from tagstack.meta.metrics.utility import utility_of
 from tagstack.meta.stack.fold_fits import FoldFits, best_stage
@@ -31,7 +32,8 @@ class SelectionSample:
         self.settings = settings
         counts = np.diff(ground.table.pairs.indptr)
         worth = utility_of(settings.utility_table, data.scores.vocabulary)
-        drawn = DrawnScorer(data, counts, settings.selection_pairs, seed, worth)
+        metric = metric_of(settings.metric)
+        drawn = DrawnScorer(data, counts, settings.selection_pairs, seed, worth, metric)
         self.images, self.scorer = drawn.images, drawn.scorer
         # The sample's candidates twice: among the scorer's pairs, and in the ground's table.
         self.rows = drawn.places(ground.rows)

@@ -171,6 +171,8 @@ class Tuner:
         digest.update(repr(state).encode())
         if data.scorer.worth is not None:
             digest.update(np.ascontiguousarray(data.scorer.worth).tobytes())
+        if data.scorer.metric is not None:
+            digest.update(data.scorer.metric.name.encode())
         return digest.hexdigest()[:16]
 
     def _objective(self, trial: "Trial") -> float:

@@ -5,8 +5,10 @@ from typing import ClassVar
 import numpy as np
 
 from tagstack.configs.decisions import ThresholdSettings
-from tagstack.ensemble.thresholds.curves import Bools, Floats
+from tagstack.ensemble.thresholds.curves import Bools, Curves, Floats, goal_of
 from tagstack.ensemble.thresholds.cuts import (
+    Average,
+    Goal,
     Proposal,
     Sample,
     above_all,
@@ -30,7 +32,9 @@ class Scut(Strategy):
     name = "scut"
     title = "Best cut"
     optimises = "F-beta or utility of each tag by itself, shrunk to its category's threshold"
-    reads = (*GOAL, "value", "cv", "shrinkage", "fbr", "min_positives", "max_rate")
+    reads: ClassVar[tuple[str, ...]] = (
+        *GOAL, "value", "cv", "shrinkage", "fbr", "min_positives", "max_rate",
+    )  # fmt: skip
     needs_parts = True
 
     def propose(self, sample: Sample, settings: ThresholdSettings) -> Proposal:
@@ -46,13 +50,14 @@ class Scut(Strategy):
         Fan & Lin (2007), "A study on threshold selection for multi-label classification".
         """
         parts = sample.parts if settings.cv else (sample.curves,)
-        cuts = np.stack([best_cuts(part, settings) for part in parts])
+        cuts = np.stack([best_cuts(part, settings, self.goal(part, settings)) for part in parts])
         found = ~np.isnan(cuts)
         own = np.where(found, cuts, 0).sum(0) / np.maximum(found.sum(0), 1)
-        category = best_shared(sample.curves, sample.category, settings)
+        average = self.average(sample.curves, settings)
+        category = best_shared(sample.curves, sample.category, settings, average)
         n_positives = sample.curves.n_positives
         usable = found.any(0) & (n_positives >= settings.min_positives)
-        hopeless = _hopeless(sample, settings)
+        hopeless = self.hopeless(sample, settings)
         rows = []
         for strength in settings.shrinkage:
             weight = n_positives / np.maximum(n_positives + strength, 1)
@@ -60,6 +65,18 @@ class Scut(Strategy):
             shrunk = np.where(hopeless, np.maximum(shrunk, above_all(sample.curves)), shrunk)
             rows.append(capped(shrunk, sample.curves, settings))
         return Proposal(logits=np.stack(rows), own=usable)
+
+    def goal(self, curves: Curves, settings: ThresholdSettings) -> Goal:
+        """Return what a cut of one tag is worth; above 0, it is worth more than no tag."""
+        return goal_of
+
+    def average(self, curves: Curves, settings: ThresholdSettings) -> Average | None:
+        """Return what one cut for several tags is worth; None for what the settings say."""
+        return None
+
+    def hopeless(self, sample: Sample, settings: ThresholdSettings) -> Bools:
+        """Return the tags that do not reach ``settings.fbr``, shape (n_tags,)."""
+        return _hopeless(sample, settings)
 
     def written(self, settings: ThresholdSettings) -> str:
         """Return the goal."""
@@ -130,10 +147,9 @@ def _expected_f(sample: Sample, beta: float) -> Floats:
     curves, always = sample.curves, sample.curves.always
     ones = np.ones(len(curves.tag))
     own = ones if curves.weights is None else curves.weights.of_pair
-    n_images = sample.n_images if curves.weights is None else curves.weights.images
     hits = curves.so_far(curves.believed.astype(np.float64)) + always.hits[curves.tag]
     listed = np.bincount(curves.tag, curves.believed * own, minlength=curves.n_tags)
-    unlisted = n_images - np.bincount(curves.tag, own, curves.n_tags) - always.predicted
+    unlisted = curves.n_images - np.bincount(curves.tag, own, curves.n_tags) - always.predicted
     total = listed + np.maximum(unlisted, 0.0) * curves.floor + always.hits
     predicted = curves.so_far(ones) + always.predicted[curves.tag]
     score = f_score(hits, predicted, total[curves.tag], beta)

@@ -18,7 +18,7 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.hooks import THRESHOLD_STRATEGIES
-from tagstack.ensemble.thresholds.curves import Bools, Floats, Ints
+from tagstack.ensemble.thresholds.curves import Bools, Floats, Ints, average_goal
 from tagstack.ensemble.thresholds.cuts import Proposal, Sample
 from tagstack.ensemble.thresholds.deciding import Cutting, Values
 from tagstack.ensemble.thresholds.measures import Measured, goal_measured
@@ -141,6 +141,14 @@ class Strategy(ABC):
         By default utility an image where ``settings.objective`` says so, F-beta otherwise.
         """
         return goal_measured(counts, n_images, settings)
+
+    def achieved(self, counts: Counts, n_images: int, settings: ThresholdSettings) -> float:
+        """Return what decided tags score in what is raised; rounds and candidates go by it.
+
+        ``counts`` are of its tags on ``n_images`` images. Macro or micro F-beta, or utility, by
+        default.
+        """
+        return float(average_goal(counts, settings))
 
     def worth(self, settings: ThresholdSettings) -> float | None:
         """Return what a step of probability is worth where rules make tags compete; None: log-odds.

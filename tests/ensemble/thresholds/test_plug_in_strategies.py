@@ -30,13 +30,18 @@ class Recording:
 
 
 @pytest.mark.parametrize("strategy", tuple(built_in()), ids=lambda strategy: strategy.name)
-def test_a_strategy_reads_what_it_says(strategy: Strategy, draw: Make, settings_with: Make) -> None:
+def test_a_strategy_reads_what_it_says(
+    strategy: Strategy, draw: Make, settings_with: Make, from_docs: Make
+) -> None:
+    from_docs("A metric that is raised")
     read: set[str] = set()
     sample = draw(0, n_images=60).sample
     sample = replace(sample, held=sample.parts)
     for goal in ("f_beta", "utility"):
         for average in ("macro", "micro"):
-            settings = Recording(settings_with(objective=goal, average=average, fbr=0.3))
+            settings = Recording(
+                settings_with(objective=goal, average=average, fbr=0.3, metric="review_worth")
+            )
             strategy.propose(sample, settings)  # type: ignore[arg-type]
             strategy.image_cut(settings)  # type: ignore[arg-type]
             read |= settings.read

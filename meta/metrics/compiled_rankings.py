@@ -39,7 +39,7 @@ def areas(
         As in `ranking.Rankings`.
     """
     area = np.zeros(len(n_true))
-    _areas(order, key, value, count, true, area)
+    _areas(order, _together(key, value, count, true), area)
     return np.where(n_true > 0, area / np.maximum(n_true, 1), np.nan)
 
 
@@ -53,6 +53,18 @@ def influences(
     area, influence = np.full(len(n_true), np.nan), np.zeros(len(key))
     _influences(order, key, value, count, true, n_true, area, influence)
     return area, influence
+
+
+def _together(key: Ints, value: NDArray[np.float32], count: Ints, true: Ints) -> NDArray[np.int32]:
+    """Return key, count, true pairs and the value's bits of each row, shape (n_rows, 4).
+
+    Rows are asked for in the order of their values, from anywhere: what lies together is there at
+    once.
+    """
+    rows = np.empty((len(key), 4), np.int32)
+    for place, column in enumerate((key, count, true, (value + np.float32(0.0)).view(np.int32))):
+        rows[:, place] = column
+    return rows
 
 
 @compiled
@@ -83,24 +95,27 @@ def _falling(number, order):  # type: ignore[no-untyped-def]  # numba infers the
 
 
 @compiled
-def _areas(order, key, value, count, true, area):  # type: ignore[no-untyped-def]  # as above
+def _areas(order, rows, area):  # type: ignore[no-untyped-def]  # as above
     n_keys = len(area)
-    # Of each ranking: the value of the step that it stands at, and what was met down to its end.
-    level = np.full(n_keys, np.float32(-1.0))
-    met, found, here = np.zeros((3, n_keys), np.int64)
+    # Of each ranking: the value of the step that it stands at, in its bits, of which -1 is none;
+    # pairs and true pairs met down to its end; true pairs at just this value.
+    state = np.zeros((n_keys, 4), np.int64)
+    state[:, 0] = -1
     for row in order:
-        k = key[row]
-        if value[row] != level[k]:
-            if here[k]:
-                area[k] += here[k] * (found[k] / max(met[k], 1))
-            level[k] = value[row]
-            here[k] = 0
-        met[k] += count[row]
-        found[k] += true[row]
-        here[k] += true[row]
+        k, count, true, value = rows[row, 0], rows[row, 1], rows[row, 2], rows[row, 3]
+        at = state[k]
+        if value != at[0]:
+            if at[3]:
+                area[k] += at[3] * (at[2] / max(at[1], 1))
+            at[0] = value
+            at[3] = 0
+        at[1] += count
+        at[2] += true
+        at[3] += true
     for k in range(n_keys):
-        if here[k]:
-            area[k] += here[k] * (found[k] / max(met[k], 1))
+        at = state[k]
+        if at[3]:
+            area[k] += at[3] * (at[2] / max(at[1], 1))
 
 
 @compiled

@@ -48,6 +48,7 @@ def thresholds_from_logits(logits: Floats, floor: NDArray[np.float32]) -> NDArra
     return np.asarray(np.maximum(expit(logits).astype(np.float32), above))
 
 
+_MOST_TAGS = 2000  # of a group that an average over its tags looks at
 INSIDE = 1e-9  # logits stay finite; float32 probabilities stop short of 1 by 6e-8
 
 Choice = Callable[[Counts], int | None]
@@ -148,7 +149,14 @@ def above_all(curves: Curves) -> Floats:
     return logits_of(top)
 
 
-def pooled(curves: Curves, group: NDArray[np.intp], choose: Choice, fallback: float) -> Floats:
+def pooled(
+    curves: Curves,
+    group: NDArray[np.intp],
+    choose: Choice,
+    fallback: float,
+    *,
+    averages: bool = False,
+) -> Floats:
     """Return the logit chosen for each group of tags; all tags' where a group has none.
 
     Parameters
@@ -158,10 +166,15 @@ def pooled(curves: Curves, group: NDArray[np.intp], choose: Choice, fallback: fl
     choose : callable
     fallback : float
         Logit where not even all tags together lead to a choice.
+    averages : bool
+        Whether ``choose`` averages over tags that have a positive, and wants a row of each; by
+        default it adds up, and a row for all tags of a group will do.
     """
     names, group = np.unique(group, return_inverse=True)
-    row, group_of_row = _rows(curves, group)
-    counts = curves.grid_counts(row)
+    if averages:
+        counts, group_of_row = _counts_apart(curves, group)
+    else:
+        counts, group_of_row = curves.grid_counts(group.astype(np.int64)), np.arange(len(names))
     overall = choose(counts)
     logits = np.full(curves.n_tags, fallback if overall is None else logit(GRID[overall]))
     for name in range(len(names)):
@@ -171,17 +184,23 @@ def pooled(curves: Curves, group: NDArray[np.intp], choose: Choice, fallback: fl
     return logits
 
 
-def _rows(curves: Curves, group: NDArray[np.intp]) -> tuple[Ints, Ints]:
-    """Return the row of each tag in a table of counts, and the group of each row.
+def _counts_apart(curves: Curves, group: NDArray[np.intp]) -> tuple[Counts, NDArray[np.intp]]:
+    """Return the counts of tags that have a positive, each in a row, and the group of each row.
 
-    Tags without a positive share their group's row, which comes first: sums over tags are the same,
-    and an average over tags leaves them out. Of a large vocabulary they are most.
+    Of very many tags of a group, evenly spaced ones: one number for all needs no more of them.
     """
-    n_groups = int(group.max(initial=-1)) + 1
-    row = group.astype(np.int64)
     true = np.flatnonzero(curves.n_positives > 0)
-    row[true] = n_groups + np.arange(len(true))
-    return row, np.concatenate([np.arange(n_groups), group[true]])
+    drawn = [_spaced(true[group[true] == name]) for name in np.unique(group[true])]
+    tags = np.sort(np.concatenate([true[:0], *drawn]))
+    # All others share the first row, which nobody asks for.
+    row = np.zeros(curves.n_tags, np.int64)
+    row[tags] = 1 + np.arange(len(tags))
+    return curves.grid_counts(row).take(1 + np.arange(len(tags))), group[tags]
+
+
+def _spaced(tags: Ints) -> Ints:
+    every = -(-len(tags) // _MOST_TAGS)
+    return tags[:: max(1, every)]
 
 
 def best_shared(
@@ -202,7 +221,8 @@ def best_shared(
             return None
         return len(score) - 1 - int(np.argmax(score[::-1]))
 
-    return pooled(curves, group, choose, float(logit(settings.value)))
+    averages = settings.objective != "utility" and settings.average == "macro"
+    return pooled(curves, group, choose, float(logit(settings.value)), averages=averages)
 
 
 def capped(logits: Floats, curves: Curves, settings: ThresholdSettings) -> Floats:

@@ -1,4 +1,4 @@
-"""Tags without a positive share a row of the table that a group's threshold is chosen from."""
+"""Tags share rows of the table that a group's threshold is chosen from, where sums are the same."""
 
 from dataclasses import replace
 
@@ -11,6 +11,7 @@ from scipy.special import expit
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.settings import load_settings
+from tagstack.ensemble.thresholds import cuts
 from tagstack.ensemble.thresholds.curves import GRID, Curves, Sorted, average_goal
 from tagstack.ensemble.thresholds.cuts import best_shared
 
@@ -55,3 +56,17 @@ def test_a_groups_threshold_is_that_of_all_tags_counted_apart(
     own = {name: best(GROUP == name, overall) for name in (0, 3, 5)}
     found = expit(best_shared(curves, GROUP, goal))
     assert found == pytest.approx([own[name] for name in GROUP.tolist()])
+
+
+def test_an_average_over_very_many_tags_looks_at_evenly_spaced_ones(
+    curves: Curves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goal = load_settings().thresholds
+    group = np.zeros(N_TAGS, np.intp)
+    every = expit(best_shared(curves, group, goal))[0]
+    monkeypatch.setattr(cuts, "_MOST_TAGS", 2)
+    found = expit(best_shared(curves, group, goal))[0]
+    positive = np.flatnonzero(curves.n_positives > 0)
+    score = average_goal(curves.grid_counts().take(positive[::3]), goal)
+    assert found == pytest.approx(GRID[len(score) - 1 - int(np.argmax(score[::-1]))])
+    assert found != every

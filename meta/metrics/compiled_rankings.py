@@ -62,8 +62,8 @@ def _together(key: Ints, value: NDArray[np.float32], count: Ints, true: Ints) ->
     once.
     """
     rows = np.empty((len(key), 4), np.int32)
-    for place, column in enumerate((key, count, true, (value + np.float32(0.0)).view(np.int32))):
-        rows[:, place] = column
+    rows[:, 0], rows[:, 1], rows[:, 2] = key, count, true
+    rows[:, 3] = (value + np.float32(0.0)).view(np.int32)
     return rows
 
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from probe import QUICK, fitted, on_pairs, scorer
 from real import GROUPS, of_members, parser_of_sets, split, taggers
 from scipy.special import expit
+from stack_leads import QUICK, fitted, on_pairs, scorer
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.base_models.taggers.asked_names import MIRRORED

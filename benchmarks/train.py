@@ -26,8 +26,8 @@ from pathlib import Path
 
 import numpy as np
 from mirrored import lead, raw
-from probe import QUICK, fitted, on_pairs, scorer
 from real import GROUPS, of_members, parser_of_sets, split, taggers
+from stack_leads import QUICK, fitted, on_pairs, scorer
 
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import load_settings

@@ -1,4 +1,4 @@
-"""Two stacks judged on the same left-out pictures: fits without search, and what leads of AP need."""
+"""Two stacks judged on the same left-out pictures: quick fits, and what their leads need."""
 
 import time
 

@@ -12,10 +12,10 @@ what is not there yet, and goes on where it was.
 
 With ``--against COLUMN`` it shows instead what training against a column does: the first kind is
 trained on the most pictures, and from there as long again with and without ``--against``. Tags that
-say the column must be left out of the labels.
+say the column must be left out of the labels; ``--strengths`` are those of the reversal.
 
     python benchmarks/train.py FOLDER --out train-results --sets emoji --kinds resnet \
-        --pictures 1000:15 --against style --without style:,tone:
+        --pictures 1000:15 --against style --without style:,tone: --strengths .3,1,3
 """
 
 import csv
@@ -104,6 +104,7 @@ def against_table(
     out: Path,
     column: str,
     without: tuple[str, ...],
+    strengths: tuple[float, ...],
 ) -> None:
     """Print what features tell of a column: of a plain tagger, and of two trained on from it."""
     (n_pictures, epochs), group = given, GROUPS[name]
@@ -115,25 +116,37 @@ def against_table(
         images=(data / "images",), labels=labels, start=kind, out=root / "plain", group=group
     )
     on = replace(plain, start=str(plain.out), out=root / "on")
-    hidden = replace(plain, start=str(plain.out), out=root / "hidden", against=column)
+    hidden = {
+        strength: replace(
+            plain, start=str(plain.out), out=root / f"hidden-{strength:g}", against=column
+        )
+        for strength in strengths
+    }
     found = {}
-    for request in (plain, on, hidden):
+    for strength, request in ((1.0, plain), (1.0, on), *hidden.items()):
+        chosen = settings.train.model_copy(update={"against_strength": strength})
         with stages() as progress:
             found[request.out.name] = train_tagger(
-                replace(request, overwrite=True), settings, progress
+                replace(request, overwrite=True),
+                settings.model_copy(update={"train": chosen}),
+                progress,
             )
     # The one that was only trained on is judged as the start of a training that is not done.
-    judged = replace(hidden, start=str(on.out), out=root / "judging", overwrite=True)
+    judged = replace(plain, start=str(on.out), out=root / "judging", against=column, overwrite=True)
     short = settings.train.model_copy(update={"epochs": 1, "learning_rate": 1e-9})
     with stages() as progress:
         of_on = train_tagger(judged, settings.model_copy(update={"train": short}), progress)
-    assert found["hidden"].against
+    first = found[next(iter(hidden.values())).out.name].against
+    assert first
     assert of_on.against
     rows = {
-        "plain": (found["plain"], found["hidden"].against.before),
+        "plain": (found["plain"], first.before),
         "trained on": (found["on"], of_on.against.before),
-        f"trained on against {column}": (found["hidden"], found["hidden"].against.after),
     }
+    for strength, request in hidden.items():
+        one = found[request.out.name]
+        assert one.against
+        rows[f"against {column}, strength {strength:g}"] = (one, one.against.after)
     n_left_out = found["plain"].n_left_out
     print(
         f"\n{found['plain'].n_training} pictures learnt from, {n_left_out} left out, "
@@ -214,6 +227,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--against", help="column to train against, instead of the rest")
+    parser.add_argument("--strengths", default="1", help="of the reversed gradient")
     parser.add_argument("--without", default="", help="beginnings of tags to leave out with it")
     arguments = parser.parse_args()
     pairs = (text.partition(":") for text in arguments.pictures.split(","))
@@ -227,7 +241,10 @@ def main() -> None:
             without = tuple(filter(None, arguments.without.split(",")))
             most = max(given.items())
             data = arguments.folder / "data" / name
-            against_table(data, name, kinds[0], most, size, seed, out, arguments.against, without)
+            strengths = tuple(float(text) for text in arguments.strengths.split(","))
+            against_table(
+                data, name, kinds[0], most, size, seed, out, arguments.against, without, strengths
+            )
         else:
             run(arguments.folder, out, name, kinds, given, size, seed)
 

@@ -1,7 +1,9 @@
 """Training against a column: features from which its value cannot be told.
 
 A second small network guesses the value from the features. Its gradient is reversed before it
-reaches the network, which so learns what tells the tags and not the value.
+reaches the network, which so learns what tells the tags and not the value. How far it pulls is
+measured by how far the tags do, batch by batch: their loss is a mean over tags, so that many tags
+pull less each, and the guess's is not.
 
 References
 ----------
@@ -22,6 +24,7 @@ from torch.nn import functional
 UNKNOWN = -1
 _HIDDEN = 128
 _STEEPNESS = 10.0
+_TINY = 1e-12
 _HEAVIEST = 10.0  # a rare value weighs as much as so many average ones at most
 
 
@@ -72,7 +75,9 @@ class Adversary(nn.Module):  # type: ignore[misc]
         )
         self.register_buffer("weights", torch.from_numpy(weights), persistent=False)
 
-    def loss(self, features: Tensor, values: Tensor, strength: float) -> Tensor:
+    def loss(
+        self, features: Tensor, values: Tensor, strength: float, of_tags: Tensor | None = None
+    ) -> Tensor:
         """Return how wrong the guesses are; 0 where no value is known.
 
         Parameters
@@ -80,13 +85,27 @@ class Adversary(nn.Module):  # type: ignore[misc]
         features : tensor of shape (n_images, width), float32
         values : tensor of shape (n_images,), int64
         strength : float
-            By how much the gradient is multiplied where it is reversed.
+            How long the reversed gradient is at the features, against that of the tags' loss.
+        of_tags : tensor of shape (), float32, optional
+            The tags' loss; without it ``strength`` is what the gradient is multiplied with.
         """
         known = values != UNKNOWN
         if not known.any():
             return features.sum() * 0
-        guess = self.layers(_Reversed.apply(features[known], strength))
+        if of_tags is not None:
+            own = self._wrong(features, values, known)
+            strength *= _length(of_tags, features) / max(_length(own, features), _TINY)
+        return self._wrong(_Reversed.apply(features, strength), values, known)
+
+    def _wrong(self, features: Tensor, values: Tensor, known: Tensor) -> Tensor:
+        guess = self.layers(features[known])
         return functional.cross_entropy(guess, values[known], self.weights)
+
+
+def _length(loss: Tensor, features: Tensor) -> float:
+    """Return the length of a loss's gradient at the features."""
+    (gradient,) = torch.autograd.grad(loss, features, retain_graph=True)
+    return float(gradient.norm())
 
 
 class _Reversed(torch.autograd.Function):  # type: ignore[misc]

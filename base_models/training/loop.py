@@ -174,13 +174,15 @@ class Training:
     ) -> Tensor:
         with mixed(self._device, wanted=self._settings.mixed):
             features = self.network.embed(images)
+        features = features.float()
+        with mixed(self._device, wanted=self._settings.mixed):
             logits = self.network.head(features)
         loss = mean_loss(self._settings.loss, logits.float(), labels, known)
         if self.adversary is None or self._material.column is None:
             return loss
         values = torch.from_numpy(self._material.column.values[chosen]).to(self._device)
         strength = strength_at(progress, self._settings.against_strength)
-        return loss + self.adversary.loss(features.float(), values, strength)
+        return loss + self.adversary.loss(features, values, strength, of_tags=loss)
 
     def _judge(self, position: Position, judge: Judge) -> None:
         """Score the averaged weights, and keep them where they are the best."""

@@ -313,6 +313,16 @@ def test_a_reversed_gradient_is_the_gradient_of_the_guess_turned_round() -> None
     assert features.grad.numpy() == pytest.approx(-0.7 * plain.grad.numpy(), abs=1e-6)
     assert features.grad[2].abs().sum() == 0  # its value is not known
     assert adversary.loss(features, torch.full((5,), -1), 1.0).item() == 0
+    # Against the tags' loss it is as long as is said, however many tags there are.
+    for n_tags in (1, 1000):
+        of_tags = (features * torch.arange(3.0)).sum() / n_tags
+        (pull,) = torch.autograd.grad(of_tags, features, retain_graph=True)
+        (turned,) = torch.autograd.grad(
+            adversary.loss(features, values, 0.5, of_tags=of_tags), features
+        )
+        assert turned.norm().item() == pytest.approx(0.5 * pull.norm().item(), rel=1e-5)
+        cosine = torch.nn.functional.cosine_similarity(turned.ravel(), plain.grad.ravel(), dim=0)
+        assert cosine.item() == pytest.approx(-1, abs=1e-5)
     assert (strength_at(0, 2), round(strength_at(1, 2), 2)) == (0, 2)
 
 

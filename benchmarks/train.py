@@ -10,6 +10,10 @@ what is not there yet, and goes on where it was.
     python benchmarks/train.py FOLDER --out train-results --sets emoji \
         --kinds resnet,vit --pictures 250:40,1000:20,4000:8 [--size 48] [--seed 0]
 
+A kind may be ``NAME=START``, with anything that ``train --from`` takes: a folder of weights that
+were trained on another set, say. ``--search N`` adds the best of N trainings of those of the kinds
+that are built in, each with the same epochs.
+
 With ``--against COLUMN`` it shows instead what training against a column does: the first kind is
 trained on the most pictures, and from there as long again with and without ``--against``. Tags that
 say the column must be left out of the labels; ``--strengths`` are those of the reversal.
@@ -71,19 +75,28 @@ def trained(
 ) -> str:
     """Train a tagger unless it is there; print what it took and return its folder."""
     n_pictures, epochs = given
-    folder, labels = out / "trained" / f"{kind}-{n_pictures}", out / f"train-{n_pictures}.csv"
+    title, _, start = kind.partition("=")
+    title, _, search = title.partition("*")
+    folder, labels = out / "trained" / f"{title}-{n_pictures}", out / f"train-{n_pictures}.csv"
     if not (folder / "tagger.toml").exists():
         drawn(data / "labels.csv", GROUPS[name], n_pictures, seed, labels)
         own = {"size": size, "epochs": epochs, "patience": 0, "left_out": 0.1}
         settings = load_settings(changes={"seed": seed, "threads": 1, "train": own})
         request = TrainRequest(
-            images=(data / "images",), labels=labels, start=kind, out=folder, group=GROUPS[name]
+            images=(data / "images",),
+            labels=labels,
+            start=(start or title).replace("+", ","),
+            out=folder,
+            group=GROUPS[name],
+            search=int(search or 0),
         )
         began = time.process_time()
         with stages() as progress:
             train_tagger(request, settings, progress)
         (folder / "cpu_seconds").write_text(f"{time.process_time() - began:.0f}")
     record = json.loads((folder / "training.json").read_text())
+    if record.get("trials"):
+        print(f"best of {len(record['trials'])}: {record['trials']}")
     print(
         f"{folder.name}: {record['n_training']} pictures learnt from, {len(record['tags'])} tags, "
         f"{epochs} epochs, {(folder / 'cpu_seconds').read_text()} CPU s; macro-AP "
@@ -193,7 +206,15 @@ def stack_table(
 
 
 def run(
-    root: Path, out: Path, name: str, kinds: list[str], given: dict[int, int], size: int, seed: int
+    root: Path,
+    out: Path,
+    name: str,
+    kinds: list[str],
+    given: dict[int, int],
+    size: int,
+    seed: int,
+    *,
+    stacked: bool,
 ) -> None:
     """Train, score, fit and print one set's tables."""
     out.mkdir(parents=True, exist_ok=True)
@@ -201,7 +222,7 @@ def run(
     images = split(data / "labels.csv", GROUPS[name], seed, labels)
     print(f"\n## {name}, seed {seed}, {size} pixels\n")
     own = [trained(data, name, kind, n, size, seed, out) for n in given.items() for kind in kinds]
-    plain = taggers(root / "zoo" / name, out / "taggers")
+    plain = taggers(root / "zoo" / name, out / "taggers") if stacked else []
     with stages() as progress:
         paths = [data / "images" / image for image in images]
         settings = load_settings(changes={"threads": 1})
@@ -213,8 +234,11 @@ def run(
         for where in ("part=fit", "part=test")
     )
     print(f"\n{fit.scores.n_images} pictures to fit, {test.scores.n_images} judge.")
-    kinds_table(test, kinds, list(given))
-    one_more = f"{kinds[0]}-{max(given)}"
+    titles = [kind.partition("=")[0].partition("*")[0] for kind in kinds]
+    kinds_table(test, titles, list(given))
+    if not stacked:
+        return
+    one_more = f"{titles[0]}-{max(given)}"
     stack_table(fit, test, [Path(folder).name for folder in plain], one_more, rules, seed)
 
 
@@ -226,6 +250,8 @@ def main() -> None:
     parser.add_argument("--pictures", default="250:40,1000:20,4000:8", help="PICTURES:EPOCHS,...")
     parser.add_argument("--size", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--search", type=int, default=0, help="trainings to choose the best of")
+    parser.add_argument("--no-stack", action="store_true", help="networks alone, no stack with one")
     parser.add_argument("--against", help="column to train against, instead of the rest")
     parser.add_argument("--strengths", default="1", help="of the reversed gradient")
     parser.add_argument("--without", default="", help="beginnings of tags to leave out with it")
@@ -233,6 +259,8 @@ def main() -> None:
     pairs = (text.partition(":") for text in arguments.pictures.split(","))
     given = {int(pictures): int(epochs) for pictures, _, epochs in pairs}
     kinds, (size, seed) = arguments.kinds.split(","), (arguments.size, arguments.seed)
+    if arguments.search:
+        kinds.append(f"searched*{arguments.search}=resnet+convnext")
     for name in arguments.sets.split(","):
         out = arguments.out / name
         if arguments.against:
@@ -246,7 +274,8 @@ def main() -> None:
                 data, name, kinds[0], most, size, seed, out, arguments.against, without, strengths
             )
         else:
-            run(arguments.folder, out, name, kinds, given, size, seed)
+            stacked = not arguments.no_stack
+            run(arguments.folder, out, name, kinds, given, size, seed, stacked=stacked)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from tagstack.ensemble.thresholds.deciding import decided_by
 from tagstack.ensemble.thresholds.plan import worths_of
 from tagstack.ensemble.thresholds.table import State, Thresholds
 from tagstack.meta.labels.truth import known_labels, without_unknown
+from tagstack.meta.metrics.count_metrics import metric_of
+from tagstack.meta.metrics.counts import canonical, column_counts, count_by_tag, defined_mean
 from tagstack.meta.metrics.decision_scores import decision_scores
 from tagstack.meta.metrics.ranking import micro_average_precision
 from tagstack.meta.metrics.utility import mean_utility
@@ -39,6 +41,9 @@ class Floor:
     utility : tuple of float or None
         What the decisions on an image are worth, where thresholds are fitted for that; then this
         alone counts.
+    metric : tuple of (str, float, float) or None
+        A registered metric and both means of it, the higher the better, where thresholds raise
+        that; then this alone counts.
     micro_ap_leads : tuple of float
         By how much what was fitted ranks all pairs of each left-out fold better.
     n_images : int
@@ -48,6 +53,7 @@ class Floor:
     macro_f: tuple[float, float]
     micro_f: tuple[float, float]
     utility: tuple[float, float] | None = None
+    metric: tuple[str, float, float] | None = None
     micro_ap_leads: tuple[float, ...] = ()
     n_images: int = 0
 
@@ -60,6 +66,8 @@ class Floor:
         """
         if self.utility is not None:
             return self.utility[0] >= self.utility[1]
+        if self.metric is not None:
+            return self.metric[1] >= self.metric[2]
         leads = [ours - start for ours, start in (self.macro_f, self.micro_f)]
         many = self.n_images >= _RANKED_IMAGES
         slack = _SLACK if many and all(lead > 0 for lead in self.micro_ap_leads) else 0.0
@@ -70,6 +78,9 @@ class Floor:
         """Both answers in words, what was fitted first."""
         if self.utility is not None:
             return f"worth {self.utility[0]:.3f} an image against {self.utility[1]:.3f}"
+        if self.metric is not None:
+            name, ours, start = self.metric
+            return f"{name} {ours:.3f} against {start:.3f}, the higher the better"
         return (
             f"macro-F1 {self.macro_f[0]:.3f} against {self.macro_f[1]:.3f}, "
             f"micro-F1 {self.micro_f[0]:.3f} against {self.micro_f[1]:.3f}"
@@ -107,10 +118,21 @@ def held_against_start(fit: ThresholdFit, stacker: Stacker) -> Floor:
             mean_utility(decided, labels, worth, unknown),
             mean_utility(given, labels, worth, unknown),
         )
+    metric = metric_of(fit.settings.metric if fit.settings.strategy == "metric" else "")
+    measured = None
+    if metric is not None:
+        hidden = fit.dataset.unknown[images]
+        known = len(images) - column_counts(canonical(hidden, labels.shape))
+        ours, theirs = (
+            defined_mean(metric(count_by_tag(known_labels(tags, hidden), labels), known))
+            for tags in (decided, given)
+        )
+        measured = metric.name, ours, theirs
     return Floor(
         macro_f=(float(fitted.macro_f), float(before.macro_f)),
         micro_f=(float(fitted.micro_f), float(before.micro_f)),
         utility=utility,
+        metric=measured,
         micro_ap_leads=tuple(leads),
         n_images=len(images),
     )

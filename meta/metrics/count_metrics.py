@@ -104,15 +104,19 @@ class CountMetric:
         four = _four(counts, np.asarray(n_pairs, np.float64))
         with offer.blamed(), np.errstate(divide="ignore", invalid="ignore"):
             value = np.asarray(own.of_counts(*four), np.float64)
-        if value.shape != four[0].shape or np.isinf(value).any():
-            msg = (
-                f"The {offer} returned an array of shape {value.shape}"
-                f"{' with infinite values' if np.isinf(value).any() else ''}; expected one finite "
-                f"number or NaN for each of {four[0].shape}. Report this to its authors."
-            )
-            raise TagstackError(msg)
-        signed = self.as_named(value)
-        return np.where(np.broadcast_to(counts.positives == 0, value.shape), np.nan, signed)
+        if value.shape != four[0].shape:
+            self._refuse(f"an array of shape {value.shape}", four[0].shape)
+        value = np.where(four[0] + four[2] > 0, value, np.nan)  # nothing is true: undefined
+        if np.isinf(value).any():
+            self._refuse("infinite values", four[0].shape)
+        return self.as_named(value)
+
+    def _refuse(self, fault: str, shape: tuple[int, ...]) -> None:
+        msg = (
+            f"The {METRICS.offer(self.name)} returned {fault}; expected one finite number or NaN "
+            f"for each of {shape}. Report this to its authors."
+        )
+        raise TagstackError(msg)
 
     def as_named(self, value: Floats) -> Floats:
         """Return values to raise as the package's own, or the other way round."""

@@ -10,15 +10,19 @@ import pytest
 from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
+from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.ladder import climb
-from tagstack.ensemble.tasks.floor import Floor, start_thresholds
+from tagstack.ensemble.tasks.floor import Floor, held_against_start, start_thresholds
+from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
 from tagstack.ensemble.thresholds.anchoring import Anchor, anchored, start_rates
+from tagstack.ensemble.thresholds.deciding import decided_by
 from tagstack.ensemble.thresholds.table import Thresholds
+from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.stack.rung_spec import START
 from tagstack.meta.stack.stacker import Stacker
 from tagstack.meta.start.published import Published
 from tagstack.meta.start.unlabelled import adapted_answer
-from tests.ensemble.test_fit_dataset import dataset_of, fitted
+from tests.ensemble.test_fit_dataset import QUICK, dataset_of, fitted
 
 
 @pytest.mark.parametrize(
@@ -53,6 +57,59 @@ def test_what_ranks_better_on_every_fold_need_not_be_ahead(
     )
     assert floor.holds is holds
     assert not replace(floor, n_images=999).holds
+
+
+def test_where_decisions_have_a_worth_it_alone_holds_the_fit_against_the_start() -> None:
+    ahead = Floor(macro_f=(0.6, 0.4), micro_f=(0.7, 0.5))
+    assert ahead.holds
+    assert not replace(ahead, utility=(0.3, 0.31)).holds  # better F1 pays for nothing
+    assert not replace(ahead, metric=("own", 0.3, 0.31)).holds
+    behind = Floor(macro_f=(0.3, 0.4), micro_f=(0.4, 0.5), utility=(0.31, 0.3))
+    assert behind.holds
+    assert behind.text == "worth 0.310 an image against 0.300"
+    assert replace(behind, utility=None, metric=("own", 0.31, 0.3)).text == (
+        "own 0.310 against 0.300, the higher the better"
+    )
+
+
+def test_the_start_is_held_against_by_what_the_table_and_the_metric_say(
+    make_labelled: Callable[..., Any], tmp_path: Path,
+    from_docs: Callable[[str], None],
+) -> None:  # fmt: skip
+    """By hand, on the decisions themselves: what an image is worth, and the metric of a tag."""
+    from_docs("A metric that is raised")
+    dataset = dataset_of(make_labelled(80))
+    worths = tmp_path / "utility.csv"
+    worths.write_text("tag,tp,fp,fn,tn\n*,1,-0.5,-1,0\n")
+    published = Published.of(dataset.members, dataset.scores.vocabulary)
+    start = adapted_answer(published, dataset.scores, load_settings().start).answer
+    stacker = Stacker(
+        load_settings(changes={"stack": {**QUICK, "learners": []}}).stack, seed=0, threads=1
+    )
+    relations = TagRelations.none(len(dataset.scores.vocabulary))
+    stacker.fit(dataset.scores, dataset.labels, dataset.groups, relations, start=start)
+    given = decided_by(stacker.out_of_fold(START), stacker.start_cuts().astype(np.float32))
+    own, true = given.toarray(), dataset.labels.toarray()
+    right, wrong, missed = own & true, own & ~true, true & ~own
+    fit = ThresholdFit(
+        dataset=dataset, folds=stacker.folds_, stacker=stacker, start=None, anchor_positives=0,
+        settings=load_settings(changes={"thresholds": {
+            "strategy": "expected_utility", "objective": "utility", "utility_table": str(worths),
+        }}).thresholds,
+    )  # fmt: skip
+    worth = right.sum() - 0.5 * wrong.sum() - missed.sum()
+    by_table = held_against_start(fit, stacker)
+    assert by_table.utility is not None
+    assert by_table.utility[1] == pytest.approx(worth / dataset.scores.n_images)
+    raised = {"thresholds": {"strategy": "metric", "metric": "review_worth"}}
+    by_metric = held_against_start(
+        replace(fit, settings=load_settings(changes=raised).thresholds), stacker
+    )
+    held = true.any(axis=0)
+    of_tag = (right.sum(0) - 0.2 * own.sum(0))[held] / true.sum(0)[held]
+    assert by_metric.metric is not None
+    assert by_metric.metric[2] == pytest.approx(of_tag.mean())
+    assert by_metric.metric[1] != by_metric.metric[2]
 
 
 def table(made: Any, value: float, positives: Any) -> Thresholds:

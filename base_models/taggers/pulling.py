@@ -6,7 +6,7 @@ is fetched by importing this, by using a tagger, or by any other command.
 
 import glob
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,19 +56,24 @@ class PullPlan:
     record: PullRecord
 
     @property
+    def home(self) -> Path:
+        """Where pulled folders are."""
+        return registry_folder()
+
+    @property
     def target(self) -> Path:
-        """The tagger's folder in the registry."""
-        return registry_folder() / self.name
+        """The folder of this one."""
+        return self.home / self.name
 
     @property
     def staging(self) -> Path:
         """Where files gather; under the commit, so that no two commits ever mix."""
-        return registry_folder() / f".pull-{self.name}-{self.state.commit[:_COMMIT]}"
+        return self.home / f".pull-{self.name}-{self.state.commit[:_COMMIT]}"
 
     @property
     def abandoned(self) -> tuple[Path, ...]:
         """Where files of other commits gathered, until something else was to be pulled."""
-        found = registry_folder().glob(f".pull-{glob.escape(self.name)}-{'[0-9a-f]' * _COMMIT}")
+        found = self.home.glob(f".pull-{glob.escape(self.name)}-{'[0-9a-f]' * _COMMIT}")
         return tuple(path for path in found if path != self.staging)
 
     @property
@@ -162,9 +167,9 @@ def pull(plan: PullPlan, settings: ScoreSettings, report: Report) -> CheckReport
         there is no room.
     """
     try:
-        with _alone(plan):
+        with alone(plan):
             plan.staging.mkdir(parents=True, exist_ok=True)
-            _check_room(plan)
+            check_room(plan)
             plan.record.write()  # an interrupted first pull goes on at the same commit
             return _pulled(plan, settings, report)
     except OSError as error:
@@ -172,9 +177,36 @@ def pull(plan: PullPlan, settings: ScoreSettings, report: Report) -> CheckReport
         raise TagstackError(msg) from error
 
 
+def fetched(plan: PullPlan, report: Report) -> dict[str, str]:
+    """Fetch a plan's files into its staging folder; return the SHA-256 of each, in hexadecimal.
+
+    Raises
+    ------
+    TagstackError
+        If a download fails, or a file is not what the hub says or the first pull recorded.
+    """
+    sums = {file.name: fetch(plan.state, file, plan.staging, report) for file in plan.state.files}
+    plan.record.check(sums)
+    return sums
+
+
+def entered(plan: PullPlan, sums: Mapping[str, str]) -> None:
+    """Move what was fetched and found good to where it is used, and record what it is."""
+    for path in plan.abandoned:
+        shutil.rmtree(path, ignore_errors=True)
+    replace(plan.record, files=dict(sums)).write()
+    plan.staging.rename(plan.target)
+
+
 @contextmanager
-def _alone(plan: PullPlan) -> Iterator[None]:
-    """Hold the lock of a tagger's name: two pulls would write into the same files."""
+def alone(plan: PullPlan) -> Iterator[None]:
+    """Hold the lock of a tagger's name: two pulls would write into the same files.
+
+    Raises
+    ------
+    TagstackError
+        If another process holds it.
+    """
     path = plan.record.path.with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = ProcessLock(path)
@@ -189,21 +221,18 @@ def _alone(plan: PullPlan) -> Iterator[None]:
 
 def _pulled(plan: PullPlan, settings: ScoreSettings, report: Report) -> CheckReport:
     """Fetch and check the files, and move them into the registry if they passed."""
-    sums = {file.name: fetch(plan.state, file, plan.staging, report) for file in plan.state.files}
-    plan.record.check(sums)
+    sums = fetched(plan, report)
     write_text(plan.staging / CONTRACT_FILE, plan.text)
     runtime = RuntimeChoice.of_settings(settings)
     checked = check_tagger(plan.staging, floor=settings.floor, threads=1, runtime=runtime)
     if checked.passed:
         record_features(plan.staging, plan.text, checked)
-        for path in plan.abandoned:
-            shutil.rmtree(path, ignore_errors=True)
-        replace(plan.record, files=sums).write()
-        plan.staging.rename(plan.target)
+        entered(plan, sums)
     return checked
 
 
-def _check_room(plan: PullPlan) -> None:
+def check_room(plan: PullPlan) -> None:
+    """Refuse a pull that the disk has no room for."""
     here = sum(path.stat().st_size for path in plan.staging.rglob("*") if path.is_file())
     needed = max(0, plan.size_bytes - here) + _KEEP_FREE
     free = shutil.disk_usage(plan.staging).free

@@ -79,6 +79,43 @@ def scorers(as_json: Json = False) -> None:
 
 
 @quality.command(
+    epilog="tagstack quality pull anime-aesthetic\n\n"
+    "tagstack quality pull skytnt-aesthetic --yes --json"
+)
+def pull(
+    name: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the download.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Download a published scorer (extra `hub`), after showing its licence and size."""
+    from tagstack.ensemble.console.console import confirmed, downloads, out, print_json, print_plan
+    from tagstack.ensemble.workshop.quality.scorers.pulling import (
+        plan_scorer,
+        pull_scorer,
+        pulled_before,
+    )
+
+    found = pulled_before(name)
+    if found is None:
+        plan = plan_scorer(name)
+        print_plan(plan)
+        if not confirmed(plan, yes=yes):
+            raise typer.Exit(1)
+        with downloads() as told:
+            found = pull_scorer(plan, told)
+    if as_json:
+        print_json({**asdict(found), "folder": str(found.folder)})
+        return
+    out.print(
+        f"{found.name} is in {found.folder} (commit {found.commit[:12]}) and says {found.grey:.3g} "
+        f"of a grey picture. Use it: --scorer {found.name}",
+        soft_wrap=True,
+    )
+    for line in found.unverified:
+        out.print(f"  not verified: {line}", soft_wrap=True)
+
+
+@quality.command(
     epilog="tagstack quality tag v.csv --preset pony --score votes --dry-run\n\n"
     "tagstack quality tag v.csv --preset noobai --score votes --captions images"
 )

@@ -26,7 +26,7 @@ from pydantic import Field, ValidationError, model_validator
 from scipy.special import expit, softmax
 
 from tagstack.base_models.atomic import file_sha256
-from tagstack.base_models.contract import Contract, Input, Output, Tags
+from tagstack.base_models.contract import Contract, Hub, Input, Output, Tags
 from tagstack.base_models.pictures.preprocess import framed, framing_from_input, input_tensor
 from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.runtimes.external_weights import weight_files
@@ -151,8 +151,14 @@ class ScorerContract(Section):
     unverified: tuple[str, ...] = ()
     lower_is_better: bool = False
     model: PlainName = "model.onnx"
+    hub: Hub | None = None
     input: Input
     output: Head
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Names of the files that must be there, the model first."""
+        return (self.model, *((self.output.labels,) if self.output.labels else ()))
 
     @model_validator(mode="after")
     def _on_white(self) -> Self:
@@ -190,11 +196,16 @@ def shipped_contracts() -> tuple[str, ...]:
 
 def shipped_contract(name: str) -> ScorerContract:
     """Return a contract that comes with the package; an unknown name is a TagstackError."""
+    return validated(ScorerContract, tomllib.loads(shipped_text(name)))
+
+
+def shipped_text(name: str) -> str:
+    """Return the TOML of a contract that comes with the package, of which `shipped_contract`."""
     if name not in shipped_contracts():
         msg = f"No contract {name!r} of a scorer is known; known are {list(shipped_contracts())}."
         raise TagstackError(msg)
     file = resources.files("tagstack.configs").joinpath("scorers", f"{name}.toml")
-    return validated(ScorerContract, tomllib.loads(file.read_text("utf-8")))
+    return file.read_text("utf-8")
 
 
 def open_network(folder: Path, *, threads: int, contract: str = "") -> Scorer:
@@ -225,7 +236,7 @@ def open_network(folder: Path, *, threads: int, contract: str = "") -> Scorer:
     model = own_file(folder, said.model, max_bytes=MODEL_BYTES)
     named = weight_files(model)
     weights = [own_file(model.parent, name, max_bytes=WEIGHT_BYTES) for name in named]
-    session = open_session(model, _as_tagger(said), REFERENCE, threads=thread_count(threads))
+    session = open_session(model, as_tagger(said), REFERENCE, threads=thread_count(threads))
     facts = [said.digest(), session.info.score_class, *map(file_sha256, (model, *weights))]
     network = _Network(folder, said, session)
     return Scorer(
@@ -239,13 +250,15 @@ def open_network(folder: Path, *, threads: int, contract: str = "") -> Scorer:
     )
 
 
-def _as_tagger(contract: ScorerContract) -> Contract:
-    """Return what sessions are opened by: of a tagger's contract they read input and output."""
+def as_tagger(contract: ScorerContract) -> Contract:
+    """Return what sessions and downloads go by: input, output, hub and terms, as of a tagger."""
     output = Output(name=contract.output.name, index=contract.output.index, kind="logits")
     return Contract(
         name=contract.name,
         source=contract.source,
+        title=contract.title,
         licence=contract.licence,
+        hub=contract.hub,
         input=contract.input,
         output=output,
         tags=Tags(format="tags_txt"),

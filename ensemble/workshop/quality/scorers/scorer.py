@@ -119,7 +119,24 @@ def _opened(name: str, threads: int) -> Scorer:
         from tagstack.ensemble.workshop.quality.scorers.network import open_network
 
         return open_network(Path(folder), threads=threads, contract=contract)
-    return _of_hook(name)
+    return _of_hook(name) if name in SCORERS.names() else _pulled(name, threads)
+
+
+def _pulled(name: str, threads: int) -> Scorer:
+    """Return a scorer that was pulled by its contract's name; the hook says what is known else."""
+    from tagstack.ensemble.workshop.quality.scorers.network import open_network, shipped_contracts
+    from tagstack.ensemble.workshop.quality.scorers.pulling import pulled_folder
+
+    if name not in shipped_contracts():
+        return _of_hook(name)
+    folder = pulled_folder(name)
+    if folder is None:
+        msg = (
+            f"The scorer {name!r} is not here. Fetch it: tagstack quality pull {name}; or say "
+            f"--scorer {name}=FOLDER with its files."
+        )
+        raise TagstackError(msg)
+    return open_network(folder, threads=threads)
 
 
 def _of_hook(name: str) -> Scorer:

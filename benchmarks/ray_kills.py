@@ -6,7 +6,8 @@ are at a shard or at a task, each after a random time, until so many were killed
 whose store, bundle or tags have other bytes than without Ray (wrong), and runs that failed: both
 must be 0.
 
-    python benchmarks/ray_kills.py [--kills 50] [--jobs score,fit,tag] [--pictures 120] [--seed 0]
+    python benchmarks/ray_kills.py [--kills 50] [--jobs score,fit,tag] [--workers 1,2,4]
+        [--pictures 120] [--minutes 60] [--seed 0]
 
 Prints a line a run: the job, its workers, how many of them were killed, seconds, and the SHA-256 of
 what it made.
@@ -155,11 +156,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--jobs", default="score,fit,tag")
+    parser.add_argument("--workers", default=",".join(map(str, WORKERS)))
+    parser.add_argument("--minutes", type=float, default=60, help="no run begins after that")
     parser.add_argument("--pictures", type=int, default=120)
     parser.add_argument("--mean-seconds", type=float, default=4.0, help="a worker's CPU time")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     jobs, rng = arguments.jobs.split(","), random.Random(arguments.seed)
+    workers, last = [*map(int, arguments.workers.split(","))], 60 * arguments.minutes
+    started = time.monotonic()
     killed: list[int] = []
     wrong = failed = runs = 0
     with tempfile.TemporaryDirectory() as scratch:
@@ -174,8 +179,10 @@ def main() -> None:
             print(f"{job:<6} without Ray                       {wanted[job][:16]}", flush=True)
             if job != "tag":
                 shutil.copytree(out, root, dirs_exist_ok=True)
-        while len(killed) < arguments.kills or runs < len(jobs) * len(WORKERS):
-            job, n = jobs[runs % len(jobs)], WORKERS[runs // len(jobs) % len(WORKERS)]
+        while len(killed) < arguments.kills or runs < len(jobs) * len(workers):
+            if time.monotonic() - started > last:
+                break
+            job, n = jobs[runs % len(jobs)], workers[runs // len(jobs) % len(workers)]
             out, before, began = root / "run", len(killed), time.monotonic()
             out.mkdir()
             runs += 1

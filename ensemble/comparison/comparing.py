@@ -125,7 +125,7 @@ def compare(
         settings=settings,
         seed=seed,
     )
-    n_differing = differing_groups(ours.decided, other.decided, groups)
+    n_differing = differing_groups(ours.decided, other.decided, groups)[found.labelled]
     tests = compare_tags(
         found.tag_f[ours.name],
         found.tag_f[other.name],
@@ -133,7 +133,7 @@ def compare(
         confidence=settings.confidence,
         false_discovery_rate=settings.false_discovery_rate,
         freedom=n_differing.astype(np.float64) - 1,
-    )
+    ).of_all(found.labelled, len(vocabulary))
     positives = positives_per_tag(labels)
     return Comparison(
         n_images=labels.shape[0],

@@ -8,7 +8,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
-from tagstack.meta.metrics.counts import Counts, canonical, count_by_image, ratio
+from tagstack.meta.metrics.counts import (
+    Counts,
+    canonical,
+    column_counts,
+    count_by_image,
+    ratio,
+)
 from tagstack.meta.metrics.weighted_ranking import (
     RankedPositives,
     ranked_positives,
@@ -47,9 +53,11 @@ class Evaluated:
     Parameters
     ----------
     scores : mapping of (scope key, score name) to array of shape (n_weightings,), float64
-    tag_f, tag_ap : array of shape (n_tags, n_weightings), float64
-        F-beta and average precision; NaN for a tag without a positive of weight above 0. None
-        for an average precision that was not asked for.
+    tag_f : array of shape (n_labelled_tags, n_weightings), float64
+        F-beta of the tags that have a positive; NaN where none has weight.
+    tag_ap : array of shape (n_tags, n_weightings), float64, or None
+        Average precision; NaN for a tag without a positive of weight above 0. None where it was
+        not asked for.
     """
 
     scores: Mapping[tuple[str, str], NDArray[np.float64]]
@@ -85,9 +93,13 @@ class Evaluator:
         labels, decided = canonical(labels), canonical(decided, labels.shape)
         self._beta = beta
         self._scopes = scopes
-        self._right = _by_tag(canonical(decided.multiply(labels)))
-        self._decided = _by_tag(decided)
-        self._true = _by_tag(labels)
+        # Of a large vocabulary few tags are given or true here: no other has a row.
+        n_true, n_decided = column_counts(labels), column_counts(decided)
+        self._labelled, seen = np.flatnonzero(n_true), np.flatnonzero(n_true + n_decided)
+        self._labelled_among_seen = np.searchsorted(seen, self._labelled)
+        self._right = _by_tag(canonical(decided.multiply(labels)))[seen]
+        self._decided = _by_tag(decided)[seen]
+        self._true = _by_tag(labels)[seen]
         filled = without_abstentions(proba) if ranked else None
         self._ranks = None if filled is None else ranked_positives(filled, labels)
         self._whole = {
@@ -95,7 +107,9 @@ class Evaluator:
             for scope in scopes
             if scope.whole
         }
-        self._members = sparse.csr_array(np.array([scope.tags for scope in scopes], dtype=float))
+        members = np.array([scope.tags for scope in scopes], dtype=float)
+        self._members = sparse.csr_array(members[:, seen])
+        self._labelled_members = sparse.csr_array(members[:, self._labelled])
 
     def evaluate(self, weights: NDArray[np.float32]) -> "Evaluated":
         """Return every score under each weighting.
@@ -124,7 +138,8 @@ class Evaluator:
             "macro_f": ratio(self._members @ np.nan_to_num(tag_f), n_tags),
         }
         if tag_ap is not None:
-            columns["macro_ap"] = ratio(self._members @ np.nan_to_num(tag_ap), n_tags)
+            of_labelled = np.nan_to_num(tag_ap[self._labelled])
+            columns["macro_ap"] = ratio(self._labelled_members @ of_labelled, n_tags)
         scores = {
             (scope.key, name): values[row]
             for name, values in columns.items()
@@ -134,7 +149,7 @@ class Evaluator:
             scores[key, "sample_f"] = whole.sample_f(weights)
             if whole.ranks is not None:
                 scores[key, "micro_ap"] = whole.ranks.average_precision(weights)[0]
-        return Evaluated(scores=scores, tag_f=tag_f, tag_ap=tag_ap)
+        return Evaluated(scores=scores, tag_f=tag_f[self._labelled_among_seen], tag_ap=tag_ap)
 
 
 class _Whole:

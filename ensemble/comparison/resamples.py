@@ -94,12 +94,17 @@ class Resamples:
     scores : mapping of rung name to mapping of (scope key, score name) to values
         Values have shape (1 + n_resamples,), float64.
     parts : tuple of PartSamples
-    tag_f, tag_ap : mapping of rung name to array of shape (n_tags, 1 + n_resamples), float32
-        Of the reference and its rival; ``tag_ap`` has the first column only.
+    labelled : array of shape (n_labelled_tags,), int64
+        The tags that have a positive.
+    tag_f : mapping of rung name to array of shape (n_labelled_tags, 1 + n_resamples), float32
+        Of the reference and its rival, and of those tags.
+    tag_ap : mapping of rung name to array of shape (n_tags,), float64
+        On the sample itself.
     """
 
     scores: Mapping[str, Samples]
     parts: tuple[PartSamples, ...]
+    labelled: NDArray[np.int64]
     tag_f: Mapping[str, NDArray[np.float32]]
     tag_ap: Mapping[str, NDArray[np.float64]]
 
@@ -184,6 +189,7 @@ def resample(
             *_scope_parts(scopes, scores[ours.name], scores[theirs.name], labels, pair, groups),
             *_slice_parts(slices, labels, groups, pair, weightings, settings),
         ),
+        labelled=np.flatnonzero(positives_per_tag(labels)),
         tag_f={rung.name: sums[rung.name].tag_f() for rung in pair},
         tag_ap={rung.name: sums[rung.name].tag_ap for rung in pair},
     )
@@ -247,7 +253,7 @@ class _Collected:
         return own if self._like is None else {**self._like.samples(), **own}
 
     def tag_f(self) -> NDArray[np.float32]:
-        """Return F-beta per tag, shape (n_tags, 1 + n_resamples)."""
+        """Return F-beta per labelled tag, shape (n_labelled_tags, 1 + n_resamples)."""
         return np.concatenate(self._tag_f, axis=1)
 
 

@@ -255,6 +255,22 @@ class TagTests:
     q_value: NDArray[np.float64]
     verdict: tuple[str, ...]
 
+    def of_all(self, tags: NDArray[np.int64], n_tags: int) -> "TagTests":
+        """Return the same for a whole vocabulary, of which ``tags`` are those here, ascending."""
+        columns = np.full((5, n_tags), np.nan)
+        columns[:, tags] = self.difference, self.low, self.high, self.p_value, self.q_value
+        verdict = np.full(n_tags, UNDECIDED, object)
+        verdict[tags] = self.verdict
+        difference, low, high, p_value, q_value = columns
+        return TagTests(
+            difference=difference,
+            low=low,
+            high=high,
+            p_value=p_value,
+            q_value=q_value,
+            verdict=tuple(map(str, verdict)),
+        )
+
 
 def compare_tags(
     ours: NDArray[np.float32],

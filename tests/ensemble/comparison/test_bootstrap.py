@@ -6,6 +6,7 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import average_precision_score, f1_score
 
+from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.comparison.evaluator import Evaluator, Scope, only_tags
 from tagstack.meta.metrics.bootstrap import Weightings, difference, interval, verdict
@@ -159,3 +160,27 @@ def test_the_interval_of_a_difference_holds_the_truth_about_as_often_as_it_says(
         found = difference(ours, theirs, 0.95)
         held += found.low <= truth <= found.high
     assert 87 <= held  # 95 expected; fewer than 87 of 100 happens once in about 1,500 such runs
+
+
+def test_tags_that_nobody_gave_or_holds_have_no_row_and_change_nothing() -> None:
+    """Of a hundred thousand tags few are seen on some hundred images."""
+    rng = np.random.default_rng(3)
+    dense, labels = rng.random((40, 4)).astype(np.float32), rng.random((40, 4)) < 0.4
+    weights = np.ones((40, 2), np.float32)
+    weights[:, 1] = rng.integers(0, 3, 40)
+    found = []
+    for places, n_tags in (([0, 1, 2, 3], 4), ([2, 30, 31, 90], 100)):
+        indptr = np.arange(41, dtype=np.int64) * 4
+        pairs = Pairs(indptr=indptr, tag=np.tile(np.array(places, np.int32), 40), n_tags=n_tags)
+        base = np.zeros(n_tags, np.float32)
+        proba = PairProba(pairs=pairs, proba=dense.ravel(), base=base)
+        decided, true = np.zeros((2, 40, n_tags), bool)
+        decided[:, places], true[:, places] = dense > 0.5, labels
+        scope = Scope(key="all", kind="", title="", tags=np.ones(n_tags, bool), whole=True)
+        sparse_ones = (sparse.csr_array(decided), sparse.csr_array(true))
+        found.append(Evaluator(proba, *sparse_ones, (scope,), 1.0).evaluate(weights))
+    assert {key: value.tolist() for key, value in found[0].scores.items()} == {
+        key: value.tolist() for key, value in found[1].scores.items()
+    }
+    assert found[1].tag_f.tolist() == found[0].tag_f.tolist()
+    assert found[1].tag_f.shape == (4, 2)

@@ -252,4 +252,13 @@ def test_every_view_is_whole_and_accessible(
         press(seen.page, "y")
         assert seen.page.locator("#yes").bounding_box() == place
     assert seen.page.evaluate("window.moved") < 0.01
+    seen.page.goto(f"{served[0]}#view=board")
+    ready(seen.page, "board")
+    link = seen.page.locator("#board-rows a").first
+    box, tag = link.bounding_box(), link.inner_text()
+    assert box is not None
+    assert box["x"] + box["width"] <= size[0]  # seen without scrolling sideways
+    link.click()
+    ready(seen.page, "cards")
+    assert (seen.page.input_value("#only"), question(seen.page)[0]) == (tag, f"{tag}?")
     assert seen.errors == []

@@ -359,19 +359,17 @@
   // ---- board
   const columns = [
     ["tag", "Tag"], ["wrong", "Wrong"], ["missing", "Missing"], ["verified", "Verified"],
-    ["near", "Near threshold"], ["certified", "Certified"], ["overturned", "Overturned"], ["looked", "Last looked at"], ["", ""],
+    ["near", "Near threshold"], ["certified", "Certified"], ["overturned", "Overturned"], ["looked", "Last looked at"],
   ];
   let sort = "worst";
   let rows = 0;
   const head = byId("board-head");
   for (const [name, title] of columns) {
     const cell = element("th", { scope: "col" });
-    if (name) {
-      const button = element("button", { type: "button" }, title);
-      button.addEventListener("click", () => { sort = sort === name ? "worst" : name; showBoard(); });
-      cell.append(button);
-      cell.dataset.sort = name;
-    } else cell.append(element("span", { class: "sr" }, "Review"));
+    const button = element("button", { type: "button" }, title);
+    button.addEventListener("click", () => { sort = sort === name ? "worst" : name; showBoard(); });
+    cell.append(button);
+    cell.dataset.sort = name;
     head.append(cell);
   }
   const ago = (at_s) => {
@@ -381,14 +379,15 @@
   };
   const boardRow = (row) => {
     const first = row.wrong >= row.missing ? "wrong" : "missing";
-    const link = element("a", { href: `#${new URLSearchParams({ view: "cards", order: first, tag: row.tag })}`, "aria-label": `Review ${row.tag}` }, "Review");
+    // On a phone the first column is what is seen: the tag itself leads to its cards.
+    const link = element("a", { href: `#${new URLSearchParams({ view: "cards", order: first, tag: row.tag })}`, "aria-label": `Review ${row.tag}` }, row.tag);
     const hot = row.wrong + row.missing > 5;
     const cell = (text, warm = false) => element("td", warm && hot ? { class: "hot" } : {}, text);
     return element("tr", {},
-      element("th", { scope: "row" }, row.tag, element("small", {}, row.category)),
+      element("th", { scope: "row" }, link, element("small", {}, row.category)),
       cell(row.wrong.toFixed(1), row.wrong >= row.missing), cell(row.missing.toFixed(1), row.missing > row.wrong),
       cell(row.has ? percent(row.verified) : "\u2013"), cell(row.pairs ? percent(row.near) : "\u2013"), cell(row.promise || "\u2013"),
-      cell(row.decided ? percent(row.overturned) : "\u2013"), cell(ago(row.looked)), element("td", {}, link));
+      cell(row.decided ? percent(row.overturned) : "\u2013"), cell(ago(row.looked)));
   };
   const showBoard = trying(async (more = false) => {
     const found = await ask("api/board", { q: byId("board-search").value, sort, offset: more ? rows : 0, limit: 60 });

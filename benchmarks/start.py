@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -58,13 +59,20 @@ def measured(python: str, work: Path, repeats: int) -> dict[str, list[tuple[floa
         for path in new[:count]:
             (work / f"{count}" / path.name).write_bytes(path.read_bytes())
     tag = [*tagstack, "tag"]
-    out = ["--out", str(work / "tags"), "--overwrite"]
+    out = ["--out", str(work / "tags")]
     commands = {
         "tagstack --help": [*tagstack, "--help"],
         "import tagstack": [python, "-c", "import tagstack"],
         "tagstack models list": [*tagstack, "models", "list"],
         "tag, one picture": [*tag, str(work / "1"), *bundle, *out],
         "tag, six pictures": [*tag, str(work / "6"), *bundle, *out],
+        "tag, one that is up to date": [
+            *tag,
+            str(work / "1"),
+            *bundle,
+            "--out",
+            str(work / "kept"),
+        ],
         "explain, one picture": [*tagstack, "explain", str(new[0]), *bundle],
     }
     os.environ["TAGSTACK_HOME"] = str(work / "empty")
@@ -77,6 +85,7 @@ def measured(python: str, work: Path, repeats: int) -> dict[str, list[tuple[floa
 
 def run(command: list[str], work: Path) -> tuple[float, float]:
     """Run a command to its end; return CPU and clock seconds."""
+    shutil.rmtree(work / "tags", ignore_errors=True)  # or nothing would be left to tag
     began = time.perf_counter()
     with (work / "output.txt").open("w") as output:
         # Not in a checkout: `-m tagstack` shall mean the environment's.

@@ -59,7 +59,7 @@ def measured(python: str, work: Path, repeats: int) -> dict[str, list[tuple[floa
         for path in new[:count]:
             (work / f"{count}" / path.name).write_bytes(path.read_bytes())
     tag = [*tagstack, "tag"]
-    out = ["--out", str(work / "tags")]
+    out, kept = (["--out", str(work / name)] for name in ("tags", "kept"))
     commands = {
         "tagstack --help": [*tagstack, "--help"],
         "import tagstack": [python, "-c", "import tagstack"],
@@ -70,8 +70,7 @@ def measured(python: str, work: Path, repeats: int) -> dict[str, list[tuple[floa
             *tag,
             str(work / "1"),
             *bundle,
-            "--out",
-            str(work / "kept"),
+            *kept,
         ],
         "explain, one picture": [*tagstack, "explain", str(new[0]), *bundle],
     }

@@ -6,7 +6,7 @@ search, is left to the Python engine.
 
 import numpy as np
 
-from tagstack.base_models.compilation import compiled
+from tagstack.base_models.compilation import compiled, compiled_part
 from tagstack.ensemble.contradictions.evidence import Ints
 from tagstack.ensemble.contradictions.kernel_arrays import Components, ImageArrays, RuleArrays, Work
 
@@ -14,7 +14,7 @@ MASK_BITS = 62
 """Most tags of a component: its masks are signed integers of 64 bits and must stay positive."""
 
 
-@compiled
+@compiled_part
 def _gain(images: ImageArrays, work: Work, first: int, tag: int) -> float:
     """Return what a tag gains in the image whose pairs begin at ``first``; NaN if unknown."""
     pair = work.pair[tag]
@@ -22,7 +22,7 @@ def _gain(images: ImageArrays, work: Work, first: int, tag: int) -> float:
     return gain
 
 
-@compiled
+@compiled_part
 def _choose(rules: RuleArrays, work: Work, n_nodes: int, tag: int) -> int:
     """Make a tag a choice and a node, with all that it implies; return the number of nodes."""
     work.chosen[tag] = True
@@ -39,7 +39,7 @@ def _choose(rules: RuleArrays, work: Work, n_nodes: int, tag: int) -> int:
     return n_nodes
 
 
-@compiled
+@compiled_part
 def _in_need(rules: RuleArrays, work: Work, rule: int) -> bool:
     """Return whether an at-least-one rule could apply and might go unmet."""
     for i in range(rules.when_start[rule], rules.when_start[rule + 1]):
@@ -53,7 +53,7 @@ def _in_need(rules: RuleArrays, work: Work, rule: int) -> bool:
     return True
 
 
-@compiled
+@compiled_part
 def _choose_fillers(
     rules: RuleArrays, images: ImageArrays, work: Work, n_nodes: int, first: int
 ) -> int:
@@ -72,7 +72,7 @@ def _choose_fillers(
     return n_nodes
 
 
-@compiled
+@compiled_part
 def _collect(rules: RuleArrays, images: ImageArrays, work: Work, image: int) -> int:
     """Lay out the nodes of an image, tags ascending; return their number."""
     first, n_nodes = images.start[image], 0
@@ -94,7 +94,7 @@ def _collect(rules: RuleArrays, images: ImageArrays, work: Work, image: int) -> 
     return n_nodes
 
 
-@compiled
+@compiled_part
 def _could_bite(rules: RuleArrays, work: Work, rule: int) -> bool:
     """Return whether an exclusion with members among the nodes has to be looked at."""
     for i in range(rules.when_start[rule], rules.when_start[rule + 1]):
@@ -103,7 +103,7 @@ def _could_bite(rules: RuleArrays, work: Work, rule: int) -> bool:
     return work.held[rule] > 1 or (rules.least[rule] and not work.met[rule])
 
 
-@compiled
+@compiled_part
 def _activate(rules: RuleArrays, work: Work, n_nodes: int) -> int:
     """List the exclusions that could bite, ascending; return their number."""
     n_touched, n_active = 0, 0
@@ -127,7 +127,7 @@ def _activate(rules: RuleArrays, work: Work, n_nodes: int) -> int:
     return n_active
 
 
-@compiled
+@compiled_part
 def _mark(start: Ints, tags: Ints, rule: int, work: Work) -> None:
     """Mark the nodes that play one part in an exclusion as bad."""
     for i in range(start[rule], start[rule + 1]):
@@ -136,7 +136,7 @@ def _mark(start: Ints, tags: Ints, rule: int, work: Work) -> None:
             work.bad[node] = True
 
 
-@compiled
+@compiled_part
 def _find_unsafe(rules: RuleArrays, work: Work, n_nodes: int, n_active: int, guards: bool) -> int:
     """Mark the nodes that could be lost: those that cost or meet an exclusion, and their children.
 
@@ -160,7 +160,7 @@ def _find_unsafe(rules: RuleArrays, work: Work, n_nodes: int, n_active: int, gua
     return n_unsafe
 
 
-@compiled
+@compiled_part
 def _drop_guarded(rules: RuleArrays, work: Work, n_nodes: int, n_active: int) -> int:
     """Leave out the exclusions that a tag which stays turns off; return how many are left."""
     work.sure[:n_nodes] = False
@@ -182,7 +182,7 @@ def _drop_guarded(rules: RuleArrays, work: Work, n_nodes: int, n_active: int) ->
     return n_left
 
 
-@compiled
+@compiled_part
 def _find(root: Ints, node: int) -> int:
     while root[node] != node:
         root[node] = root[root[node]]
@@ -190,7 +190,7 @@ def _find(root: Ints, node: int) -> int:
     return node
 
 
-@compiled
+@compiled_part
 def _tie(start: Ints, tags: Ints, item: int, work: Work, anchor: int) -> int:
     """Tie the unsafe nodes of a list together; return one of them, ``anchor`` if there is one."""
     for i in range(start[item], start[item + 1]):
@@ -203,7 +203,7 @@ def _tie(start: Ints, tags: Ints, item: int, work: Work, anchor: int) -> int:
     return anchor
 
 
-@compiled
+@compiled_part
 def _split(rules: RuleArrays, work: Work, n_nodes: int, n_active: int) -> int:
     """Part the unsafe nodes into components, numbered by their first tags; return how many."""
     for node in range(n_nodes):
@@ -230,7 +230,7 @@ def _split(rules: RuleArrays, work: Work, n_nodes: int, n_active: int) -> int:
     return n_parts
 
 
-@compiled
+@compiled_part
 def _mask(start: Ints, tags: Ints, item: int, work: Work) -> int:
     """Return the unsafe nodes of a list as a mask within their component."""
     mask = 0
@@ -241,7 +241,7 @@ def _mask(start: Ints, tags: Ints, item: int, work: Work) -> int:
     return mask
 
 
-@compiled
+@compiled_part
 def _part_of(rules: RuleArrays, work: Work, rule: int) -> int:
     for i in range(rules.member_start[rule], rules.member_start[rule + 1]):
         node = work.node[rules.member[i]]
@@ -251,7 +251,7 @@ def _part_of(rules: RuleArrays, work: Work, rule: int) -> int:
     return -1
 
 
-@compiled
+@compiled_part
 def _emit_tags(
     rules: RuleArrays, work: Work, out: Components, n_nodes: int, n_parts: int, key: int
 ) -> None:
@@ -275,7 +275,7 @@ def _emit_tags(
                 out.choices[first + part] |= bit
 
 
-@compiled
+@compiled_part
 def _emit_limits(
     rules: RuleArrays, work: Work, out: Components, n_parts: int, n_active: int
 ) -> None:
@@ -300,7 +300,7 @@ def _emit_limits(
         out.unless[at] = _mask(rules.unless_start, rules.unless, rule, work)
 
 
-@compiled
+@compiled_part
 def _is_large(work: Work, n_nodes: int, n_parts: int, search_tags: int) -> bool:
     """Return whether a component is too large for a mask or for the search."""
     for part in range(n_parts):
@@ -316,7 +316,7 @@ def _is_large(work: Work, n_nodes: int, n_parts: int, search_tags: int) -> bool:
     return False
 
 
-@compiled
+@compiled_part
 def _emit(
     rules: RuleArrays, work: Work, out: Components, sizes: tuple[int, int, int], key: int
 ) -> None:
@@ -332,7 +332,7 @@ def _emit(
         out.sizes[0] += n_parts
 
 
-@compiled
+@compiled_part
 def _clear(work: Work, n_nodes: int) -> None:
     """Forget the nodes of an image."""
     for node in range(n_nodes):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tagstack.base_models.compilation import compiled
+from tagstack.base_models.compilation import compiled, compiled_part
 from tagstack.ensemble.contradictions.evidence import Bools, Floats, Ints
 from tagstack.ensemble.contradictions.search import UNMET
 
@@ -57,7 +57,7 @@ class _Part(NamedTuple):
     stack_gain: Floats
 
 
-@compiled
+@compiled_part
 def _cost(part: _Part, kept: int) -> float:
     """Return what the limits cost a finished solution."""
     cost = 0.0
@@ -75,7 +75,7 @@ def _cost(part: _Part, kept: int) -> float:
     return cost
 
 
-@compiled
+@compiled_part
 def _value(part: _Part, kept: int) -> float:
     """Return the objective of keeping exactly ``kept``."""
     gain = 0.0
@@ -85,7 +85,7 @@ def _value(part: _Part, kept: int) -> float:
     return gain - _cost(part, kept)
 
 
-@compiled
+@compiled_part
 def _lay_out(part: _Part) -> int:
     """Fill in what lies below each tag and the order of the choices; return their number."""
     n_tags, n_choices, guards = part.n_tags, 0, 0
@@ -108,14 +108,14 @@ def _lay_out(part: _Part) -> int:
     return n_choices
 
 
-@compiled
+@compiled_part
 def _goes_before(part: _Part, guards: int, tag: int, other: int) -> bool:
     """Return whether a tag is branched on before another of a lower position."""
     one, two = guards >> tag & 1, guards >> other & 1
     return one > two or (one == two and part.weight[tag] > part.weight[other])
 
 
-@compiled
+@compiled_part
 def _seat(part: _Part) -> int:
     """Seat the tags in and under the members of plain hard groups; return the number of seats."""
     n_seats = 0
@@ -138,7 +138,7 @@ def _seat(part: _Part) -> int:
     return n_seats
 
 
-@compiled
+@compiled_part
 def _ruled_out(part: _Part, kept: int, open_: int) -> tuple[float, int]:
     """Return the cost that is already certain and the tags that it rules out."""
     cost, excluded = 0.0, 0
@@ -163,7 +163,7 @@ def _ruled_out(part: _Part, kept: int, open_: int) -> tuple[float, int]:
     return cost, excluded
 
 
-@compiled
+@compiled_part
 def _hope(part: _Part, n_choices: int, n_seats: int, open_: int) -> tuple[int, float]:
     """Return the next choice to branch on, -1 if none, and what the open ones could gain."""
     branch, hope = -1, 0.0
@@ -188,7 +188,7 @@ def _hope(part: _Part, n_choices: int, n_seats: int, open_: int) -> tuple[int, f
     return branch, hope
 
 
-@compiled
+@compiled_part
 def _branch_and_bound(part: _Part, n_choices: int, budget: int) -> tuple[int, float, bool]:
     """Return the best tags found, their objective, and whether the budget sufficed."""
     n_seats, full = _seat(part), (1 << part.n_tags) - 1
@@ -225,7 +225,7 @@ def _branch_and_bound(part: _Part, n_choices: int, budget: int) -> tuple[int, fl
     return best_kept, best, left > 0
 
 
-@compiled
+@compiled_part
 def _greedy(part: _Part, n_choices: int) -> tuple[int, float]:
     """Return the tags taken heaviest first, each with what it implies if that gains anything."""
     kept, value = 0, _value(part, 0)
@@ -237,7 +237,7 @@ def _greedy(part: _Part, n_choices: int) -> tuple[int, float]:
     return kept, value
 
 
-@compiled
+@compiled_part
 def _heaviest(part: _Part) -> int:
     """Return the winner if the component is one plain group of free choices, as a mask; else 0."""
     if part.n_limits != 1 or part.penalty[0] < _INFINITY or part.when[0] or part.unless[0]:
@@ -253,7 +253,7 @@ def _heaviest(part: _Part) -> int:
     return 1 << heaviest
 
 
-@compiled
+@compiled_part
 def _solve(part: _Part, budget: int) -> tuple[int, bool]:
     """Return the best legal tags of a component and whether no better ones exist."""
     if not part.choices:

@@ -10,7 +10,7 @@ every processor. It takes the steps that numpy takes: coefficients agree to twel
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.base_models.compilation import compiled
+from tagstack.base_models.compilation import compiled, compiled_part
 
 Floats = NDArray[np.float64]
 
@@ -98,7 +98,7 @@ def _fit(  # type: ignore[no-untyped-def]  # numba infers the types, and mypy kn
             hessian, next_hessian = next_hessian, hessian
 
 
-@compiled
+@compiled_part
 def _evaluate(at, theta, gradient, hessian, work):  # type: ignore[no-untyped-def]  # as above
     """Return the loss at ``theta``; fill in its gradient and the Hessian's lower half."""
     design, true, weight, first, last, centre, precision = at
@@ -136,7 +136,7 @@ def _evaluate(at, theta, gradient, hessian, work):  # type: ignore[no-untyped-de
     return loss
 
 
-@compiled
+@compiled_part
 def _rows(design, true, weight, begin, size, theta, work):  # type: ignore[no-untyped-def]
     """Fill in each row's loss, weighted residual and weighted curvature."""
     # Each loop touches few arrays: with many, compilers fear that some are the same memory.
@@ -207,7 +207,7 @@ def _rows(design, true, weight, begin, size, theta, work):  # type: ignore[no-un
         nll[row] = counts[row] * (nll[row] - scaled[row])
 
 
-@compiled
+@compiled_part
 def _total(values, size, lane):  # type: ignore[no-untyped-def]  # as above
     """Return the sum of the first values; ``size`` is a multiple of the lanes."""
     lane[:] = 0.0
@@ -217,7 +217,7 @@ def _total(values, size, lane):  # type: ignore[no-untyped-def]  # as above
     return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]))
 
 
-@compiled
+@compiled_part
 def _solve(hessian, gradient, step):  # type: ignore[no-untyped-def]  # as above
     """Fill in what Newton's method takes off, by Cholesky's factors in place of the lower half."""
     n = len(step)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from tagstack.configs.errors import TagstackError
 
@@ -103,7 +103,6 @@ def compiled_part(function: Callable[P, R]) -> Callable[P, R]:
     """
     from numba import njit
 
-    part: Callable[P, R] = njit(
-        nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
-    )(function)
+    alone: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # numba's types lack them
+    part: Callable[P, R] = njit(nogil=True, error_model="numpy", **alone)(function)
     return part

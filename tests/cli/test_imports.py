@@ -11,6 +11,7 @@ def lacks(*names):
     assert not found, found
 
 import tagstack.cli
+lacks("tagstack.ensemble.console.models", "tagstack.ensemble.console.tagging")
 import tagstack.ensemble.console.models
 from tagstack.base_models.taggers.registry import list_taggers
 list_taggers()
@@ -25,6 +26,7 @@ made = list_array(np.array([0, 1]), np.array([7], np.int32))
 pa.table({"a": made, "b": text_array(["x"])})
 assert numbers_of(made.values).tolist() == [7]
 lacks("pandas", "sklearn", "scipy.stats", "scipy.optimize", "pyarrow.compute", "numba")
+lacks("tagstack.meta.stack.fitting", "tagstack.ensemble.bundle.dataset", "PIL.PdfImagePlugin")
 """
 
 

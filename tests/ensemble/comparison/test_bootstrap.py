@@ -9,7 +9,8 @@ from sklearn.metrics import average_precision_score, f1_score
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.comparison.evaluator import Evaluator, Scope, only_tags
-from tagstack.meta.metrics.bootstrap import Weightings, difference, interval, verdict
+from tagstack.ensemble.comparison.resamples import Telling
+from tagstack.meta.metrics.bootstrap import Weightings, compare_tags, difference, interval, verdict
 
 
 def all_weights(groups: Any, **options: Any) -> Any:
@@ -184,3 +185,41 @@ def test_tags_that_nobody_gave_or_holds_have_no_row_and_change_nothing() -> None
     }
     assert found[1].tag_f.tolist() == found[0].tag_f.tolist()
     assert found[1].tag_f.shape == (4, 2)
+
+
+def test_few_groups_widen_one_difference_as_they_widen_those_of_tags() -> None:
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.normal(0.5, 0.05, (2, 401)).astype(np.float32)
+    for n_groups in (3, 8, 500):
+        found = difference(ours.astype(float), theirs.astype(float), 0.95, n_groups - 1)
+        tests = compare_tags(
+            ours[None], theirs[None], np.array([n_groups]), confidence=0.95,
+            false_discovery_rate=0.05, freedom=np.array([n_groups - 1.0]),
+        )  # fmt: skip
+        np.testing.assert_allclose(
+            [found.low, found.high], [tests.low[0], tests.high[0]], atol=1e-6
+        )
+    plain = difference(ours.astype(float), theirs.astype(float), 0.95)
+    assert found.low < plain.low < plain.high < found.high
+    one = difference(ours.astype(float), theirs.astype(float), 0.95, 0)
+    assert (one.low, one.high) == (-1, 1)  # one group says nothing
+    assert difference(ours.astype(float), ours.astype(float), 0.95, -1).high == 0  # nor differs
+    value = interval(ours.astype(float), 0.95, 0)
+    assert (value.low, value.high) == (0, 1)
+
+
+def test_a_part_knows_by_how_many_groups_it_is_told() -> None:
+    ours = np.array([[1, 0], [1, 0], [0, 0], [0, 1]], bool)
+    theirs = np.array([[1, 0], [0, 0], [0, 0], [0, 1]], bool)
+    labels = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], bool)
+    groups = np.array([0, 0, 1, 2])
+    found = Telling.of(*map(sparse.csr_array, (ours, theirs, labels)), groups)
+    assert found.groups == pytest.approx(4**2 / (2**2 + 1 + 1))
+    assert found.differing == 1
+    assert (found.freedom("macro_f", paired=True), found.freedom("macro_ap", paired=True)) == (
+        0,
+        pytest.approx(found.groups - 1),
+    )
+    assert found.freedom("macro_f", paired=False) == found.groups - 1
+    second = np.array([False, True])
+    assert Telling.of(*map(sparse.csr_array, (ours, theirs, labels)), groups, second).groups == 1

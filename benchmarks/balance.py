@@ -1,7 +1,7 @@
 r"""Measure what `fit --balance COLUMN` does, before and after, on groups that neither fit saw.
 
     python benchmarks/balance.py --scores S --labels L.csv --group title --by style --out R \
-        [--rules R] [--fit part=fit] [--test part=test] [--seed 0]
+        [--rules R] [--learners L] [--fit part=fit] [--test part=test] [--seed 0]
 
 Fits the stack twice as `fit --quick` does, with and without weights, and audits both on the images
 of `--test`, the second against the first. Prints a Markdown table of F1 by value, with paired
@@ -31,11 +31,15 @@ def main() -> None:
     for name in ("group", "by"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--rules")
+    parser.add_argument("--learners", help="of level 2, comma-separated; '' = none, which is quick")
     parser.add_argument("--fit", default="part=fit")
     parser.add_argument("--test", default="part=test")
     parser.add_argument("--seed", type=int, default=0)
     own = parser.parse_args()
     settings = load_settings(changes={**QUICK, "seed": own.seed})
+    if own.learners is not None:
+        names = [name for name in own.learners.split(",") if name]
+        settings = changed_settings(settings, {"stack": {"learners": names}})
     began, audits = time.process_time(), []
     for name, column in (("before", ""), ("after", own.by)):
         bundle = own.out / name / "bundle"

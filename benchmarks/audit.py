@@ -33,7 +33,7 @@ from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.tasks.calibrate import Ground, ground_of
+from tagstack.ensemble.tasks.honest_ground import Ground, ground_of
 from tagstack.meta.metrics.bootstrap import Weightings
 from tagstack.meta.metrics.counts import canonical
 

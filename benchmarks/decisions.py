@@ -33,7 +33,7 @@ from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.binding import BoundRules
 from tagstack.ensemble.rules.hygiene import canonical_names
-from tagstack.ensemble.tasks.calibrate import Ground, honest_ground
+from tagstack.ensemble.tasks.honest_ground import Ground, honest_ground
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.meta.labels.folds import stratified_group_folds
 from tagstack.meta.labels.truth import without_unknown

@@ -27,7 +27,8 @@ from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.sources import load_rules
 from tagstack.ensemble.tasks.fit import fit_images
 from tagstack.ensemble.tasks.scoring import score_folder
-from tagstack.meta.metrics.fold_scores import FoldScorer, Lead
+from tagstack.meta.metrics.fold_scores import FoldScorer
+from tagstack.meta.metrics.leads import Lead
 
 METRICS = ("macro_ap", "micro_ap")
 

@@ -25,8 +25,9 @@ from tagstack.base_models.atomic import write_text
 from tagstack.base_models.pictures.framed_pixels import framed_picture, reduction
 from tagstack.base_models.pictures.images import DecodingBudget, open_image
 from tagstack.base_models.runtimes.selection import REFERENCE
+from tagstack.base_models.taggers.fingerprint import floor_logit
 from tagstack.base_models.taggers.registry import resolve
-from tagstack.base_models.taggers.tagger import Tagger, floor_logit, load_tagger
+from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.base_models.zoo.drawing import draw_scene
 from tagstack.base_models.zoo.scene import sample_scene
 from tagstack.configs.settings import load_settings

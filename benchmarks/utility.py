@@ -25,7 +25,7 @@ from tagstack.ensemble.console.options import utility_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.hygiene import canonical_names
-from tagstack.ensemble.tasks.calibrate import honest_ground
+from tagstack.ensemble.tasks.honest_ground import honest_ground
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.ensemble.thresholds.objectives import parse_objective
 from tagstack.meta.labels.folds import stratified_group_folds

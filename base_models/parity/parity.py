@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tagstack.base_models.atomic import write_text
-from tagstack.base_models.taggers.tagger import Tagger, floor_logit
+from tagstack.base_models.taggers.fingerprint import floor_logit
+from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ParitySettings
 from tagstack.configs.text_files import read_json

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import Level1Scores, Pairs
 from tagstack.base_models.scores.member_info import MemberInfo, info_of_tagger
-from tagstack.base_models.taggers.tagger import Tagger, floor_logit
+from tagstack.base_models.taggers.fingerprint import floor_logit
+from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 

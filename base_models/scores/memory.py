@@ -20,7 +20,7 @@ from tagstack.base_models.scores.reading import (
     whole_digest,
 )
 from tagstack.base_models.scores.sink import ImageNotes, Taken, kept_features, kept_scores
-from tagstack.base_models.taggers.tagger import floor_logit
+from tagstack.base_models.taggers.fingerprint import floor_logit
 
 
 class MemberMemory:

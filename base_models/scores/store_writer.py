@@ -51,7 +51,7 @@ from tagstack.base_models.scores.store_parts import (
     set_features_aside,
     write_part,
 )
-from tagstack.base_models.taggers.tagger import floor_logit
+from tagstack.base_models.taggers.fingerprint import floor_logit
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.shown import shown
 

@@ -5,9 +5,6 @@ contract contradict each other, because a wrong colour order or a second sigmoid
 that look almost right.
 """
 
-import hashlib
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,11 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.contract import Contract, with_features
 from tagstack.base_models.pictures.preprocess import (
-    PREPROCESSING_VERSION,
-    SCALED_VERSION,
     Framing,
     framing_from_input,
     input_tensor,
@@ -30,9 +24,10 @@ from tagstack.base_models.runtimes.base import Session
 from tagstack.base_models.runtimes.selection import REFERENCE, RuntimeChoice, open_session
 from tagstack.base_models.taggers.asked_names import MIRRORED
 from tagstack.base_models.taggers.checked import CheckNote
+from tagstack.base_models.taggers.fingerprint import member_fingerprint
 from tagstack.base_models.taggers.last_product import check_features, features_of
 from tagstack.base_models.taggers.mirrored import Mirror
-from tagstack.base_models.taggers.own_folder import TaggerFiles, tagger_files
+from tagstack.base_models.taggers.own_folder import tagger_files
 from tagstack.base_models.taggers.tag_files import (
     counts_from_rows,
     read_tag_file,
@@ -44,49 +39,6 @@ from tagstack.base_models.taggers.timm_contract import contract_of_folder
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 
-
-def member_fingerprint(
-    files: TaggerFiles,
-    contract: Contract,
-    vocabulary: Vocabulary,
-    session: Session,
-    floor: float,
-    scaled_decoding: bool,
-    mirror: Mirror | None = None,
-) -> str:
-    """Return the SHA-256 in hexadecimal over everything that changes a member's scores.
-
-    Parameters
-    ----------
-    files : TaggerFiles
-        The model; its weights count as well.
-    contract : Contract
-        As the session was opened with.
-    vocabulary : Vocabulary
-    session : Session
-        For its precision and the class of its scores.
-    floor : float
-        Probabilities below it are not stored.
-    scaled_decoding : bool
-    mirror : Mirror, optional
-        Of a tagger that sees the mirrored picture as well.
-    """
-    facts: dict[str, object] = {
-        "model": [file_sha256(path) for path in (files.model, *files.weights)],
-        "contract": contract.digest(),
-        "tags": vocabulary.tags,
-        "preprocessing": [PREPROCESSING_VERSION, scaled_decoding and SCALED_VERSION],
-        "precision": session.info.precision,
-        "score_class": session.info.score_class,
-        "floor": floor,
-    }
-    if session.info.n_features:
-        facts["features"] = contract.output.features
-    if mirror is not None:
-        facts["mirrored"] = mirror.sided
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
 # A float32 probability says nothing beyond 1e-7 from 0 and 1.
 _PROBA_LIMIT = 1e-7
 # Keeps logits where float16 is finer than 1/32.
@@ -97,11 +49,6 @@ _FEATURE_LIMIT = float(np.finfo(np.float16).max)
 _PROBA_SLACK = 1e-3
 # With fewer tags than this, the range of the outputs says too little about their scale.
 _MIN_TAGS_FOR_SCALE = 8
-
-
-def floor_logit(floor: float) -> np.float32:
-    """Return the logit of a probability as the score store rounds it (through float16)."""
-    return np.float32(np.float16(math.log(floor / (1 - floor))))
 
 
 @dataclass(frozen=True, kw_only=True)

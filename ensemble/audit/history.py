@@ -24,8 +24,9 @@ from tagstack.ensemble.audit.looks import resampled_figures
 from tagstack.ensemble.audit.shifts import differing
 from tagstack.ensemble.audit.slices import ALL, Slice
 from tagstack.meta.checked_arrays import CheckedArrays
-from tagstack.meta.metrics.bootstrap import Weightings, compare_tags
+from tagstack.meta.metrics.bootstrap import Weightings
 from tagstack.meta.metrics.counts import canonical
+from tagstack.meta.metrics.tag_tests import compare_tags
 
 FILE = "audit-images.safetensors"
 _SIGNED = np.array([False, False, False, True, True])[:, None]  # the nearer to 0 the better

@@ -18,10 +18,10 @@ from tagstack.ensemble.audit.slices import HELD, Slice
 from tagstack.meta.metrics.bootstrap import (
     FEWEST_GROUPS,
     Weightings,
-    compare_tags,
     effective_groups,
     small_sample_reach,
 )
+from tagstack.meta.metrics.tag_tests import compare_tags
 
 Floats = NDArray[np.float64]
 Samples = NDArray[np.float32]

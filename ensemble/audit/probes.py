@@ -15,14 +15,9 @@ from scipy import sparse
 
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.ensemble.audit.certainty import Certainty
-from tagstack.meta.metrics.bootstrap import (
-    FEWEST_GROUPS,
-    Weightings,
-    compare_tags,
-    differing_groups,
-    effective_groups,
-)
+from tagstack.meta.metrics.bootstrap import FEWEST_GROUPS, Weightings, effective_groups
 from tagstack.meta.metrics.counts import canonical, f_score, ratio
+from tagstack.meta.metrics.tag_tests import compare_tags, differing_groups
 
 Floats = NDArray[np.float64]
 

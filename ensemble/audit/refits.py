@@ -15,8 +15,9 @@ from scipy import sparse
 from tagstack.ensemble.audit.certainty import Certainty
 from tagstack.ensemble.audit.shifts import differing
 from tagstack.ensemble.audit.slices import Slice
-from tagstack.meta.metrics.bootstrap import Weightings, compare_tags
+from tagstack.meta.metrics.bootstrap import Weightings
 from tagstack.meta.metrics.counts import canonical, f_score
+from tagstack.meta.metrics.tag_tests import compare_tags
 
 Floats = NDArray[np.float64]
 

@@ -17,8 +17,9 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.ensemble.audit.slices import Slice
 from tagstack.ensemble.thresholds.cuts import logits_of
 from tagstack.ensemble.thresholds.deciding import Cutting
-from tagstack.meta.metrics.bootstrap import Weightings, compare_tags, effective_groups
+from tagstack.meta.metrics.bootstrap import Weightings, effective_groups
 from tagstack.meta.metrics.counts import count_by_image, f_score
+from tagstack.meta.metrics.tag_tests import compare_tags
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import Level1Scores
-from tagstack.base_models.taggers.tagger import floor_logit
+from tagstack.base_models.taggers.fingerprint import floor_logit
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.json_values import plain
 from tagstack.configs.settings import Settings

@@ -39,17 +39,10 @@ from tagstack.ensemble.comparison.rungs import (
 from tagstack.ensemble.comparison.tags import curves_of, tag_table
 from tagstack.ensemble.rules.binding import BoundRules
 from tagstack.meta.labels.truth import known_labels, positives_per_tag
-from tagstack.meta.metrics.bootstrap import (
-    BETTER,
-    WORSE,
-    TagTests,
-    compare_tags,
-    difference,
-    differing_groups,
-    interval,
-)
+from tagstack.meta.metrics.bootstrap import BETTER, WORSE, difference, interval
 from tagstack.meta.metrics.counts import canonical
 from tagstack.meta.metrics.scores import Score, of_packages
+from tagstack.meta.metrics.tag_tests import TagTests, compare_tags, differing_groups
 from tagstack.meta.metrics.utility import read_utility, utility_score
 
 __all__ = ["Comparison", "Rung", "compare"]

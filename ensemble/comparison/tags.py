@@ -10,10 +10,10 @@ from tagstack.configs.comparing import CompareSettings
 from tagstack.ensemble.comparison.resamples import Resamples
 from tagstack.ensemble.comparison.results import Curves, TagTable
 from tagstack.ensemble.comparison.rungs import Rung
-from tagstack.meta.metrics.bootstrap import TagTests
 from tagstack.meta.metrics.calibration_error import blocks_of
 from tagstack.meta.metrics.counts import count_by_tag, f_beta, precision, recall
 from tagstack.meta.metrics.ranking import so_far
+from tagstack.meta.metrics.tag_tests import TagTests
 
 
 def tag_table(

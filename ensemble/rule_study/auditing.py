@@ -15,7 +15,7 @@ from tagstack.ensemble.rule_study.labelled import LabelledTags, read_labelled
 from tagstack.ensemble.rule_study.proposals import Proposals, propose_rules
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
-from tagstack.ensemble.tasks.calibrate import ground_of
+from tagstack.ensemble.tasks.honest_ground import ground_of
 
 
 @dataclass(frozen=True, kw_only=True)

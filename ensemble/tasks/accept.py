@@ -27,7 +27,7 @@ from tagstack.ensemble.bundle.fitted_labels import FittedLabels
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.outputs.format import printable
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.calibrate import honest_ground
+from tagstack.ensemble.tasks.honest_ground import honest_ground
 from tagstack.ensemble.tasks.tag_scoring import SCORES
 
 NOT_PROMISED = (

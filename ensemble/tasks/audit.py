@@ -39,7 +39,7 @@ from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.tasks.audit_probes import ProbeRequest, probed
 from tagstack.ensemble.tasks.audit_refits import RefitRequest, refitted
-from tagstack.ensemble.tasks.calibrate import Ground, honest_ground
+from tagstack.ensemble.tasks.honest_ground import Ground, honest_ground
 from tagstack.ensemble.thresholds.rung_tables import cutting_of
 from tagstack.ensemble.workshop.dataset.caption_text import key_of
 from tagstack.ensemble.workshop.dataset.tag_groups import tag_groups

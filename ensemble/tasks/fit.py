@@ -4,7 +4,6 @@ import hashlib
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +29,12 @@ from tagstack.ensemble.rules.binding import BoundRules
 from tagstack.ensemble.rules.hygiene import canonical_names
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
+from tagstack.ensemble.tasks.fit_evidence import fit_evidence, labels_sha256, saw_of
 from tagstack.ensemble.tasks.fit_stages import FitStages, fit_stages
 from tagstack.ensemble.tasks.floor import held_against_start, start_thresholds
 from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
-from tagstack.ensemble.thresholds.fitting import Thresholds
 from tagstack.ensemble.thresholds.plan import assignments, worths_of
 from tagstack.ensemble.thresholds.rung_tables import rung_tables
-from tagstack.meta.labels.training_range import TrainingOverlap
 from tagstack.meta.metrics.utility import utility_of
 from tagstack.meta.stack.rung_spec import START
 from tagstack.meta.stack.stacker import Stacker
@@ -260,11 +258,11 @@ def fit_dataset(
         settings=settings,
         fitted_images=FittedImages.of(dataset, settings.score.near_duplicates),
         evidence={
-            **_evidence(dataset, overlaps, stacker, settings),
+            **fit_evidence(dataset, overlaps, stacker, settings),
             "balance": None if balance is None else plain(balance.facts()),
             "floor": None if floor is None else asdict(floor),
             "frontier": None if drawn is None else asdict(drawn),
-            "saw": _saw(dataset, thresholds, thresholds.cutting.decoded(chosen, decoder).nnz),
+            "saw": saw_of(dataset, thresholds, thresholds.cutting.decoded(chosen, decoder).nnz),
         },
     )
     if not cascade:
@@ -306,7 +304,7 @@ def _digest(dataset: Dataset, rules: Rules, settings: Settings) -> str:
     for text in (*(member.fingerprint for member in dataset.members), rules.to_toml()):
         state.update(text.encode())
     state.update(settings.model_dump_json().encode())
-    state.update(_labels_sha256(dataset).encode())
+    state.update(labels_sha256(dataset).encode())
     state.update(np.ascontiguousarray(dataset.groups).tobytes())
     if (balance := dataset.balance(settings.stack)) is not None:
         state.update(balance.weight.tobytes())
@@ -329,80 +327,3 @@ def _check_utility(dataset: Dataset, settings: Settings) -> tuple[NDArray[np.flo
         utility_of(settings.stack.utility_table, vocabulary),
         worths_of(settings.thresholds, vocabulary),
     )
-
-
-def _labels_sha256(dataset: Dataset) -> str:
-    """Return the SHA-256 of the image names with their label indices and what is unknown."""
-    state = hashlib.sha256("\n".join(dataset.scores.images).encode("utf-8", "surrogateescape"))
-    for matrix in (dataset.labels, dataset.unknown):
-        for array in (matrix.indptr, matrix.indices):
-            state.update(array.astype(np.int64).tobytes())
-    return state.hexdigest()
-
-
-def _evidence(
-    dataset: Dataset,
-    overlaps: tuple[TrainingOverlap, ...],
-    stacker: Stacker,
-    settings: Settings,
-) -> dict[str, Any]:
-    content = {
-        "n_images": dataset.scores.n_images,
-        "n_groups": int(dataset.groups.max()) + 1,
-        "n_labels": int(dataset.labels.nnz),
-        "n_unknown": int(dataset.unknown.nnz),
-        "labels_sha256": _labels_sha256(dataset),
-        "seed": settings.seed,
-        "device": settings.stack.device,
-        "chosen": stacker.chosen_,
-        "ladder": [asdict(row) for row in stacker.ladder_],
-        "n_judged": stacker.n_judged_,
-        "rounds": stacker.rounds_,
-        "candidate_recall": stacker.candidate_recall_,
-        "bands": [asdict(band) for band in stacker.bands_],
-        "rehearsal": _rehearsal(stacker),
-        "tuning": _tuning(stacker),
-        **_members(stacker),
-        "training_overlaps": [asdict(overlap) for overlap in overlaps],
-        "notices": [*dataset.notices, *(overlap.notice for overlap in overlaps)],
-    }
-    # A score that no fold defines is null: NaN is not JSON.
-    return {key: plain(value) for key, value in content.items()}
-
-
-def _saw(dataset: Dataset, thresholds: Thresholds, n_given: int) -> dict[str, Any]:
-    """Return what the labels hold, and how many tags the fit gives where they have how many."""
-    n_images = dataset.scores.n_images
-    return {
-        "n_tags": len(dataset.scores.vocabulary),
-        "no_positive": int((thresholds.positives == 0).sum()),
-        "pooled": thresholds.state.count("pooled"),
-        "tags_per_image": n_given / n_images,
-        "labels_per_image": int(dataset.labels.nnz) / n_images,
-    }
-
-
-def _rehearsal(stacker: Stacker) -> dict[str, Any] | None:
-    held = stacker.rehearsal_
-    if held is None:
-        return None
-    scores = [asdict(score) for score in held.scores]
-    return {"n_images": held.n_images, "scores": scores, "switched_off": dict(held.off)}
-
-
-def _members(stacker: Stacker) -> dict[str, Any]:
-    """Return what each member adds, and how far the members err together."""
-    found: dict[str, Any] = {}
-    if stacker.diversity_ is not None:
-        found["diversity"] = asdict(stacker.diversity_)
-    if stacker.member_worth_ is not None:
-        found["members_worth"] = [asdict(loss) for loss in stacker.member_worth_.losses]
-        found["members_worth_rung"] = stacker.member_worth_.rung
-    return found
-
-
-def _tuning(stacker: Stacker) -> dict[str, Any] | None:
-    found = stacker.tuning_
-    if found is None:
-        return None
-    return {**asdict(found), "settings": found.settings.model_dump(mode="json")}

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.meta.labels.truth import positives_per_tag
-from tagstack.meta.metrics.fold_scores import FoldScore
+from tagstack.meta.metrics.leads import FoldScore
 from tagstack.meta.stack.ladder import Ladder
 from tagstack.meta.stack.ladder_row import Band, LadderRow
 from tagstack.meta.stack.rung_spec import BLEND, BY_BAND, START, simplest_first

@@ -10,7 +10,7 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.configs.stack import StackSettings, XgboostSettings
 from tagstack.meta.learners.protocol import PairLearner
 from tagstack.meta.learners.registry import META
-from tagstack.meta.metrics.fold_scores import Judgement
+from tagstack.meta.metrics.leads import Judgement
 from tagstack.meta.progress import Progress
 from tagstack.meta.stack.fitted_stack import FittedStack
 from tagstack.meta.stack.foundation import Foundation

@@ -10,7 +10,8 @@ from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibrators.calibration import category_numbers, rung_how
 from tagstack.meta.calibrators.protocol import TagMaps
 from tagstack.meta.labels.labelled import Labelled
-from tagstack.meta.metrics.fold_scores import DrawnScorer, FoldScore, Judgement
+from tagstack.meta.metrics.fold_scores import DrawnScorer
+from tagstack.meta.metrics.leads import FoldScore, Judgement
 from tagstack.meta.stack.groundwork import Ground
 from tagstack.meta.stack.out_of_fold import cross_fitted_monotone, drawn_monotone
 from tagstack.meta.stack.rung_spec import RungSpec

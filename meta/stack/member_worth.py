@@ -17,8 +17,9 @@ from scipy.special import expit
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.meta.labels.truth import PairTruth
-from tagstack.meta.metrics.fold_scores import DrawnScorer, Lead
+from tagstack.meta.metrics.fold_scores import DrawnScorer
 from tagstack.meta.metrics.influence import expected_f1_cuts
+from tagstack.meta.metrics.leads import Lead
 from tagstack.meta.metrics.ranking import Rankings
 from tagstack.meta.progress import Progress
 from tagstack.meta.stack.choice import Choice

@@ -27,7 +27,8 @@ from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.learners.meta_trees import MetaTrees
 from tagstack.meta.learners.protocol import PairLearner
 from tagstack.meta.learners.registry import META
-from tagstack.meta.metrics.fold_scores import FoldScore, FoldScorer, Lead
+from tagstack.meta.metrics.fold_scores import FoldScorer
+from tagstack.meta.metrics.leads import FoldScore, Lead
 from tagstack.meta.probe.fitting import completed, with_probe
 from tagstack.meta.progress import Progress
 from tagstack.meta.stack.foundation import Foundation, lay_foundation

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.meta.metrics.fold_scores import FoldScore, Judgement, Lead
+from tagstack.meta.metrics.leads import FoldScore, Judgement, Lead
 from tagstack.meta.stack.ladder_row import Band, LadderRow
 
 

@@ -22,8 +22,8 @@ from tagstack.ensemble.bundle.trial import ask
 from tagstack.ensemble.comparison.ladder import climb
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.rule_set import Rules
-from tagstack.ensemble.tasks.calibrate import ground_of
 from tagstack.ensemble.tasks.explain import explain_image
+from tagstack.ensemble.tasks.honest_ground import ground_of
 from tagstack.ensemble.tasks.tag import tag_images
 from tagstack.ensemble.tasks.tag_request import TagRequest
 

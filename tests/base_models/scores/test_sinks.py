@@ -23,7 +23,8 @@ from tagstack.base_models.scores.store_parts import part_paths
 from tagstack.base_models.scores.store_writer import ScoreWriter
 from tagstack.base_models.scoring.pipeline import score_images, score_to_store
 from tagstack.base_models.scoring.sources import GivenPictures, ImageSources, find_images
-from tagstack.base_models.taggers.tagger import Tagger, floor_logit, load_tagger
+from tagstack.base_models.taggers.fingerprint import floor_logit
+from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 

@@ -22,7 +22,8 @@ from tagstack.base_models.scores.store_parts import part_paths
 from tagstack.base_models.scores.store_writer import ScoreWriter
 from tagstack.base_models.scores.verifying import verify_store
 from tagstack.base_models.spill import Spill
-from tagstack.base_models.taggers.tagger import Tagger, floor_logit, load_tagger
+from tagstack.base_models.taggers.fingerprint import floor_logit
+from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.configs.errors import TagstackError
 
 FLOOR = 0.01

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tagstack.base_models.taggers.tagger import Tagger, floor_logit, load_tagger
+from tagstack.base_models.taggers.fingerprint import floor_logit
+from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.configs.errors import TagstackError
 
 Folder = Callable[..., Path]

@@ -10,7 +10,8 @@ from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.comparison.evaluator import Evaluator, Scope, only_tags
 from tagstack.ensemble.comparison.resamples import Telling
-from tagstack.meta.metrics.bootstrap import Weightings, compare_tags, difference, interval, verdict
+from tagstack.meta.metrics.bootstrap import Weightings, difference, interval, verdict
+from tagstack.meta.metrics.tag_tests import compare_tags
 
 
 def all_weights(groups: Any, **options: Any) -> Any:

@@ -9,8 +9,9 @@ from sklearn.metrics import average_precision_score, f1_score
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.stack import Objective
 from tagstack.meta.labels.truth import Evidence
-from tagstack.meta.metrics.fold_scores import FoldScorer, Lead
+from tagstack.meta.metrics.fold_scores import FoldScorer
 from tagstack.meta.metrics.influence import expected_f1_cuts
+from tagstack.meta.metrics.leads import Lead
 from tagstack.meta.metrics.ranking import Rankings
 from tagstack.meta.stack.rungs import RungLogits
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 from scipy import sparse, stats
 
-from tagstack.meta.metrics.bootstrap import TagTests, Weightings, compare_tags, differing_groups
+from tagstack.meta.metrics.bootstrap import Weightings
 from tagstack.meta.metrics.counts import Counts
+from tagstack.meta.metrics.tag_tests import TagTests, compare_tags, differing_groups
 
 RESAMPLES = 400
 

@@ -9,7 +9,7 @@ from tagstack.configs.stack import StackSettings
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence
-from tagstack.meta.metrics.fold_scores import Lead
+from tagstack.meta.metrics.leads import Lead
 from tagstack.meta.stack import rehearsal
 from tagstack.meta.stack.choice import choose, ladder_rows
 from tagstack.meta.stack.foundation import lay_foundation

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tagstack.meta.metrics.fold_scores import FoldScore, Judgement
+from tagstack.meta.metrics.leads import FoldScore, Judgement
 from tagstack.meta.stack.selection import choose_bands, choose_rung, level_rungs
 
 

@@ -221,8 +221,10 @@ def best_shared(
             return None
         return len(score) - 1 - int(np.argmax(score[::-1]))
 
-    averages = settings.objective != "utility" and settings.average == "macro"
-    return pooled(curves, group, choose, float(logit(settings.value)), averages=averages)
+    # A strategy's own average looks at tags one by one, whatever the settings raise.
+    own = average is not None
+    by_tag = own or (settings.objective != "utility" and settings.average == "macro")
+    return pooled(curves, group, choose, float(logit(settings.value)), averages=by_tag)
 
 
 def capped(logits: Floats, curves: Curves, settings: ThresholdSettings) -> Floats:

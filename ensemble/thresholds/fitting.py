@@ -116,6 +116,8 @@ def _raised(plan: Sequence[Assignment], n_tags: int) -> Bools:
 def one_of_each(groups: NDArray[np.integer] | None, n_images: int) -> Bools:
     """Return one image of each group, drawn by lot, as a mask; all images without groups.
 
+    Shape (n_images,), bool.
+
     Not the first: a group's images often come in one order, such as a style or a pose.
     """
     if groups is None:

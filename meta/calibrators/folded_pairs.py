@@ -96,7 +96,7 @@ class FoldedPairs:
         return counts.reshape(self.n_folds, -1)
 
     def blocks(self, left_out: int | None) -> Iterator[tuple[slice, Ints]]:
-        """Yield pairs, a few at a time, and which of them are not of one fold."""
+        """Yield pairs, a few at a time, and which of them are not of one fold, shape (n_kept,)."""
         for _, block in self.pairs.blocks():
             fold = self.folds[self.pairs.image[block]]
             kept = fold != (-1 if left_out is None else left_out)

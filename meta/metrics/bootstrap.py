@@ -214,7 +214,10 @@ def widened(
     confidence: float,
     freedom: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return ends of intervals as wide as Student's distribution makes them, each (n,)."""
+    """Return ends of intervals as wide as Student's distribution makes them.
+
+    Each of shape (n,), as ``own``.
+    """
     wider = small_sample_reach((1 - confidence) / 2, freedom)
     # Finite, so that no spread stays none; the ends are cut to what a score can differ by.
     wider = np.minimum(wider / special.ndtri((1 + confidence) / 2), 1e6)

@@ -119,7 +119,7 @@ class CountMetric:
         raise TagstackError(msg)
 
     def as_named(self, value: Floats) -> Floats:
-        """Return values to raise as the package's own, or the other way round."""
+        """Return values to raise as the package's own, or the other way round. Of their shape."""
         return value if self._score.larger_is_better else -value
 
 

@@ -61,7 +61,7 @@ class OwnMetric(Scut):
         return {"metric": text[len("metric:") :]} if text.startswith("metric:") else None
 
     def hopeless(self, sample: Sample, settings: ThresholdSettings) -> Bools:
-        """Return that none is: ``fbr`` speaks of F-beta."""
+        """Return that none is, since ``fbr`` speaks of F-beta. Shape (n_tags,), bool."""
         return without_own(sample)
 
     def _metric(self, settings: ThresholdSettings) -> CountMetric:

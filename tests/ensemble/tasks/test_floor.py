@@ -46,6 +46,9 @@ def test_the_start_is_left_where_both_scores_together_gain(
         ((0.487, 0.5), (0.01, 0.02), True),  # as good in F1 as folds can tell, and ranks better
         ((0.487, 0.5), (0.01, -0.001), False),  # not on every fold
         ((0.487, 0.5), (0.01, 0.0), False),
+        ((0.482, 0.5), (0.01, 0.02), True),  # .013 behind in both together, and .015 ahead in ranks
+        ((0.482, 0.5), (0.01, 0.01), False),  # more behind than ahead
+        ((0.479, 0.5), (0.03, 0.03), False),  # clearly behind in one
         ((0.47, 0.5), (0.01, 0.02), False),  # better ranks do not pay for worse tags
     ],
 )

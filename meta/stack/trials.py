@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tagstack.base_models.atomic import written_whole
+from tagstack.base_models.locks import waited_for
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import TuningSettings
 
@@ -90,7 +92,7 @@ class StudyPlace:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.settings.storage == "journal":
             return JournalStorage(JournalFileBackend(str(self.folder / "tuning.journal")))
-        return f"sqlite:///{(self.folder / 'tuning.sqlite').absolute()}"
+        return _sqlite(self.folder.absolute() / "tuning.sqlite")
 
     def _pruner(self) -> "BasePruner":
         from optuna import pruners
@@ -221,6 +223,23 @@ def _time_is_up(place: StudyPlace, workers: int) -> bool:
         return False
     study = place.open(0)
     return bool(finished(study)) and seconds_spent(study) / workers >= limit_s
+
+
+def _sqlite(path: Path) -> str:
+    """Return the address of a database of trials, which is there whole or not at all.
+
+    Its tables and the indexes that keep names unique are made one by one: killed between them, a
+    database takes two studies of one name, and can never be read again.
+    """
+    from optuna.storages import RDBStorage
+
+    with waited_for(path.with_name(".tuning.lock")):
+        if not path.exists():
+            with written_whole(path) as temporary:
+                made = RDBStorage(f"sqlite:///{temporary}")
+                made.remove_session()
+                made.engine.dispose()
+    return f"sqlite:///{path}"
 
 
 @contextmanager

@@ -85,6 +85,8 @@ class Writing:
         if self.separator.strip() not in (";", "|"):
             return True
         own = [part for part in self.parts(plain) if part]
+        if any(not part.strip(self.separator) for part in own):  # marks in a row
+            return False
         orders = (own, own[::-1], [*own, "x"], ["x", *own], ["x", *own, "x"])
         return all(self.parts(self.joined(parts)) == parts for parts in orders)
 

@@ -163,6 +163,24 @@ def test_every_storage_and_pruner_gives_the_same_search_again(
     assert next(iter(tmp_path.glob("tuning.*"))).suffix == f".{storage}"
 
 
+def test_a_study_that_was_killed_while_it_was_made_is_made_whole(
+    make_tuner: MakeTuner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import optuna
+
+    def killed(path: str) -> None:
+        Path(path.removeprefix("sqlite:///")).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.storages, "RDBStorage", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make_tuner(1).run(tmp_path, silent)
+    assert not (tmp_path / "tuning.sqlite").exists()
+    kept = make_tuner(1).run(tmp_path, silent)
+    assert make_tuner(1).run(None, silent) == kept
+
+
 def test_a_bad_trial_stops_after_the_first_split(make_tuner: MakeTuner) -> None:
     pruned = make_tuner(10, pruner="median").run(None, silent).trials
     assert {trial.state for trial in pruned} == {"complete", "pruned"}

@@ -211,11 +211,17 @@ def fit(
     own = settings_from(settings)
     if not isinstance(rules, Rules):
         rules = Rules.none() if rules is None else load_rules(str(rules))
-    source = DatasetSource(scores=scores.reader, labels=labels.table, where=where, group=group)
+    source = _labelled(scores, labels, where, group)
     let_idle_threads_sleep()
     dataset = fit_images(source, rules, own, Told())
     bundle = fit_dataset(dataset, rules, own, None, Told())
     return Stack(bundle, own, models=None if models is None else tuple(models))
+
+
+def _labelled(
+    scores: Scores, labels: Labels, where: str | None, group: str | None
+) -> DatasetSource:
+    return DatasetSource(scores=scores.reader, labels=labels.table, where=where, group=group)
 
 
 def compare(
@@ -249,7 +255,7 @@ def compare(
     TagstackError
         If scores or labels cannot be used, or all of the images were fitted on.
     """
-    source = DatasetSource(scores=scores.reader, labels=labels.table, where=where, group=group)
+    source = _labelled(scores, labels, where, group)
     return compared(stack.bundle, source, settings_from(settings), Told())
 
 
@@ -288,7 +294,7 @@ def calibrate(
     own = settings_from(settings)
     texts = tuple(f"{pattern}={text}" for pattern, text in (by_tag or {}).items())
     goal = Goal.of(objective, texts, own.thresholds)
-    source = DatasetSource(scores=scores.reader, labels=labels.table, where=where, group=group)
+    source = _labelled(scores, labels, where, group)
     kept = stack.out_of_fold()
     found = calibrated(stack.bundle, kept, source, goal, own, Told())
     return stack.with_bundle(found.used(replace(stack.bundle, out_of_fold=kept), CALIBRATED))
@@ -342,7 +348,7 @@ def audit(
         If scores, labels, a column or a tag cannot be used, or no image is left.
     """
     own, folder = settings_from(settings), stack.folder
-    source = DatasetSource(scores=scores.reader, labels=labels.table, where=where, group=group)
+    source = _labelled(scores, labels, where, group)
     asked = None if probes is None else ProbeRequest(images=Path(probes), models=stack.models)
     question = AuditQuestion(
         by=None if by is None else tuple(by),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from start_bundle import parts
 
 from tagstack.base_models.threads import let_idle_threads_sleep
+from tagstack.configs.quick import QUICK
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.acceptance.conformal import accepted, p_values
 from tagstack.ensemble.acceptance.evidence import LabelledProposals
@@ -28,7 +29,6 @@ from tagstack.ensemble.bundle.dataset import Dataset
 from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of, save_bundle
 from tagstack.ensemble.bundle.fitted_labels import FittedLabels
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
-from tagstack.ensemble.console.options import QUICK
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.sources import load_rules

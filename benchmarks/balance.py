@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 from tagstack.base_models.threads import let_idle_threads_sleep
+from tagstack.configs.quick import QUICK
 from tagstack.configs.settings import changed_settings, load_settings
 from tagstack.ensemble.audit.history import Change
 from tagstack.ensemble.bundle.dataset import DatasetSource
-from tagstack.ensemble.console.options import QUICK
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks.audit import AuditQuestion, AuditRequest, audit_bundle
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle

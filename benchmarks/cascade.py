@@ -17,6 +17,7 @@ import numpy as np
 from real import GROUPS, of_members, parser_of_sets, split, taggers
 
 from tagstack.base_models.threads import let_idle_threads_sleep
+from tagstack.configs.quick import QUICK
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
@@ -25,7 +26,6 @@ from tagstack.ensemble.cascade.cascade import Cascade
 from tagstack.ensemble.cascade.frontier import Judging, Staged, frontier_rows
 from tagstack.ensemble.cascade.judged import staged_answers
 from tagstack.ensemble.console.console import stages
-from tagstack.ensemble.console.options import QUICK
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.sources import load_rules

@@ -23,12 +23,12 @@ from real import resampled
 from start_bundle import parts
 
 from tagstack.base_models.threads import let_idle_threads_sleep
+from tagstack.configs.quick import QUICK
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.bundle.dataset import Dataset
 from tagstack.ensemble.bundle.start import start_bundle
 from tagstack.ensemble.comparison.ladder import DECODED, climb
 from tagstack.ensemble.comparison.rungs import Rung
-from tagstack.ensemble.console.options import QUICK
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from real import GROUPS, KEYS, parser_of_sets, split, taggers
 
 from tagstack.base_models.threads import let_idle_threads_sleep
+from tagstack.configs.quick import QUICK
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
 from tagstack.ensemble.comparison.evaluator import Evaluator, Scope
 from tagstack.ensemble.console.console import stages
-from tagstack.ensemble.console.options import QUICK
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.rule_set import Rules

@@ -29,13 +29,13 @@ from scipy import sparse
 from tagstack.base_models.atomic import write_text
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.threads import let_idle_threads_sleep
+from tagstack.configs.quick import QUICK
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
 from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.comparison.evaluator import Evaluator, Scope
 from tagstack.ensemble.console.console import stages
 from tagstack.ensemble.console.ladder import print_fit
-from tagstack.ensemble.console.options import QUICK
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.tasks.compare import CompareRequest, compare_bundle
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle

@@ -10,8 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tagstack.base_models.pictures.given import Picture
-from tagstack.base_models.pictures.guises import PLAIN, in_guise, prepared
-from tagstack.base_models.pictures.images import FileContent, decode, open_image, read_content
+from tagstack.base_models.pictures.guises import in_guise, prepared
+from tagstack.base_models.pictures.images import (
+    FileContent,
+    ImageError,
+    decode,
+    file_content,
+    open_image,
+    read_content,
+)
 from tagstack.base_models.scoring.sources import ImageFailure
 from tagstack.configs.level1 import ScoreSettings
 
@@ -115,8 +122,6 @@ def originals_of(
         SHA-256 of each, in hexadecimal.
     settings : ScoreSettings
     """
-    from tagstack.base_models.pictures.images import ImageError, file_content
-
     there: dict[str, FileContent] = {}
     failures = []
     for name, expected in zip(images, contents, strict=True):
@@ -141,6 +146,3 @@ def originals_of(
             other_content=there[other],
         )
     return found_all, tuple(failures)
-
-
-__all__ = ["PLAIN", "GuisedPictures", "Original", "drawn", "name_of", "originals_of"]

@@ -21,10 +21,9 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.audit.counts import COUNTED, FIGURES, JudgedPairs
 from tagstack.ensemble.audit.looks import resampled_figures
-from tagstack.ensemble.audit.shifts import differing
 from tagstack.ensemble.audit.slices import ALL, Slice
 from tagstack.meta.checked_arrays import CheckedArrays
-from tagstack.meta.metrics.bootstrap import Weightings
+from tagstack.meta.metrics.bootstrap import Weightings, groups_behind
 from tagstack.meta.metrics.counts import canonical
 from tagstack.meta.metrics.tag_tests import compare_tags
 
@@ -282,7 +281,7 @@ def changes_since(
     now, _ = resampled_figures(after, new.total[:, here], weightings)
     good_was, good_now = (np.where(_SIGNED, -np.abs(figures), figures) for figures in (was, now))
     moved = [abs(one - two).sum(axis=0) for one, two in zip(before, after, strict=True)]
-    n_groups = np.array([differing(np.asarray(own).ravel(), groups[here]) for own in moved])
+    n_groups = np.array([groups_behind(np.asarray(own).ravel(), groups[here]) for own in moved])
     tests = compare_tags(
         good_now.reshape(-1, now.shape[-1]),
         good_was.reshape(-1, now.shape[-1]),

@@ -15,8 +15,9 @@ from scipy import sparse
 
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.ensemble.audit.certainty import Certainty
-from tagstack.meta.metrics.bootstrap import FEWEST_GROUPS, Weightings, effective_groups
-from tagstack.meta.metrics.counts import canonical, f_score, ratio
+from tagstack.meta.labels.truth import known_labels
+from tagstack.meta.metrics.bootstrap import FEWEST_GROUPS, Weightings, groups_behind
+from tagstack.meta.metrics.counts import canonical, count_by_image, f_score, ratio
 from tagstack.meta.metrics.tag_tests import compare_tags, differing_groups
 
 Floats = NDArray[np.float64]
@@ -126,14 +127,14 @@ class Shown:
             _Row.of(self.plain[by], own, judged[by], self._judged(own), true, weightings)
             for (_, by), own in self.guised.items()
         ]
-        n_groups = np.array([effective_groups(_by_group(row.amount, self.groups)) for row in rows])
+        n_groups = np.array([groups_behind(row.amount, self.groups) for row in rows])
         shares = {"confidence": certainty.confidence, "false_discovery_rate": rate}
         after, before, kept = (
             np.stack([getattr(row, name) for row in rows]).astype(np.float32)
             for name in ("after", "before", "kept")
         )
         tests = compare_tags(after, before, n_groups, freedom=n_groups - 1, **shares)
-        sizes = np.array([effective_groups(_by_group(row.given, self.groups)) for row in rows])
+        sizes = np.array([groups_behind(row.given, self.groups) for row in rows])
         stays = compare_tags(kept, np.zeros_like(kept), sizes, freedom=sizes - 1, **shares)
         return tuple(
             Moved(
@@ -207,9 +208,8 @@ class Shown:
 
     def _judged(self, given: sparse.csr_array) -> tuple[Floats, Floats]:
         """Return right and given tags of each image, those left out whose truth is unknown."""
-        own = canonical(given)
-        known = sparse.csr_array(own > own.multiply(canonical(self.unknown, own.shape)))
-        return _sums(known.multiply(canonical(self.labels, own.shape))), _sums(known)
+        own = count_by_image(known_labels(given, self.unknown), self.labels)
+        return own.hits.astype(np.float64), own.predicted.astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -251,11 +251,6 @@ class _Row:
 
 def _sums(matrix: sparse.csr_array) -> Floats:
     return np.asarray(matrix.sum(axis=1), np.float64).ravel()
-
-
-def _by_group(amount: Floats, groups: NDArray[np.integer]) -> Floats:
-    number = np.unique(groups, return_inverse=True)[1]
-    return np.bincount(number, amount).astype(np.float64)
 
 
 def _rates(

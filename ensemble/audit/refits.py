@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.ensemble.audit.certainty import Certainty
-from tagstack.ensemble.audit.shifts import differing
 from tagstack.ensemble.audit.slices import Slice
-from tagstack.meta.metrics.bootstrap import Weightings
-from tagstack.meta.metrics.counts import canonical, f_score
+from tagstack.meta.labels.truth import known_labels
+from tagstack.meta.metrics.bootstrap import Weightings, groups_behind
+from tagstack.meta.metrics.counts import count_by_image, f_score
 from tagstack.meta.metrics.tag_tests import compare_tags
 
 Floats = NDArray[np.float64]
@@ -82,10 +82,8 @@ class Truth:
 
     def counts(self, decided: sparse.csr_array) -> Floats:
         """Return hits, given and true tags of each image, shape (3, n_images), float64."""
-        own, labels = canonical(decided), canonical(self.labels)
-        known = sparse.csr_array(own > own.multiply(canonical(self.unknown, own.shape)))
-        parts = known.multiply(labels), known, labels
-        return np.stack([np.asarray(part.sum(axis=1), np.float64).ravel() for part in parts])
+        own = count_by_image(known_labels(decided, self.unknown), self.labels)
+        return np.stack([own.hits, own.predicted, own.positives]).astype(np.float64)
 
 
 def refits_of(
@@ -114,7 +112,7 @@ def refits_of(
     for arm, one in places:
         images = np.ones(len(truth.groups), bool) if one.images is None else one.images
         after = theirs[id(arm)]
-        n_groups.append(differing(np.abs(after - before).sum(axis=0) * images, truth.groups))
+        n_groups.append(groups_behind(np.abs(after - before).sum(axis=0) * images, truth.groups))
         rows.append([_f1(own * images, weightings) for own in (before, after)])
     tests = compare_tags(
         np.stack([own[1] for own in rows]).astype(np.float32),

@@ -17,7 +17,7 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.ensemble.audit.slices import Slice
 from tagstack.ensemble.thresholds.cuts import logits_of
 from tagstack.ensemble.thresholds.deciding import Cutting
-from tagstack.meta.metrics.bootstrap import Weightings, effective_groups
+from tagstack.meta.metrics.bootstrap import Weightings, groups_behind
 from tagstack.meta.metrics.counts import count_by_image, f_score
 from tagstack.meta.metrics.tag_tests import compare_tags
 
@@ -220,7 +220,7 @@ def shifts_of(
     for _, images in own:
         mine = _at(counts, images, _chosen_elsewhere(counts, images, fold, beta))
         theirs = _at(counts, images, common)
-        n_groups.append(differing(np.abs(mine - theirs).sum(axis=0), groups))
+        n_groups.append(groups_behind(np.abs(mine - theirs).sum(axis=0), groups))
         after.append(_scores(mine, weightings, beta))
         before.append(_scores(theirs, weightings, beta))
     tests = compare_tags(
@@ -258,19 +258,6 @@ def shifts_of(
             )
         )
     return tuple(found)
-
-
-def differing(amount: Floats, groups: NDArray[np.integer]) -> float:
-    """Return how many groups of one size two decisions differ on.
-
-    Parameters
-    ----------
-    amount : array of shape (n_images,), float64
-        By how much they differ.
-    groups : array of shape (n_images,), integer
-    """
-    number = np.unique(groups, return_inverse=True)[1]
-    return effective_groups(np.bincount(number, amount).astype(np.float64))
 
 
 def _own_step(

@@ -10,8 +10,8 @@ from sklearn.metrics import average_precision_score
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.settings import Settings
-from tagstack.configs.stack import StackSettings
+from tagstack.configs.quick import QUICK
+from tagstack.configs.settings import Settings, changed_settings
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset
 from tagstack.ensemble.bundle.start import rival_worth
@@ -136,14 +136,6 @@ def _stages(order: tuple[int, ...], most: int) -> list[tuple[int, ...]]:
     return [tuple(sorted(order[:n])) for n in range(1, min(len(order) - 1, most) + 1)]
 
 
-def _quick(settings: StackSettings) -> StackSettings:
-    """Return settings without what only judges or searches."""
-    tuning = settings.tuning.model_copy(update={"trials": 0})
-    return settings.model_copy(
-        update={"outer_fold": False, "member_worth": "none", "tuning": tuning}
-    )
-
-
 def _fitted(
     chosen: tuple[int, ...],
     dataset: Dataset,
@@ -164,9 +156,8 @@ def _fitted(
         answer = answer.without_member(absent)
     balance = own.balance(settings.stack)
     weight = None if balance is None else balance.weight
-    stacker = Stacker(
-        _quick(settings.stack), seed=settings.seed, threads=_threads_of(bundle.stacker)
-    )
+    quick = changed_settings(settings, QUICK).stack
+    stacker = Stacker(quick, seed=settings.seed, threads=_threads_of(bundle.stacker))
     stacker.fit(
         own.scores,
         own.labels,

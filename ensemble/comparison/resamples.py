@@ -15,7 +15,7 @@ from tagstack.ensemble.comparison.evaluator import Evaluated, Evaluator, Scope
 from tagstack.ensemble.comparison.rungs import Rung, shared_tags
 from tagstack.meta.labels.truth import positives_per_tag
 from tagstack.meta.learners.workers import done_apart
-from tagstack.meta.metrics.bootstrap import Weightings, effective_groups
+from tagstack.meta.metrics.bootstrap import Weightings, groups_behind
 from tagstack.meta.metrics.counts import canonical
 
 ALL, SHARED, SUPPORTED = "all", "shared", "supported"
@@ -50,11 +50,9 @@ class Telling:
     ) -> "Telling":
         """Return it for two rungs' decisions, csr_arrays of shape (n_images, n_tags), bool."""
         chosen = np.ones(labels.shape[1]) if tags is None else tags.astype(np.float64)
-        number = np.unique(groups, return_inverse=True)[1]
 
         def effective(pairs: sparse.csr_array) -> float:
-            amount = np.bincount(number, sparse.csr_array(pairs.astype(np.float64)) @ chosen)
-            return effective_groups(amount.astype(np.float64))
+            return groups_behind(sparse.csr_array(pairs.astype(np.float64)) @ chosen, groups)
 
         one, two = canonical(ours, labels.shape), canonical(theirs, labels.shape)
         return cls(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tagstack.configs.quick import QUICK
 from tagstack.configs.shown import shown
 
 if TYPE_CHECKING:  # commands start fast: everything heavier is imported where it is used
@@ -55,14 +56,6 @@ Utility = Annotated[
 Seed = Annotated[
     int | None, typer.Option(min=0, max=2**31 - 1, help="Seed of every random choice.")
 ]
-
-
-# What `fit --quick` leaves out: the search, the fit that is rehearsed without one fold, and the
-# fits without each tagger. What is left chooses and calibrates as ever.
-QUICK: Mapping[str, object] = {
-    "stack": {"outer_fold": False, "member_worth": "none", "tuning": {"trials": 0}},
-    "thresholds": {"frontier": [], "joint_rounds": 4},
-}
 
 
 def settings_of(

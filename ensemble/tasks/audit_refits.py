@@ -12,6 +12,7 @@ from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.threads import thread_count
+from tagstack.configs.quick import QUICK
 from tagstack.configs.settings import Settings, changed_settings
 from tagstack.ensemble.audit.certainty import Certainty
 from tagstack.ensemble.audit.refits import MEMBER, VALUE, Arm, Refit, Truth, refits_of
@@ -29,15 +30,6 @@ from tagstack.meta.stack.stacker import Stacker
 from tagstack.meta.start.published import Published
 from tagstack.meta.start.unlabelled import adapted_answer
 
-_QUICK = {
-    "stack": {
-        "outer_fold": False,
-        "member_worth": "none",
-        "tuning": {"trials": 0},
-        "probe": {"enabled": False},
-    },
-    "thresholds": {"frontier": [], "joint_rounds": 4},
-}
 _ALL = Slice(kind=ALL, column=ALL, value="all images")
 
 
@@ -126,7 +118,9 @@ class _Fits:
         # A probe that was fitted on these images is none of the taggers.
         scores = prefix_scores(dataset.scores, self.names, self.vocabulary)
         self.dataset = replace(dataset, scores=replace(scores, features=()))
-        self.settings = changed_settings(bundle.settings, _QUICK)
+        self.settings = changed_settings(
+            changed_settings(bundle.settings, QUICK), {"stack": {"probe": {"enabled": False}}}
+        )
         self.decoder = Decoder(bundle.rules.bind(self.vocabulary), self.settings.decoder)
         self.rules, self.progress = len(bundle.rules) > 0, progress
         self._done, self._total = 0, 0

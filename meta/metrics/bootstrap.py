@@ -250,6 +250,19 @@ def effective_groups(weights: NDArray[np.float64]) -> float:
     return float(weights.sum() ** 2 / square) if square > 0 else 0.0
 
 
+def groups_behind(amount: NDArray[np.floating], groups: NDArray[np.integer]) -> float:
+    """Return how many groups of one size stand behind something that images have more or less of.
+
+    Parameters
+    ----------
+    amount : array of shape (n_images,), floating, not negative
+        How much of it each image has.
+    groups : array of shape (n_images,), integer
+    """
+    number = np.unique(groups, return_inverse=True)[1]
+    return effective_groups(np.bincount(number, amount).astype(np.float64))
+
+
 def small_sample_reach(tail: float, freedom: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how many resampled standard errors leave a tail beyond, of the freedom's shape.
 

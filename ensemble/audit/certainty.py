@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tagstack.configs.settings import Settings
+from tagstack.meta.metrics.bootstrap import Weightings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,3 +37,7 @@ class Certainty:
             confidence=own.confidence,
             false_discovery_rate=own.false_discovery_rate,
         )
+
+    def weightings(self, groups: NDArray[np.integer]) -> Weightings:
+        """Return the resamples of some images' groups, to be drawn once for all looks at them."""
+        return Weightings(groups, resamples=self.resamples, seed=self.seed)

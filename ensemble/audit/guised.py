@@ -19,6 +19,7 @@ from tagstack.base_models.pictures.images import (
     open_image,
     read_content,
 )
+from tagstack.base_models.pictures.places import picture_below
 from tagstack.base_models.scoring.sources import ImageFailure
 from tagstack.configs.level1 import ScoreSettings
 
@@ -126,7 +127,8 @@ def originals_of(
     failures = []
     for name, expected in zip(images, contents, strict=True):
         try:
-            found = file_content(folder / name, max_bytes=settings.max_file_bytes)
+            path = picture_below(folder, name)
+            found = file_content(path, max_bytes=settings.max_file_bytes)
         except ImageError as error:
             failures.append(ImageFailure(name, str(error)))
             continue

@@ -117,10 +117,12 @@ class Shown:
     unknown: sparse.csr_array
     groups: NDArray[np.integer]
 
-    def moved(self, certainty: Certainty) -> tuple[Moved, ...]:
-        """Return what each guise does to all tags together, in the order of `guised`."""
+    def moved(self, certainty: Certainty, weightings: Weightings) -> tuple[Moved, ...]:
+        """Return what each guise does to all tags together, in the order of `guised`.
+
+        ``weightings`` are of the pictures' groups, and the same for all looks of one audit.
+        """
         rate = certainty.false_discovery_rate
-        weightings = Weightings(self.groups, resamples=certainty.resamples, seed=certainty.seed)
         true = _sums(self.labels)
         judged = {by: self._judged(own) for by, own in self.plain.items()}
         rows = [
@@ -159,10 +161,9 @@ class Shown:
         )
 
     def moved_tags(
-        self, vocabulary: Vocabulary, certainty: Certainty
+        self, vocabulary: Vocabulary, certainty: Certainty, weightings: Weightings
     ) -> tuple[tuple[MovedTag, ...], int]:
         """Return the tags that surely move, the furthest first, and how many were tested."""
-        weightings = Weightings(self.groups, resamples=certainty.resamples, seed=certainty.seed)
         places: list[tuple[str, str, int, int]] = []
         after: list[NDArray[np.float32]] = []
         before: list[NDArray[np.float32]] = []

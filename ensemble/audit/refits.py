@@ -106,7 +106,7 @@ def refits_of(
     places = [(arm, one) for arm in arms for one in arm.slices]
     if not places:
         return ()
-    weightings = Weightings(truth.groups, resamples=certainty.resamples, seed=certainty.seed)
+    weightings = certainty.weightings(truth.groups)
     before, theirs = truth.counts(whole), {id(arm): truth.counts(arm.decided) for arm in arms}
     rows, n_groups = [], []
     for arm, one in places:

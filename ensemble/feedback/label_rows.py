@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from tagstack.base_models.atomic import write_text, written_whole
+from tagstack.base_models.pictures.places import picture_below
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.tables import TableWriter
 from tagstack.ensemble.feedback.decision import Decision, Shown, Standing
@@ -133,14 +134,11 @@ def write_sidecars(rows: Iterable[DecidedRow], folder: Path) -> int:
     Raises
     ------
     TagstackError
-        If a name leads out of the folder.
+        If a name leads out of the folder; nothing more is written.
     """
     n_written = 0
     for row in rows:
-        target = folder / f"{row.sidecar}.txt"
-        if ".." in PurePosixPath(row.sidecar).parts or not target.is_relative_to(folder):
-            msg = f"The image name {row.image!r} leads out of {folder}; nothing more was written."
-            raise TagstackError(msg)
+        target = picture_below(folder, f"{row.sidecar}.txt")
         target.parent.mkdir(parents=True, exist_ok=True)
         write_text(target, ", ".join(row.tags) + "\n")
         n_written += 1

@@ -18,6 +18,7 @@ from threading import RLock
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack.base_models.pictures.places import picture_below
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.reviewing import ReviewSettings
 from tagstack.configs.shown import shown
@@ -182,13 +183,10 @@ class Desk:
 
         Raises
         ------
-        TagstackError
+        ImageError
             If the name leads out of the folder, as a link may since it was scored.
         """
-        path = self.root / self.ground.images[image]
-        if not path.resolve().is_relative_to(self.root.resolve()):
-            raise TagstackError("The picture lies outside the folder under review.")
-        return path
+        return picture_below(self.root, self.ground.images[image], links=False)
 
     def tag_index(self, tag: str) -> int:
         """Return the position of a tag; a `TagstackError` if no tagger knows it."""

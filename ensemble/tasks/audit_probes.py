@@ -110,13 +110,14 @@ def probed(
         groups=dataset.groups[rows],
     )
     certainty = Certainty.of(settings)
-    tags, n_tested = shown.moved_tags(bundle.vocabulary, certainty)
+    weightings = certainty.weightings(shown.groups)
+    tags, n_tested = shown.moved_tags(bundle.vocabulary, certainty, weightings)
     return Probes(
         n_images=len(rows),
         n_groups=len(np.unique(dataset.groups[rows])),
         n_seen=int(seen[rows].sum()),
         guises={name: GUISES[name].takes for name in guises},
-        moved=shown.moved(certainty),
+        moved=shown.moved(certainty, weightings),
         tags=tags,
         n_tested=n_tested,
     )

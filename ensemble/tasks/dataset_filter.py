@@ -12,12 +12,13 @@ from tagstack.configs.tables import TableWriter, read_table
 from tagstack.ensemble.bundle.files import refuse_existing
 from tagstack.ensemble.outputs.format import printable
 from tagstack.ensemble.progress import Progress
+from tagstack.ensemble.workshop.changing_alone import changing_alone
 from tagstack.ensemble.workshop.dataset.caption_text import key_of
 from tagstack.ensemble.workshop.dataset.filtering import Facts, Filters, rare_tags, reason_of
 from tagstack.ensemble.workshop.dataset.folder import CaptionFolder
 from tagstack.ensemble.workshop.dataset.pictures import MeasuredPictures
 from tagstack.ensemble.workshop.dataset.reading import tags_of_pictures, writing_of
-from tagstack.ensemble.workshop.dataset.undo import Changes, Move, changing_alone
+from tagstack.ensemble.workshop.dataset.undo import Changes, Move
 from tagstack.meta.labels.image_names import match_names
 
 LEFT_OUT = ".left-out"

@@ -18,6 +18,7 @@ from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.rules.catalogue import vocabulary_of
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
+from tagstack.ensemble.workshop.changing_alone import changing_alone
 from tagstack.ensemble.workshop.dataset.caption_sources import CaptionSource, captions_from
 from tagstack.ensemble.workshop.dataset.caption_text import MAX_BYTES, key_of
 from tagstack.ensemble.workshop.dataset.lint import (
@@ -27,7 +28,7 @@ from tagstack.ensemble.workshop.dataset.lint import (
     Linter,
     SharedTags,
 )
-from tagstack.ensemble.workshop.dataset.undo import Changes, Rewrite, changing_alone, place_in
+from tagstack.ensemble.workshop.dataset.undo import Changes, Rewrite, place_in
 
 _NAMED = 5  # files named for each kind of finding
 _SUGGESTED = 20  # unknown tags for which a known one is looked for

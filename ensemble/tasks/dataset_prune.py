@@ -10,10 +10,11 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.configs.text_files import read_bytes
 from tagstack.ensemble.progress import Progress
+from tagstack.ensemble.workshop.changing_alone import changing_alone
 from tagstack.ensemble.workshop.dataset.caption_text import MAX_BYTES, key_of, read_caption
 from tagstack.ensemble.workshop.dataset.folder import CaptionFolder
 from tagstack.ensemble.workshop.dataset.reading import writing_of
-from tagstack.ensemble.workshop.dataset.undo import Changes, Rewrite, changing_alone, place_in
+from tagstack.ensemble.workshop.dataset.undo import Changes, Rewrite, place_in
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from tagstack.ensemble.thresholds.cuts import Sample, capped, thresholds_from_lo
 from tagstack.ensemble.thresholds.deciding import Cutting
 from tagstack.ensemble.thresholds.measures import Measured
 from tagstack.ensemble.thresholds.plan import Assignment, limits
-from tagstack.ensemble.thresholds.strategies.strategy import proposed
+from tagstack.ensemble.thresholds.strategies.strategy import chosen_jointly, proposed
 from tagstack.ensemble.thresholds.survival import Survival, survival
 from tagstack.meta.metrics.counts import Counts
 
@@ -277,14 +277,15 @@ class Rounds:
         positive = int((self.joint.tags & (self.n_positives > 0)).sum())
         strategy, settings = self.joint.strategy, self.joint.settings
         found = self.limited(
-            strategy.jointly(
+            chosen_jointly(
+                strategy,
                 self.proba,
                 cutting.value,
                 self.joint.tags,
                 positive,
                 settings,
                 lambda trial: self.decide(self.proba, self.limited(trial)),
-                **({} if self.image_weight is None else {"image_weight": self.image_weight}),
+                self.image_weight,
             )
         )
         # Where macro F-beta alone counts, a wrong tag costs nothing that a hopeless tag has.

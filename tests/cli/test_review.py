@@ -236,7 +236,7 @@ def test_without_scores_the_folder_is_scored_and_hostile_names_are_only_text(
             client.post("/api/image/answer", json={**body, "token": "t"})
             (folder / HOSTILE).unlink()
             (folder / HOSTILE).symlink_to(tmp_path / "secret.png")
-            assert client.get(f"/picture/{image['image']}?size=small").status_code == 400
+            assert client.get(f"/picture/{image['image']}?size=small").status_code == 404
     (row,) = [row for row in read_rows(tmp_path / "out")]
     assert row == (HOSTILE, "smile", "<b>")
 

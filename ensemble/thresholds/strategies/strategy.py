@@ -9,6 +9,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -130,7 +131,8 @@ class Strategy(ABC):
         decide : callable
             Returns the tags that some thresholds leave.
         image_weight : array of shape (n_images,), float64, optional
-            What each image counts; 1 each by default.
+            What each image counts; 1 each by default. Under ``stack.balance`` it is always given,
+            and a strategy that does not take it is refused.
         """
         return Cutting(value=start)
 
@@ -214,6 +216,45 @@ def proposed(strategy: Strategy, sample: Sample, settings: ThresholdSettings) ->
     msg = (
         f"The {THRESHOLD_STRATEGIES.offer(strategy.name)} proposed {fault}; expected "
         f"(n_candidates, {n_tags}) without NaN and ({n_tags},). Report this to its authors."
+    )
+    raise TagstackError(msg)
+
+
+def chosen_jointly(
+    strategy: Strategy,
+    proba: PairProba,
+    start: Values,
+    tags: Bools,
+    n_positive_tags: int,
+    settings: ThresholdSettings,
+    decide: Decide,
+    image_weight: Floats | None,
+) -> Cutting:
+    """Return what `Strategy.jointly` chooses, held to what the rounds build on.
+
+    Raises
+    ------
+    TagstackError
+        If a package's strategy cannot count images unevenly and has to, or returns something else.
+    """
+    offer = THRESHOLD_STRATEGIES.offer(strategy.name)
+    weight = {} if image_weight is None else {"image_weight": image_weight}
+    with offer.blamed():
+        taken = signature(strategy.jointly).parameters.values()
+        if weight and not any(p.name in weight or p.kind is p.VAR_KEYWORD for p in taken):
+            msg = (
+                f"The {offer} takes no image_weight in `jointly`, and under stack.balance images "
+                "count unevenly. Fit without --balance, or ask its authors for a parameter "
+                "image_weight=None (docs/plug-ins.md)."
+            )
+            raise TagstackError(msg)
+        found = strategy.jointly(proba, start, tags, n_positive_tags, settings, decide, **weight)
+    if isinstance(found, Cutting) and np.shape(found.value) == start.shape:
+        return found
+    own = f"values of shape {np.shape(found.value)}" if isinstance(found, Cutting) else repr(found)
+    msg = (
+        f"The {offer} chose {own:.80} jointly; expected a Cutting of {len(start)} values. Report "
+        "this to its authors."
     )
     raise TagstackError(msg)
 

@@ -11,20 +11,18 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from tagstack.base_models.atomic import written_whole
 from tagstack.base_models.atomic_batch import AtomicBatch, remove_leftovers_in
-from tagstack.base_models.locks import ProcessLock
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.text_files import parse_json
+from tagstack.ensemble.workshop.changing_alone import changing_alone
 
 _HEAD = {"tagstack": "undo", "version": 1}
 _NAME = "tagstack-undo-"
-LOCK = ".tagstack-changes.lock"  # stays in the folder: to remove it would let two hold it
 _MAX_LINE = 2**24
 _BATCH = 256
 # What file systems without hard links answer.
@@ -139,49 +137,6 @@ class Changes:
                 "more was changed; mend that (space, permissions) and run the same command again."
             )
             raise TagstackError(msg) from error
-
-
-@contextmanager
-def changing_alone(folder: Path, *, changes: bool = True) -> Iterator[None]:
-    """Be the only one who changes a folder's files; without ``changes`` nobody is kept out.
-
-    Two runs at once would each read what the other is about to write, and the undo file of one
-    would bring back what the other had done.
-
-    Parameters
-    ----------
-    folder : Path
-        Where `Changes` puts its undo file.
-    changes : bool
-        Whether files will change at all.
-
-    Raises
-    ------
-    TagstackError
-        If another run is changing the folder, or the lock cannot be taken.
-    """
-    if not changes:
-        yield
-        return
-    lock = ProcessLock(folder / LOCK)
-    try:
-        free = lock.take()
-    except OSError as error:
-        msg = (
-            f"Cannot take the lock {lock.path}: {error.strerror or error}. Nothing was changed; "
-            "mend that (space, permissions) and run the same command again."
-        )
-        raise TagstackError(msg) from error
-    if not free:
-        msg = (
-            f"Another run (process {lock.owner()}) is changing the files of {folder}; expected one "
-            "at a time. Nothing was changed; run the same command again when it has ended."
-        )
-        raise TagstackError(msg)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def undo(path: Path, done: Callable[[int, int], None] = lambda *_: None) -> Undone:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagstack import __version__
-from tagstack.base_models.locks import ProcessLock
+from tagstack.base_models.pictures.images import ImageError
+from tagstack.base_models.pictures.places import picture_below
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.decisions import TagEntry, TaggedImage
@@ -20,6 +21,7 @@ from tagstack.ensemble.outputs.folder import OutputFolder
 from tagstack.ensemble.outputs.names import SidecarNames
 from tagstack.ensemble.outputs.txt import Caption
 from tagstack.ensemble.outputs.written import FOLDER, Seen, WrittenRecord, digest
+from tagstack.ensemble.workshop.changing_alone import changing_alone
 
 _CATEGORY = "quality"
 _CHUNK = 1000
@@ -68,15 +70,8 @@ def merge_into_captions(
         msg = f"{folder} is no folder; expected the one with the captions. Correct --captions."
         raise TagstackError(msg)
     own = folder / FOLDER / f"quality-{digest(preset.encode())[:16]}"
-    with WrittenRecord(own) as record:
-        lock = ProcessLock(own / "lock")
-        if not lock.take():
-            msg = f"Process {lock.owner()} is writing captions to {folder}. Wait for it to end."
-            raise TagstackError(msg)
-        try:
-            return _merged(folder, tags, settings, record)
-        finally:
-            lock.release()
+    with changing_alone(folder), WrittenRecord(own) as record:
+        return _merged(folder, tags, settings, record)
 
 
 def _merged(
@@ -92,9 +87,7 @@ def _merged(
     names = SidecarNames.of(folder, sorted(tags), shown, {"txt": form})
     key = digest(json.dumps([__version__, shown.model_dump(mode="json")], sort_keys=True).encode())
     writer = OutputFolder(names, {"txt": form}, {}, folder, captions, record, lambda _: key)
-    there = [
-        name for name in sorted(tags) if _inside(name) and os.path.isfile(names.path(name, form))
-    ]
+    there = [name for name in sorted(tags) if _is_there(folder, name, names, form)]
     files = [_file(folder, name, tags[name]) for name in there]
     due = [f for f in files if not writer.is_current(f.tagged.image, f.sha256)]
     for start in range(0, len(due), _CHUNK):
@@ -105,10 +98,13 @@ def _merged(
     return Merge(len(there) - len(kept), len(tags) - len(there), kept)
 
 
-def _inside(name: str) -> bool:
-    """Return whether a name from a file stays in its folder."""
-    parts = name.split("/")
-    return "\0" not in name and not name.startswith("/") and ".." not in parts
+def _is_there(folder: Path, name: str, names: SidecarNames, form: Caption) -> bool:
+    """Return whether a picture of a table, whatever it says, has a caption in the folder."""
+    try:
+        picture_below(folder, name)
+    except ImageError:
+        return False
+    return os.path.isfile(names.path(name, form))
 
 
 def _file(folder: Path, name: str, tags: tuple[str, ...]) -> TaggedFile:

@@ -14,6 +14,7 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.audit.certainty import Certainty
 from tagstack.ensemble.audit.guised import GuisedPictures, drawn, originals_of
 from tagstack.ensemble.audit.probes import Shown
+from tagstack.meta.metrics.bootstrap import Weightings
 
 TAGS = Vocabulary(("blue_eyes", "shoes", "solo"), ("general",) * 3)
 SURE = Certainty(resamples=200, seed=0, confidence=0.95, false_discovery_rate=0.05)
@@ -39,8 +40,12 @@ def shown(n: int = 80) -> Shown:
     )
 
 
+def lots(own: Shown) -> Weightings:
+    return SURE.weightings(own.groups)
+
+
 def test_a_tag_that_goes_is_named_and_what_stays_is_not() -> None:
-    found, n_tested = shown().moved_tags(TAGS, SURE)
+    found, n_tested = shown().moved_tags(TAGS, SURE, lots(shown()))
     assert [(one.guise, one.by, one.tag) for one in found] == [("grey", "stack", "blue_eyes")]
     assert n_tested == 1
     assert found[0].both == found[0].after < found[0].before
@@ -49,7 +54,7 @@ def test_a_tag_that_goes_is_named_and_what_stays_is_not() -> None:
 
 
 def test_all_tags_together_have_what_is_kept_and_f1_before_and_after() -> None:
-    grey, blur, doll = shown().moved(SURE)
+    grey, blur, doll = shown().moved(SURE, lots(shown()))
     own = shown()
     given, both = own.plain["stack"].nnz, own.guised["grey", "stack"].nnz
     assert grey.kept == both / given
@@ -64,8 +69,8 @@ def test_all_tags_together_have_what_is_kept_and_f1_before_and_after() -> None:
 def test_copies_of_one_picture_are_one_piece_of_evidence() -> None:
     own = shown()
     few = replace(own, groups=np.arange(80) // 16)
-    assert few.moved_tags(TAGS, SURE)[0] == ()
-    assert not few.moved(SURE)[0].sure
+    assert few.moved_tags(TAGS, SURE, lots(few))[0] == ()
+    assert not few.moved(SURE, lots(few))[0].sure
 
 
 def test_unknown_labels_count_nowhere() -> None:
@@ -75,7 +80,7 @@ def test_unknown_labels_count_nowhere() -> None:
     labels = own.labels.tolil()
     labels[:, 0] = False
     blind = replace(own, unknown=sparse.csr_array(unknown), labels=sparse.csr_array(labels))
-    assert blind.moved(SURE)[0].difference == 0
+    assert blind.moved(SURE, lots(blind))[0].difference == 0
 
 
 def test_pictures_are_drawn_by_content_one_of_each_group_first_and_seen_ones_last() -> None:
@@ -94,14 +99,21 @@ def test_pictures_are_drawn_by_content_one_of_each_group_first_and_seen_ones_las
 
 def test_files_that_are_gone_or_others_now_are_left_out_and_said(tmp_path: Path) -> None:
     settings = load_settings().score
+    (tmp_path / "in").mkdir()
     for name, shade in (("a.png", 10), ("b.png", 200), ("c.png", 90)):
-        Image.new("RGB", (16, 12), (shade, 0, 0)).save(tmp_path / name)
-    kept = [sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("a.png", "b.png")]
+        Image.new("RGB", (16, 12), (shade, 0, 0)).save(tmp_path / "in" / name)
+    (tmp_path / "out.png").write_bytes((tmp_path / "in" / "a.png").read_bytes())
+    kept = [
+        sha256((tmp_path / "in" / name).read_bytes()).hexdigest() for name in ("a.png", "b.png")
+    ]
     found, failures = originals_of(
-        tmp_path, ["a.png", "b.png", "c.png", "gone.png"], [*kept, "0" * 64, "1" * 64], settings
+        tmp_path / "in",
+        ["a.png", "b.png", "c.png", "gone.png", "../out.png"],
+        [*kept, "0" * 64, "1" * 64, kept[0]],
+        settings,
     )
     assert set(found) == {"a.png", "b.png"}
-    assert [one.name for one in failures] == ["c.png", "gone.png"]
+    assert [one.name for one in failures] == ["c.png", "gone.png", "../out.png"]
     assert found["a.png"].other.name == "b.png"
     pictures = GuisedPictures(found, ("plain", "grey", "style"), settings)
     assert len(pictures.names) == 6

@@ -11,9 +11,15 @@ import pytest
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.hooks import THRESHOLD_STRATEGIES
+from tagstack.ensemble.thresholds.deciding import Cutting
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.ensemble.thresholds.objectives import objective_text, parse_objective
-from tagstack.ensemble.thresholds.strategies.strategy import Strategy, built_in, strategy_of
+from tagstack.ensemble.thresholds.strategies.strategy import (
+    Strategy,
+    built_in,
+    chosen_jointly,
+    strategy_of,
+)
 
 Make = Callable[..., Any]
 
@@ -153,4 +159,76 @@ def test_two_strategies_that_decide_together_are_refused(
         fit_thresholds(
             drawn.proba, drawn.matrix, drawn.vocabulary, np.arange(300) % 3, settings_with(),
             by_tag=(("t1", settings_with(strategy="bad")),),
+        )  # fmt: skip
+
+
+_JOINT = """
+import numpy as np
+from tagstack.ensemble.thresholds.cuts import Proposal
+from tagstack.ensemble.thresholds.deciding import Cutting
+from tagstack.ensemble.thresholds.strategies.strategy import Strategy
+class Bad(Strategy):
+    name, title, optimises, reads, needs_decoder = "bad", "Bad", "nothing", (), True
+    def propose(self, sample, settings):
+        n_tags = sample.curves.n_tags
+        return Proposal.of(np.zeros(n_tags), own=np.zeros(n_tags, bool))
+    def jointly(self, proba, start, tags, n_positive_tags, settings, decide{more}):
+        return {given}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "given", "weighed", "message"),
+    [
+        ("", "Cutting(value=start)", True, "takes no image_weight in `jointly`, and under stack.b"),
+        ("", "Cutting(value=start)", False, ""),
+        (", image_weight=None", "Cutting(value=start)", True, ""),
+        (", **more", "Cutting(value=start + 0 * more['image_weight'].sum())", True, ""),
+        ("", "Cutting(value=start[:2])", False, r"chose values of shape \(2,\) jointly"),
+        ("", "start", False, r"chose array\(.* jointly; expected a Cutting of 4 values"),
+    ],
+)
+def test_a_strategy_that_decodes_takes_what_images_count(
+    draw: Make,
+    settings_with: Make,
+    install_package: Make,
+    more: str,
+    given: str,
+    weighed: bool,
+    message: str,
+) -> None:
+    source = _JOINT.format(more=more, given=given)
+    install_package("bad_package", source, {THRESHOLD_STRATEGIES.group: {"bad": "Bad"}})
+    drawn = draw(0)
+    strategy, n_images = strategy_of("bad"), drawn.matrix.shape[0]
+
+    def chosen() -> Cutting:
+        return chosen_jointly(
+            strategy,
+            drawn.proba,
+            np.full(4, 0.5, np.float32),
+            np.ones(4, bool),
+            4,
+            settings_with(strategy="bad"),
+            lambda cutting: cutting.decided(drawn.proba),
+            np.ones(n_images) if weighed else None,
+        )
+
+    if message:
+        with pytest.raises(TagstackError, match=f"^The threshold strategy 'bad' of .*{message}"):
+            chosen()
+    else:
+        assert chosen().value.tolist() == [0.5] * 4
+
+
+def test_rounds_give_a_strategy_that_decodes_what_images_count(
+    draw: Make, settings_with: Make, install_package: Make
+) -> None:
+    source = _JOINT.format(more="", given="Cutting(value=start)")
+    install_package("bad_package", source, {THRESHOLD_STRATEGIES.group: {"bad": "Bad"}})
+    drawn = draw(0)
+    with pytest.raises(TagstackError, match="takes no image_weight"):
+        fit_thresholds(
+            drawn.proba, drawn.matrix, drawn.vocabulary, np.arange(300) % 3,
+            settings_with(strategy="bad"), image_weight=np.ones(300),
         )  # fmt: skip

@@ -11,17 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as tries
 from hypothesis import strategies as st
-from PIL import Image
 
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.training_set import TrainingSet
+from tagstack.ensemble.workshop.changing_alone import LOCK
 from tagstack.ensemble.workshop.dataset import undo as module
 from tagstack.ensemble.workshop.dataset.undo import (
-    LOCK,
     Changes,
     Move,
     Rewrite,
-    changing_alone,
     move_to_free_place,
     undo,
 )
@@ -177,40 +174,3 @@ def test_what_is_no_undo_file_is_refused(tmp_path: Path, text: str, message: str
 def test_a_line_that_a_kill_cut_off_had_not_happened(tmp_path: Path) -> None:
     (tmp_path / "u.jsonl").write_text('{"tagstack": "undo", "version": 1}\n{"do": "mo')
     assert undo(tmp_path / "u.jsonl").n_done == 0
-
-
-def training_set(root: Path) -> TrainingSet:
-    for name in ("a", "b"):
-        Image.new("RGB", (64, 64)).save(root / f"{name}.png")
-        (root / f"{name}.txt").write_text("red_hair, red_hair, hat")
-    return TrainingSet(root)
-
-
-def test_two_runs_at_once_do_not_change_one_folder(tmp_path: Path) -> None:
-    own = training_set(tmp_path)
-    fixed = own.lint(fix=True).undo
-    assert fixed is not None
-    before = content(tmp_path)
-    changing: list[Callable[[], object]] = [
-        lambda: own.lint(fix=True),
-        lambda: own.prune(["hair_color"], apply=True),
-        lambda: own.filter(tmp_path / "left-out.csv", least_side=100, apply=True),
-        lambda: own.undo(fixed),
-    ]
-    with changing_alone(tmp_path):
-        for run in changing:
-            with pytest.raises(TagstackError, match=rf"Another run \(process {os.getpid()}\)"):
-                run()
-        own.lint()  # looking is free
-        assert content(tmp_path) == before
-    assert own.lint(fix=True).n_changed == 0
-    assert own.undo(fixed).n_done == 2
-
-
-def test_a_lock_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
-    own, elsewhere = training_set(tmp_path / "."), tmp_path.parent / f"{tmp_path.name}.txt"
-    elsewhere.write_text("mine")
-    (tmp_path / LOCK).symlink_to(elsewhere)
-    with pytest.raises(TagstackError, match="is a link or no plain file"):
-        own.lint(fix=True)
-    assert elsewhere.read_text() == "mine"

@@ -12,6 +12,7 @@ from tagstack.ensemble.console.options import Config, Json, Utility, settings_of
 if TYPE_CHECKING:  # commands start fast: everything heavier is imported where it is used
     from tagstack.ensemble.experiments.contrast import Outcome
     from tagstack.ensemble.experiments.experiment import Experiment
+    from tagstack.ensemble.experiments.measure import Measure
     from tagstack.ensemble.experiments.running import Standing
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the experiment.")]
@@ -27,7 +28,7 @@ experiment = typer.Typer(
 
 @experiment.command(
     epilog="tagstack experiment start try --a bundle@1 --b bundle@2 --effect 0.03\n\n"
-    "tagstack experiment start try --a old --b new --paired"
+    "tagstack experiment start try --a old --b new --paired --metric mine --between 0,1"
 )
 def start(
     folder: Folder,
@@ -38,6 +39,12 @@ def start(
         bool, typer.Option("--paired", help="Every unit has an outcome in both arms.")
     ] = False,
     utility: Utility = None,
+    metric: Annotated[
+        str | None, typer.Option(help="A package's metric that answers of a review count by.")
+    ] = None,
+    between: Annotated[
+        str | None, typer.Option(help="LOW,HIGH: its values that are outcomes 0 and 1.")
+    ] = None,
     effect: Annotated[float | None, typer.Option(help="Least difference of interest.")] = None,
     baseline: Annotated[float | None, typer.Option(help="Mean outcome expected of A.")] = None,
     share: Annotated[float | None, typer.Option(help="Chance of arm B.")] = None,
@@ -63,6 +70,7 @@ def start(
         outcome=outcome,
         paired=paired,
         utility=utility,
+        measure=_measure(metric, between),
     )
     if as_json:
         print_json(asdict(made))
@@ -165,7 +173,8 @@ def _outcomes(
     """Return the outcomes from the one source that is named."""
     from tagstack.ensemble.experiments.contrast import Outcome
     from tagstack.ensemble.experiments.experiment import Experiment
-    from tagstack.ensemble.tasks.experiment import outcomes_of_review, outcomes_of_table
+    from tagstack.ensemble.tasks.experiment import outcomes_of_table
+    from tagstack.ensemble.tasks.experiment_review import outcomes_of_review
 
     if sum(source is not None for source in (csv, unit, review)) != 1:
         raise typer.BadParameter("Give one of --csv, --unit and --review.")
@@ -181,6 +190,20 @@ def _outcomes(
     if own.paired:
         raise typer.BadParameter("A unit of a paired experiment has two outcomes; give --csv.")
     return [Outcome(unit=unit, arm=own.arm_of(unit), value=outcome)]
+
+
+def _measure(metric: str | None, between: str | None) -> "Measure | None":
+    from tagstack.ensemble.experiments.measure import Measure
+
+    if metric is None and between is None:
+        return None
+    try:
+        low, high = map(float, (between or "").split(","))
+    except ValueError:
+        raise typer.BadParameter("--metric needs --between LOW,HIGH, such as 0,1.") from None
+    if metric is None:
+        raise typer.BadParameter("--between needs --metric.")
+    return Measure.of(metric, low, high)
 
 
 def _print(

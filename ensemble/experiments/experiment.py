@@ -12,6 +12,7 @@ from tagstack.base_models.atomic import write_text
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.text_files import read_json
 from tagstack.ensemble.experiments.contrast import A, B
+from tagstack.ensemble.experiments.measure import Measure
 from tagstack.ensemble.experiments.worth import ALL, Worths
 from tagstack.meta.metrics.utility import OUTCOMES
 
@@ -70,6 +71,8 @@ class Experiment:
         The expected duration, as it was told beforehand.
     utility : mapping of tag to (tp, fp, fn, tn)
         What answers of a review are worth; empty where each counts alike.
+    measure : Measure or None
+        A package's metric that answers of a review are measured by.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Experiment:
     started_s: float
     plan: Mapping[str, Any]
     utility: Worths = field(default_factory=dict)
+    measure: Measure | None = None
 
     def arm_of(self, unit: str) -> str:
         """Return the arm of a unit: always the same, like a coin that nobody can foresee."""
@@ -115,7 +119,8 @@ class Experiment:
             if own.pop("format") != _FORMAT:
                 raise ValueError("another format")
             arms = {arm: Arm(**own["arms"][arm]) for arm in (A, B)}
-            found = cls(**{**own, "arms": arms})
+            measure = None if own.get("measure") is None else Measure.read(own["measure"])
+            found = cls(**{**own, "arms": arms, "measure": measure})
             if not (0 < found.share < 1 and 0 < found.alpha < 1 and isinstance(found.salt, str)):
                 raise ValueError("a share or alpha out of range")
             if found.utility and not _is_worths(found.utility):

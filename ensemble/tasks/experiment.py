@@ -2,30 +2,25 @@
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from tagstack.base_models.atomic import file_sha256, write_text
-from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.experiments import ExperimentSettings
 from tagstack.configs.tables import number_of, read_table
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.files import MANIFEST, check_bundle, load_bundle
-from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.experiments.contrast import A, B, Outcome
 from tagstack.ensemble.experiments.experiment import FILE, Arm, Experiment
+from tagstack.ensemble.experiments.measure import Measure
 from tagstack.ensemble.experiments.outcomes import OutcomeStore
 from tagstack.ensemble.experiments.page import render_page
 from tagstack.ensemble.experiments.planning import expected_duration
 from tagstack.ensemble.experiments.running import Standing, standing_of
-from tagstack.ensemble.experiments.worth import Worths, outcome_of, range_of, worths_from
-from tagstack.ensemble.feedback.store import FILE as DECISIONS
-from tagstack.ensemble.feedback.store import DecisionStore
+from tagstack.ensemble.experiments.worth import Worths, range_of, worths_from
 from tagstack.ensemble.thresholds.versions import ThresholdVersions
 from tagstack.meta.metrics.utility import utility_of
 
@@ -97,15 +92,17 @@ def start_experiment(
     outcome: str,
     paired: bool,
     utility: Path | None = None,
+    measure: Measure | None = None,
 ) -> Experiment:
     """Begin an experiment in a folder of its own and return it, its expected duration included.
 
-    ``utility`` is a table of what decisions are worth: answers of a review then count by it.
+    ``utility`` is a table of what decisions are worth, ``measure`` a package's metric: answers of
+    a review then count by it.
 
     Raises
     ------
     TagstackError
-        If the folder holds one, an arm is none, or the table cannot be used for the arms.
+        If the folder holds one, an arm is none, or table or metric cannot be used for the arms.
     """
     if (folder / FILE).exists():
         msg = f"{folder} holds an experiment already, which stays. Choose another folder."
@@ -115,8 +112,12 @@ def start_experiment(
         msg = f"Both arms are {found[A].title!r}; expected two that differ."
         raise TagstackError(msg)
     worths: Worths = {}
+    if ways := [own for own in (utility, measure) if own is not None]:
+        _check_judging(found.values(), paired=paired, n_ways=len(ways))
+    if measure is not None:
+        outcome = measure.text
     if utility is not None:
-        worths = _worths(utility, found.values(), paired=paired)
+        worths = _worths(utility, found.values())
         low, high = range_of(worths)
         outcome = f"worth of an answer, from {low:g} (0) to {high:g} (1)"
     salt = secrets.token_hex(16)
@@ -141,6 +142,7 @@ def start_experiment(
         started_s=time.time(),
         plan=asdict(plan),
         utility=worths,
+        measure=measure,
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,15 +152,21 @@ def start_experiment(
     return experiment
 
 
-def _worths(table: Path, arms: Iterable[Arm], *, paired: bool) -> Worths:
-    """Return the worths of a table's rows, over the tags of both arms."""
-    arms = tuple(arms)
+def _check_judging(arms: Iterable[Arm], *, paired: bool, n_ways: int) -> None:
+    """Refuse what answers of a review cannot be measured by."""
+    if n_ways > 1:
+        raise TagstackError("--utility and --metric each say what answers are worth; give one.")
     if not paired or not all(arm.bundle for arm in arms):
         msg = (
-            "--utility is for answers of a review, which judge both arms of every picture: it "
-            "needs --paired and two bundles. For a table, give outcomes that are worths already."
+            "--utility and --metric are for answers of a review, which judge both arms of every "
+            "picture: they need --paired and two bundles. For a table, give outcomes that are "
+            "worths already."
         )
         raise TagstackError(msg)
+
+
+def _worths(table: Path, arms: Iterable[Arm]) -> Worths:
+    """Return the worths of a table's rows, over the tags of both arms."""
     parts = [load_bundle(Path(arm.bundle)).vocabulary for arm in arms]
     known = {
         tag: name for part in parts for tag, name in zip(part.tags, part.categories, strict=True)
@@ -220,36 +228,6 @@ def outcomes_of_table(folder: Path, table: Path) -> list[Outcome]:
     return found
 
 
-def outcomes_of_review(folder: Path, review: Path, scores: Path) -> list[Outcome]:
-    """Return for every judged picture of a review which share of its answers each arm gets right.
-
-    Answers on the frozen slice alone count: its pairs were drawn evenly, whichever tags an arm
-    gives; what another order asks about is what the arm that was reviewed is in doubt of.
-
-    Raises
-    ------
-    TagstackError
-        If the experiment is not paired, an arm is no bundle, or nothing was judged.
-    """
-    experiment = Experiment.load(folder)
-    if not experiment.paired:
-        msg = "Answers of a review judge both arms of every picture: start with --paired for them."
-        raise TagstackError(msg)
-    answers = _judged(review)
-    store = ScoreStore(scores)
-    found: dict[str, dict[str, float]] = {}
-    for arm in (A, B):
-        bundle = bundle_of(experiment.arms[arm])
-        for image, value in _shares(bundle, store, answers, experiment.utility):
-            found.setdefault(image, {})[arm] = value
-    return [
-        Outcome(unit=image, arm=arm, value=own[arm])
-        for image in answers
-        if len(own := found.get(image, {})) == 2
-        for arm in (A, B)
-    ]
-
-
 def status_of(folder: Path) -> tuple[Experiment, Standing, float | None]:
     """Return an experiment, where it stands, and when it was stopped."""
     experiment = Experiment.load(folder)
@@ -289,49 +267,3 @@ def _check(experiment: Experiment, outcome: Outcome) -> None:
             "the arms. `tagstack experiment arm` says which one a unit gets."
         )
         raise TagstackError(msg)
-
-
-def _judged(review: Path) -> dict[str, dict[str, bool]]:
-    """Return the answers on the frozen slice by image and tag, in the order of the answers."""
-    if not (review / DECISIONS).is_file():
-        msg = f"{review} holds no decisions ({DECISIONS}). Give the folder that a review keeps."
-        raise TagstackError(msg)
-    with DecisionStore(review / DECISIONS) as store:
-        standing = sorted(store.standing(), key=lambda item: item.number)
-    found: dict[str, dict[str, bool]] = {}
-    for item in standing:
-        if item.judging and item.answer != "skip":
-            found.setdefault(item.image, {})[item.tag] = item.answer == "yes"
-    if not found:
-        msg = (
-            f"Nobody has answered on the frozen slice of {review}. Choose the order 'Random slice' "
-            "on the page."
-        )
-        raise TagstackError(msg)
-    return found
-
-
-def _shares(
-    bundle: Bundle,
-    store: ScoreStore,
-    answers: Mapping[str, Mapping[str, bool]],
-    worths: Worths,
-) -> Iterator[tuple[str, float]]:
-    """Yield images with the share of their answers that a bundle's tags agree with.
-
-    With worths, with what its tags are worth by these answers.
-    """
-    bundle.check_members(store.members())
-    members = [member.name for member in bundle.members]
-    decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
-    tags = np.array(bundle.vocabulary.tags, object)
-    for chunk in store.iter_chunks(_CHUNK, sorted(answers), members):
-        proba = bundle.stacker.predict_proba(chunk)
-        decided = bundle.thresholds.cutting.decoded(proba, decoder)
-        for i, image in enumerate(chunk.images):
-            given = set(tags[decided.indices[decided.indptr[i] : decided.indptr[i + 1]]])
-            own = answers[image]
-            if worths:
-                yield image, outcome_of(worths, own, given)
-                continue
-            yield image, sum((tag in given) == there for tag, there in own.items()) / len(own)

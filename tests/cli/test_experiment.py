@@ -59,7 +59,12 @@ def test_a_csv_with_and_without_arms(
 
 
 def test_answers_on_the_frozen_slice_judge_both_arms(
-    small: Path, bundle: Path, tmp_path: Path, done: Callable[..., str], tagstack: Any
+    small: Path,
+    bundle: Path,
+    tmp_path: Path,
+    done: Callable[..., str],
+    tagstack: Any,
+    from_docs: Callable[[str], None],
 ) -> None:
     folder, review = tmp_path / "try", tmp_path / "review"
     done("experiment", "start", folder, "--a", f"{bundle}@fit", "--b", f"{bundle}@1", "--paired",
@@ -93,6 +98,22 @@ def test_answers_on_the_frozen_slice_judge_both_arms(
     # Nothing is tagged: each "yes" is missed (-4), each "no" rightly left out (0).
     assert found["means"][1] == pytest.approx((0 + 4) / 2 / 8)
 
+    from_docs("A metric that is raised")
+    metric = tmp_path / "metric"
+    begin = ["experiment", "start", metric, "--a", f"{bundle}@fit", "--b", f"{bundle}@1",
+             "--paired", "--effect", "0.5", "--metric", "review_worth"]  # fmt: skip
+    assert "--between LOW,HIGH" in " ".join(tagstack(*begin).stderr.split())
+    both = tagstack(*begin, "--between", "-1,1", "--utility", tmp_path / "u.csv")
+    assert "give one" in both.stderr
+    made = json.loads(done(*begin, "--between", "-1,1", "--json"))
+    assert made["measure"] == {
+        "metric": "review_worth", "low": -1, "high": 1, "package": "my-worth 1.2",
+    }  # fmt: skip
+    done("experiment", "record", metric, *record[3:])
+    found = json.loads(done("experiment", "status", metric, "--json"))
+    assert found["n"] == 30
+    assert found["means"][1] == pytest.approx(0.5)  # nothing is tagged: worth nothing
+
     manifest = bundle / "manifest.json"
     manifest.write_text(manifest.read_text() + " ")
     assert "another bundle than at the start" in tagstack(*record).stderr
@@ -114,7 +135,7 @@ def test_what_cannot_be_meant(bundle: Path, tmp_path: Path, tagstack: Any) -> No
     table = tmp_path / "t.csv"
     table.write_text("tag,tp\n*,1\n")
     alone = said("start", folder, "--a", f"{bundle}@1", "--b", f"{bundle}@fit", "--utility", table)
-    assert "needs --paired and two bundles" in alone
+    assert "they need --paired and two bundles" in alone
     assert not folder.exists()
     assert tagstack("experiment", "start", folder, "--a", "note:x", "--b", bundle, "--effect",
                     "0.5").returncode == 0  # fmt: skip

@@ -4,11 +4,14 @@ Fits a small stack on drawn pictures and the three embedded taggers (or, with a 
 benchmarks/real.py wants it, the five networks and photographs of its set ``fashion``), starts
 ``tagstack serve`` as a process of its own on a free port of 127.0.0.1, and asks it.
 
-    python benchmarks/serve.py [--folder FOLDER] [--clients 100] [--requests 300] [--many 1000]
+    python benchmarks/serve.py [--folder FOLDER | --bundle BUNDLE --images FOLDER]
+        [--pictures 40] [--turns 5] [--clients 100] [--requests 300] [--many 1000]
 
+With ``--bundle`` nothing is fitted: a bundle that is there answers, of pictures in a folder.
 Printed: CPU seconds of the service a picture when asked one by one, beside those of the bare
-networks on pixels that are framed already; requests lost and quantiles of the time to an answer
-with so many clients at once; resident memory after a tenth and after all of ``--many`` requests.
+networks on pixels that are framed already, in turns, so that whatever else the machine does
+lengthens both; requests lost and quantiles of the time to an answer with so many clients at once;
+resident memory after each tenth of ``--many`` requests.
 """
 
 import argparse
@@ -22,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +36,9 @@ from python_face import SETTINGS, drawn, models_alone, photographs
 
 import tagstack
 from tagstack.base_models.taggers.registry import load_taggers
+from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import load_settings
+from tagstack.ensemble.bundle.files import load_bundle
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -83,17 +88,29 @@ def resident_mib(process: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def one_by_one(url: str, process: int, pictures: Sequence[bytes], floor: float) -> None:
-    """Print what a picture costs when nobody else asks."""
+def in_turns(
+    url: str, process: int, pictures: Sequence[bytes], bare: Callable[[], None], turns: int
+) -> None:
+    """Print what a picture costs when nobody else asks, each turn beside the bare networks."""
     for data in pictures[:5]:
         asked(url, data)
-    began, waits = cpu_seconds(process), [asked(url, data) for data in pictures]
-    cost = (cpu_seconds(process) - began) / len(pictures)
-    print(
-        f"one by one, {len(pictures)} pictures: {1000 * cost:.1f} ms CPU each, median "
-        f"{1000 * statistics.median(waits):.1f} ms to the answer; the networks alone "
-        f"{1000 * floor:.1f} ms CPU; ratio {cost / floor:.2f}"
-    )
+    bare()
+    ratios, n = [], len(pictures)
+    for turn in range(turns):
+        began = time.process_time()
+        bare()
+        floor = (time.process_time() - began) / n
+        began = cpu_seconds(process)
+        waits = [asked(url, data) for data in pictures]
+        cost = (cpu_seconds(process) - began) / n
+        ratios.append(cost / floor)
+        print(
+            f"turn {turn + 1}, {n} pictures one by one: {1000 * cost:.1f} ms CPU each, median "
+            f"{1000 * statistics.median(waits):.1f} ms to the answer; the networks alone "
+            f"{1000 * floor:.1f} ms CPU; ratio {ratios[-1]:.2f}",
+            flush=True,
+        )
+    print(f"median ratio {statistics.median(ratios):.2f}, of {min(ratios):.2f} to {max(ratios):.2f}")
 
 
 def at_once(url: str, pictures: Sequence[bytes], clients: int, requests: int) -> None:
@@ -120,41 +137,61 @@ def at_once(url: str, pictures: Sequence[bytes], clients: int, requests: int) ->
 
 
 def many(url: str, process: int, pictures: Sequence[bytes], requests: int) -> None:
-    """Print the memory after a tenth of many requests and after all."""
+    """Print the memory after each tenth of many requests."""
+    done = 0
     with ThreadPoolExecutor(8) as pool:
-        for part in (requests // 10, requests - requests // 10):
-            list(pool.map(lambda n: asked(url, pictures[n % len(pictures)]), range(part)))
-            print(f"{resident_mib(process):.0f} MiB resident after {part} more requests")
+        for end in (requests * tenth // 10 for tenth in range(1, 11)):
+            list(pool.map(lambda n: asked(url, pictures[n % len(pictures)]), range(done, end)))
+            done = end
+            print(f"{resident_mib(process):.0f} MiB resident after {done} more requests", flush=True)
+
+
+def fitted(folder: Path | None, scratch: Path) -> tuple[Path, list[Path], tuple[str, ...]]:
+    """Fit a bundle; return it, pictures and where its taggers are."""
+    images, models, labels, rules = photographs(folder, scratch) if folder else drawn(scratch)
+    stack = tagstack.fit(tagstack.score(images, models), labels, rules, settings=SETTINGS)
+    stack.save(scratch / "bundle")
+    return scratch / "bundle", images, tuple(models)
+
+
+def given(bundle: Path, folder: Path) -> tuple[Path, list[Path], tuple[str, ...]]:
+    """Return a bundle that is there, the folder's pictures, and where its taggers are."""
+    kinds = (".jpg", ".jpeg", ".png", ".webp")
+    images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in kinds)
+    return bundle, images, load_bundle(bundle).tagger_sources(None)
 
 
 def main() -> None:
-    """Fit, serve, ask."""
+    """Fit or take what is there, serve, ask."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--folder", type=Path)
+    source.add_argument("--bundle", type=Path)
+    parser.add_argument("--images", type=Path, help="pictures to ask about, with --bundle")
     parser.add_argument("--pictures", type=int, default=40)
+    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--requests", type=int, default=300)
     parser.add_argument("--many", type=int, default=1000)
     arguments = parser.parse_args()
+    if arguments.bundle is not None and arguments.images is None:
+        parser.error("--bundle needs --images FOLDER")
+    let_idle_threads_sleep()  # as the service does
     with tempfile.TemporaryDirectory() as temporary:
-        scratch = Path(temporary)
-        made = photographs(arguments.folder, scratch) if arguments.folder else drawn(scratch)
-        images, models, labels, rules = made
-        stack = tagstack.fit(tagstack.score(images, models), labels, rules, settings=SETTINGS)
-        stack.save(scratch / "bundle")
-        print(f"{len(models)} taggers, {len(stack.tags)} tags, rung {stack.bundle.stacker.chosen_}")
+        if arguments.bundle is not None:
+            bundle, images, models = given(arguments.bundle, arguments.images)
+        else:
+            bundle, images, models = fitted(arguments.folder, Path(temporary))
+        stacker = load_bundle(bundle).stacker
         some = images[: arguments.pictures]
-        taggers = load_taggers(tuple(models), load_settings().score, threads=2)
-        run = models_alone(taggers, some)
-        run()
-        began = time.process_time()
-        run()
-        floor = (time.process_time() - began) / len(some)
-        for tagger in taggers:
-            tagger.close()
+        print(f"{len(models)} taggers, rung {stacker.chosen_}, {len(some)} pictures")
+        taggers = load_taggers(models, load_settings().score, threads=2)
+        bare = models_alone(taggers, some)
         pictures = [path.read_bytes() for path in some]
-        with service(scratch / "bundle") as (url, process):
-            one_by_one(url, process, pictures, floor)
+        with service(bundle) as (url, process):
+            in_turns(url, process, pictures, bare, arguments.turns)
+            for tagger in taggers:
+                tagger.close()
             at_once(url, pictures, arguments.clients, arguments.requests)
             many(url, process, pictures, arguments.many)
 

@@ -56,7 +56,8 @@ def print_policies(found: PromisedPolicies, *, as_json: bool) -> None:
         seen = "-" if math.isnan(one.low) else f"{one.low:.3f}..{one.high:.3f}"
         table.add_row(
             escape(one.policy), "no promise" if one.proba is None else escape(one.written),
-            str(one.n_groups), str(one.n_caught), seen, f"{one.held:.1%}",
+            str(one.n_groups), "-" if one.n_caught is None else str(one.n_caught), seen,
+            "-" if math.isnan(one.held) else f"{one.held:.1%}",
         )  # fmt: skip
     out.print(table)
     out.print(
@@ -66,8 +67,8 @@ def print_policies(found: PromisedPolicies, *, as_json: bool) -> None:
     )
     if any(one.proba is None for one in found.policies):
         out.print(
-            f"no promise: left as it was; it takes {found.policies[0].needed} groups without one "
-            "that is missed."
+            f"no promise: left as it was, and so are its figures; it takes "
+            f"{found.policies[0].needed} groups without one that is missed."
         )
     out.print(f"Policies: {found.target}", markup=False, soft_wrap=True)
 

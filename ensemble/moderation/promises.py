@@ -38,12 +38,13 @@ class Promise:
         The strictest probability that keeps it, in (0, 1); None where none can be shown to.
     n_groups : int
         Groups with a picture that the policy is about.
-    n_caught : int
-        Of one picture of each, those that the policy holds for: at ``proba``, else at the laxest.
+    n_caught : int or None
+        Of one picture of each, those that the policy holds for: at ``proba``, else as it was
+        written; None where it was a tag alone, whose threshold is the bundle's affair.
     recall, low, high : float
         Their share with its interval, at the settings' confidence; NaN without such a picture.
     held : float
-        Share of all pictures that it holds for there, in [0, 1].
+        Share of all pictures that it holds for there, in [0, 1]; NaN where ``n_caught`` is None.
     needed : int
         Groups that it takes for a promise if not one is missed.
     """
@@ -52,7 +53,7 @@ class Promise:
     written: str
     proba: float | None
     n_groups: int
-    n_caught: int
+    n_caught: int | None
     recall: float
     low: float
     high: float
@@ -124,18 +125,22 @@ def _promise(
     trials = np.full(len(steps), len(drawn))
     kept = too_good_for(caught, trials, recall) <= 1 - confidence
     n_kept = int(np.cumprod(kept).sum())  # up to the first that fails
-    at = max(n_kept - 1, 0)
-    low, high = share_interval(caught[at : at + 1], trials[:1], confidence)
-    least = LADDER[at] if n_kept else None
+    least = LADDER[n_kept - 1] if n_kept else None
+    at = policy.proba if least is None else least
+    n_caught = None if at is None else int((drawn >= at).sum())
+    low, high = nan, nan
+    if n_caught is not None:
+        ends = share_interval(np.array([n_caught]), trials[:1], confidence)
+        low, high = (float(end[0]) for end in ends)
     return Promise(
         policy=policy.text,
         written=policy.text if least is None else f"{policy.name}>={least:g}",
         proba=least,
         n_groups=len(drawn),
-        n_caught=int(caught[at]),
-        recall=float(caught[at] / len(drawn)) if len(drawn) else nan,
-        low=float(low[0]),
-        high=float(high[0]),
-        held=float((score >= LADDER[at]).mean()),
+        n_caught=n_caught,
+        recall=nan if n_caught is None or not len(drawn) else n_caught / len(drawn),
+        low=low,
+        high=high,
+        held=nan if at is None else float((score >= at).mean()),
         needed=least_trials(recall, confidence),
     )

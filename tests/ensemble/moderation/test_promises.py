@@ -90,10 +90,10 @@ def test_a_group_counts_once_and_too_few_promise_nothing() -> None:
 def test_without_a_promise_the_figures_are_those_of_the_policy_as_it_was_written() -> None:
     proba, true = drawn(np.random.default_rng(4), 20)
     score = np.where(np.isnan(proba[:, 0]), -1, proba[:, 0])
-    found = promise(proba, true, policy="gore>=.6")
-    assert (found.proba, found.written) == (None, "gore>=.6")
-    assert found.n_caught == (score[true[:, 0]] >= 0.6).sum() < found.n_groups
-    assert found.held == (score >= 0.6).mean()
+    found = promise(proba, true, policy="gore>=.85")
+    assert (found.proba, found.written) == (None, "gore>=.85")
+    assert found.n_caught == (score[true[:, 0]] >= 0.85).sum() < found.n_groups
+    assert found.held == (score >= 0.85).mean()
     by_threshold = promise(proba, true)  # the bundle's threshold decides; nothing is known of it
     assert by_threshold.n_caught is None
     assert np.isnan([by_threshold.recall, by_threshold.low, by_threshold.held]).all()

@@ -143,7 +143,8 @@ def many(url: str, process: int, pictures: Sequence[bytes], requests: int) -> No
         for end in (requests * tenth // 10 for tenth in range(1, 11)):
             list(pool.map(lambda n: asked(url, pictures[n % len(pictures)]), range(done, end)))
             done = end
-            print(f"{resident_mib(process):.0f} MiB resident after {done} more requests", flush=True)
+            mib = resident_mib(process)
+            print(f"{mib:.0f} MiB resident after {done} more requests", flush=True)
 
 
 def fitted(folder: Path | None, scratch: Path) -> tuple[Path, list[Path], tuple[str, ...]]:

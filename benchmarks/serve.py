@@ -110,7 +110,8 @@ def in_turns(
             f"{1000 * floor:.1f} ms CPU; ratio {ratios[-1]:.2f}",
             flush=True,
         )
-    print(f"median ratio {statistics.median(ratios):.2f}, of {min(ratios):.2f} to {max(ratios):.2f}")
+    middle = statistics.median(ratios)
+    print(f"median ratio {middle:.2f}, of {min(ratios):.2f} to {max(ratios):.2f}")
 
 
 def at_once(url: str, pictures: Sequence[bytes], clients: int, requests: int) -> None:

@@ -19,10 +19,14 @@ from tagstack.configs.text_files import read_toml
 
 
 class Cut(Section):
-    """From where on a tag is given; without ``least`` from the lowest on, without ``tag`` none."""
+    """From where on a tag is given; without ``least`` from the lowest on, without ``tag`` none.
+
+    With ``agreed`` only where a second score, ranked by itself, comes to the same cut.
+    """
 
     least: float | None = None
     tag: str = ""
+    agreed: bool = False
 
 
 class QualityPreset(Section):
@@ -78,6 +82,11 @@ class QualityPreset(Section):
         """Whether it has to know when a picture was posted."""
         return self.least_age_days > 0 or self.half_life_days > 0
 
+    @property
+    def has_second(self) -> bool:
+        """Whether a second score has a say."""
+        return any(cut.agreed for cut in self.cuts)
+
     @model_validator(mode="after")
     def _falls(self) -> Self:
         least = [float("-inf") if cut.least is None else cut.least for cut in self.cuts]
@@ -89,6 +98,9 @@ class QualityPreset(Section):
             raise ValueError(msg)
         if not self.tags or len(set(self.tags)) < len(self.tags):
             msg = "cuts must name at least one tag, and none twice"
+            raise ValueError(msg)
+        if self.has_second and (self.cumulative or self.kind == "year"):
+            msg = "a cut that is agreed belongs to a rank or a value that is not cumulative"
             raise ValueError(msg)
         return self
 

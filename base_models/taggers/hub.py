@@ -1,6 +1,6 @@
 """What the Hugging Face hub says of a tagger's files, and getting them from there.
 
-Only `tagstack models pull` comes here, and only after the user has seen what it would fetch.
+Only `models pull` and `quality pull` come here, after the user has seen what they would fetch.
 ``huggingface_hub`` (the extra ``hub``) makes the requests: it knows the endpoint (``HF_ENDPOINT``),
 the user's token, proxies and pauses. Its own ``hf_hub_download`` begins a file anew after an
 interruption, and a model has a gigabyte: so the file is read here, into a folder of ours, from a
@@ -75,7 +75,7 @@ def library() -> Any:
     try:
         return module("huggingface_hub")
     except ImportError as error:
-        msg = f"`models pull` needs huggingface_hub, which is not installed. Run: {_INSTALL}"
+        msg = f"Pulling needs huggingface_hub, which is not installed. Run: {_INSTALL}"
         raise TagstackError(msg) from error
 
 

@@ -71,7 +71,7 @@ class PullRecord:
                 msg = (
                     f"{name} of {self.repo} has SHA-256 {found}, but {expected} was recorded when "
                     f"it was first pulled (commit {self.commit[:12]}). If you trust the new file, "
-                    f"delete {self.path}; else delete the tagger's folder and pull again."
+                    f"delete {self.path}; else delete its folder and pull again."
                 )
                 raise TagstackError(msg)
 
@@ -100,7 +100,7 @@ def read_record(path: Path) -> PullRecord | None:
             files={str(name): str(sha256) for name, sha256 in content["files"].items()},
         )
     except (TagstackError, LookupError, TypeError, AttributeError) as error:
-        msg = f"Cannot read {path}: {error}. Delete it and pull the tagger again."
+        msg = f"Cannot read {path}: {error}. Delete it and pull again."
         raise TagstackError(msg) from error
     if content.get("format") != FORMAT:
         msg = f"{path} has format {content.get('format')!r}, expected {FORMAT}. Update tagstack."

@@ -67,6 +67,7 @@ def scorers(as_json: Json = False) -> None:
     """List what can score pictures by name: built-in scorers and those of packages."""
     from tagstack.ensemble.console.console import out, print_json
     from tagstack.ensemble.tasks.quality_scores import known_scorers
+    from tagstack.ensemble.workshop.quality.scorers.network import shipped_contracts
 
     rows = known_scorers()
     if as_json:
@@ -76,6 +77,11 @@ def scorers(as_json: Json = False) -> None:
         better = "lower" if row.lower_is_better else "higher"
         by = f" ({row.package})" if row.package else ""
         out.print(f"{row.name:<14} {better} is better: {row.meaning}{by}", soft_wrap=True)
+    out.print(
+        f"Networks by `quality pull NAME`, none run with its real weights yet: "
+        f"{', '.join(shipped_contracts())}.",
+        soft_wrap=True,
+    )
 
 
 @quality.command(
@@ -129,6 +135,9 @@ def tag(
     score: Annotated[
         str | None, typer.Option(help="Column of the score: votes, favourites, any number.")
     ] = None,
+    second_score: Annotated[
+        str | None, typer.Option(help="Column that must agree where a preset asks for two.")
+    ] = None,
     lower_is_better: Annotated[
         bool | None,
         typer.Option(
@@ -172,6 +181,7 @@ def tag(
         overwrite=overwrite,
         as_of=as_of,
         more=more,
+        second=second_score,
     )
     with stages() as progress:
         found = tag_quality(request, settings, progress)

@@ -21,7 +21,7 @@ from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.fit_stages import fit_seconds
+from tagstack.ensemble.tasks.fit_stages import stacking_seconds
 from tagstack.ensemble.thresholds.plan import assignments
 from tagstack.ensemble.thresholds.rounds import Rounds
 from tagstack.meta.labels.truth import known_labels, without_unknown
@@ -122,7 +122,7 @@ class _Fits:
             changed_settings(bundle.settings, QUICK), {"stack": {"probe": {"enabled": False}}}
         )
         self.decoder = Decoder(bundle.rules.bind(self.vocabulary), self.settings.decoder)
-        self.rules, self.progress = len(bundle.rules) > 0, progress
+        self.progress = progress
         self._done, self._total = 0, 0
         column = self.settings.stack.balance
         balanced = column and len(set(dataset.columns.get(column, ()))) > 1
@@ -133,7 +133,7 @@ class _Fits:
         """Say before the work what it takes."""
         self._total = n_fits
         scores = self.dataset.scores
-        seconds = fit_seconds(self.settings, scores.n_images, len(scores.pairs), rules=self.rules)
+        seconds = stacking_seconds(self.settings, scores.n_images, len(scores.pairs))
         self.progress.notice(
             f"{n_fits} quick fits on {scores.n_images:,} images, about "
             f"{max(round(n_fits * seconds / 60), 1)} CPU minutes in all"

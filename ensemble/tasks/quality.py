@@ -53,6 +53,9 @@ class QualityRequest:
         The date that ages are counted from, so that a later run gives the same; now by default.
     more : Path, optional
         Table with further columns by picture, such as rating and date.
+    second : str, optional
+        Column of the score that must agree where the preset asks for two; higher is better, or as
+        the built-in scorer of its name has it.
     """
 
     table: Path
@@ -66,6 +69,7 @@ class QualityRequest:
     overwrite: bool = False
     as_of: str | None = None
     more: Path | None = None
+    second: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +135,7 @@ def tag_quality(request: QualityRequest, settings: Settings, progress: Progress)
         ids=_ids(columns, preset),
         age_days=day - columns.dates("its age needs") if preset.needs_age else None,
         least_stratum=settings.quality.least_stratum,
+        second=_second(columns, request),
     )
     if request.out is None and request.captions is None and not request.dry_run:
         msg = "Nothing says where the tags go: give --out FILE, --captions FOLDER, or --dry-run."
@@ -188,6 +193,12 @@ def _told(request: QualityRequest, preset: QualityPreset, lower: bool) -> tuple[
         )
     if preset.needs_age and request.as_of is None:
         said.append("ages are counted from now: give --as-of DATE for the same tags on another day")
+    if preset.has_second and request.second is None:
+        said.append(
+            "the preset asks for two scores at one end; one decides: --second-score names another"
+        )
+    if request.second is not None and not preset.has_second:
+        said.append("--second-score changes nothing: the preset asks for one score")
     if request.as_of is not None and not preset.needs_age:
         said.append("--as-of changes nothing: the preset has no rule about ages")
     return tuple(said)
@@ -203,6 +214,13 @@ def _score(
             return years_of(columns.dates("the year is taken from; or give a column year"))
         return columns.numbers(request.column or "year", "holds the year")
     return columns.numbers(request.column or "score", "holds the score (--score COLUMN)")
+
+
+def _second(columns: ScoreColumns, request: QualityRequest) -> NDArray[np.float64] | None:
+    if request.second is None:
+        return None
+    score = columns.numbers(request.second, "holds the second score (--second-score)")
+    return -score if built_in_directions().get(request.second.casefold(), False) else score
 
 
 def _strata(columns: ScoreColumns, by: tuple[str, ...]) -> list[str] | None:

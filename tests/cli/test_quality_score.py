@@ -175,7 +175,9 @@ def test_a_broken_record_says_what_to_do(pictures: Path, tmp_path: Path) -> None
 def test_scorers_are_listed(done: Callable[..., str]) -> None:
     found = json.loads(done("quality", "scorers", "--json"))
     assert {row["name"]: row["lower_is_better"] for row in found}["brisque"] is True
-    assert "blur           lower is better: 0 sharp" in done("quality", "scorers")
+    listed = done("quality", "scorers")
+    assert "blur           lower is better: 0 sharp" in listed
+    assert "none run with its real weights yet: anime-aesthetic, skytnt-aesthetic." in listed
 
 
 def test_the_scorer_of_the_page_is_a_column(

@@ -49,6 +49,7 @@ def quality_tags(
     ids: NDArray[np.float64] | None = None,
     age_days: NDArray[np.float64] | None = None,
     least_stratum: int = 1,
+    second: NDArray[np.float64] | None = None,
 ) -> QualityTags:
     """Return the tags that a preset gives.
 
@@ -65,6 +66,9 @@ def quality_tags(
         For ``least_age_days`` and ``half_life_days``; NaN where unknown: then there is no tag.
     least_stratum : int
         Strata with fewer scored pictures are ranked together.
+    second : array of shape (n_images,), float64, optional
+        Another score, for cuts that must be ``agreed``; without it one score decides. Where it is
+        NaN nothing is agreed.
     """
     why = _reasons(score, preset, ids, age_days)
     counted = np.array([not reason for reason in why], bool)
@@ -77,11 +81,13 @@ def quality_tags(
     pooled: tuple[str, ...] = ()
     if preset.kind == "rank":
         names, pooled = _pooled(names, counted, least_stratum)
-        for name in dict.fromkeys(names[counted].tolist()):
-            own = counted & (names == name)
-            rank[own] = (rankdata(level[own]) - 0.5) / own.sum()
-        level = rank
+        rank = level = _ranked(level, names)
     place = _places(level, preset)
+    if second is not None:
+        other = np.where(counted, second, np.nan)
+        other = _ranked(other, names) if preset.kind == "rank" else other
+        agreed = np.array([*(cut.agreed for cut in preset.cuts), False])
+        place[agreed[place] & (_places(other, preset) != place)] = len(preset.cuts)
     ends = [_tags_from(preset, start) for start in range(len(preset.cuts) + 1)]
     tags = tuple(ends[p] if ok else () for p, ok in zip(place, counted, strict=True))
     return QualityTags(tags=tags, why=why, rank=rank, strata=tuple(names), pooled=pooled)
@@ -117,6 +123,15 @@ def _pooled(
     new = names.copy()
     new[np.isin(names.astype(str), small)] = POOLED
     return new, small
+
+
+def _ranked(level: NDArray[np.float64], names: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Return ranks within strata, shape (n_images,); NaN where there is no number."""
+    rank, counted = np.full(len(level), np.nan), np.isfinite(level)
+    for name in dict.fromkeys(names[counted].tolist()):
+        own = counted & (names == name)
+        rank[own] = (rankdata(level[own]) - 0.5) / own.sum()
+    return rank
 
 
 def _places(level: NDArray[np.float64], preset: QualityPreset) -> NDArray[np.int64]:

@@ -39,6 +39,10 @@ def test_a_tag_given_for_company_is_found_and_counted_as_fisher_would() -> None:
     assert first.n_wrong == (given[:, 1] & free & truth[:, 0]).sum()
     assert first.n_images == (free & truth[:, 0]).sum()
     assert first.usual == pytest.approx((given[:, 1] & free).sum() / free.sum())
+    assert first.low < first.ratio < first.high
+    low, high = stats.binomtest(first.n_wrong, first.n_images).proportion_ci(method="wilson")
+    ends = (first.low * first.usual, first.high * first.usual)
+    assert ends == pytest.approx((low, high), abs=0.02)
     without = free & ~truth[:, 0]
     wrong = int((given[:, 1] & without).sum())
     counts = [
@@ -46,7 +50,7 @@ def test_a_tag_given_for_company_is_found_and_counted_as_fisher_would() -> None:
         [wrong, int(without.sum()) - wrong],
     ]
     p_value = stats.fisher_exact(counts, alternative="greater").pvalue
-    assert first.q_value == pytest.approx(p_value * found.n_tested, rel=1e-6)
+    assert first.q_value == pytest.approx(p_value * found.n_tested, rel=1e-6, abs=0)
 
 
 def test_wrong_tags_without_company_are_not_blamed_on_any() -> None:
@@ -69,6 +73,27 @@ def test_frames_of_one_scene_are_one_piece_of_evidence() -> None:
         false_discovery_rate=0.05,
     )
     assert found.found == ()
+
+
+def test_what_nobody_knows_is_neither_wrong_nor_without_the_tag() -> None:
+    _, truth, given = company(0.3)
+    unknown = np.zeros(truth.shape, bool)
+    unknown[::2, 1] = ~truth[::2, 1]
+    found = companions_of(
+        {"stack": sparse.csr_array(given)},
+        sparse.csr_array(truth),
+        sparse.csr_array(unknown),
+        np.arange(len(truth)),
+        Vocabulary(tuple("abcdefgh"), ("general",) * 8),
+        fewest_wrong=3,
+        confidence=0.95,
+        false_discovery_rate=0.05,
+    )
+    first, free = found.found[0], ~truth[:, 1] & ~unknown[:, 1]
+    assert (first.company, first.tag) == ("a", "b")
+    assert first.n_wrong == (given[:, 1] & free & truth[:, 0]).sum()
+    assert first.n_images == (free & truth[:, 0]).sum()
+    assert first.usual == pytest.approx((given[:, 1] & free).sum() / free.sum())
 
 
 @pytest.mark.parametrize("n", [0, 1])

@@ -29,13 +29,19 @@ STYLES = column_slices({"style": ["p", "q"] * (N // 2)}, ["style"], most_values=
 ]
 
 
-def kept(missed: NDArray[np.bool_], truth: NDArray[np.bool_], names: range) -> KeptCounts:
-    """Return what is kept where everything true is given but what is missed."""
+def kept(
+    missed: NDArray[np.bool_],
+    truth: NDArray[np.bool_],
+    names: range,
+    wrong: NDArray[np.bool_] | None = None,
+) -> KeptCounts:
+    """Return what is kept where everything true is given but what is missed, and what is wrong."""
     labels = sparse.csr_array(truth)
     nothing = sparse.csr_array(truth.shape, dtype=bool)
     none = Pairs(indptr=np.zeros(len(truth) + 1, np.int64), tag=np.zeros(0, np.int32), n_tags=6)
     proba = PairProba(pairs=none, proba=np.zeros(0, np.float32), base=np.zeros(6, np.float32))
-    judged = JudgedPairs.of(proba, sparse.csr_array(truth & ~missed), labels, nothing)
+    given = truth & ~missed if wrong is None else (truth & ~missed) | wrong
+    judged = JudgedPairs.of(proba, sparse.csr_array(given), labels, nothing)
     return KeptCounts.of(
         judged, [*STYLES, FIRST], [f"{i:064x}"[::-1] for i in names],
         label_digests(labels, nothing, TAGS), TAGS, bundle="b", thresholds="fit",
@@ -71,6 +77,22 @@ def test_a_style_that_lost_recall_is_worse_and_the_other_is_not() -> None:
     assert found["all images and tags", "recall"].verdict == "worse"
     assert found["x", "recall"].kind == "family"
     assert not any(one.verdict == "worse" for one in changes(old, old).found)
+
+
+def test_more_wrong_tags_are_worse_and_fewer_better_whichever_side_of_0() -> None:
+    truth, missed, _ = drawn()
+    wrong = ~truth & (np.random.default_rng(1).random(truth.shape) < 0.6)
+    exact, over = (kept(missed & False, truth, range(N), own) for own in (None, wrong))
+    under = kept(missed, truth, range(N))
+    for old, new, verdict in (
+        (exact, over, "worse"),
+        (over, exact, "better"),
+        (over, under, "better"),
+    ):
+        found = {(own.kind, own.figure): own for own in changes(old, new).found}
+        one = found["all", "tagging"]
+        assert one.verdict == verdict
+        assert one.difference == pytest.approx(abs(one.before) - abs(one.after), abs=1e-6)
 
 
 def test_only_the_same_images_under_the_same_labels_are_compared() -> None:

@@ -28,7 +28,7 @@ def test_who_loses_and_who_gains_without_a_tagger_is_told_by_slice() -> None:
         without="doll",
         slices=slices,
         decided=sparse.csr_array(without),
-        n_fitted=n,
+        n_fitted=170,
     )
     still = Arm(
         left_out=MEMBER,
@@ -45,6 +45,7 @@ def test_who_loses_and_who_gains_without_a_tagger_is_told_by_slice() -> None:
     gain, loss, none, same = refits_of(sparse.csr_array(whole), [arm, still], truth, SURE)
     assert (gain.verdict, loss.verdict) == (BETTER, WORSE)
     assert (gain.after, gain.n_images, gain.n_groups) == (1.0, 100, 50)
+    assert (gain.left_out, gain.without, gain.n_fitted, same.n_fitted) == (MEMBER, "doll", 170, n)
     assert gain.low <= gain.difference <= gain.high
     assert gain.difference == pytest.approx(gain.after - gain.before)
     assert (none.n_images, same.difference) == (0, 0)

@@ -17,6 +17,14 @@ def test_small_values_stand_together_and_are_named() -> None:
     assert len(slices[1].pooled) == slices[1].images.sum() == 30
 
 
+def test_as_many_images_as_are_least_stand_alone_and_one_fewer_does_not() -> None:
+    for n, alone in ((20, ["a", "b"]), (19, ["a"])):
+        slices, _ = column_slices(
+            {"style": ["a"] * 40 + ["b"] * n}, ["style"], most_values=50, least_images=20
+        )
+        assert [own.value for own in slices if not own.pooled] == alone
+
+
 def test_the_commonest_values_stand_alone_and_the_others_together() -> None:
     values = [f"x{i % 8}" for i in range(160)] + ["x0", "x1"] * 30
     slices, said = column_slices({"artist": values}, ["artist"], most_values=2, least_images=20)

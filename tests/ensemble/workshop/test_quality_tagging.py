@@ -44,6 +44,20 @@ def test_a_preset_gives_the_shares_of_its_source(
         assert [t.removesuffix("_quality") for t in tag] == [expected]
 
 
+def test_the_lowest_by_two_scores_are_the_worst_and_the_highest_by_one_the_best() -> None:
+    waifu, shadow = np.arange(100.0), np.arange(100.0)[::-1].copy()
+    shadow[:3], shadow[3] = [-3, -2, -1], np.nan
+    alone = given_by("noobai-aesthetic", waifu)
+    assert [i for i, t in enumerate(alone) if t == ("worst_aesthetic",)] == [0, 1, 2, 3, 4]
+    both = given_by("noobai-aesthetic", waifu, second=shadow)
+    assert [i for i, t in enumerate(both) if t == ("worst_aesthetic",)] == [0, 1, 2]
+    assert [i for i, t in enumerate(both) if t == ("very_awa",)] == [95, 96, 97, 98, 99]
+    assert set(both[3:95]) == {()}
+    of_each = ["a"] * 50 + ["b"] * 50
+    parted = given_by("noobai-aesthetic", waifu, second=waifu, strata=of_each)
+    assert [i for i, t in enumerate(parted) if t == ("worst_aesthetic",)] == [0, 1, 2, 50, 51, 52]
+
+
 def test_pony_gives_all_tags_up_to_a_pictures_own() -> None:
     found = given_by("pony", np.arange(10.0))
     assert found[9] == ("score_9", "score_8_up", "score_7_up", "score_6_up", "score_5_up",
@@ -129,6 +143,10 @@ def test_a_shipped_preset_says_what_its_source_leaves_open(name: str) -> None:
         ("about = 'x'\ncuts = [{least=0.1, tag='a'}, {least=0.2, tag='b'}]", "cuts must fall"),
         ("about = 'x'\ncuts = [{least=95, tag='a'}]", "from 0 to 1"),
         ("about = 'x'\ncuts = [{least=0.5}]", "at least one tag"),
+        (
+            "about = 'x'\ncumulative = true\ncuts = [{least=0.5, tag='a'}, {tag='b', agreed=true}]",
+            "a cut that is agreed belongs to a rank or a value",
+        ),
         ("about = 'x'\nstrata = ['a']\ncuts = [{tag='a'}]", "strata"),
     ],
 )

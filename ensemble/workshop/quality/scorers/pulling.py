@@ -35,6 +35,8 @@ from tagstack.ensemble.workshop.quality.scorers.network import (
     shipped_text,
 )
 
+UNTRIED = "nobody has run this contract with its real weights yet: look at some scores first"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScorerPlan(PullPlan):
@@ -44,6 +46,11 @@ class ScorerPlan(PullPlan):
     def home(self) -> Path:
         """Where pulled scorers are."""
         return scorers_folder()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What one should know before the download, a line each."""
+        return (*super().notes, UNTRIED)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,7 @@ class PictureQuality:
         strata: Sequence[str] | None = None,
         age_days: NDArray[np.float64] | None = None,
         least_stratum: int = 1,
+        second: str | None = None,
     ) -> dict[str, tuple[str, ...]]:
         """Return the quality tags of each picture, the best first.
 
@@ -60,15 +61,15 @@ class PictureQuality:
             For presets with rules about ages.
         least_stratum : int
             Strata of fewer pictures are ranked together.
+        second : str, optional
+            Scorer that must agree where the preset asks for two; otherwise one decides.
 
         Raises
         ------
         TagstackError
             If there is no such preset or score, or the preset needs what is not given.
         """
-        if scorer not in self.scores:
-            msg = f"No score {scorer!r}; there are {list(self.scores)}. Name one of these."
-            raise TagstackError(msg)
+        score = self._upwards(scorer)
         chosen = load_quality_preset(preset)
         if chosen.kind == "year":
             msg = f"{preset} is about years, which no scorer tells: use `tagstack quality tag`."
@@ -78,15 +79,23 @@ class PictureQuality:
             raise TagstackError(msg)
         if chosen.needs_age and age_days is None:
             raise TagstackError(f"{preset} has rules about ages: give age_days, of each picture.")
-        score = self.scores[scorer]
         found = quality_tags(
-            -score if scorer in self.lower_is_better else score,
+            score,
             chosen,
             strata=strata,
             age_days=age_days,
             least_stratum=least_stratum,
+            second=None if second is None else self._upwards(second),
         )
         return dict(zip(self.images, found.tags, strict=True))
+
+    def _upwards(self, scorer: str) -> NDArray[np.float64]:
+        """Return a scorer's scores, the higher the better."""
+        if scorer not in self.scores:
+            msg = f"No score {scorer!r}; there are {list(self.scores)}. Name one of these."
+            raise TagstackError(msg)
+        score = self.scores[scorer]
+        return -score if scorer in self.lower_is_better else score
 
 
 def picture_quality(

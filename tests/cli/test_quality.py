@@ -242,3 +242,22 @@ def test_columns_of_another_table_part_the_pictures(
              "--more", more, "--dry-run", "--json")
     )  # fmt: skip
     assert found["strata"] == {"(small strata together)": 10, "e": 20, "g": 20}
+
+
+def test_two_scores_agree_on_the_worst_and_one_alone_is_said(
+    done: Callable[..., str], tagstack: Command, tmp_path: Path
+) -> None:
+    table = tmp_path / "s.csv"
+    # By waifu 0 to 4 of 100 are the lowest; of these only 0 and 1 are blurred most.
+    rows = [f"{i}.png,{i},{1 - i / 200 if i < 2 else i / 200}" for i in range(100)]
+    table.write_text("\n".join(["image,waifu,blur", *rows]) + "\n")
+    asked = ["quality", "tag", table, "--preset", "noobai-aesthetic", "--score", "waifu"]
+    alone = tagstack(*asked, "--dry-run", "--json")
+    assert json.loads(alone.stdout)["counts"] == {"very_awa": 5, "worst_aesthetic": 5}
+    assert "--second-score names another" in " ".join(alone.stderr.split())
+    both = json.loads(done(*asked, "--second-score", "blur", "--dry-run", "--json"))
+    assert both["counts"] == {"very_awa": 5, "worst_aesthetic": 2}
+    vain = tagstack(*asked[:4], "pony", *asked[5:], "--second-score", "blur", "--dry-run")
+    assert "--second-score changes nothing" in " ".join(vain.stderr.split())
+    gone = tagstack(*asked, "--second-score", "shadow", "--dry-run")
+    assert "has no column 'shadow', which holds the second score" in " ".join(gone.stderr.split())

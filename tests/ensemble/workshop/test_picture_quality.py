@@ -30,6 +30,10 @@ def test_scores_and_tags_of_pictures_in_memory() -> None:
     assert found.tags("dbaesthetic", "noise")["0"] == ("masterpiece",)
     apart = found.tags("hakubooru-new", "contrast", strata=["a"] * 10 + ["b"] * 11)
     assert apart["9"] == apart["19"] == ("masterpiece",)
+    worst = ("worst_aesthetic",)  # 0 has least contrast, and least noise, which is best
+    assert found.tags("noobai-aesthetic", "contrast")["0"] == worst
+    assert found.tags("noobai-aesthetic", "contrast", second="noise")["0"] == ()
+    assert found.tags("noobai-aesthetic", "noise", second="noise")["19"] == worst
 
 
 def test_what_is_missing_is_said() -> None:

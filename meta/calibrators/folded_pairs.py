@@ -11,7 +11,7 @@ from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.spill import IN_MEMORY, Spill
 from tagstack.meta.calibrators.calibration import MemberCalibration, category_numbers, floors
 from tagstack.meta.calibrators.newton import MANY
-from tagstack.meta.calibrators.protocol import How, Sample
+from tagstack.meta.calibrators.protocol import How, Sample, TagMaps
 from tagstack.meta.calibrators.registry import fit_maps
 from tagstack.meta.calibrators.tally import Tally
 from tagstack.meta.labels.truth import Evidence
@@ -50,11 +50,23 @@ class FoldedPairs:
             unlisted = self.unlisted(fold)
             yield Sample.of_rows(rows, base, unlisted, self.category, merged=not few)
 
-    def calibrations(self, left_out: Sequence[int | None], how: How) -> list[MemberCalibration]:
-        """Return the members' calibration without each of some folds; None leaves nothing out."""
-        samples = (self.samples(member, left_out) for member in range(len(self.scores.members)))
-        maps = [[fit_maps(sample, how) for sample in of_member] for of_member in samples]
-        return [MemberCalibration(maps=own) for own in zip(*maps, strict=True)]
+    def calibrations(
+        self, left_out: Sequence[int | None], *hows: How
+    ) -> tuple[list[MemberCalibration], ...]:
+        """Return, for each way, the members' calibration without each of some folds.
+
+        None leaves nothing out.
+        """
+        found: tuple[list[list[TagMaps]], ...] = tuple([] for _ in hows)
+        for member in range(len(self.scores.members)):
+            folds = [
+                [fit_maps(sample, how) for how in hows] for sample in self.samples(member, left_out)
+            ]
+            for own, maps in zip(found, zip(*folds, strict=True), strict=True):
+                own.append(list(maps))
+        return tuple(
+            [MemberCalibration(maps=maps) for maps in zip(*own, strict=True)] for own in found
+        )
 
     def unlisted(self, left_out: int | None) -> tuple[Ints, Ints]:
         """Return how many unlisted pairs of each tag are true and how many false, (n_tags,).

@@ -147,7 +147,10 @@ def _joined(parts: Sequence[tuple[Images, PairLogits]], n_tags: int) -> PairLogi
 class _Work:
     """What all fits share: the drawn images, and their columns in their principal axes.
 
-    ``calibrations`` are those without each fold, and at last that of all images.
+    ``calibrations`` are those without each fold, and at last that of all images; heads learn what
+    those of each tag miss. ``starts`` are of the categories alone: a score starts there, because a
+    tag's own calibration without a fold tells, beside the one with it, how many labels the fold
+    has: the stack would learn that, and no new picture has it.
     """
 
     data: Labelled
@@ -155,6 +158,7 @@ class _Work:
     columns: Columns
     basis: Basis
     calibrations: Sequence[MemberCalibration]
+    starts: Sequence[MemberCalibration]
     threads: int
 
     @classmethod
@@ -167,21 +171,23 @@ class _Work:
             basis = Basis.of(columns.singles(data.scores.features), settings.probe.axes)
         data = replace(data, scores=replace(data.scores, features=()))
         strengths = sorted(settings.calibration_strengths)
-        calibrations = FoldedPairs(data.scores, data.evidence, data.folds, data.spill).calibrations(
-            [*range(n_folds), None], member_how(settings, strengths[len(strengths) // 2])
-        )
-        return cls(data, settings, columns, basis, calibrations, threads)
+        how = member_how(settings, strengths[len(strengths) // 2])
+        calibrations, starts = FoldedPairs(
+            data.scores, data.evidence, data.folds, data.spill
+        ).calibrations([*range(n_folds), None], how, replace(how, pool="category"))
+        return cls(data, settings, columns, basis, calibrations, starts, threads)
 
     def prepared(self, left_out: int | None) -> "_Prepared":
         """Return images to learn from, all but one fold, with what their taggers make of them."""
-        calibration = self.calibrations[-1 if left_out is None else left_out]
-        images = np.flatnonzero(self.data.folds != (-1 if left_out is None else left_out))
+        at = -1 if left_out is None else left_out
+        calibration = self.calibrations[at]
+        images = np.flatnonzero(self.data.folds != at)
         scores, evidence = self._taken(images)
         positives = positives_per_tag(evidence.labels)
         rate = np.log((positives + 0.5) / (evidence.n_known - positives + 0.5))
         columns = self.basis.images[images]
         blocks = _Blocks.of(scores, evidence, columns, calibration, rate)
-        return _Prepared(calibration, rate, positives, blocks)
+        return _Prepared(calibration, self.starts[at], rate, positives, blocks)
 
     def fitted(self, prepared: "_Prepared", strength: Strength) -> Probe:
         """Return the probe of these images."""
@@ -194,7 +200,7 @@ class _Work:
         floor = self.data.scores.floor.min()
         return Probe(
             columns=self.columns,
-            calibration=prepared.calibration,
+            calibration=prepared.start,
             rate=prepared.rate,
             weights=weights_on_grid(weights),
             bias=np.concatenate([own.bias for own in heads]).astype(np.float64),
@@ -304,6 +310,7 @@ class _Prepared(NamedTuple):
     """Images to learn from: how often tags come, where they start from, and what they show."""
 
     calibration: MemberCalibration
+    start: MemberCalibration
     rate: Floats
     positives: Images
     blocks: _Blocks

@@ -41,14 +41,14 @@ class PairLogits:
 class Probe:
     """A head for every tag; a pure function of each image's scores and features.
 
-    A pair's logit is the calibrated mean of the taggers that know the tag (for a tag that none
-    knows, how often it comes), plus columns times weights, plus bias.
+    A pair's logit is the mean of the taggers that know the tag, calibrated by category (for a tag
+    that none knows, how often it comes), plus columns times weights, plus bias.
 
     Parameters
     ----------
     columns : Columns
     calibration : MemberCalibration
-        Of the taggers.
+        Of the taggers; alike for all tags of a category.
     rate : array of shape (n_tags,), float64
         Logit of how often a tag comes, where no tagger knows it.
     weights : array of shape (n_columns, n_tags), float32

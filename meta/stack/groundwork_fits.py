@@ -72,7 +72,7 @@ def fit_groundworks(
     """
     work = GroundworkPairs(scores, evidence, folds, spill)
     how = member_how(settings, strengths.calibration)
-    calibrations = work.calibrations(left_out, how)
+    calibrations = work.calibrations(left_out, how)[0]
     return [
         work.fitted(fold, own, strengths) for fold, own in zip(left_out, calibrations, strict=True)
     ]

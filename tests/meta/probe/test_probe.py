@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 from sklearn.metrics import average_precision_score
 
-from tagstack.base_models.pairs import Level1Scores
+from tagstack.base_models.pairs import Level1Scores, Pairs
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
@@ -121,6 +121,41 @@ def test_an_images_own_labels_have_no_say_in_its_scores(
     ]
     same = (found[0] == found[1]).all(axis=1)
     np.testing.assert_array_equal(same, groups % 3 == 1)
+
+
+def test_scores_do_not_tell_how_many_labels_their_fold_has(
+    featured: Any, stack_settings: Callable[..., StackSettings]
+) -> None:
+    # Where heads say nothing, the same taggers' scores must give the same in every fold: else the
+    # stack learns from the labels that a fold lacks which of the others' it has.
+    base, _, labels, groups = featured
+    n_tags = len(base.vocabulary)
+    level = np.linspace(-4, 2, 20).astype(np.float32)
+    logit = np.tile(level, (2, base.pairs.n_images * n_tags // 20))
+    scores = replace(
+        base,
+        pairs=Pairs(
+            indptr=np.arange(0, base.n_images * n_tags + 1, n_tags, dtype=np.int64),
+            tag=np.tile(np.arange(n_tags, dtype=np.int32), base.n_images),
+            n_tags=n_tags,
+        ),
+        logit=logit,
+    )
+    true = labels[:, :n_tags].toarray()
+    true[groups % 3 > 0, 0] = False  # all pictures with the first tag lie in one fold
+    settings = stack_settings()
+    dull = settings.probe.model_copy(update={"strengths": (1e7,)})
+    found, _ = with_probe(
+        labelled(scores, sparse.csr_array(true), groups),
+        settings.model_copy(update={"probe": dull, "calibration_strengths": (0.1,)}),
+        seed=0,
+        threads=1,
+        progress=told,
+    )
+    own = dense(found.scores, 2)[:, 0]
+    said = dense(scores, 0)[:, 0]
+    spread = [np.ptp(own[said == one]) for one in np.unique(said)]
+    assert max(spread) < 0.6  # calibrated by tag, 4.5
 
 
 @given(place=st.floats(-1, 9), n=st.integers(1, 8), seed=st.integers(0, 9))

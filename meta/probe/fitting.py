@@ -46,6 +46,7 @@ Images = NDArray[np.int64]
 # where the fit's images had it. A tag that no tagger knows needs one; an image's worth holds it.
 _KNOWN_BIAS, _OWN_BIAS = 1e4, 1.0
 _CHOOSING = 512  # tags that choose the strength, which all share
+_SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18)
 
 
 class Strength(NamedTuple):
@@ -211,7 +212,9 @@ class _Work:
     def chosen_strength(self, prepared: "_Prepared", fold: int) -> Strength:
         """Return the strengths with the least loss on images that were left out.
 
-        The loss falls and rises again with the strength: from the middle it is followed down.
+        The loss falls and rises again with the strength: from the middle it is followed down. Of
+        known tags it is that of the best share of what the heads add: the stack weighs the probe
+        against the taggers, so what it adds may be too loud, but should be in the right order.
         """
         held = np.flatnonzero(self.data.folds == fold)
         scores, evidence = self._taken(held)
@@ -224,7 +227,8 @@ class _Work:
         def losses(strength: float) -> tuple[float, float]:
             heads = self._heads(prepared, tags, Strength(strength, strength))
             of_tags = self._losses(judging, tags, heads)
-            return float(of_tags[is_known].sum()), float(of_tags[~is_known].sum())
+            known = of_tags[is_known].sum(axis=0).min()
+            return float(known), float(of_tags[~is_known, 0].sum())
 
         known, own = self.settings.probe.strengths, self.settings.probe.own_strengths
         return Strength(
@@ -246,7 +250,10 @@ class _Work:
         return done_by_workers(_fitted_block, tasks, threads=self.threads, backend="")
 
     def _losses(self, judging: "_Blocks", tags: Images, heads: Sequence[Heads]) -> Floats:
-        """Return each tag's log loss on images under heads that did not see them."""
+        """Return each tag's log loss on images under heads that did not see them.
+
+        Shape (n_tags, n_shares): at each of `_SHARES` of what the heads add.
+        """
         tasks = [(judging, own, of) for own, of in zip(self._blocks(tags), heads, strict=True)]
         return np.concatenate(done_by_workers(_held_loss, tasks, threads=self.threads, backend=""))
 
@@ -346,8 +353,12 @@ def _fitted_block(task: tuple[_Blocks, Singles, Penalty, Images]) -> Heads:
 def _held_loss(task: tuple[_Blocks, Images, Heads]) -> Floats:
     held, tags, heads = task
     examples = held.of_tags(tags)
-    logit = examples.prior + examples.images @ heads.weights + heads.bias
-    return log_losses(logit, examples.true, examples.weight)
+    added = examples.images @ heads.weights + heads.bias
+    found = [
+        log_losses(examples.prior + np.float32(share) * added, examples.true, examples.weight)
+        for share in _SHARES
+    ]
+    return np.stack(found, axis=1)
 
 
 def logit_of(proba: float) -> float:

@@ -112,16 +112,20 @@ def bare(dataset: Dataset) -> Dataset:
 
 
 def run(root: Path, out: Path, name: str, seed: int) -> tuple[Half, Half]:
-    """Return the stacks of one seed, with the probe and without."""
-    kept = [out / f"probe-{seed}-{half}.npz" for half in ("with", "without")]
-    if not all(path.is_file() for path in kept):
-        for half, path in zip(_fresh(root, out, name, seed), kept, strict=True):
-            half.save(path)
-    one, other = map(Half.load, kept)
-    return one, other
+    """Return the stacks of one seed, with the probe and without; what is kept is read."""
+    with_it, without = (out / f"probe-{seed}-{half}.npz" for half in ("with", "without"))
+    if not (with_it.is_file() and without.is_file()):
+        fit, test, rules, settings, weights = _material(root, out, name, seed)
+        if not with_it.is_file():
+            fitted(fit, test, rules, settings, weights).save(with_it)
+        if not without.is_file():
+            fitted(bare(fit), bare(test), rules, settings, weights).save(without)
+    return Half.load(with_it), Half.load(without)
 
 
-def _fresh(root: Path, out: Path, name: str, seed: int) -> tuple[Half, Half]:
+def _material(
+    root: Path, out: Path, name: str, seed: int
+) -> tuple[Dataset, Dataset, Rules, Settings, NDArray[np.float32]]:
     changes = {**QUICK, "seed": seed, "threads": 1, "score": {"features": ["all"]}}
     settings = load_settings(changes=changes)
     data, labels = root / "data" / name, out / f"labels-{seed}.csv"
@@ -136,9 +140,7 @@ def _fresh(root: Path, out: Path, name: str, seed: int) -> tuple[Half, Half]:
         fit_images(replace(source, where=where), rules, settings, Silent())
         for where in ("part=fit", "part=test")
     )
-    weights = _weights(labels, GROUPS[name], test.scores.images)
-    with_it = fitted(fit, test, rules, settings, weights)
-    return with_it, fitted(bare(fit), bare(test), rules, settings, weights)
+    return fit, test, rules, settings, _weights(labels, GROUPS[name], test.scores.images)
 
 
 def _weights(labels: Path, group: str, images: Sequence[str]) -> NDArray[np.float32]:

@@ -80,6 +80,53 @@ def test_each_head_is_what_its_contract_says(tmp_path: Path) -> None:
     assert scored(folder, (200, 30, 90)) == pytest.approx(share @ [1, 5, 10], rel=1e-4)
 
 
+def test_similarity_is_the_cosine_to_texts_or_a_probability_against_others(tmp_path: Path) -> None:
+    y = outputs((200, 30, 90))
+    folder = network(tmp_path / "s", 'head = "similarity"\ntexts = "t.json"\nscale = 4\n')
+
+    def scores(**texts: object) -> float:
+        (folder / "t.json").write_text(json.dumps(texts))
+        return scored(folder, (200, 30, 90))
+
+    def cosine(*row: float) -> float:
+        return float(y @ row / np.linalg.norm(y) / np.linalg.norm(row))
+
+    good, odd, bad = (1, 2, 3), (0, -4, 1), (-1, 0, 0.5)
+    near = (cosine(*good) + cosine(*odd)) / 2
+    assert scores(towards=[good, odd]) == pytest.approx(near, rel=1e-4)
+    expected = 1 / (1 + np.exp(4 * (cosine(*bad) - near)))
+    assert scores(towards=[good, odd], against=[bad]) == pytest.approx(expected, rel=1e-4)
+    for wrong, message in (
+        ({"towards": []}, "none towards, or of several lengths"),
+        ({"towards": [good], "against": [[1, 2]]}, "of several lengths"),
+        ({"towards": [[0, 0, 0]]}, "without a direction"),
+        ({"towards": 3}, "a list is expected"),
+        ({"towards": [["x", 1, 2]]}, "could not convert"),
+        ({"towards": [[1, 2]]}, "gives 3 outputs; the contract reads 2"),
+    ):
+        with pytest.raises(TagstackError, match=message):
+            scores(**wrong)
+    for more, message in (
+        ('head = "similarity"', "texts belongs to head"),
+        ('head = "value"\ntexts = "t.json"', "texts belongs to head"),
+        ('head = "similarity"\ntexts = "t.json"\nactivation = "sigmoid"', "no activation"),
+        ('head = "similarity"\ntexts = "t.json"\ntowards = [[1, 2, 3]]', "a file of their own"),
+    ):
+        network(folder, more + "\n")
+        with pytest.raises(TagstackError, match=message):
+            scored(folder, (200, 30, 90))
+
+
+def test_other_texts_are_another_scorer(tmp_path: Path) -> None:
+    folder = network(tmp_path / "s", 'head = "similarity"\ntexts = "t.json"\n')
+    versions = set()
+    for row in ((1, 2, 3), (3, 2, 1)):
+        (folder / "t.json").write_text(json.dumps({"towards": [row]}))
+        with opened_scorers((str(folder),), threads=1) as (scorer,):
+            versions.add(scorer.fingerprint)
+    assert len(versions) == 2
+
+
 def test_grades_follow_the_publishers_order_of_classes(tmp_path: Path) -> None:
     output = ('head = "expected"\nactivation = "softmax"\nlabels = "meta.json"\n'
               "grades = { worst = 0, good = 1, best = 2 }\n")  # fmt: skip

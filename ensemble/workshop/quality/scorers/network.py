@@ -5,7 +5,8 @@ The contract says what goes in as a tagger's does, and how one number is made of
 - ``value``: one of the outputs as it is, such as the end of an aesthetic predictor whose features
   and last layers are exported as one graph;
 - ``expected``: the mean of ``values`` under the outputs' probabilities, as NIMA has it for ten
-  grades; or of ``grades`` by class, where a JSON file of the publisher has the classes' order.
+  grades; or of ``grades`` by class, where a JSON file of the publisher has the classes' order;
+- ``similarity``: how near the outputs, features of CLIP's image tower, lie to those of texts.
 
 ``activation`` is what still has to be done to the outputs. Pictures run one by one, so a score
 depends on nothing else.
@@ -44,6 +45,7 @@ from tagstack.configs.section import Section, validated, validation_summary
 from tagstack.configs.shown import shown
 from tagstack.configs.text_files import read_toml
 from tagstack.ensemble.workshop.quality.scorers.scorer import Pixels, Scorer
+from tagstack.ensemble.workshop.quality.scorers.similarity import Vectors, similarity, texts_of
 
 SCORER_FILE = "scorer.toml"
 
@@ -55,17 +57,31 @@ class Head(Section):
 
     ``place`` is which output is the value; ``values`` what each output stands for. Instead of
     these, ``grades`` are by class, and ``labels`` is a JSON file whose ``labels`` are the classes
-    in output order.
+    in output order. ``texts`` is a JSON file with the vectors of texts (`similarity.texts_of`).
     """
 
     name: str | None = None
     index: int | None = None
     activation: Literal["none", "sigmoid", "softmax"] = "none"
-    head: Literal["value", "expected"]
+    head: Literal["value", "expected", "similarity"]
     place: Annotated[int, Field(ge=0)] = 0
     values: tuple[float, ...] = ()
     labels: PlainName | None = None
     grades: dict[str, float] = Field(default_factory=dict)
+    texts: PlainName | None = None
+    scale: Annotated[float, Field(gt=0)] = 100.0
+    towards: Vectors = ()
+    against: Vectors = ()
+
+    @model_validator(mode="after")
+    def _has_texts(self) -> Self:
+        if self.towards or self.against:
+            raise ValueError("vectors of texts stand in a file of their own: texts")
+        if (self.head == "similarity") != (self.texts is not None):
+            raise ValueError('texts belongs to head = "similarity", and to no other')
+        if self.head == "similarity" and self.activation != "none":
+            raise ValueError('head = "similarity" takes features as they are: no activation')
+        return self
 
     @model_validator(mode="after")
     def _has_values(self) -> Self:
@@ -81,13 +97,16 @@ class Head(Section):
         return self
 
     def ordered(self, folder: Path) -> "Head":
-        """Return the head with its grades as values, in the order of the file of classes.
+        """Return the head with what its files say: grades in the order of classes, texts' vectors.
 
         Raises
         ------
         TagstackError
-            If the file is missing or broken, or has other classes than the contract.
+            If a file is missing or broken, or has other classes than the contract.
         """
+        if self.texts is not None:
+            towards, against = texts_of(folder, self.texts)
+            return self.model_copy(update={"towards": towards, "against": against})
         if self.labels is None:
             return self
         path = own_file(folder, self.labels, max_bytes=DESCRIPTION_BYTES)
@@ -115,8 +134,9 @@ class Head(Section):
             If their number is another one, or they are no probabilities where they should be.
         """
         x = raw.astype(np.float64)
-        n_least = len(self.values) or self.place + 1
-        if len(x) < n_least or (self.values and len(x) != n_least):
+        fixed = self.values or (self.towards[0] if self.towards else ())
+        n_least = len(fixed) or self.place + 1
+        if len(x) < n_least or (fixed and len(x) != n_least):
             msg = (
                 f"{source}: the network gives {len(x)} outputs; the contract reads "
                 f"{n_least}. Correct [output] in {SCORER_FILE}."
@@ -126,6 +146,8 @@ class Head(Section):
             x = expit(x)
         elif self.activation == "softmax":
             x = softmax(x)
+        if self.head == "similarity":
+            return similarity(x, self.towards, self.against, self.scale)
         if self.head == "value":
             return float(x[self.place])
         if np.isfinite(x).all() and (x.min() < -_SLACK or abs(x.sum() - 1) > _SLACK):
@@ -158,7 +180,7 @@ class ScorerContract(Section):
     @property
     def needed(self) -> tuple[str, ...]:
         """Names of the files that must be there, the model first."""
-        return (self.model, *((self.output.labels,) if self.output.labels else ()))
+        return (self.model, *filter(None, (self.output.labels, self.output.texts)))
 
     @model_validator(mode="after")
     def _on_white(self) -> Self:

@@ -64,6 +64,7 @@ def main() -> None:
             # Typer turns an interruption into an exit, a native module into a failed import.
             if interruption.exit_code is not None:
                 interruption.end()
+            interruption.stop()
     except TagstackError as error:
         typer.echo(f"Error: {shown(str(error))}", err=True)
         sys.exit(1)

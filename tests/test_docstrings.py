@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,14 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(
     path for room in ("base_models", "meta", "ensemble") for path in (ROOT / room).rglob("*.py")
 )
-TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in FILES}
 _ARRAYS = {"NDArray", "csr_array", "csc_array", "coo_array"}
 _SHAPE = re.compile(r"\b[Ss]hapes?\b|\(n_\w+,")
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Return every file's syntax by its path; every worker collects this file, one reads them."""
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in FILES}
 
 
 def names_in(node: ast.AST) -> set[str]:
@@ -24,10 +30,11 @@ def names_in(node: ast.AST) -> set[str]:
     return quoted | plain | {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
 
 
+@cache
 def aliases() -> set[str]:
     """Return the names that stand for arrays, such as ``Floats``."""
     found = set(_ARRAYS)
-    for tree in (*TREES.values(), *TREES.values()):  # twice: an alias may be of an alias
+    for tree in (*trees().values(), *trees().values()):  # twice: an alias may be of an alias
         for node in tree.body:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 value = node.value
@@ -59,7 +66,7 @@ def unnamed(tree: ast.Module, arrays: set[str]) -> list[str]:
 @pytest.mark.parametrize("room", ["base_models", "meta", "ensemble"])
 def test_every_returned_array_has_a_shape(room: str) -> None:
     arrays = aliases()
-    found = {name: unnamed(tree, arrays) for name, tree in TREES.items() if name.startswith(room)}
+    found = {name: unnamed(tree, arrays) for name, tree in trees().items() if name.startswith(room)}
     assert {name: functions for name, functions in found.items() if functions} == {}
 
 

@@ -29,13 +29,18 @@ class Interruption:
 
     def watch(self) -> None:
         """Take over the signals; only the main thread can."""
-        for number in _SIGNALS:
-            signal.signal(number, self._handle)
-        ours, pythons = socket.socketpair()
-        pythons.setblocking(False)
-        signal.set_wakeup_fd(pythons.fileno(), warn_on_full_buffer=False)
-        self._pair = (ours, pythons)
+        self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        ours, self._pythons = socket.socketpair()
+        self._pythons.setblocking(False)
+        self._heard_before = signal.set_wakeup_fd(self._pythons.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._wait, args=(ours,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Give the signals back as they were: the process may go on with something else."""
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        signal.set_wakeup_fd(self._heard_before)
+        self._pythons.close()  # which ends the thread
 
     @property
     def exit_code(self) -> int | None:
@@ -54,11 +59,13 @@ class Interruption:
         raise KeyboardInterrupt
 
     def _wait(self, ours: socket.socket) -> None:
-        number = 0
-        while number not in _SIGNALS:
-            number = ours.recv(1)[0]
-        threading.Event().wait(self._grace_s)
-        _leave(number)
+        with ours:
+            heard = ours.recv(1)
+            while heard and heard[0] not in _SIGNALS:
+                heard = ours.recv(1)
+        if heard:
+            threading.Event().wait(self._grace_s)
+            _leave(heard[0])
 
 
 def _leave(number: int) -> NoReturn:

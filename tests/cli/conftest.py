@@ -66,15 +66,13 @@ def run_in_process(*arguments: object) -> Finished:
     from tagstack.cli import main
 
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
-    before, code = signal.getsignal(signal.SIGINT), 0
+    code = 0
     argv = [str(TAGSTACK), *(os.fsdecode(a if isinstance(a, bytes) else str(a)) for a in arguments)]
     with patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
         try:
             main()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        finally:
-            signal.signal(signal.SIGINT, before)
     said = []
     for stream in (out, err):
         stream.flush()

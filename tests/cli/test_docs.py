@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,15 @@ def test_every_command_of_a_page_is_one_that_the_parser_takes(page: str) -> None
             parsed(arguments)
 
 
+@cache
+def the_command() -> Any:
+    """Return the command line as the parser has it; to make it for every line took long."""
+    return get_command(app)
+
+
 def parsed(arguments: list[str]) -> None:
     """Parse without running; a command or an option that is none ends in a usage error."""
-    command: Any = get_command(app)
+    command = the_command()
     context = click.Context(command)
     while hasattr(command, "commands"):
         name, *arguments = arguments

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -300,3 +301,17 @@ def test_one_signal_ends_a_run(program: str, number: signal.Signals, code: int) 
         _, shown = process.communicate(timeout=60)
     assert process.returncode == code
     assert shown.decode() == "Interrupted; run the same command again to go on.\n"
+
+
+def test_a_command_gives_the_signals_back(tagstack: Command) -> None:
+    def held() -> list[Any]:
+        wakeup = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(wakeup)
+        return [wakeup, *map(signal.getsignal, (signal.SIGINT, signal.SIGTERM))]
+
+    before, threads = held(), {*threading.enumerate()}
+    assert tagstack("config", "show").returncode == 0
+    assert held() == before
+    for thread in {*threading.enumerate()} - threads:
+        thread.join(10)
+        assert not thread.is_alive()

@@ -37,6 +37,7 @@ from tagstack.ensemble.tasks.tag_request import TagRequest
 DOLLS = ["doll_resnet", "doll_convnext", "doll_vit"]
 SMALL: dict[str, Any] = {
     "stack": {"learners": [], "outer_fold": False, "tuning": {"trials": 0}},
+    "thresholds": {"joint_rounds": 2, "frontier": []},
     "compare": {"resamples": 100},
 }
 PAGE = Path(__file__).parent.parent / "docs" / "python.md"

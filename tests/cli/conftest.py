@@ -20,6 +20,7 @@ from unittest.mock import patch
 
 import jsonschema
 import pytest
+from typer.main import get_command
 
 Command = Callable[..., "Finished"]
 
@@ -37,6 +38,9 @@ rounds = 40
 [stack.tuning]
 trials = 2
 rounds = [20, 60]
+[thresholds]
+joint_rounds = 2
+frontier = [0.0, 0.5, 1.0]
 [compare]
 resamples = 100
 """
@@ -47,6 +51,9 @@ folds = 3
 learners = ["svm"]
 [stack.tuning]
 trials = 0
+[thresholds]
+joint_rounds = 2
+frontier = [0.0, 1.0]
 [compare]
 resamples = 100
 """
@@ -61,16 +68,25 @@ class Finished:
     stderr: str
 
 
+@cache
+def the_command() -> Any:
+    """Return the command line that `main` makes anew in each process, made once in this one."""
+    from tagstack import cli
+
+    return get_command(cli.app)
+
+
 def run_in_process(*arguments: object) -> Finished:
     """Run the installed command's entry point here, with streams and arguments of its own."""
-    from tagstack.cli import main
+    from tagstack import cli
 
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     code = 0
     argv = [str(TAGSTACK), *(os.fsdecode(a if isinstance(a, bytes) else str(a)) for a in arguments)]
-    with patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
+    line = patch.object(cli, "app", the_command())
+    with line, patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
         try:
-            main()
+            cli.main()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
     said = []

@@ -23,6 +23,9 @@ outer_fold = false
 member_worth = "none"
 [stack.tuning]
 trials = 0
+[thresholds]
+joint_rounds = 2
+frontier = []
 [compare]
 resamples = 100
 """

@@ -33,8 +33,7 @@ typecheck: dev  ## mypy --strict over the package and its tests
 	$(PYTHON) -m mypy
 
 test: dev  ## the tests, on all cores
-	$(ONE_THREAD) $(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile \
-	  --no-loadscope-reorder
+	$(ONE_THREAD) $(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 docs: dev  ## the documentation as pages, under site/
 	$(PYTHON) -m mkdocs build --strict

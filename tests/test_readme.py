@@ -48,7 +48,8 @@ def test_the_test_command_is_what_ci_runs_and_brings_what_it_needs() -> None:
 
 def test_ci_runs_the_main_command_as_written_from_the_wheel() -> None:
     (command,) = commands("Run")
-    ci = (ROOT / ".ci/run").read_text().split("dist/*.whl", 1)[1].splitlines()
+    after = (ROOT / ".ci/run").read_text().split("dist/*.whl", 1)[1]
+    ci = [line.strip() for line in after.splitlines()]
     (line,) = [number for number, text in enumerate(ci) if text.startswith(command)]
     assert {"grep -q 'stack + decoder' said", "test -s tagstack-demo/report/report.html"} <= set(
         ci[line:]

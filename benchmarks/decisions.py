@@ -110,26 +110,44 @@ class Rivals:
     def raise_on(self, images: NDArray[np.intp]) -> None:
         """Raise the sum of both F1 on some images, one number after the other."""
         counts = self._counts(images)
-        knobs = (self.cut, self.step) if self.exclusive else (self.cut,)
         for _ in range(PASSES):
             for tags in self.parts:
-                for tag in tags:
-                    for knob in knobs if len(tags) > 1 else (self.cut,):
-                        self._move(knob, int(tag), tags, images, counts)
+                part = self.margin[np.ix_(images, tags)], self.labels[np.ix_(images, tags)]
+                alone = len(tags) == 1 or not self.exclusive
+                for number in range(len(tags)):
+                    for knob in (self.cut,) if alone else (self.cut, self.step):
+                        self._move(knob, number, tags, *part, counts)
 
     def _move(
         self,
         knob: Floats,
-        tag: int,
+        number: int,
         tags: NDArray[np.intp],
-        images: NDArray[np.intp],
+        margin: Floats,
+        true: Bools,
         counts: Floats,
     ) -> None:
-        before, best, found = knob[tag], -np.inf, (0.0, counts[:, tags])
+        """Move one number of one tag of a part to where the sum of both F1 is highest.
+
+        Only whether this tag stays changes, and where it does, the best of the others goes.
+        """
+        tag, before, best = tags[number], knob[tags[number]], -np.inf
+        found = (0.0, counts[:, tags])
+        strongest, its_rank = self._others(number, tags, margin)
         # Nothing moved comes first: a tie keeps it.
         for step in sorted(STEPS, key=abs):
             knob[tag] = before + step
-            own = self._of(images, tags)
+            own = counts[:, tags].copy()
+            above = margin[:, number] - self.cut[tag]
+            stays = above >= 0
+            if len(tags) > 1 and self.exclusive:
+                rank = above + self.step[tag]
+                stays &= (rank > its_rank) | ((rank == its_rank) & (number < strongest))
+                kept = ~stays & np.isfinite(its_rank)
+                given = strongest[kept]
+                own[1] = np.bincount(given, minlength=len(tags))
+                own[0] = np.bincount(given[true[kept, given]], minlength=len(tags))
+            own[:2, number] = (stays & true[:, number]).sum(), stays.sum()
             trial = counts.copy()
             trial[:, tags] = own
             score = sum(f_scores(trial))
@@ -137,6 +155,16 @@ class Rivals:
                 best, found = score, (step, own)
         knob[tag] = before + found[0]
         counts[:, tags] = found[1]
+
+    def _others(
+        self, number: int, tags: NDArray[np.intp], margin: Floats
+    ) -> tuple[NDArray[np.intp], Floats]:
+        """Return the best of a part's other tags in each image and its rank, -inf for none."""
+        above = margin - self.cut[tags]
+        rank = np.where(above >= 0, above + self.step[tags], -np.inf)
+        rank[:, number] = -np.inf
+        strongest = rank.argmax(axis=1)
+        return strongest, rank[np.arange(len(rank)), strongest]
 
     def _of(self, images: NDArray[np.intp], tags: NDArray[np.intp]) -> Floats:
         """Return hits, predicted and positives of the tags of one part, shape (3, n_own)."""

@@ -11,7 +11,7 @@ from tagstack.ensemble.experiments.running import Point, Standing, sentence
 from tagstack.ensemble.report.rendering import rendered
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 900, 360, 84, 866, 12, 318
-_ROWS, _NEAR = 5, 80  # scale lines, and how near two numbers of units may stand
+_ROWS, _NEAR = 3, 80  # scale lines to a side at most, and how near two numbers of units may stand
 
 
 def render_page(experiment: Experiment, standing: Standing, stopped_s: float | None) -> str:
@@ -94,8 +94,8 @@ def _chart(standing: Standing, effect: float) -> Mapping[str, Any]:
         "right": _RIGHT,
         "strip": {"top": y(effect), "height": round(y(-effect) - y(effect), 1)},
         "rows": [
-            {"at": y(value), "text": f"{value:+.2f}", "zero": value == 0}
-            for value in (most * (i - _ROWS // 2) / (_ROWS // 2 + 0.5) for i in range(_ROWS))
+            {"at": y(value), "text": f"{value:+g}" if value else "0", "zero": value == 0}
+            for value in _differences(most)
         ],
         "columns": _columns(last.n, x),
         "low": low,
@@ -104,6 +104,14 @@ def _chart(standing: Standing, effect: float) -> Mapping[str, Any]:
         "area": " ".join((high, *reversed(low.split()))),
         "label": f"After {last.n} units: B minus A from {last.low:+.3f} to {last.high:+.3f}",
     }
+
+
+def _differences(most: float) -> list[float]:
+    """Return round differences from -most to most, with zero."""
+    power = 10.0 ** math.floor(math.log10(most / _ROWS))
+    step = next(power * of for of in (1, 2, 5, 10) if power * of * (_ROWS + 1) > most)
+    n = int(most / step)
+    return [round(step * i, 12) for i in range(-n, n + 1)]
 
 
 def _columns(last: int, x: Callable[[float], float]) -> list[Mapping[str, object]]:

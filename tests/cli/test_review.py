@@ -279,6 +279,13 @@ def test_answers_move_a_threshold_that_is_surely_worse(
     assert move["n_counted"] == len(rows) <= move["n_pairs"]
     assert found["version"] == ""
     assert "Nothing was changed" in done(*arguments)
+    # What goes further than the limit is said, and not done.
+    config.write_text(f"[feedback]\nleast_answers = {len(rows)}\nmost_shift = 0.001\n")
+    held = json.loads(done(*arguments, "--mode", "auto", "--json"))
+    assert held["version"] == ""
+    assert {one["held_back"] for one in held["moves"]} == {"it is further than feedback.most_shift"}
+    assert not (folder / "thresholds-log.jsonl").exists()
+    config.write_text(f"[feedback]\nleast_answers = {len(rows)}\n")
     version = json.loads(done(*arguments, "--mode", "auto", "--json"))["version"]
     shown = json.loads(done("thresholds", "show", "--bundle", bundle, "--tag", tag, "--json"))
     assert version in json.dumps(shown)

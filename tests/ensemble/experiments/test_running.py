@@ -102,6 +102,10 @@ def test_the_page_shows_text_as_text_and_needs_no_script(tmp_path: Path) -> None
         assert "&lt;script&gt;two" in text
     assert "<polyline" in page
     assert "nan" not in page.split("</style>")[1].replace("provenance", "")
+    # What is not worth a change is seen through the interval, and differences are round.
+    assert page.index('<polygon class="wash"') < page.index('<rect class="band"')
+    assert ">0</text>" in page
+    assert ">+0.5</text>" in page
 
 
 def test_threads_share_one_store(tmp_path: Path) -> None:

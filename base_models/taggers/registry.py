@@ -107,8 +107,8 @@ def show_tagger(name: str) -> RegistryEntry:
         read_contract(place.contract)  # says what is wrong with it
     known = [entry.name for entry in list_taggers()]
     hint = did_you_mean(name, known)
-    said = f"{hint} " if hint else ""
-    raise TagstackError(f"Unknown tagger {name!r}. {said}Known taggers: {known}.")
+    said = f"{hint} `tagstack models list` has all of them." if hint else f"Known taggers: {known}."
+    raise TagstackError(f"Unknown tagger {name!r}. {said}")
 
 
 def resolve(name_or_folder: str) -> Path:

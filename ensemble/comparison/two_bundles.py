@@ -152,8 +152,8 @@ def _rungs(
     yield rung(bare, plain, plain.decided(proba), f"{note}, without rules")
     final = cutting.decoded(proba, decoder)
     if match is not None:
-        step = _step(proba, cutting, decoder, match)
-        there = _stepped(cutting, proba, step)
+        step = 0.0 if final.nnz == match else _step(proba, cutting, decoder, match)
+        there = _stepped(cutting, proba, step) if step else cutting
         own = replace(spec, name=MATCHED, title=f"{entrant.title}, as many tags as old")
         said = f"all thresholds moved by {step:+.2f} in log-odds, to the old bundle's tags an image"
         yield rung(own, there, there.decoded(proba, decoder), said)

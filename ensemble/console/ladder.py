@@ -123,7 +123,8 @@ def _gains_table(comparison: Comparison) -> Table:
     titles, twinned = _titles(comparison), {rung.spec.rules_of for rung in comparison.rungs}
     table = _table(f"{comparison.reference} minus", (titles["macro_ap"], titles["macro_f"]))
     for rung in comparison.rungs:
-        if not rung.same_proba and rung.name not in twinned:
+        is_opponent = rung.name == comparison.opponent  # it may differ by its thresholds alone
+        if is_opponent or not (rung.same_proba or rung.name in twinned):
             found = rung.differences["all"]
             name = rung.spec.rules_of or rung.name
             table.add_row(name, _signed(found["macro_ap"]), _signed(found["macro_f"]))

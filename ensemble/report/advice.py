@@ -64,6 +64,11 @@ def advice(comparison: Comparison) -> Advice:
     if WORSE in sure:
         words = "gains and loses:" if BETTER in sure else "loses:"
     head = f"Use {used.title}: over {_role(comparison, other)} it {words} {gains}{cost}."
+    if comparison.opponent and sure == {UNDECIDED}:
+        head = (
+            f"Nothing is sure between {used.title} and {other.title}: the first gains "
+            f"{gains}{cost}."
+        )
     return Advice(rung=best, against=against, headline=head)
 
 

@@ -94,7 +94,7 @@ def compare_bundle(
 def titles_of(new: Path, old: Path) -> tuple[str, str]:
     """Return what a report calls two bundles: by their folders' names, never by their paths."""
     names = [Path(path).absolute().name for path in (new, old)]
-    return f"New bundle {names[0]}", f"old bundle {names[1]}"
+    return f"the new bundle {names[0]}", f"the old bundle {names[1]}"
 
 
 @dataclass(frozen=True, kw_only=True)

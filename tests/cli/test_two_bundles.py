@@ -41,7 +41,7 @@ def compare(root: Path, *more: object) -> str:
 
 def test_a_worse_bundle_is_called_so_and_nothing_names_a_path(root: Path) -> None:
     text = compare(root, "--bundle", root / "strict", "--against", root / "old", "--publish")
-    assert "Use old bundle old: over New bundle strict it gains" in text
+    assert "Use the old bundle old: over the new bundle strict it gains" in text
     assert "Surely worse (" in text
     assert "Surely better (" not in text
     found = json.loads((root / "out" / "metrics.json").read_text())
@@ -60,7 +60,11 @@ def test_a_worse_bundle_is_called_so_and_nothing_names_a_path(root: Path) -> Non
 
 def test_a_bundle_against_itself_changed_nothing(root: Path) -> None:
     shutil.copytree(root / "old", root / "new")
-    compare(root, "--bundle", root / "new", "--against", root / "old")
+    text = compare(root, "--bundle", root / "new", "--against", root / "old")
+    assert "Nothing is sure between the new bundle new and the old bundle old" in text
+    assert "old +0.000 [+0.000, +0.000] +0.000" in text  # a row, though probabilities are the same
+    assert "At the same number of tags" in text
+    assert ": better" not in text
     found = json.loads((root / "out" / "metrics.json").read_text())
     assert found["verdicts"]["better"] == found["verdicts"]["worse"] == 0
     rungs = {rung["name"]: rung for rung in found["rungs"]}

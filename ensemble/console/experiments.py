@@ -28,7 +28,7 @@ experiment = typer.Typer(
 
 @experiment.command(
     epilog="tagstack experiment start try --a bundle@1 --b bundle@2 --effect 0.03\n\n"
-    "tagstack experiment start try --a old --b new --paired --metric mine --between 0,1"
+    "tagstack experiment start try --a a --b b --paired --metric mine --between 0,1"
 )
 def start(
     folder: Folder,

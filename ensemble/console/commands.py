@@ -1,15 +1,16 @@
 """Which commands there are, as one works, and where they live: each is imported when asked for.
 
 A command's own options take a moment to make, and seventy commands' take as long as a small
-command runs.
+command runs. The list of commands therefore says by itself what each is for.
 """
 
 from collections.abc import Iterator, Mapping, MutableMapping
+from copy import copy
 from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 # From pictures to tags, then to better ones; what looks after things comes last. The module of
@@ -43,6 +44,40 @@ _HOMES: Mapping[str, str | None] = {
     "engines": "engines:engines",
     "config": "config:config_app",
     "doctor": None,
+}
+
+# What the list of commands says of those that live elsewhere: the first line of their own help.
+PURPOSES: Mapping[str, str] = {
+    "start": "Make a bundle of taggers without a single label; `fit` makes a better one of labels.",
+    "fit": "Fit the stack on labelled images and write a bundle; prints the ladder.",
+    "compare": "Compare every rung, single taggers to stack, on images the stack never saw.",
+    "audit": "Say on which kinds of images the tags are worse, and which come for company alone.",
+    "calibrate": "Fit new thresholds on labelled images; the bundle uses them from then on.",
+    "tag": (
+        "Tag images with a bundle or taggers alone; run again to resume or bring files up to date."
+    ),
+    "watch": (
+        "Tag a folder and then whatever is new, changed, renamed or deleted in it, until stopped."
+    ),
+    "review": "Settle doubtful tags on a page in the browser, one key a decision, until stopped.",
+    "accept": "Say which tags may be applied unseen so that few are wrong, and which go to people.",
+    "feedback": "What people decided: as labels, from labels, and for the thresholds.",
+    "experiment": "Two ways of tagging against each other, with an interval that may be watched.",
+    "train": "Train a tagger on your own pictures and labels (extra `train`).",
+    "dataset": "Training sets: check captions, filter, prune, balance, split; take changes back.",
+    "quality": "Quality: score pictures, and turn scores into tags such as masterpiece.",
+    "models": "Taggers: those shipped, those you added, and whether a folder keeps its contract.",
+    "labels": "Labels: which are probably missing or wrong.",
+    "rules": "Rules: what they say, whether they make sense, and what labels say of them.",
+    "thresholds": (
+        "Versions of a bundle's thresholds: which there are, what they say, which is in use."
+    ),
+    "presets": "Presets of output for other programs.",
+    "scores": "Look after score stores; import and export scores.",
+    "engines": (
+        "TensorRT engines, int8 and fp8 taggers: build, compare with ONNX Runtime, keep, clean."
+    ),
+    "config": "Settings: what holds, why, and whether a file of them is right.",
 }
 
 # What the help of those commands ends with; a group of commands says it itself.
@@ -101,6 +136,17 @@ class Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""
         return list(self.commands)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Show what each command is for; those of other modules are not imported for that."""
+        listed = copy(self)
+        listed.commands = {
+            name: TyperCommand(name, help=PURPOSES[name])
+            if _HOMES.get(name)
+            else self.commands[name]
+            for name in self.commands
+        }
+        super(Commands, listed).format_help(ctx, formatter)
 
 
 class _Made(MutableMapping[str, Any]):

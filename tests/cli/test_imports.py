@@ -2,6 +2,12 @@
 
 import subprocess
 import sys
+from typing import Any
+
+from typer.main import get_command
+
+from tagstack.cli import app
+from tagstack.ensemble.console.commands import PURPOSES
 
 _PROGRAM = """
 import sys
@@ -11,7 +17,9 @@ def lacks(*names):
     assert not found, found
 
 import tagstack.cli
-lacks("tagstack.ensemble.console.models", "tagstack.ensemble.console.tagging")
+from typer.testing import CliRunner
+assert "What people decided" in CliRunner().invoke(tagstack.cli.app, ["--help"]).output
+lacks("tagstack.ensemble.console.models", "tagstack.ensemble.console.tagging", "pydantic")
 import tagstack.ensemble.console.models
 from tagstack.base_models.taggers.registry import list_taggers
 list_taggers()
@@ -33,3 +41,8 @@ lacks("tagstack.meta.stack.fitting", "tagstack.ensemble.bundle.dataset", "PIL.Pd
 def test_listing_needs_no_numbers_and_tagging_no_tables_or_statistics() -> None:
     done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_list_of_commands_says_what_their_own_helps_say() -> None:
+    line: Any = get_command(app)
+    assert {name: line.commands[name].help.split("\n\n")[0] for name in PURPOSES} == PURPOSES

@@ -97,7 +97,7 @@ def test_a_published_contract_can_describe_a_folder(
 
 def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(
-        TagstackError, match=r"Unknown tagger 'wd-vitt'\. Did you mean wd-vit-tag.*Known"
+        TagstackError, match=r"Unknown tagger 'wd-vitt'\. Did you mean wd-vit-tag.*models list"
     ):
         resolve("wd-vitt")
     with pytest.raises(TagstackError, match="There is no folder"):

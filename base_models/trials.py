@@ -46,17 +46,19 @@ class Trial:
     arguments: tuple[str, ...]
     what: str
 
-    def once(self, seconds: float) -> None:
-        """Run the trial, unless it was passed before on this machine.
+    def once(self, seconds: float) -> bool:
+        """Run the trial, unless it was passed before on this machine; return whether it was run.
 
         Raises
         ------
         TagstackError
             If it is refused, crashes, or takes longer than ``seconds``.
         """
-        if not self._mark.exists():
-            self._run(seconds)
-            self.remember()
+        if self._mark.exists():
+            return False
+        self._run(seconds)
+        self.remember()
+        return True
 
     def remember(self) -> None:
         """Note that this needs no trial: it passed, or was made here."""

@@ -18,6 +18,7 @@ from PIL import Image
 
 import tagstack
 from tagstack import api
+from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.base_models.zoo.gallery import draw_gallery
 from tagstack.configs.errors import TagstackError
@@ -135,6 +136,20 @@ def test_the_same_picture_in_any_form_has_the_same_tags(
     assert found.entries == stack.tag(path).entries
     assert len(found.names) > 3
     assert found.image == (str(path) if kind in ("path", "text") else "0")
+
+
+def test_a_known_bundle_has_each_file_hashed_once(
+    booru: Booru, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[Path] = []
+
+    def noted(path: Path) -> str:
+        hashed.append(path)
+        return file_sha256(path)
+
+    monkeypatch.setattr("tagstack.ensemble.bundle.files.file_sha256", noted)
+    load_bundle(booru.root / "bundle")
+    assert len(hashed) == len({*hashed}) > 5
 
 
 def test_the_command_gives_the_same_tags(

@@ -89,9 +89,11 @@ def load_bundle(directory: Path) -> Bundle:
     """
     if not os.path.lexists(directory):
         recover(directory)  # a killed run may have moved it aside
-    _check_files(directory, _read_manifest(directory)["files"])
-    trial_of(directory).once(load_settings().score.trial_seconds)
-    return loaded_bundle(directory)
+    manifest = _read_manifest(directory)
+    _check_files(directory, manifest["files"])
+    if trial_of(directory).once(load_settings().score.trial_seconds):
+        return loaded_bundle(directory)  # trials take a while: another may lie there by now
+    return _of_checked_files(directory, manifest)
 
 
 def trial_of(directory: Path) -> Trial:
@@ -107,10 +109,14 @@ def trial_of(directory: Path) -> Trial:
 
 def loaded_bundle(directory: Path) -> Bundle:
     """Return the bundle in ``directory``, in this process whatever it is; see `load_bundle`."""
-    from safetensors import SafetensorError
-
     manifest = _read_manifest(directory)
     _check_files(directory, manifest["files"])
+    return _of_checked_files(directory, manifest)
+
+
+def _of_checked_files(directory: Path, manifest: Mapping[str, Any]) -> Bundle:
+    from safetensors import SafetensorError
+
     try:
         return _loaded(directory, manifest)
     except (*_DAMAGED, SafetensorError) as error:

@@ -228,10 +228,10 @@ def fit_dataset(
     def drawing(done: int, total: int) -> None:
         progress.stage("macro against micro", done, total)
 
-    drawn = None
+    drawn, of_chosen = None, fitted.of(stacker.chosen_, probas[stacker.chosen_])
     if floor is None or floor.holds:
-        drawn = fitted.frontier(probas[stacker.chosen_], decoder, drawing)
-    thresholds = fitted(stacker.chosen_, probas[stacker.chosen_], decoder)
+        drawn = of_chosen.frontier(decoder, drawing)
+    thresholds = of_chosen(decoder)
     if floor is not None and not floor.holds:
         thresholds = start_thresholds(thresholds, stacker, rival_worth(published, settings.start))
         rungs[START] = thresholds.value

@@ -9,12 +9,15 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
+from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.ensemble.bundle.dataset import Dataset
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.thresholds.anchoring import Anchor, start_rates
+from tagstack.ensemble.thresholds.curves import Sorted
 from tagstack.ensemble.thresholds.fitting import ByTag, Thresholds, fit_thresholds
 from tagstack.ensemble.thresholds.frontier import Frontier, frontier
 from tagstack.meta.labels.truth import without_unknown
@@ -52,42 +55,21 @@ class ThresholdFit:
     anchor_positives: float
     image_weight: NDArray[np.float64] | None = None
 
-    def __call__(self, rung: str, proba: PairProba, decoder: Decoder | None) -> Thresholds:
-        """Return a rung's thresholds for what a decoder leaves; without rules for None.
+    def of(self, rung: str, proba: PairProba) -> "RungFit":
+        """Return the fit of one rung.
 
         Parameters
         ----------
         rung : str
         proba : PairProba
             Of these images, from models that had not seen them.
-        decoder : Decoder or None
         """
-        return fit_thresholds(
-            without_unknown(proba, self.dataset.unknown),
-            self.dataset.labels,
-            self.dataset.scores.vocabulary,
-            self.folds,
-            self.settings,
-            decoder,
-            by_tag=self.by_tag,
-            groups=self.dataset.groups,
-            anchor=self._anchor(rung),
-            image_weight=self.image_weight,
-        )
+        known = without_unknown(proba, self.dataset.unknown)
+        return RungFit(fit=self, known=known, anchor=self._anchor(rung))
 
-    def frontier(
-        self, proba: PairProba, decoder: Decoder | None, told: Callable[[int, int], None]
-    ) -> Frontier | None:
-        """Return what each share of macro F-beta costs; see `frontier`."""
-        return frontier(
-            without_unknown(proba, self.dataset.unknown),
-            self.dataset.labels,
-            self.dataset.scores.vocabulary,
-            self.folds,
-            self.settings,
-            decoder,
-            told=told,
-        )
+    def __call__(self, rung: str, proba: PairProba, decoder: Decoder | None) -> Thresholds:
+        """Return a rung's thresholds for what a decoder leaves; without rules for None."""
+        return self.of(rung, proba)(decoder)
 
     def take(self, images: NDArray[np.int64]) -> "ThresholdFit":
         """Return the same on some of the images."""
@@ -111,6 +93,55 @@ class ThresholdFit:
             return None
         cuts = own_cuts(self.stacker, rung)
         return Anchor(rates=self._rates, own_cuts=cuts, positives=self.anchor_positives)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungFit:
+    """The fit of one rung, whose pairs are sorted once.
+
+    Parameters
+    ----------
+    fit : ThresholdFit
+    known : PairProba
+        Pairs of which labels say nothing have no probability.
+    anchor : Anchor or None
+        What rare tags are drawn to.
+    """
+
+    fit: ThresholdFit
+    known: PairProba
+    anchor: Anchor | None
+
+    def __call__(self, decoder: Decoder | None) -> Thresholds:
+        """Return thresholds for what a decoder leaves; without rules for None."""
+        fit = self.fit
+        return fit_thresholds(
+            *self._what,
+            decoder,
+            by_tag=fit.by_tag,
+            groups=fit.dataset.groups,
+            anchor=self.anchor,
+            image_weight=fit.image_weight,
+            ordered=self._ordered,
+        )
+
+    def frontier(
+        self, decoder: Decoder | None, told: Callable[[int, int], None]
+    ) -> Frontier | None:
+        """Return what each share of macro F-beta costs; see `frontier`."""
+        return frontier(*self._what, decoder, told=told)
+
+    @property
+    def _what(
+        self,
+    ) -> tuple[PairProba, sparse.csr_array, Vocabulary, NDArray[np.int64], ThresholdSettings]:
+        fit, dataset = self.fit, self.fit.dataset
+        return self.known, dataset.labels, dataset.scores.vocabulary, fit.folds, fit.settings
+
+    @cached_property
+    def _ordered(self) -> Sorted:
+        weight = self.fit.image_weight
+        return Sorted.from_pairs(self.known, self.fit.dataset.labels, image_weight=weight)
 
 
 def own_cuts(stacker: Stacker | StartStack, rung: str) -> NDArray[np.float64]:

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tagstack.base_models.pairs import PairProba
-from tagstack.ensemble.thresholds.curves import Bools
+from tagstack.ensemble.thresholds.curves import Bools, Sorted
 from tagstack.ensemble.thresholds.cuts import logits_of
 from tagstack.ensemble.thresholds.table import Thresholds
-from tagstack.meta.start.unlabelled import tag_cuts
 
 _OWN = ("tuned", "pooled")  # a certified threshold keeps its promise, a fixed one its hand
 
@@ -54,24 +53,22 @@ def start_rates(start: PairProba, cuts: NDArray[np.float64]) -> NDArray[np.int64
 
 
 def anchored(
-    thresholds: Thresholds, proba: PairProba, anchor: Anchor, tags: Bools | None = None
+    thresholds: Thresholds, ordered: Sorted, anchor: Anchor, tags: Bools | None = None
 ) -> Thresholds:
     """Return thresholds drawn towards those that give each tag as often as the start does.
 
     Parameters
     ----------
     thresholds : Thresholds
-        Fitted on ``proba``.
-    proba : PairProba
-        Out of fold, of the images that the anchor's rates are of.
+        Fitted on the same pairs.
+    ordered : Sorted
+        Probabilities out of fold, of the images that the anchor's rates are of.
     anchor : Anchor
     tags : array of shape (n_tags,), bool, optional
         The only tags that are drawn: a target that is held, such as a precision, is none of the
         start's.
     """
-    logit = np.nan_to_num(logits_of(proba.proba).astype(np.float64), nan=-30.0)
-    cuts = expit(tag_cuts(logit, proba.pairs.tag, anchor.rates))
-    cuts = np.where(np.isnan(anchor.own_cuts), cuts, anchor.own_cuts)
+    cuts = np.where(np.isnan(anchor.own_cuts), _cuts(ordered, anchor.rates), anchor.own_cuts)
     own = thresholds.positives / np.maximum(thresholds.positives + anchor.positives, 1e-9)
     own = np.ones(len(own)) if anchor.positives == 0 else own
     # Tags that the start gives nowhere here, or that nobody is to get, have nothing to draw to.
@@ -81,6 +78,20 @@ def anchored(
         free |= ~tags
     drawn = own * logits_of(thresholds.value) + (1 - own) * logits_of(cuts)
     value = np.where(free, thresholds.value, expit(drawn)).astype(np.float32)
-    above = np.nextafter(proba.base, np.float32(1))  # an unlisted pair is never tagged
-    value = np.where(np.isnan(above), value, np.maximum(value, above))
-    return replace(thresholds, value=value.astype(np.float32))
+    above = np.nextafter(ordered.curves.floor, np.float32(1))  # an unlisted pair is never tagged
+    return replace(thresholds, value=np.maximum(value, above).astype(np.float32))
+
+
+def _cuts(ordered: Sorted, count: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return for each tag the probability that its ``count`` most probable pairs reach.
+
+    It lies in the middle, on the logit scale, between the last that reaches it and the next, at the
+    last where there is no next, and at NaN where a tag has fewer pairs or none is wanted.
+    """
+    starts = ordered.curves.starts
+    possible = (count > 0) & (count <= np.diff(starts))
+    last = (starts[:-1] + count - 1)[possible]
+    after = np.minimum(last + 1, starts[1:][possible] - 1)
+    cuts = np.full(len(count), np.nan)
+    cuts[possible] = expit(logits_of(ordered.curves.proba[np.stack([last, after])]).mean(axis=0))
+    return cuts

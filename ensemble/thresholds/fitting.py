@@ -16,7 +16,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.thresholds.anchoring import Anchor, anchored
 from tagstack.ensemble.thresholds.certification import certified
-from tagstack.ensemble.thresholds.curves import Bools
+from tagstack.ensemble.thresholds.curves import Bools, Sorted
 from tagstack.ensemble.thresholds.measures import Measured
 from tagstack.ensemble.thresholds.overrides import read_overrides
 from tagstack.ensemble.thresholds.plan import Assignment, assignments
@@ -42,6 +42,7 @@ def fit_thresholds(
     groups: NDArray[np.integer] | None = None,
     anchor: Anchor | None = None,
     image_weight: NDArray[np.float64] | None = None,
+    ordered: Sorted | None = None,
 ) -> Thresholds:
     """Return one threshold per tag for the objective of ``settings``.
 
@@ -66,6 +67,8 @@ def fit_thresholds(
     image_weight : array of shape (n_images,), float64, above 0, optional
         What each image counts in the choice, 1 each by default. Guarantees, and the figures and
         intervals beside thresholds, count images alike.
+    ordered : Sorted, optional
+        Of the same probabilities, labels and weights, where it is there already.
 
     Raises
     ------
@@ -74,7 +77,7 @@ def fit_thresholds(
     """
     _check(proba, labels, vocabulary, folds)
     plan = assignments(vocabulary, settings, by_tag)
-    rounds = Rounds(proba, labels, vocabulary, folds, plan, decoder, image_weight)
+    rounds = Rounds(proba, labels, vocabulary, folds, plan, decoder, image_weight, ordered)
     fitted = rounds.fit()
     cutting, estimates = fitted.cutting, rounds.estimates(fitted.counts, len(folds))
     guaranteed = np.zeros(len(vocabulary), bool)
@@ -101,7 +104,7 @@ def fit_thresholds(
     )
     if anchor is None:
         return found
-    drawn = anchored(found, proba, anchor, _raised(plan, len(vocabulary)))
+    drawn = anchored(found, rounds.plain, anchor, _raised(plan, len(vocabulary)))
     return replace(drawn, value=rounds.limits.applied(drawn.value))
 
 

@@ -15,7 +15,7 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.ensemble.contradictions.decoder import Decoder
-from tagstack.ensemble.thresholds.curves import average_f
+from tagstack.ensemble.thresholds.curves import Sorted, average_f
 from tagstack.ensemble.thresholds.plan import assignments
 from tagstack.ensemble.thresholds.rounds import Rounds
 from tagstack.ensemble.thresholds.strategies.strategy import strategy_of
@@ -87,6 +87,7 @@ def frontier(
         images = np.sort(lots)
         proba, labels, folds = proba.take(images), labels[images], folds[images]
     shares = sorted({*settings.frontier, settings.macro_share})
+    ordered = Sorted.from_pairs(proba, labels)
     tried: list[FrontierPoint] = []
     one: dict[str, object] = {"strategy": "one_threshold", "objective": "f_beta"}
     every = [one | {"average": "micro"}, *(dict[str, object](macro_share=s) for s in shares)]
@@ -94,7 +95,7 @@ def frontier(
         told(len(tried), len(shares) + 1)
         own = settings.model_copy(update=changes)
         plan = assignments(vocabulary, own, ())
-        rounds = Rounds(proba, labels, vocabulary, folds, plan, decoder)
+        rounds = Rounds(proba, labels, vocabulary, folds, plan, decoder, ordered=ordered)
         tried.append(_point(rounds, own, changes.get("macro_share")))
     return Frontier(
         points=tuple(tried[1:]),

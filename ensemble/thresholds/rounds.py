@@ -47,6 +47,7 @@ class _Round:
 
     fitted_on: Survival | None
     candidates: tuple[int, ...]
+    joint: Cutting | None
     counts: Counts
     score: float
     survival: Survival | None
@@ -63,6 +64,8 @@ class Rounds:
     plan : sequence of Assignment
     image_weight : array of shape (n_images,), float64, optional
         What each image counts where thresholds are chosen; what is told of them counts all alike.
+    ordered : Sorted, optional
+        Of the same probabilities, labels and weights: several fits can share one.
     """
 
     def __init__(
@@ -74,12 +77,13 @@ class Rounds:
         plan: Sequence[Assignment],
         decoder: Decoder | None,
         image_weight: NDArray[np.float64] | None = None,
+        ordered: Sorted | None = None,
     ) -> None:
         self.image_weight = image_weight
         self.proba, self.labels, self.vocabulary = proba, labels.astype(bool), vocabulary
         self.folds, self.plan, self.decoder = folds, tuple(plan), decoder
         self.names = np.unique(folds)
-        self.plain = Sorted.from_pairs(proba, labels, image_weight=image_weight)
+        self.plain = ordered or Sorted.from_pairs(proba, labels, image_weight=image_weight)
         self.n_positives = self.plain.curves.n_positives
         self.limits = limits(vocabulary, self.n_positives, plan[0].settings)
         _, category = np.unique(vocabulary.categories, return_inverse=True)
@@ -102,7 +106,9 @@ class Rounds:
         pairs = self._pairs(best.fitted_on)
         every = np.ones(len(self.folds), bool)
         cutting, own = self._cutting(pairs, every, best)
-        return Fitted(cutting=self._joint(cutting, [every])[0], own=own, counts=best.counts)
+        if best.joint is not None:
+            cutting = self._with_joint([cutting], best.joint, [every])[0]
+        return Fitted(cutting=cutting, own=own, counts=best.counts)
 
     def left_out_counts(self) -> Counts:
         """Return what the best round decides on folds that its thresholds were not fitted on."""
@@ -160,9 +166,10 @@ class Rounds:
         rows = [self._proposed(pairs, self.folds != name, contested)[0] for name in self.names]
         candidates = self._candidates(pairs, rows)
         chosen = [self._composed(row, candidates) for row in rows]
-        cuttings = self._joined(
-            [Cutting(value=v, worth=self.worth, image_cut=self.image_cut) for v in chosen]
-        )
+        cuttings = [Cutting(value=v, worth=self.worth, image_cut=self.image_cut) for v in chosen]
+        joint = self._joint(cuttings)
+        if joint is not None:
+            cuttings = self._with_joint(cuttings, joint, [self.folds != own for own in self.names])
         decided = self._crossed(cuttings)
         counts = self.counts(decided, self.labels)
         score = self._score(self._weighed(decided, counts))
@@ -171,6 +178,7 @@ class Rounds:
         return _Round(
             fitted_on=fitted_on,
             candidates=candidates,
+            joint=joint,
             counts=counts,
             score=score,
             survival=left,
@@ -267,20 +275,21 @@ class Rounds:
             found[assignment.tags] = worth
         return found
 
-    def _joint(self, cutting: Cutting, images: Sequence[Bools]) -> list[Cutting]:
-        """Return thresholds with those chosen jointly in their place, once for each set of images.
+    def _joint(self, by_fold: Sequence[Cutting]) -> Cutting | None:
+        """Return thresholds chosen jointly, from the middle of the folds'; None where none are.
 
-        The sets differ in what their labels say of hopeless tags alone: no other label is read.
+        No label is read: what is judged on left-out folds is what is used at last.
         """
         if self.joint is None:
-            return [cutting] * len(images)
+            return None
+        middle = np.median(np.stack([cutting.value for cutting in by_fold]), axis=0)
         positive = int((self.joint.tags & (self.n_positives > 0)).sum())
         strategy, settings = self.joint.strategy, self.joint.settings
-        found = self.limited(
+        return self.limited(
             chosen_jointly(
                 strategy,
                 self.proba,
-                cutting.value,
+                middle.astype(np.float32),
                 self.joint.tags,
                 positive,
                 settings,
@@ -288,11 +297,32 @@ class Rounds:
                 self.image_weight,
             )
         )
+
+    def _with_joint(
+        self, cuttings: Sequence[Cutting], found: Cutting, images: Sequence[Bools]
+    ) -> list[Cutting]:
+        """Return thresholds with those chosen jointly in their place.
+
+        They differ between sets of images in what labels say of hopeless tags alone.
+        """
+        assert self.joint is not None
+        tags, of_images = self.joint.tags, [found] * len(images)
+        if self._gives_up:
+            decided = sparse.csr_array(self.decide(self.proba, found))
+            of_images = [self._without_hopeless(found, decided, self.joint, own) for own in images]
+        return [
+            replace(own, value=np.where(tags, joint.value, own.value), worth=joint.worth)
+            for own, joint in zip(cuttings, of_images, strict=True)
+        ]
+
+    @property
+    def _gives_up(self) -> bool:
+        """Whether hopeless tags are given up."""
+        if self.joint is None or "fbr" not in self.joint.strategy.reads:
+            return False
         # Where macro F-beta alone counts, a wrong tag costs nothing that a hopeless tag has.
-        if not settings.fbr or settings.macro_share == 1 or "fbr" not in strategy.reads:
-            return [found] * len(images)
-        decided = sparse.csr_array(self.decide(self.proba, found))
-        return [self._without_hopeless(found, decided, self.joint, own) for own in images]
+        settings = self.joint.settings
+        return bool(settings.fbr) and settings.macro_share != 1
 
     def _without_hopeless(
         self, found: Cutting, decided: sparse.csr_array, joint: Assignment, images: Bools
@@ -322,20 +352,6 @@ class Rounds:
             often = expit(capped(none, self.plain.curves, self.joint.settings))
             least[self.joint.tags] = often[self.joint.tags]
         return least
-
-    def _joined(self, by_fold: Sequence[Cutting]) -> list[Cutting]:
-        """Return each fold's thresholds with the jointly chosen ones."""
-        if self.joint is None:
-            return list(by_fold)
-        tags = self.joint.tags
-        middle = np.median(np.stack([cutting.value for cutting in by_fold]), axis=0)
-        joint = self._joint(
-            Cutting(value=middle.astype(np.float32)), [self.folds != name for name in self.names]
-        )
-        return [
-            replace(own, value=np.where(tags, found.value, own.value), worth=found.worth)
-            for own, found in zip(by_fold, joint, strict=True)
-        ]
 
     def _crossed(self, by_fold: Sequence[Cutting]) -> sparse.csr_array:
         """Return what each fold's images get from the thresholds fitted without them."""

@@ -21,11 +21,18 @@ from tagstack.meta.stack.rung_spec import ruled_name
 RungTables = Mapping[str, NDArray[np.float32]]
 
 
-class Fit(Protocol):
-    """Fits one rung's thresholds under the strategy that all share."""
+class FitOfRung(Protocol):
+    """Fits one rung's thresholds."""
 
-    def __call__(self, rung: str, proba: PairProba, decoder: Decoder | None, /) -> Thresholds:
+    def __call__(self, decoder: Decoder | None, /) -> Thresholds:
         """Return thresholds for what a decoder leaves; without rules for None."""
+
+
+class Fit(Protocol):
+    """Fits thresholds under the strategy that all rungs share."""
+
+    def of(self, rung: str, proba: PairProba, /) -> FitOfRung:
+        """Return the fit of one rung."""
 
 
 def rung_tables(
@@ -43,7 +50,7 @@ def rung_tables(
         Out of fold, or of images that no rung was fitted on.
     chosen : str
         Name of the rung whose thresholds under the rules are the bundle's own.
-    fit : callable
+    fit : Fit
     decoder : Decoder or None
         None where no rule says anything.
     told : callable of (done, total)
@@ -52,9 +59,10 @@ def rung_tables(
     twins = () if decoder is None else tuple(rung for rung in probas if rung != chosen)
     for rung, proba in probas.items():
         told(len(tables), len(probas) + len(twins))
-        tables[rung] = fit(rung, proba, None).value
+        fit_rung = fit.of(rung, proba)
+        tables[rung] = fit_rung(None).value
         if rung in twins:
-            tables[ruled_name(rung)] = _rows(fit(rung, proba, decoder).cutting)
+            tables[ruled_name(rung)] = _rows(fit_rung(decoder).cutting)
     return tables
 
 

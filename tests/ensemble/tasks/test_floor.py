@@ -15,6 +15,7 @@ from tagstack.ensemble.comparison.ladder import climb
 from tagstack.ensemble.tasks.floor import Floor, held_against_start, start_thresholds
 from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
 from tagstack.ensemble.thresholds.anchoring import Anchor, anchored, start_rates
+from tagstack.ensemble.thresholds.curves import Sorted
 from tagstack.ensemble.thresholds.deciding import decided_by
 from tagstack.ensemble.thresholds.table import Thresholds
 from tagstack.meta.labels.relations import TagRelations
@@ -135,18 +136,19 @@ def test_few_positives_keep_the_start_s_rate_and_many_their_own_threshold(
         proba=(1 / (1 + np.exp(-made.scores.logit[0].astype(np.float64)))).astype(np.float32),
         base=np.full(12, 1e-4, np.float32),
     )
+    ordered = Sorted.from_pairs(proba, made.labels)
     rates = start_rates(proba, np.full(12, 0.7))
     free = np.full(12, np.nan)
     loose = Anchor(rates=rates, own_cuts=free, positives=5.0)
-    none = anchored(table(made, 0.2, np.zeros(12)), proba, loose)
+    none = anchored(table(made, 0.2, np.zeros(12)), ordered, loose)
     given = np.bincount(pairs.tag[proba.proba >= none.value[pairs.tag]], minlength=12)
     np.testing.assert_array_equal(given, rates)
-    many = anchored(table(made, 0.2, np.full(12, 10**9)), proba, loose)
+    many = anchored(table(made, 0.2, np.full(12, 10**9)), ordered, loose)
     np.testing.assert_allclose(many.value, 0.2, rtol=1e-4)
     held = replace(loose, own_cuts=np.full(12, 0.33))
-    exact = anchored(table(made, 0.2, np.zeros(12)), proba, held)
+    exact = anchored(table(made, 0.2, np.zeros(12)), ordered, held)
     np.testing.assert_allclose(exact.value, 0.33, rtol=1e-5)
-    some = anchored(table(made, 0.2, np.zeros(12)), proba, held, np.arange(12) < 5)
+    some = anchored(table(made, 0.2, np.zeros(12)), ordered, held, np.arange(12) < 5)
     np.testing.assert_allclose(some.value, [0.33] * 5 + [0.2] * 7, rtol=1e-5)
 
 

@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
+from tagstack.base_models.falling_order import falling_order
+
+ZEROS = st.sampled_from([0.0, -0.0, 0.5])
+FLOATS = st.one_of(
+    arrays.arrays(kind, st.integers(0, 40), elements=st.floats(width=bits) | ZEROS)
+    for kind, bits in ((np.float32, 32), (np.float64, 64))
+)
+
+
+@given(values=FLOATS, data=st.data(), most=st.sampled_from([0, 1, 300, 2**16, 2**40]))
+def test_it_is_the_order_that_two_sorts_give(
+    values: NDArray[np.floating], data: st.DataObject, most: int
+) -> None:
+    numbers = st.lists(st.integers(0, most), min_size=len(values), max_size=len(values))
+    number = np.array(data.draw(numbers), np.int64)
+    assert falling_order(values, number).tolist() == np.lexsort((-values, number)).tolist()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("tag", [np.int32, np.int64, np.uint16])
+def test_many_pairs_of_many_tags(kind: type, tag: type) -> None:
+    rng = np.random.default_rng(0)
+    values = np.round(rng.normal(size=50_000), 3).astype(kind)
+    number = rng.integers(0, 60_000, len(values)).astype(tag)
+    assert np.array_equal(falling_order(values, number), np.lexsort((-values, number)))

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _DIGIT = 16  # bits: numpy sorts unsigned numbers of so many by counting, in time linear in them
-_UNSIGNED = {4: np.uint32, 8: np.uint64}
+_UNSIGNED = {4: "uint32", 8: "uint64"}
 
 
 def falling_order(values: NDArray[np.floating], number: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -22,8 +22,7 @@ def falling_order(values: NDArray[np.floating], number: NDArray[np.integer]) -> 
     -------
     array of shape (n,), int64
     """
-    falling = _falling_bits(np.ascontiguousarray(values))
-    digits = [*_digits(falling, 8 * falling.itemsize)]
+    digits = _digits(_falling_bits(np.ascontiguousarray(values)), 8 * values.itemsize)
     digits += _digits(number, int(number.max(initial=0)).bit_length())
     order = np.arange(len(values))
     for digit in digits:
@@ -31,13 +30,14 @@ def falling_order(values: NDArray[np.floating], number: NDArray[np.integer]) -> 
     return order
 
 
-def _falling_bits(values: NDArray[np.floating]) -> NDArray[np.unsignedinteger]:
-    """Return unsigned numbers that rise as the values fall; the largest for NaN."""
-    unsigned = _UNSIGNED[values.itemsize]
-    bits = (values + 0).view(unsigned)  # with 0 added, the two zeros are one
-    sign = unsigned(1 << (8 * values.itemsize - 1))
-    falling = np.where(bits & sign, bits, ~bits & ~sign)
-    return np.where(np.isnan(values), ~unsigned(0), falling)
+def _falling_bits(values: NDArray[np.floating]) -> NDArray[np.uint64]:
+    """Return whole numbers that rise as the values fall; the largest for NaN."""
+    n_bits = 8 * values.itemsize
+    # With 0 added, the two zeros are one.
+    bits = (values + 0).view(_UNSIGNED[values.itemsize]).astype(np.uint64)
+    sign, every = np.uint64(1 << (n_bits - 1)), np.uint64((1 << n_bits) - 1)
+    falling = np.where(bits & sign, bits, ~bits & (every ^ sign))
+    return np.where(np.isnan(values), every, falling)
 
 
 def _digits(values: NDArray[np.integer], n_bits: int) -> list[NDArray[np.uint16]]:

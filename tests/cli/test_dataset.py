@@ -143,10 +143,14 @@ def test_of_near_duplicates_the_largest_stays(tmp_path: Path, tagstack: Command)
     picture = Image.radial_gradient("L").convert("RGB").crop((0, 0, 200, 160))
     picture.save(root / "a.png")
     picture.resize((100, 80)).save(root / "b.png")
-    found = tagstack("dataset", "filter", root, "--near-duplicates", "--out", tmp_path / "m.csv")
+    for name in "ab":
+        (root / f"{name}.txt").write_text("sky, sun")
+    found = tagstack("dataset", "filter", root, "--near-duplicates", "--least-images", "*=2",
+                     "--out", tmp_path / "m.csv")  # fmt: skip
     assert found.returncode == 0
     assert (tmp_path / "m.csv").read_text().splitlines()[1:] == [
-        "image,b.png,near-duplicate,of a.png"
+        "image,b.png,near-duplicate,of a.png",
+        "tag,sun,rare-tag,1",  # once the copy is gone
     ]
 
 

@@ -45,12 +45,19 @@ def outcomes_of_review(folder: Path, review: Path, scores: Path) -> list[Outcome
         bundle = bundle_of(experiment.arms[arm])
         for image, value in _outcomes(bundle, store, answers, judge):
             found.setdefault(image, {})[arm] = value
+    return paired_outcomes({image: found.get(image, {}) for image in answers})
+
+
+def paired_outcomes(found: Mapping[str, Mapping[str, float]]) -> list[Outcome]:
+    """Return the outcomes of pictures by arm, without those that lack one or say nothing.
+
+    A picture for which both arms are NaN says nothing of either; NaN in one arm alone is nothing
+    that this arm did well, and counts as 0.
+    """
     return [
-        # What is undefined for one arm alone is nothing that this arm did well.
         Outcome(unit=image, arm=arm, value=0.0 if math.isnan(own[arm]) else own[arm])
-        for image in answers
-        if len(own := found.get(image, {})) == 2
-        if not all(map(math.isnan, own.values()))
+        for image, own in found.items()
+        if len(own) == 2 and not all(map(math.isnan, own.values()))
         for arm in (A, B)
     ]
 

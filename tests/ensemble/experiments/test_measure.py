@@ -11,6 +11,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.experiments.contrast import A, B
 from tagstack.ensemble.experiments.experiment import FILE, Arm, Experiment
 from tagstack.ensemble.experiments.measure import Measure
+from tagstack.ensemble.tasks.experiment_review import paired_outcomes
 
 FromDocs = Callable[[str], None]
 ANSWERS = {"hat": True, "scarf": True, "shoes": False, "solo": False}
@@ -64,6 +65,17 @@ def test_ends_kinds_and_versions_are_held_to(from_docs: FromDocs, install_packag
     install_package("ranks", ranking, {"tagstack.metrics": {"ranked": "LRAP"}})  # type: ignore[operator]
     with pytest.raises(TagstackError, match="looks at probabilities, and people judge tags"):
         Measure.of("ranked", 0, 1)
+
+
+def test_what_is_undefined_in_both_arms_has_no_outcome_and_in_one_is_worth_nothing() -> None:
+    nan = math.nan
+    found = {
+        "both": {A: 0.5, B: 1.0}, "none": {A: nan, B: nan}, "one": {A: nan, B: 0.25},
+        "unscored": {A: 0.5},
+    }  # fmt: skip
+    assert [(own.unit, own.arm, own.value) for own in paired_outcomes(found)] == [
+        ("both", A, 0.5), ("both", B, 1.0), ("one", A, 0.0), ("one", B, 0.25),
+    ]  # fmt: skip
 
 
 def test_an_experiment_keeps_its_measure(from_docs: FromDocs, tmp_path: Path) -> None:

@@ -66,8 +66,8 @@ class Changes:
     bundle, thresholds : str
         Of the earlier audit: digest of the bundle, version of its thresholds.
     n_images, n_relabelled, n_missing : int
-        Images that are compared; that both have seen, but under other labels; and that one of
-        both has not seen.
+        Images that are compared, copies once; that both have seen, but under other labels; and
+        that one of both has not seen.
     found : tuple of Change
     """
 
@@ -268,7 +268,7 @@ def changes_since(
         thresholds=old.thresholds,
         n_images=len(here),
         n_relabelled=seen - len(here),
-        n_missing=len(new.contents) + len(old.contents) - 2 * seen,
+        n_missing=sum(len(np.unique(own.contents)) for own in (new, old)) - 2 * seen,
         found=(),
     )
     if not len(here):

@@ -106,6 +106,10 @@ def test_only_the_same_images_under_the_same_labels_are_compared() -> None:
     moved = replace(new, contents=old.contents)
     assert changes(old, moved).n_relabelled == 30
     assert changes(old, kept(now, truth, range(N, 2 * N))).found == ()
+    names = np.where(np.arange(N) % 2, np.roll(old.contents, 1), old.contents)
+    again = replace(old, contents=names)
+    copies = changes(again, again)
+    assert (copies.n_images, copies.n_missing) == (N // 2, 0)  # each copy once, and none is gone
 
 
 def test_tags_that_mean_others_now_are_not_compared() -> None:

@@ -146,6 +146,14 @@ def test_shared_tags_are_counted_by_folder() -> None:
     assert [(f.file, f.tag) for f in shared.findings()] == [("a", "red_hair"), ("b", "blue_hair")]
 
 
+def test_a_tag_on_exactly_80_percent_is_shared_and_on_fewer_is_not() -> None:
+    for n, found in ((8, ["sky"]), (7, [])):
+        shared = SharedTags(load_settings().dataset)
+        for i in range(10):
+            shared.add(f"{i}.txt", {"sky", f"t{i}"} if i < n else {f"t{i}"})
+        assert [own.tag for own in shared.findings()] == found
+
+
 def test_one_caption_shares_nothing() -> None:
     shared = SharedTags(load_settings().dataset)
     shared.add("1.txt", {"sky"})

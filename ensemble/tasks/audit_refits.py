@@ -135,7 +135,7 @@ class _Fits:
         scores = self.dataset.scores
         seconds = stacking_seconds(self.settings, scores.n_images, len(scores.pairs))
         self.progress.notice(
-            f"{n_fits} quick fits on {scores.n_images:,} images, about "
+            f"{n_fits} quick fits on {scores.n_images:,} images, at most about "
             f"{max(round(n_fits * seconds / 60), 1)} CPU minutes in all"
         )
 

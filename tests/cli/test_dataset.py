@@ -238,6 +238,28 @@ def test_folds_keep_groups_whole_and_spread_tags(tmp_path: Path, tagstack: Comma
     assert "f.csv" in again.stderr
 
 
+def test_near_duplicates_stay_in_one_fold_unless_that_is_not_wanted(
+    tmp_path: Path, tagstack: Command
+) -> None:
+    root = tmp_path / "set"
+    root.mkdir()
+    picture = Image.radial_gradient("L").convert("RGB").crop((0, 0, 200, 160))
+    for n in range(4):  # one picture four times
+        picture.resize((200 - 25 * n, 160 - 20 * n)).save(root / f"{n}.png")
+        (root / f"{n}.txt").write_text("a")
+    other = Image.linear_gradient("L").convert("RGB")
+    other.save(root / "other.png")
+    (root / "other.txt").write_text("a")
+
+    def sizes(*more: str) -> list[int]:
+        words = ("dataset", "split", root, "--out", tmp_path / "f.csv", "--folds", 2)
+        found = tagstack(*words, "--overwrite", "--json", *more)
+        return sorted(json.loads(found.stdout)["sizes"])
+
+    assert sizes() == [1, 4]
+    assert sizes("--no-near-duplicates") == [2, 3]
+
+
 def test_a_folder_is_counted(tmp_path: Path, tagstack: Command) -> None:
     root = folder(tmp_path, {"1.txt": "a, b", "2.txt": "a, b, c"}, size=(30, 20))
     (root / "3.png").write_bytes(b"no picture")

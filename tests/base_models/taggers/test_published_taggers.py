@@ -291,7 +291,7 @@ def pictures() -> dict[str, Image.Image]:
 
 
 def _tensor(image: Image.Image, contract: Contract, path: Path) -> NDArray[np.float32]:
-    image.save(path)
+    image.save(path, compress_level=1)
     decoded = decode(open_image(path.read_bytes(), max_pixels=10**7))
     pixels = framed(decoded, framing_from_input(contract.input))
     return input_tensor(pixels[None], contract.input)
@@ -487,7 +487,7 @@ def test_end_to_end(
         best[3] = contract.threshold.default
         np.testing.assert_array_equal(tagger.published_thresholds, best)
     image = pictures["larger"]
-    image.save(tmp_path / "x.png")
+    image.save(tmp_path / "x.png", compress_level=1)
     decoded = decode(open_image((tmp_path / "x.png").read_bytes(), max_pixels=10**7))
     found = tagger.logits(framed(decoded, tagger.framing)[None])
     expected = _logits(published.reference(image, SIDE), contract)

@@ -70,3 +70,5 @@ def test_a_bundle_against_itself_changed_nothing(root: Path) -> None:
     rungs = {rung["name"]: rung for rung in found["rungs"]}
     lead = rungs["old + decoder"]["differences"]["all"]["macro_f"]
     assert (lead["value"], lead["low"], lead["high"]) == (0, 0, 0)
+    # As many tags already: nothing is moved, not even by the little that a search leaves.
+    assert "moved by +0.00 " in rungs["new at old's tags an image"]["note"]

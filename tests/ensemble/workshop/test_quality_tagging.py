@@ -74,6 +74,26 @@ def test_years_have_the_tags_of_their_source() -> None:
     assert given_by("hakubooru-years", years) == [(t,) if t else () for t in kohaku]
 
 
+@pytest.mark.parametrize(
+    ("name", "by", "last_id"),
+    [
+        ("noobai", ("source", "rating"), 0),
+        ("hakubooru-old", ("rating",), 7_000_000),
+        ("hakubooru-new", ("rating",), 7_500_000),
+        ("dbaesthetic", (), 0),
+        ("pony", (), 0),
+    ],
+)
+def test_a_preset_ranks_within_what_its_source_names(
+    name: str, by: tuple[str, ...], last_id: int
+) -> None:
+    preset = load_quality_preset(name)
+    assert (preset.by, preset.last_id) == (by, last_id)
+    if last_id:
+        ids = np.array([last_id, last_id + 1.0])
+        assert [bool(t) for t in given_by(name, np.array([1.0, 1.0]), ids=ids)] == [True, False]
+
+
 def test_each_stratum_is_ranked_by_itself() -> None:
     score = np.concatenate([np.arange(40.0), 1000 + np.arange(40.0)])
     apart = given_by("hakubooru-old", score, strata=["g"] * 40 + ["e"] * 40)

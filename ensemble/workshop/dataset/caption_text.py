@@ -81,14 +81,9 @@ class Writing:
         return bool(plain) and "\n" not in plain and not foreign and self._parts_again(plain)
 
     def _parts_again(self, plain: str) -> bool:
-        """Return whether parts stay what they are among others: a ``;`` may be a mark or a tag."""
-        if self.separator.strip() not in (";", "|"):
-            return True
-        own = [part for part in self.parts(plain) if part]
-        if any(not part.strip(self.separator) for part in own):  # marks in a row
-            return False
-        orders = (own, own[::-1], [*own, "x"], ["x", *own], ["x", *own, "x"])
-        return all(self.parts(self.joined(parts)) == parts for parts in orders)
+        """Return whether no part holds a mark: a ``;`` in one may be the mark or the tag's own."""
+        mark = self.separator.strip()
+        return mark not in (";", "|") or not any(mark in part for part in self.parts(plain))
 
     def _is_prose(self, plain: str) -> bool:
         if self.separator != SPACE or "," in plain:

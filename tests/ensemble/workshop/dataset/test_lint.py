@@ -122,6 +122,7 @@ captions = st.lists(words, max_size=6).flatmap(
 @example([";; ", "old; "], "any")  # a mark that is a tag
 @example(["old; ;;; old"], "any")
 @example(["old; ;; old"], "any")
+@example(["old; \\;; old"], "any")
 @given(st.lists(captions, min_size=1, max_size=4), st.sampled_from(["any", "name"]))
 def test_mending_twice_is_mending_once_and_leaves_nothing_to_mend(
     texts: list[str], order: str

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from filelock import FileLock
@@ -21,8 +22,13 @@ from tagstack.base_models.vocabulary import Vocabulary
 
 
 def pytest_configure() -> None:
-    """Look for no garbage while tests are collected: a third of that time went into looking."""
+    """Look for no garbage while tests are collected: a third of that time went into looking.
+
+    How long an example takes says how busy the machine is, and nothing of what is tested.
+    """
     gc.disable()
+    hypothesis.settings.register_profile("tagstack", deadline=None)
+    hypothesis.settings.load_profile("tagstack")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -25,7 +25,7 @@ from tagstack.ensemble.cluster.planned import Shard, identified, shards_of
 from tagstack.ensemble.cluster.run import ClusterRun, joined_summary
 from tagstack.ensemble.cluster.scoring import prepared, score_on_cluster
 from tagstack.ensemble.cluster.session import Cluster, connected, refuse_unreachable
-from tagstack.ensemble.cluster.worker import PLAN, Job, ShardWorker
+from tagstack.ensemble.cluster.worker import PLAN, Job, ShardWorker, _Listener
 from tagstack.ensemble.progress import Silent
 
 MODEL = "doll_resnet"
@@ -159,13 +159,19 @@ def test_an_interrupted_run_and_a_killed_worker_give_the_bytes_of_one_process(
 
 
 def test_a_shard_goes_on_from_its_last_part(
-    sources: ImageSources, tmp_path: Path, alone: dict[str, str]
+    sources: ImageSources, tmp_path: Path, alone: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, (shard,) = job_in(tmp_path), plan_of(sources, 1)
-    first = ShardWorker(job)
-    first.members()
-    first.stop()
-    assert first.run(shard).error == "interrupted"
+    first, told = ShardWorker(job), _Listener.scored
+
+    def stopping(listener: Any, state: ScoreProgress) -> None:
+        if state.n_scored:
+            first.stop()
+        told(listener, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Listener, "scored", stopping)
+        assert first.run(shard).error == "interrupted"
     first.close()
     again = ShardWorker(job)
     summary = again.run(shard).summary

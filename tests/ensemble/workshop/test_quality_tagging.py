@@ -94,6 +94,24 @@ def test_a_preset_ranks_within_what_its_source_names(
         assert [bool(t) for t in given_by(name, np.array([1.0, 1.0]), ids=ids)] == [True, False]
 
 
+def test_exactly_on_a_cut_noobai_says_over_and_the_others_from() -> None:
+    of_ten = np.arange(10.0)  # the best one's rank is .95 exactly
+    assert given_by("noobai", of_ten)[9] == ("best_quality",)
+    assert given_by("dbaesthetic", of_ten)[9] == ("masterpiece",)
+
+
+def test_a_post_of_this_moment_is_too_young_for_a_half_life() -> None:
+    preset = QualityPreset.model_validate(
+        {
+            "about": "x",
+            "half_life_days": 90,
+            "cuts": [{"least": 0.5, "tag": "top"}, {"tag": "rest"}],
+        }
+    )
+    found = quality_tags(np.ones(3), preset, age_days=np.array([0.0, -1.0, 1.0]))
+    assert found.why == ("too young", "too young", "")
+
+
 def test_each_stratum_is_ranked_by_itself() -> None:
     score = np.concatenate([np.arange(40.0), 1000 + np.arange(40.0)])
     apart = given_by("hakubooru-old", score, strata=["g"] * 40 + ["e"] * 40)

@@ -105,14 +105,14 @@ def test_answers_on_the_frozen_slice_judge_both_arms(
     assert "--between LOW,HIGH" in " ".join(tagstack(*begin).stderr.split())
     both = tagstack(*begin, "--between", "-1,1", "--utility", tmp_path / "u.csv")
     assert "give one" in both.stderr
-    made = json.loads(done(*begin, "--between", "-1,1", "--json"))
+    made = json.loads(done(*begin, "--between", "-1,3", "--json"))
     assert made["measure"] == {
-        "metric": "review_worth", "low": -1, "high": 1, "package": "my-worth 1.2",
+        "metric": "review_worth", "low": -1, "high": 3, "package": "my-worth 1.2",
     }  # fmt: skip
     done("experiment", "record", metric, *record[3:])
     found = json.loads(done("experiment", "status", metric, "--json"))
     assert found["n"] == 30
-    assert found["means"][1] == pytest.approx(0.5)  # nothing is tagged: worth nothing
+    assert found["means"][1] == pytest.approx(0.25)  # nothing is tagged: worth 0 of -1 to 3
 
     manifest = bundle / "manifest.json"
     manifest.write_text(manifest.read_text() + " ")

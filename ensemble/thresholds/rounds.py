@@ -9,6 +9,7 @@ where targets are held and nothing is raised). A strategy that decodes in rounds
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,7 +164,10 @@ class Rounds:
         """
         pairs = self._pairs(fitted_on)
         contested = fitted_on is not None
-        rows = [self._proposed(pairs, self.folds != name, contested)[0] for name in self.names]
+        if self._label_free:
+            rows = [self._of_all[0]] * len(self.names)
+        else:
+            rows = [self._proposed(pairs, self.folds != name, contested)[0] for name in self.names]
         candidates = self._candidates(pairs, rows)
         chosen = [self._composed(row, candidates) for row in rows]
         cuttings = [Cutting(value=v, worth=self.worth, image_cut=self.image_cut) for v in chosen]
@@ -225,6 +229,15 @@ class Rounds:
             own[assignment.tags] = proposal.own[assignment.tags]
         return rows, own
 
+    @property
+    def _label_free(self) -> bool:
+        return all(assignment.strategy.label_free for assignment in self.plan)
+
+    @cached_property
+    def _of_all(self) -> tuple[list[Values], Bools]:
+        """What is proposed by all images."""
+        return self._proposed(self.plain, np.ones(len(self.folds), bool), contested=False)
+
     def _candidates(self, pairs: Sorted, rows: Sequence[Sequence[Values]]) -> tuple[int, ...]:
         """Return each assignment's best candidate on the folds that it was not fitted on."""
         best = []
@@ -258,7 +271,10 @@ class Rounds:
         return value
 
     def _cutting(self, pairs: Sorted, images: Bools, best: _Round) -> tuple[Cutting, Bools]:
-        rows, own = self._proposed(pairs, images, best.fitted_on is not None)
+        if self._label_free:
+            rows, own = self._of_all
+        else:
+            rows, own = self._proposed(pairs, images, best.fitted_on is not None)
         value = self._composed(rows, best.candidates)
         return Cutting(value=value, worth=self.worth, image_cut=self.image_cut), own
 

@@ -43,6 +43,7 @@ class JointF(PluginF):
     reads = (*PluginF.reads, "macro_share", "joint_rounds", "fbr")
     refits = False
     needs_decoder = True
+    label_free = True  # but of tags without any probability, which no image is given
 
     def jointly(
         self,

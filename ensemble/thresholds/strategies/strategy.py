@@ -74,6 +74,9 @@ class Strategy(ABC):
         Whether `propose` wants the images less a fold each (``sample.parts`` and ``held``).
     needs_decoder : bool
         Whether it goes on in `jointly`, which decodes.
+    label_free : bool
+        Whether what it proposes rests on probabilities and is raised by them too: one proposal of
+        all images then serves every fold.
     guarantee : Guarantee or None
         How ``thresholds.guarantee`` certifies it; None where there is nothing to certify.
     """
@@ -87,6 +90,7 @@ class Strategy(ABC):
     refits: ClassVar[bool] = True
     needs_parts: ClassVar[bool] = False
     needs_decoder: ClassVar[bool] = False
+    label_free: ClassVar[bool] = False
     guarantee: ClassVar[Guarantee | None] = None
 
     @abstractmethod

@@ -16,6 +16,7 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.rules.rule_set import Exclusive, Rules
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
+from tagstack.ensemble.thresholds.strategies.strategy import strategy_of
 
 N_TAGS = 6
 WORDS = Vocabulary(tuple(f"t{i}" for i in range(N_TAGS)), ("general",) * N_TAGS)
@@ -157,6 +158,25 @@ def test_no_label_is_read_but_for_hopeless_tags(
     assert (one.value == other.value).all()
     assert (one.worth == other.worth).all()
     assert np.nanmean(one.estimate) > np.nanmean(other.estimate)
+
+
+@pytest.mark.parametrize(("strategy", "images"), [("joint_f", [300]), ("scut", [*[240] * 5, 300])])
+def test_what_reads_no_label_is_proposed_once_and_serves_every_fold(
+    settings_with: Callable[..., Any], rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch,
+    strategy: str, images: list[int],
+) -> None:  # fmt: skip
+    proba, labels = rivals(rng, 300)
+    asked: list[int] = []
+
+    def told(self: Any, sample: Any, settings: Any) -> Any:
+        asked.append(sample.n_images)
+        return propose(self, sample, settings)
+
+    own = type(strategy_of(strategy))
+    propose = own.propose
+    monkeypatch.setattr(own, "propose", told)
+    fitted(proba, labels, settings_with(strategy=strategy), None)
+    assert asked == images
 
 
 def test_tags_with_other_objectives_stay_where_they_are(

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tagstack.base_models.falling_order import falling_order
+from tagstack.base_models.orders import falling_within
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.comparing import CompareSettings
@@ -69,7 +69,7 @@ def curves_of(proba: PairProba, labels: sparse.csr_array, n_points: int) -> Curv
     n_points : int
     """
     blocks = blocks_of(proba, labels)
-    order = falling_order(blocks.proba, blocks.tag)
+    order = falling_within(blocks.tag, blocks.proba)
     tag, value = blocks.tag[order], blocks.proba[order]
     found, met = so_far(blocks.true[order], tag), so_far(blocks.weight[order], tag)
     positives = np.bincount(blocks.tag, blocks.true, minlength=proba.pairs.n_tags)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit, logit
 
-from tagstack.base_models.falling_order import falling_order
+from tagstack.base_models.orders import falling_within
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.meta.metrics.counts import Counts
@@ -218,7 +218,7 @@ class Sorted:
         """
         pairs = proba.pairs
         scored = np.flatnonzero(~np.isnan(proba.proba))
-        order = scored[falling_order(proba.proba[scored], pairs.tag[scored])]
+        order = scored[falling_within(pairs.tag[scored], proba.proba[scored])]
         image, tag = pairs.image.astype(np.int64)[order], pairs.tag.astype(np.int64)[order]
         truth = labels.tocoo()
         label_image, label_tag = truth.row.astype(np.int64), truth.col.astype(np.int64)

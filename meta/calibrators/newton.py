@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.compilation import can_compile
+from tagstack.base_models.orders import sorted_by
 from tagstack.configs.calibration import Pool
 from tagstack.meta.calibrators.tally import Tally
-from tagstack.meta.metrics.ranking import sorted_by
 
 Floats = NDArray[np.float64]
 

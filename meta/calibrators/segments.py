@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.special import logit as logit_of
 
-from tagstack.base_models.falling_order import falling_order
+from tagstack.base_models.orders import falling_within
 from tagstack.meta.calibrators.protocol import Floats, How, Sample
 from tagstack.meta.calibrators.step_maps import StepMaps
 
@@ -59,7 +59,7 @@ Fit = Callable[[Segments], StepMaps]
 
 def segments_of(sample: Sample, segment: NDArray[np.int64]) -> Segments:
     """Return the sample's rows by ``segment``, one number for each row."""
-    order = falling_order(-sample.logit, segment)
+    order = falling_within(segment, -sample.logit)
     number, logit = segment[order], sample.logit[order]
     new = np.r_[True, (number[1:] != number[:-1]) | (logit[1:] != logit[:-1])][: len(order)]
     first = np.flatnonzero(new)

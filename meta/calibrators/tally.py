@@ -8,7 +8,7 @@ however many folds there are.
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.meta.metrics.ranking import sorted_by
+from tagstack.base_models.orders import sorted_by
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

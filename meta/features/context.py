@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit
 
-from tagstack.base_models.falling_order import falling_order
+from tagstack.base_models.orders import falling_within
 from tagstack.base_models.pairs import Pairs
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence
@@ -245,7 +245,7 @@ def _highest_other(key: NDArray[np.int64], value: Floats) -> Floats:
     """Return for each row the highest value of another row with the same key, NaN if none."""
     if not len(key):
         return np.zeros(0)
-    order = falling_order(value, key)
+    order = falling_within(key, value)
     first = np.r_[True, key[order][1:] != key[order][:-1]]
     starts = np.flatnonzero(first)
     ranked = np.append(value[order], np.nan)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from tagstack.base_models.falling_order import falling_order
+from tagstack.base_models.orders import falling_within
 from tagstack.base_models.pairs import Pairs
 from tagstack.base_models.spill import IN_MEMORY, Spill
 from tagstack.meta.calibrators.calibration import MemberLogits
@@ -142,7 +142,7 @@ def candidate_rows(
     best = np.fmax.reduce(members.listed, axis=0)
     plausible = np.flatnonzero(best >= min_logit)
     image = pairs.image[plausible]
-    order = plausible[falling_order(best[plausible], image)]
+    order = plausible[falling_within(image, best[plausible])]
     first = np.searchsorted(pairs.image[order], pairs.image[order])
     return np.sort(order[np.arange(len(order)) - first < per_image])
 
@@ -355,7 +355,7 @@ def _agreement_columns(members: Floats) -> dict[str, Floats]:
 
 def _image_columns(pairs: Pairs, logit: Floats) -> dict[str, Floats]:
     """Return where the pair stands in its image, and what the image as a whole looks like."""
-    order = falling_order(logit, pairs.image)
+    order = falling_within(pairs.image, logit)
     rank = np.empty(len(pairs))
     rank[order] = np.arange(len(pairs)) - np.repeat(pairs.indptr[:-1], np.diff(pairs.indptr))
     above = np.full(len(pairs), np.nan)

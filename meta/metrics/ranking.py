@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.compilation import can_compile
+from tagstack.base_models.orders import sorted_by
 from tagstack.base_models.pairs import PairProba
 from tagstack.meta.labels.truth import pair_labels, unlisted_counts
 
@@ -100,22 +101,6 @@ def falling_order(value: NDArray[np.float32]) -> Ints:
         return falling(value)
     # The bits of a non-negative float order like the float; adding 0.0 turns -0.0 to 0.0.
     return sorted_by(np.arange(len(value)), ~(value + np.float32(0.0)).view(np.uint32))
-
-
-def sorted_by(order: Ints, number: NDArray[np.uint32]) -> Ints:
-    """Return ``order`` sorted by the rows' numbers, equal ones left as they stand.
-
-    Of the shape of ``order``.
-
-    Half a number at a time, from the lower half: numpy sorts 16 bits by counting, in a third of
-    the time of comparisons.
-    """
-    highest = int(number.max(initial=0))
-    for shift in (0, 16):
-        if highest >> shift:
-            half = (number[order] >> np.uint32(shift)).astype(np.uint16)
-            order = order[np.argsort(half, kind="stable")]
-    return order
 
 
 @dataclass(frozen=True, kw_only=True)

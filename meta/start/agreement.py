@@ -14,7 +14,7 @@ labeled data". Taggers that are near copies break the assumption and count as on
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.base_models.falling_order import falling_order
+from tagstack.base_models.orders import falling_within
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.configs.start import StartSettings
 
@@ -79,7 +79,7 @@ def _votes(
     values: NDArray[np.float32], tag: NDArray[np.int32], count: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Return whether a pair is among its tag's ``count`` highest; ties go to earlier images."""
-    order = falling_order(values, tag)
+    order = falling_within(tag, values)
     n_values = np.bincount(tag, minlength=len(count))
     place = np.arange(len(tag)) - np.repeat(np.cumsum(n_values) - n_values, n_values)
     vote = np.zeros(len(tag), bool)

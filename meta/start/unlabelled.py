@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.base_models.falling_order import falling_order
+from tagstack.base_models.orders import falling_within
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.configs.start import StartSettings
 from tagstack.meta.labels.drawn_images import drawn_images
@@ -232,7 +232,7 @@ def tag_cuts(values: Floats, tag: NDArray[np.int32], count: NDArray[np.int64]) -
     tag : array of shape (n_pairs,), int32
     count : array of shape (n_tags,), int64
     """
-    order = falling_order(values, tag)
+    order = falling_within(tag, values)
     n_values = np.bincount(tag, minlength=len(count))
     start = np.cumsum(n_values) - n_values
     possible = (count > 0) & (count <= n_values)

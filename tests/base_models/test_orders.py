@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from tagstack.base_models.falling_order import falling_order
+from tagstack.base_models.orders import falling_within
 
 ZEROS = st.sampled_from([0.0, -0.0, 0.5])
 SINGLE = arrays.arrays(np.float32, st.integers(0, 40), elements=st.floats(width=32) | ZEROS)
@@ -22,7 +22,7 @@ def test_it_is_the_order_that_two_sorts_give(
 ) -> None:
     numbers = st.lists(st.integers(0, most), min_size=len(values), max_size=len(values))
     number = np.array(data.draw(numbers), np.int64)
-    assert falling_order(values, number).tolist() == np.lexsort((-values, number)).tolist()
+    assert falling_within(number, values).tolist() == np.lexsort((-values, number)).tolist()
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
@@ -31,4 +31,4 @@ def test_many_pairs_of_many_tags(kind: type, tag: type) -> None:
     rng = np.random.default_rng(0)
     values: NDArray[np.floating] = np.round(rng.normal(size=50_000), 3).astype(kind)
     number: NDArray[np.integer] = rng.integers(0, 60_000, len(values)).astype(tag)
-    assert np.array_equal(falling_order(values, number), np.lexsort((-values, number)))
+    assert np.array_equal(falling_within(number, values), np.lexsort((-values, number)))

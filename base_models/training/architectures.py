@@ -1,13 +1,7 @@
-"""Networks by name or from files: built in, of timm, or of a tagger that was trained here.
-
-Weights are read from safetensors alone. A pickle (``.bin``, ``.pt``, ``.pth``, ``.ckpt``) can run
-code when it is loaded, and is refused by name.
-"""
+"""Networks by name, built in or of timm, with the weights that a training starts from."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,45 +10,20 @@ from torch import Tensor, nn
 from tagstack.base_models.contract import Channels
 from tagstack.base_models.training.libraries import timm_library
 from tagstack.base_models.training.networks import BUILT_IN
+from tagstack.base_models.training.starts import Start
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.text_files import read_json
 
-WEIGHTS_FILE = "weights.safetensors"
-RECORD_FILE = "training.json"
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _RARE = -2.0  # most tags are rare: starting there saves the first hundred steps
 _HALF: Channels = (0.5, 0.5, 0.5)
 _DEFAULT_SIZE = 96
 
 
-@dataclass(frozen=True, kw_only=True)
-class Start:
-    """What a training starts from.
-
-    Parameters
-    ----------
-    architecture : str
-        ``"resnet"``, ``"convnext"``, ``"vit"``, or a name of timm.
-    weights : Path, optional
-        Safetensors; random weights without.
-    size : int, optional
-        Side of the pictures that the weights were trained on.
-    tags : tuple of str
-        Tags of the weights' own head, whose rows are taken over; none for others' weights.
-    """
-
-    architecture: str
-    weights: Path | None = None
-    size: int | None = None
-    tags: tuple[str, ...] = ()
-
-
 class TimmNetwork(nn.Module):  # type: ignore[misc]
     """A network of timm as body, features in front of one linear layer of our own."""
 
-    def __init__(self, name: str, n_tags: int, size: int) -> None:
+    def __init__(self, name: str, n_tags: int, size: int, arguments: Mapping[str, Any]) -> None:
         super().__init__()
-        self.body = _timm_body(name, size)
+        self.body = _timm_body(name, size, arguments)
         with torch.no_grad():
             width = self.body(torch.zeros(1, 3, size, size)).shape[1]
         self.head = nn.Linear(width, n_tags)
@@ -66,68 +35,6 @@ class TimmNetwork(nn.Module):  # type: ignore[misc]
     def forward(self, images: Tensor) -> Tensor:
         """Return logits of shape (n_images, n_tags) for images of shape (n_images, 3, h, w)."""
         return self.head(self.embed(images))
-
-
-def start_from(given: str) -> Start:
-    """Return what ``--from`` names: an architecture, a tagger's folder, or weights on disk.
-
-    A folder of timm has ``config.json`` with ``architecture``, and ``model.safetensors``.
-
-    Raises
-    ------
-    TagstackError
-        If it is a pickle, or a folder without what is needed.
-    """
-    path = Path(given)
-    if path.suffix.lower() in _PICKLES:
-        msg = (
-            f"{path}: weights in a pickle can run code when they are loaded; expected a folder "
-            "with model.safetensors and config.json, or a tagger of `tagstack train`. Convert them "
-            "with the package safetensors, on a machine where that may happen."
-        )
-        raise TagstackError(msg)
-    if path.is_dir():
-        return _of_folder(path)
-    if path.suffix or len(path.parts) > 1:
-        if path.suffix == ".safetensors" and path.is_file():
-            return _of_folder(path.parent, path)
-        if path.suffix == ".safetensors" or len(path.parts) > 1:
-            raise TagstackError(f"No such folder or weights: {path}. Expected safetensors.")
-    return Start(architecture=given)
-
-
-def _of_folder(folder: Path, weights: Path | None = None) -> Start:
-    if (folder / RECORD_FILE).is_file() and (folder / WEIGHTS_FILE).is_file():
-        record = _object(folder / RECORD_FILE)
-        tags, size = record.get("tags"), record.get("size")
-        named = isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)
-        if not named or not isinstance(size, int) or not isinstance(record.get("from"), str):
-            msg = f"{folder / RECORD_FILE}: expected 'from', 'size' and 'tags' as train wrote them."
-            raise TagstackError(msg)
-        return Start(
-            architecture=str(record["architecture"]),
-            weights=folder / WEIGHTS_FILE,
-            size=size,
-            tags=tuple(tags or ()),
-        )
-    weights = weights or folder / "model.safetensors"
-    if not (folder / "config.json").is_file() or not weights.is_file():
-        others = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in _PICKLES)
-        more = f" Pickles ({', '.join(others[:3])}) are not loaded." if others else ""
-        msg = (
-            f"{folder} is no checkpoint: expected config.json with 'architecture' and "
-            f"model.safetensors, or {RECORD_FILE} and {WEIGHTS_FILE} of `tagstack train`.{more}"
-        )
-        raise TagstackError(msg)
-    name = _object(folder / "config.json").get("architecture")
-    if not isinstance(name, str):
-        raise TagstackError(f"{folder / 'config.json'}: 'architecture' must name one of timm's.")
-    return Start(architecture=name, weights=weights)
-
-
-def _object(path: Path) -> dict[str, Any]:
-    content = read_json(path, limit=2**28)
-    return content if isinstance(content, dict) else {}
 
 
 def network_of(start: Start, tags: Sequence[str], size: int, seed: int) -> nn.Module:
@@ -145,7 +52,7 @@ def network_of(start: Start, tags: Sequence[str], size: int, seed: int) -> nn.Mo
         own = {"size": size} if start.architecture == "vit" else {}
         network = BUILT_IN[start.architecture](len(tags), **own)
     else:
-        network = TimmNetwork(start.architecture, len(tags), size)
+        network = TimmNetwork(start.architecture, len(tags), size, start.arguments)
     nn.init.constant_(network.head.bias, _RARE)
     if start.weights is not None:
         _load(network, start, tags)
@@ -154,6 +61,8 @@ def network_of(start: Start, tags: Sequence[str], size: int, seed: int) -> nn.Mo
 
 def colours_of(start: Start) -> tuple[Channels, Channels]:
     """Return mean and standard deviation of the channels that a network expects, on 0-1."""
+    if start.colours is not None:
+        return start.colours
     if start.architecture in BUILT_IN:
         return _HALF, _HALF
     config = timm_library().get_pretrained_cfg(start.architecture, allow_unregistered=True)
@@ -171,7 +80,7 @@ def size_of(start: Start, asked: int) -> int:
     return int((getattr(config, "input_size", None) or (3, 224, 224))[-1])
 
 
-def _timm_body(name: str, size: int) -> nn.Module:
+def _timm_body(name: str, size: int, arguments: Mapping[str, Any]) -> nn.Module:
     timm = timm_library()
     if not timm.is_model(name):
         close = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:3]
@@ -180,11 +89,19 @@ def _timm_body(name: str, size: int) -> nn.Module:
             f"{f' such as {close}' if close else ''}, or a folder."
         )
         raise TagstackError(msg)
+    own: dict[str, Any] = {**arguments, "pretrained": False, "num_classes": 0}
     try:
-        body = timm.create_model(name, pretrained=False, num_classes=0, img_size=size)
-    except TypeError:  # convolutional networks take any size and no such word
-        body = timm.create_model(name, pretrained=False, num_classes=0)
-    return body
+        try:
+            return timm.create_model(name, img_size=size, **own)
+        except TypeError:  # convolutional networks take any size and no such word
+            return timm.create_model(name, **own)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        msg = (
+            f"timm cannot build {name!r} for pictures of {size} px: {reason}. "
+            "Change train.size, or correct model_args in the config.json of the weights."
+        )
+        raise TagstackError(msg) from error
 
 
 def _load(network: nn.Module, start: Start, tags: Sequence[str]) -> None:

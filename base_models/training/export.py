@@ -14,10 +14,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tagstack.base_models.atomic import write_text, written_whole
-from tagstack.base_models.contract import CONTRACT_FILE, Contract, contract_from_toml, contract_toml
+from tagstack.base_models.contract import (
+    CONTRACT_FILE,
+    Contract,
+    Input,
+    contract_from_toml,
+    contract_toml,
+)
 from tagstack.base_models.taggers.tagger import load_tagger
-from tagstack.base_models.training.architectures import WEIGHTS_FILE
 from tagstack.base_models.training.onnx_export import OUTPUTS, Outputs, export_onnx
+from tagstack.base_models.training.starts import WEIGHTS_FILE
 from tagstack.base_models.training.steps import network_proba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
@@ -102,23 +108,13 @@ def export_tagger(
     return worst
 
 
-def trained_contract(
-    name: str,
-    source: str,
-    size: int,
-    colours: tuple[Sequence[float], Sequence[float]],
-    published: Published,
-) -> Contract:
-    """Return the contract of a tagger trained here; pictures are fitted whole, on white."""
-    mean, std = (list(part) for part in colours)
+def trained_contract(name: str, source: str, image: Input, published: Published) -> Contract:
+    """Return the contract of a tagger trained here, with what its pictures went through."""
     values: dict[str, object] = {
         "name": name,
         "source": source,
         "licence": "yours: trained on your pictures",
-        "input": {
-            "layout": "NCHW", "colour": "RGB", "size": size, "geometry": "fit_pad",
-            "resample": "bicubic", "mean": mean, "std": std, "batch": "dynamic",
-        },
+        "input": image.model_dump(mode="json", exclude_unset=True),
         "output": {"name": "logits", "kind": "logits", "features": "embedding"},
         "tags": {"format": "selected_tags_csv", "categories": {}},
         "threshold": {"default": published.default_threshold},
@@ -126,7 +122,7 @@ def trained_contract(
             "ids": f"{len(published.contents)} images, known by their content",
             "contents": contents_text(published.contents),
         },
-    }  # fmt: skip
+    }
     return contract_from_toml(values, origin=name)
 
 

@@ -14,9 +14,10 @@ from torch import nn
 from training_data import DrawnSet
 
 from tagstack.base_models.contract import Input
-from tagstack.base_models.training.architectures import Start, network_of
+from tagstack.base_models.training.architectures import network_of
 from tagstack.base_models.training.export import digest_of
 from tagstack.base_models.training.loop import Material, Training
+from tagstack.base_models.training.starts import Start
 from tagstack.configs.settings import load_settings
 from tagstack.configs.training import TrainSettings
 from tagstack.ensemble.training.run import macro_average_precision

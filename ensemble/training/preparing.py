@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tagstack.base_models.contract import Input
+from tagstack.base_models.contract import Channels, Input, Resample
 from tagstack.base_models.pictures.preprocess import framing_from_input
 from tagstack.base_models.scoring.sources import ImageSources, find_images
 from tagstack.base_models.vocabulary import Vocabulary
@@ -19,8 +19,8 @@ from tagstack.meta.labels.label_files import LabelTable, read_labels
 from tagstack.meta.labels.labels import AlignedLabels, align_labels
 
 if TYPE_CHECKING:
-    from tagstack.base_models.training.architectures import Start
     from tagstack.base_models.training.pixels import FramedImages
+    from tagstack.base_models.training.starts import Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +57,12 @@ def prepared(request: TrainRequest, settings: Settings, work: Path, progress: Pr
     TagstackError
         If pictures, labels or weights cannot be used.
     """
-    from tagstack.base_models.training.architectures import colours_of, size_of, start_from
+    from tagstack.base_models.training.architectures import colours_of, size_of
+    from tagstack.base_models.training.starts import start_from
 
     table = label_rows(request, settings)
     start = start_from(request.start)
-    contract = _input(size_of(start, settings.train.size), colours_of(start))
+    contract = _input(size_of(start, settings.train.size), colours_of(start), start.resample)
     work.mkdir(parents=True, exist_ok=True)
     sources = find_images(request.images, extensions=settings.score.extensions)
     framed = _framed(sources, table, contract, settings, work, progress)
@@ -93,11 +94,12 @@ def label_rows(request: TrainRequest, settings: Settings) -> LabelTable:
     return table.where(request.where)
 
 
-def _input(size: int, colours: tuple[tuple[float, ...], tuple[float, ...]]) -> Input:
+def _input(size: int, colours: tuple[Channels, Channels], resample: Resample) -> Input:
+    """Return how pictures are seen: whole, on white."""
     mean, std = colours
     return Input.model_validate({
         "layout": "NCHW", "colour": "RGB", "size": size, "geometry": "fit_pad",
-        "resample": "bicubic", "mean": mean, "std": std, "batch": "dynamic",
+        "resample": resample, "mean": mean, "std": std, "batch": "dynamic",
     })  # fmt: skip
 
 

@@ -78,8 +78,7 @@ class Run:
         told("writing the tagger", 0, 0)
         published, against = self._published(best), self._against(best, told)
         source = f"tagstack train --from {Path(made.request.start).name}, seed {made.settings.seed}"
-        colours = (made.contract.mean or (), made.contract.std or ())
-        contract = trained_contract(_name(out), source, size, colours, published)
+        contract = trained_contract(_name(out), source, made.contract, published)
         proof = np.asarray(material.pixels[material.left_out[:_PROOF_IMAGES]])
         found: dict[str, object] = {"against": against, "trials": trials}
         # The record first and the contract last: a folder without a contract is no tagger yet.
@@ -115,6 +114,7 @@ class Run:
         column = material.column and (material.column.names, material.column.values.tolist())
         return digest_of(
             made.start.architecture, weights, made.contract.model_dump(), train,
+            *sorted(made.start.arguments.items()),
             made.settings.seed, made.vocabulary.tags, made.framed.contents,
             material.labels.indptr.tolist(), material.labels.indices.tolist(),
             material.unknown.indptr.tolist(), material.unknown.indices.tolist(),
@@ -178,6 +178,7 @@ class Run:
         return record_text({
             "from": Path(made.request.start).name,
             "architecture": made.start.architecture,
+            "arguments": dict(made.start.arguments),
             "size": made.contract.height_width[0],
             "seed": made.settings.seed,
             "settings": made.settings.train.model_dump(mode="json"),

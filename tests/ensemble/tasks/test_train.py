@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -101,36 +100,6 @@ class Told(Silent):
             assert 0 < done <= total
             if self.steps == 0:
                 raise KeyboardInterrupt
-
-
-def exported_quickly(
-    path: Path, network: Any, outputs: Sequence[str], shape: tuple[int, ...]
-) -> None:
-    """Write ONNX by torch's old exporter, which takes a fiftieth of the time of the new one."""
-    import torch
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network.eval(),
-            (torch.zeros(shape),),
-            str(path),
-            input_names=["input"],
-            output_names=list(outputs),
-            dynamic_axes={name: {0: "batch"} for name in ("input", *outputs)},
-            dynamo=False,
-        )
-
-
-@pytest.fixture(scope="module")
-def quick_export() -> Iterator[None]:
-    pytest.importorskip("torch", reason="torch is only in the extra `train`")
-    pytest.importorskip("onnxscript", reason="onnxscript is only in the extra `train`")
-    from tagstack.base_models.training import export
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "export_onnx", exported_quickly)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -412,8 +381,9 @@ def test_torchs_new_exporter_gives_the_same_outputs(
 ) -> None:
     import onnxruntime
 
-    from tagstack.base_models.training.architectures import network_of, start_from
+    from tagstack.base_models.training.architectures import network_of
     from tagstack.base_models.training.onnx_export import OUTPUTS, Outputs, export_onnx
+    from tagstack.base_models.training.starts import start_from
 
     start = start_from(str(trained[0].out))
     network = network_of(start, start.tags, 24, seed=1).eval()

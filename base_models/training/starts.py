@@ -26,8 +26,8 @@ _RESAMPLE: Resample = "bicubic"
 _FILTERS: dict[str, Resample] = {name: name for name in get_args(Resample)}
 # What timm's factory takes beside the network's own arguments: it would fetch or load files, or
 # build something else than a body that gives one row of features.
-_FACTORY = ("pretrained", "checkpoint", "cache_dir", "features_only", "feature_cfg", "in_chans")
-_DECIDED = ("num_classes", "img_size")  # by the tags and the pictures here
+_FACTORY = ("pretrained", "checkpoint", "cache_dir", "features_only", "feature_cfg")
+_DECIDED = ("num_classes", "img_size", "in_chans")  # by the tags and the pictures here
 _AGAIN = "Fetch it again, or correct it."
 
 
@@ -124,12 +124,25 @@ def _of_tagger(folder: Path) -> Start:
 
 
 class _Pretrained(Section):
-    """What timm's file says of the pictures that its weights were trained on."""
+    """What timm's file says of the pictures that its weights were trained on.
 
+    ``img_size`` and ``in_chans`` are of the network that has these weights; ``input_size`` may be
+    of an earlier one.
+    """
+
+    img_size: Side | tuple[Side, Side] | None = None
+    in_chans: Literal[3] = 3
     input_size: tuple[Literal[3], Side, Side] | None = None
     mean: Channels | None = None
     std: tuple[_Positive, _Positive, _Positive] | None = None
     interpolation: str | None = None
+
+    @property
+    def side(self) -> int | None:
+        """The longer side in pixels, for pictures are squares here; None where nothing says it."""
+        if isinstance(self.img_size, int):
+            return self.img_size
+        return max(self.img_size or (self.input_size or ())[1:], default=None)
 
 
 def _of_timm(folder: Path, weights: Path) -> Start:
@@ -146,17 +159,18 @@ def _of_timm(folder: Path, weights: Path) -> Start:
     name, said = config.get("architecture"), config.get("pretrained_cfg", config)
     if not isinstance(name, str):
         raise TagstackError(f"{path}: 'architecture' must name one of timm's.")
+    arguments = config.get("model_args", {})
+    own = _arguments(arguments, path)
     said = said if isinstance(said, dict) else {}
     whole = {key: channels(said[key]) for key in ("mean", "std") if said.get(key) is not None}
-    seen = _checked(_Pretrained, {**said, **whole}, _Pretrained.model_fields, path)
+    seen = _checked(_Pretrained, {**said, **whole, **arguments}, _Pretrained.model_fields, path)
     return Start(
         architecture=name,
         weights=weights,
-        # Pictures are squares here.
-        size=max(seen.input_size[1:]) if seen.input_size else None,
+        size=seen.side,
         colours=(seen.mean, seen.std) if seen.mean and seen.std else None,
         resample=_FILTERS.get(str(resample(seen.interpolation)), _RESAMPLE),
-        arguments=_arguments(config.get("model_args", {}), path),
+        arguments=own,
     )
 
 

@@ -29,13 +29,26 @@ def of_timm(folder: Path, **config: Any) -> str:
 def test_a_file_of_timm_says_how_its_pictures_were_seen(
     tmp_path: Path, config: dict[str, Any]
 ) -> None:
-    arguments = {"img_size": 32, "num_classes": 3, "global_pool": "max"}
+    arguments = {"in_chans": 3, "num_classes": 3, "global_pool": "max"}
     start = start_from(of_timm(tmp_path, **config, model_args=arguments))
     assert start.size == 48  # the longer side: pictures are squares
     assert start.colours == ((0.4, 0.5, 0.6), (0.25, 0.25, 0.25))
     assert start.resample == "bilinear"
     assert start.arguments == {"global_pool": "max"}
     assert start_from(f"{tmp_path}/model.safetensors") == start
+
+
+@pytest.mark.parametrize(("size", "side"), [(24, 24), ([24, 40], 40), (None, 48)])
+def test_the_networks_own_size_goes_before_that_of_its_pictures(
+    tmp_path: Path, size: object, side: int
+) -> None:
+    given = of_timm(tmp_path, pretrained_cfg=SEEN, model_args={"img_size": size})
+    assert start_from(given).size == side
+
+
+def test_networks_for_grey_pictures_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TagstackError, match="in_chans = 1: expected 3"):
+        start_from(of_timm(tmp_path, model_args={"in_chans": 1}))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tagstack.ensemble.training.request import TrainRequest
 
 torch = pytest.importorskip("torch", reason="torch is only in the extra `train`")
 pytest.importorskip("onnxscript", reason="onnxscript is only in the extra `train`")
-SEEN = {
+SEEN: dict[str, Any] = {
     "input_size": [3, 32, 32],
     "mean": [0.1, 0.2, 0.3],
     "std": [0.5, 0.6, 0.7],
@@ -45,15 +45,16 @@ def timm() -> Any:
 @pytest.fixture(scope="module")
 def checkpoint(timm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights of a tiny transformer without a class token, as timm's hub has them."""
-    from safetensors.torch import save_file
-
-    folder = tmp_path_factory.mktemp("hub") / "tiny"
-    folder.mkdir()
     arguments = {"class_token": False, "global_pool": "avg", "img_size": 32}
     network = timm.create_model("test_vit", num_classes=5, **arguments)
-    save_file(network.state_dict(), folder / "model.safetensors")
-    config = {"architecture": "test_vit", "model_args": arguments, "pretrained_cfg": SEEN}
-    (folder / "config.json").write_text(json.dumps(config))
+    folder = tmp_path_factory.mktemp("hub") / "tiny"
+    timm.models.save_for_hf(
+        network,
+        folder,
+        {"pretrained_cfg": SEEN},
+        {**arguments, "in_chans": 3},
+        safe_serialization=True,
+    )
     return folder
 
 

@@ -27,8 +27,8 @@ def probe_arrays(probe: Probe) -> dict[str, NDArray[Any]]:
     """Return a probe's arrays under their names.
 
     Of its columns (``mean``, ``deviation``, shape (n_columns,)), of its tags (``rate``, ``bias``,
-    shape (n_tags,)), ``weights`` of shape (n_columns, n_tags), ``limits`` of shape (2,), and the
-    calibration maps of each tagger.
+    ``shift``, shape (n_tags,)), ``weights`` of shape (n_columns, n_tags), ``limits`` of shape
+    (2,), and the calibration maps of each tagger.
     """
     arrays: dict[str, NDArray[Any]] = {
         "mean": probe.columns.mean,
@@ -36,6 +36,7 @@ def probe_arrays(probe: Probe) -> dict[str, NDArray[Any]]:
         "rate": probe.rate,
         "weights": probe.weights,
         "bias": probe.bias,
+        "shift": probe.shift,
         "limits": np.array([probe.floor, probe.least], np.float64),
     }
     for number, maps in enumerate(probe.calibration.maps):
@@ -75,6 +76,9 @@ def probe_from_arrays(
     calibration = MemberCalibration(
         maps=tuple(maps(f"{_PREFIX}member:{n}:", arrays, n_tags) for n in range(n_taggers))
     )
+    shift = np.zeros(n_tags)  # of probes written before there was one
+    if f"{_PREFIX}shift" in arrays.arrays:
+        shift = _logits(arrays, "shift", n_tags)
     return Probe(
         columns=Columns(
             mean=arrays.real(f"{_PREFIX}mean", (n_columns,)),
@@ -84,6 +88,7 @@ def probe_from_arrays(
         rate=_logits(arrays, "rate", n_tags),
         weights=weights_on_grid(weights),
         bias=_logits(arrays, "bias", n_tags),
+        shift=shift,
         floor=np.float32(floor),
         least=np.float32(max(floor, least)),
     )

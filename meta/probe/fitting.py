@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,10 +185,12 @@ class _Work:
         images = np.flatnonzero(self.data.folds != at)
         scores, evidence = self._taken(images)
         positives = positives_per_tag(evidence.labels)
-        rate = np.log((positives + 0.5) / (evidence.n_known - positives + 0.5))
+        rate = _rate(positives, evidence.n_known)
+        some = positives > 0
+        common = float(_rate(positives[some].sum(), evidence.n_known[some].sum()))
         columns = self.basis.images[images]
         blocks = _Blocks.of(scores, evidence, columns, calibration, rate)
-        return _Prepared(calibration, self.starts[at], rate, positives, blocks)
+        return _Prepared(calibration, self.starts[at], rate, common, positives, blocks)
 
     def fitted(self, prepared: "_Prepared", strength: Strength) -> Probe:
         """Return the probe of these images."""
@@ -198,13 +200,16 @@ class _Work:
         heads = self._heads(prepared, tags, strength)
         with threadpool_limits(limits=1, user_api="blas"):
             weights = np.concatenate([self.basis.axes @ own.weights for own in heads], axis=1)
+        bias = np.concatenate([own.bias for own in heads]).astype(np.float64)
+        known = self.data.scores.knows.any(axis=0)
         floor = self.data.scores.floor.min()
         return Probe(
             columns=self.columns,
             calibration=prepared.start,
             rate=prepared.rate,
             weights=weights_on_grid(weights),
-            bias=np.concatenate([own.bias for own in heads]).astype(np.float64),
+            bias=bias,
+            shift=np.where(known, 0.0, prepared.common - prepared.rate - bias),
             floor=np.float32(floor),
             least=np.float32(logit_of(self.settings.probe.pair_proba)),
         )
@@ -314,11 +319,16 @@ def _drawn(data: Labelled, most: int, seed: int) -> Labelled:
 
 
 class _Prepared(NamedTuple):
-    """Images to learn from: how often tags come, where they start from, and what they show."""
+    """Images to learn from: how often tags come, where they start from, and what they show.
+
+    ``common`` is how often a tag comes that comes at all, as a logit: where the scores of tags that
+    no tagger knows start.
+    """
 
     calibration: MemberCalibration
     start: MemberCalibration
     rate: Floats
+    common: float
     positives: Images
     blocks: _Blocks
 
@@ -359,6 +369,11 @@ def _held_loss(task: tuple[_Blocks, Images, Heads]) -> Floats:
         for share in _SHARES
     ]
     return np.stack(found, axis=1)
+
+
+def _rate(positives: NDArray[Any], n_known: NDArray[Any]) -> Floats:
+    """Return the logit of how often tags come, by which no tag comes never."""
+    return np.asarray(np.log((positives + 0.5) / (n_known - positives + 0.5)), np.float64)
 
 
 def logit_of(proba: float) -> float:

@@ -42,7 +42,8 @@ class Probe:
     """A head for every tag; a pure function of each image's scores and features.
 
     A pair's logit is the mean of the taggers that know the tag, calibrated by category (for a tag
-    that none knows, how often it comes), plus columns times weights, plus bias.
+    that none knows, how often it comes), plus columns times weights, plus bias. It decides whether
+    the pair is listed, and is shifted then.
 
     Parameters
     ----------
@@ -54,6 +55,10 @@ class Probe:
     weights : array of shape (n_columns, n_tags), float32
         On a grid, see `columns.weights_on_grid`.
     bias : array of shape (n_tags,), float64
+    shift : array of shape (n_tags,), float64
+        Added to listed pairs' logits. Tags that no tagger knows all start from one logit by it:
+        their own rates and biases, without each fold, would rank the images of one fold above
+        those of another that has more of the tag.
     floor : float32
         Logit of a pair that is not listed, and the least of one that is.
     least : float32
@@ -65,6 +70,7 @@ class Probe:
     rate: Floats
     weights: NDArray[np.float32]
     bias: Floats
+    shift: Floats
     floor: np.float32
     least: np.float32
 
@@ -119,7 +125,7 @@ class Probe:
             wanted = dense >= self.least
             wanted[part.pairs.image, part.pairs.tag] = True
             image, tag = wanted.nonzero()
-            values = np.clip(dense[image, tag], self.floor, _MOST_LOGIT)
+            values = np.clip(dense[image, tag] + self.shift[tag], self.floor, _MOST_LOGIT)
             yield PairLogits(key=(image + start) * n_tags + tag, logit=values.astype(np.float32))
 
 

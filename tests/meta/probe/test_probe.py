@@ -158,6 +158,38 @@ def test_scores_do_not_tell_how_many_labels_their_fold_has(
     assert max(spread) < 0.6  # calibrated by tag, 4.5
 
 
+@pytest.mark.parametrize("n_own", [1, OWN])
+def test_scores_of_own_tags_do_not_tell_how_many_labels_their_fold_has(
+    featured: Any, stack_settings: Callable[..., StackSettings], n_own: int
+) -> None:
+    base, scores, labels, groups = featured
+    n_known = len(base.vocabulary)
+    wide = over_vocabulary(
+        base,
+        Vocabulary(
+            scores.vocabulary.tags[: n_known + n_own],
+            scores.vocabulary.categories[: n_known + n_own],
+        ),
+    )
+    true = labels[:, : n_known + n_own].toarray()
+    true[:, n_known:] = False
+    true[(groups % 3 == 0).nonzero()[0][::3], n_known] = True  # all of them lie in one fold
+    settings = stack_settings()
+    dull = settings.probe.model_copy(update={"own_strengths": (1e7,), "pair_proba": 1e-9})
+    found, probe = with_probe(
+        labelled(wide, sparse.csr_array(true), groups),
+        settings.model_copy(update={"probe": dull}),
+        seed=0,
+        threads=1,
+        progress=told,
+    )
+    own = dense(found.scores, 2)[:, n_known]
+    assert np.ptp(own) < 0.4  # by its own rate without each fold, 3.6
+    assert probe is not None
+    new = dense(probe.apply(wide), 2)[:, n_known]
+    assert new == pytest.approx(own.mean(), abs=0.3)
+
+
 @given(place=st.floats(-1, 9), n=st.integers(1, 8), seed=st.integers(0, 9))
 def test_the_strength_of_least_loss_is_found_without_a_fit_for_each(
     place: float, n: int, seed: int

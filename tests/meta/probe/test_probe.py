@@ -262,6 +262,7 @@ def test_a_stack_with_a_probe_is_a_pure_function_of_each_image(
         ("deviation", lambda a: a * 0, "probe:deviation holds"),
         ("bias", lambda a: a + 1e9, "probe:bias holds"),
         ("rate", lambda a: a.astype(np.int32), "probe:rate is int32"),
+        ("shift", lambda a: a * np.nan, "probe:shift holds"),
         ("limits", lambda a: a + 99, "probe:limits holds"),
         ("limits", None, "probe:limits is missing"),
     ],
@@ -286,6 +287,25 @@ def test_arrays_that_no_fit_gives_are_refused(
     save_file(arrays, tmp_path / "stack.safetensors")
     with pytest.raises(TagstackError, match=message):
         Stacker.load(tmp_path)
+
+
+def test_a_probe_from_before_own_tags_started_alike_answers_as_it_did(
+    featured: Any, settings: StackSettings, once: Callable[..., Path], tmp_path: Path
+) -> None:
+    saved = once("probe stack", lambda folder: fitted(featured, settings).save(folder))
+    for path in saved.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    arrays = load_file(tmp_path / "stack.safetensors")
+    shift = arrays.pop("probe:shift")
+    save_file(arrays, tmp_path / "stack.safetensors")
+    now, before = (
+        dense(Stacker.load(folder).completed(featured[0]), 2) for folder in (saved, tmp_path)
+    )
+    listed = (before > before.min()) & (now > now.min())
+    added = np.broadcast_to(shift, now.shape)[listed]
+    np.testing.assert_allclose((now - before)[listed], added, atol=1e-5)
+    assert not shift[:-OWN].any()
+    assert shift[-OWN:].all()
 
 
 def test_without_features_or_where_it_is_off_there_is_no_probe(

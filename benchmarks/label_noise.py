@@ -20,7 +20,7 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
-from tagstack.ensemble.comparison.ladder import decided_by
+from tagstack.ensemble.thresholds.deciding import decided_by
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.meta.labels.label_noise import label_suspects
 from tagstack.meta.labels.relations import TagRelations

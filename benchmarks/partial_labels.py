@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
-from tagstack.ensemble.comparison.ladder import decided_by
+from tagstack.ensemble.thresholds.deciding import decided_by
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import without_unknown

@@ -114,11 +114,11 @@ def main() -> None:
             values[title] = by_image(decided, test.labels, worth)
     print(f"{test.scores.n_images} images in {len(np.unique(test.groups))} groups, "
           f"{len(bundle.vocabulary)} tags, seed {args.seed}")  # fmt: skip
-    for title, own in values.items():
-        low, high = interval(own - values["F1"], test.groups, rng)[1:]
-        gain = (own - values["F1"]).mean()
+    for title, worths in values.items():
+        low, high = interval(worths - values["F1"], test.groups, rng)[1:]
+        gain = (worths - values["F1"]).mean()
         print(
-            f"{title:<16} {own.mean():8.3f} an image, over F1 {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+            f"{title:<16} {worths.mean():8.3f} an image, over F1 {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
         )
 
 

@@ -116,10 +116,8 @@ def main() -> None:
           f"{len(bundle.vocabulary)} tags, seed {args.seed}")  # fmt: skip
     for title, worths in values.items():
         low, high = interval(worths - values["F1"], test.groups, rng)[1:]
-        gain = (worths - values["F1"]).mean()
-        print(
-            f"{title:<16} {worths.mean():8.3f} an image, over F1 {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
-        )
+        gain, mean = (worths - values["F1"]).mean(), worths.mean()
+        print(f"{title:<16} {mean:8.3f} an image, over F1 {gain:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 
 if __name__ == "__main__":

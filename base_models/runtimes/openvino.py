@@ -41,6 +41,9 @@ from tagstack.configs.errors import TagstackError
 
 # Not an import statement: type checkers would then ask for an extra that few have installed.
 openvino: Any = importlib.import_module("openvino")
+# Its binding sets numpy up at first use. Two threads that are the first together can wait for each
+# other for ever, so one is the first here, while the module is imported.
+_ = openvino.Tensor(np.zeros(1, np.float32)).data
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 _FLOATS: dict[str, type[np.floating[Any]]] = {"f32": np.float32, "f16": np.float16}

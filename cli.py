@@ -34,7 +34,7 @@ from tagstack.ensemble.console.options import (
     TaggersNow,
     exit_unless,
     exit_with_failures,
-    listed,
+    listed_taggers,
     settings_of,
 )
 
@@ -179,7 +179,7 @@ def score(
     from tagstack.ensemble.console.models import print_score_summary
     from tagstack.ensemble.tasks.scoring import score_folder
 
-    taggers = listed(models, "--models")
+    taggers = listed_taggers(models)
     runtime = running.settings(features, devices)
     settings = settings_of(config, runtime=runtime, uses=("threads", "score", "cluster", "remote"))
     with stages() as progress:
@@ -211,7 +211,7 @@ def explain(
     from tagstack.ensemble.console.tags import print_explanation
     from tagstack.ensemble.tasks.explain import explain_image
 
-    taggers = None if models is None else listed(models, "--models")
+    taggers = None if models is None else listed_taggers(models)
     found = explain_image(
         image, bundle, tag, taggers, scores, running.settings(),
         cascading.cascade, cascading.cascade_loss,
@@ -241,7 +241,7 @@ def moderate(
 
     used = ("threads", "score", "cascade", "output", "moderation")
     settings = settings_of(config, runtime=running.settings(), uses=used)
-    taggers = None if models is None else listed(models, "--models")
+    taggers = None if models is None else listed_taggers(models)
     with stages() as progress:
         answers = list(
             moderate_images(images, settings, lambda own: load(bundle, taggers, own), progress)
@@ -278,7 +278,7 @@ def serve(
         config, runtime=running.settings(), sections=cascading.settings(), uses=used
     )
     request = ServeRequest(bundle=bundle, listening=audience.listening(port), experiment=experiment)
-    taggers = None if models is None else listed(models, "--models")
+    taggers = None if models is None else listed_taggers(models)
     run(
         request,
         settings,

@@ -1,7 +1,7 @@
 """Networks by name, built in or of timm, with the weights that a training starts from."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from tagstack.base_models.contract import Channels
 from tagstack.base_models.training.libraries import timm_library
 from tagstack.base_models.training.networks import BUILT_IN
 from tagstack.base_models.training.starts import Start
+from tagstack.base_models.training.taken_over import take_over
 from tagstack.configs.errors import TagstackError
 
 _RARE = -2.0  # most tags are rare: starting there saves the first hundred steps
@@ -24,8 +25,9 @@ class TimmNetwork(nn.Module):  # type: ignore[misc]
     def __init__(self, name: str, n_tags: int, size: int, arguments: Mapping[str, Any]) -> None:
         super().__init__()
         self.body = _timm_body(name, size, arguments)
-        with torch.no_grad():
-            width = self.body(torch.zeros(1, 3, size, size)).shape[1]
+        with torch.no_grad():  # one picture has no statistics for a normalisation to learn
+            width = self.body.eval()(torch.zeros(1, 3, size, size)).shape[1]
+        self.body.train()
         self.head = nn.Linear(width, n_tags)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -37,10 +39,27 @@ class TimmNetwork(nn.Module):  # type: ignore[misc]
         return self.head(self.embed(images))
 
 
-def network_of(start: Start, tags: Sequence[str], size: int, seed: int) -> nn.Module:
+def network_of(
+    start: Start,
+    tags: Sequence[str],
+    size: int,
+    seed: int,
+    told: Callable[[str], None] | None = None,
+) -> nn.Module:
     """Return a network for these tags, with the weights that it starts from.
 
     Rows of the head for tags that the start knows are taken over; the rest of the head is new.
+
+    Parameters
+    ----------
+    start : Start
+    tags : sequence of str
+    size : int
+        Side of the pictures in pixels.
+    seed : int
+        Of what is drawn.
+    told : callable, optional
+        Is told what was resampled for pictures of another size.
 
     Raises
     ------
@@ -54,8 +73,10 @@ def network_of(start: Start, tags: Sequence[str], size: int, seed: int) -> nn.Mo
     else:
         network = TimmNetwork(start.architecture, len(tags), size, start.arguments)
     nn.init.constant_(network.head.bias, _RARE)
-    if start.weights is not None:
-        _load(network, start, tags)
+    resampled = () if start.weights is None else take_over(network, start, tags, size)
+    if resampled and told is not None:
+        of = f"{start.size} px" if start.size else "another size"
+        told(f"weights for pictures of {of}, resampled for {size} px: {', '.join(resampled)}")
     return network.to(memory_format=torch.channels_last)
 
 
@@ -102,52 +123,6 @@ def _timm_body(name: str, size: int, arguments: Mapping[str, Any]) -> nn.Module:
             "Change train.size, or correct model_args in the config.json of the weights."
         )
         raise TagstackError(msg) from error
-
-
-def _load(network: nn.Module, start: Start, tags: Sequence[str]) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    assert start.weights is not None
-    try:
-        given = load_file(start.weights)
-    except (SafetensorError, OSError, ValueError) as error:
-        msg = f"{start.weights}: no safetensors that can be read: {error}. Fetch it again."
-        raise TagstackError(msg) from error
-    own = network.state_dict()
-    if start.tags:
-        _take_head(own, given, start, tags)
-    prefix = "" if start.tags or start.architecture in BUILT_IN else "body."
-    body = {prefix + name: value for name, value in given.items()}
-    wanted = {name for name in own if not name.startswith("head.")}
-    fitting = {
-        name: value
-        for name, value in body.items()
-        if name in wanted and value.shape == own[name].shape
-    }
-    lacking = sorted(wanted - set(fitting))
-    if len(lacking) > len(wanted) // 10:
-        msg = (
-            f"{start.weights} does not fit {start.architecture}: {len(lacking)} of {len(wanted)} "
-            f"tensors are missing or of another shape, such as {lacking[0]}. Give the architecture "
-            "that the weights belong to, and the size they were trained on."
-        )
-        raise TagstackError(msg)
-    network.load_state_dict({**own, **fitting})
-
-
-def _take_head(
-    own: dict[str, Tensor], given: dict[str, Tensor], start: Start, tags: Sequence[str]
-) -> None:
-    weight, bias = given.get("head.weight"), given.get("head.bias")
-    here = {tag: i for i, tag in enumerate(tags)}
-    if weight is None or bias is None or weight.shape[1] != own["head.weight"].shape[1]:
-        return
-    pairs = [(here[tag], i) for i, tag in enumerate(start.tags) if tag in here]
-    for mine, theirs in pairs:
-        if theirs < len(weight):
-            own["head.weight"][mine] = weight[theirs]
-            own["head.bias"][mine] = bias[theirs]
 
 
 def n_parameters(network: nn.Module) -> int:

@@ -17,6 +17,7 @@ from tagstack.ensemble.console.options import (
     Scores,
     Seed,
     listed,
+    listed_taggers,
     settings_of,
 )
 
@@ -84,7 +85,7 @@ def audit(
         runtime=running.settings(),
         uses=("audit", "compare", "score", "seed", "threads"),
     )
-    taggers = None if models is None else listed(models, "--models")
+    taggers = None if models is None else listed_taggers(models)
     columns = () if leave_out is None else listed(leave_out, "--leave-out")
     question = AuditQuestion(
         by=None if by is None else listed(by, "--by"),

@@ -10,7 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from tagstack.ensemble.console.console import out, print_json, verdict
-from tagstack.ensemble.console.options import Config, Images, Json, exit_unless, listed
+from tagstack.ensemble.console.options import (
+    Config,
+    Images,
+    Json,
+    exit_unless,
+    listed,
+    listed_taggers,
+)
 
 if TYPE_CHECKING:  # printing must not wait for what these need
     from tagstack.base_models.parity.parity import ParityReport
@@ -186,7 +193,7 @@ def build(
 
     settings = _settings(config, precision=precision, flavour=flavour, features=features)
     with stages() as progress:
-        names = listed(taggers, "TAGGERS")
+        names = listed_taggers(taggers, "TAGGERS")
         results = build_engines(names, settings, progress, with_layers=verbose)
     print_built(results, as_json=as_json)
     if verbose and not as_json:
@@ -244,7 +251,7 @@ def verify(
         config, backend=backend, precision=precision, flavour=flavour, features=features
     )
     with stages() as progress:
-        found = verify_taggers(listed(taggers, "TAGGERS"), images, settings, progress)
+        found = verify_taggers(listed_taggers(taggers, "TAGGERS"), images, settings, progress)
     print_verified(found, as_json=as_json)
     exit_unless(all(item.fault is None for item in found))
 

@@ -17,7 +17,7 @@ from tagstack.ensemble.console.options import (
     Scores,
     Seed,
     Utility,
-    listed,
+    listed_taggers,
     named,
     settings_of,
     utility_settings,
@@ -51,7 +51,7 @@ def start(
     from tagstack.ensemble.tasks.start import start as make_start
 
     request = StartRequest(
-        models=() if models is None else listed(models, "--models"),
+        models=() if models is None else listed_taggers(models),
         bundle=bundle,
         images=tuple(images or ()),
         scores=scores,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tagstack.base_models.path_lists import names_and_paths
 from tagstack.configs.quick import QUICK
 from tagstack.configs.shown import shown
 
@@ -131,11 +132,20 @@ def formats_of(text: str) -> tuple[str, ...]:
 
 def listed(text: str, option: str) -> tuple[str, ...]:
     """Return the parts of a comma-separated option, each once, without space around them."""
-    parts = tuple(part.strip() for part in text.split(","))
+    parts = _no_empty(tuple(part.strip() for part in text.split(",")), text, option)
+    return tuple(dict.fromkeys(parts)) if option == "--format" else parts
+
+
+def listed_taggers(text: str, option: str = "--models") -> tuple[str, ...]:
+    """Return the parts of a comma-separated option whose parts may be paths with commas."""
+    return _no_empty(names_and_paths(text), text, option)
+
+
+def _no_empty(parts: tuple[str, ...], text: str, option: str) -> tuple[str, ...]:
     if not all(parts):
         msg = f"{text!r} has an empty part; expected names with one comma between them."
         raise typer.BadParameter(msg, param_hint=option)
-    return tuple(dict.fromkeys(parts)) if option == "--format" else parts
+    return parts
 
 
 def families_of(text: str | None) -> tuple[str, ...] | None:

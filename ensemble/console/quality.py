@@ -14,6 +14,7 @@ from tagstack.ensemble.console.options import (
     Threads,
     exit_with_failures,
     listed,
+    listed_taggers,
     settings_of,
 )
 
@@ -52,7 +53,7 @@ def score(
 
     runtime = {} if threads is None else {"threads": threads}
     settings = settings_of(config, runtime=runtime, uses=("threads", "score", "quality"))
-    names = settings.quality.scorers if scorer is None else listed(scorer, "--scorer")
+    names = settings.quality.scorers if scorer is None else listed_taggers(scorer, "--scorer")
     with stages() as progress:
         found = score_quality(images, names, scores, settings, progress, overwrite=overwrite)
     if as_json:

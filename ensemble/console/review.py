@@ -17,7 +17,7 @@ from tagstack.ensemble.console.options import (
     Overwrite,
     TaggersNow,
     endings_of,
-    listed,
+    listed_taggers,
     settings_of,
 )
 
@@ -71,7 +71,7 @@ def review(
         out=out,
         scores=scores,
         labels=labels,
-        models=None if models is None else listed(models, "--models"),
+        models=None if models is None else listed_taggers(models),
         cascade=cascading.cascade,
         cascade_loss=cascading.cascade_loss,
     )

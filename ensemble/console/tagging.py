@@ -20,6 +20,7 @@ from tagstack.ensemble.console.options import (
     exit_with_failures,
     formats_of,
     listed,
+    listed_taggers,
     settings_of,
 )
 
@@ -145,7 +146,7 @@ def tag(
         bundle=target.bundle,
         out=target.out,
         formats=formats,
-        models=None if models is None else listed(models, "--models"),
+        models=None if models is None else listed_taggers(models),
         rules=rules,
         overwrite=overwrite,
         rehash=rehash,

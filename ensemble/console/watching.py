@@ -17,7 +17,7 @@ from tagstack.ensemble.console.options import (
     Seed,
     TaggersNow,
     exit_with_failures,
-    listed,
+    listed_taggers,
 )
 from tagstack.ensemble.console.tagging import USED, tag_settings
 
@@ -59,7 +59,7 @@ def watch(
         bundle=target.bundle,
         out=target.out,
         formats=formats,
-        models=None if models is None else listed(models, "--models"),
+        models=None if models is None else listed_taggers(models),
         prune=prune,
         retry_failed=retry_failed,
         cascade=cascading.cascade,

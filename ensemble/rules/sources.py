@@ -4,6 +4,7 @@ from functools import reduce
 from importlib import resources
 from pathlib import Path
 
+from tagstack.base_models.path_lists import names_and_paths
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.text_files import read_text
 from tagstack.ensemble.rules.rule_set import Rules
@@ -27,8 +28,7 @@ def load_rules(source: str | Path) -> Rules:
     TagstackError
         If there is no such set or file, it does not hold rules, or the sets do not go together.
     """
-    text = str(source)
-    parts = [text] if Path(text).is_file() else [part.strip() for part in text.split(",")]
+    parts = [str(source)] if isinstance(source, Path) else names_and_paths(source)
     return reduce(Rules.joined, [_load_one(part) for part in parts], Rules.none())
 
 

@@ -6,6 +6,7 @@ out; they say when to stop and which thresholds to publish. Needs the extra ``tr
 
 import shutil
 
+from tagstack.base_models.atomic import remove_leftovers
 from tagstack.base_models.contract import CONTRACT_FILE
 from tagstack.base_models.training.libraries import require_torch
 from tagstack.configs.errors import TagstackError
@@ -32,13 +33,14 @@ def train_tagger(request: TrainRequest, settings: Settings, progress: Progress) 
 
     _check_out(request)
     work = request.out / WORK
+    remove_leftovers(request.out)
+    remove_leftovers(work, below=True)  # of a search, a folder for each training
     if request.search:
         found = searched(request, settings, work, progress)
     else:
-        made = prepared(request, settings, work, progress)
-        for notice in made.notices:
+        run = Run(prepared(request, settings, work, progress))
+        for notice in run.notices:
             progress.notice(notice)
-        run = Run(made)
         found = run.write(run.train(work, progress.stage), progress.stage)
     shutil.rmtree(work)
     return found

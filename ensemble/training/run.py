@@ -34,6 +34,11 @@ class Run:
     Parameters
     ----------
     made : Prepared
+
+    Attributes
+    ----------
+    notices : tuple of str
+        Of what was prepared and of the weights.
     """
 
     def __init__(self, made: Prepared) -> None:
@@ -48,14 +53,16 @@ class Run:
             torch.set_num_threads(settings.threads)
         self._device = chosen_device()
         size, tags = made.contract.height_width[0], made.vocabulary.tags
+        said: list[str] = []
         self._training = Training(
-            network_of(made.start, tags, size, settings.seed),
+            network_of(made.start, tags, size, settings.seed, said.append),
             made.parted.material,
             settings.train,
             made.contract,
             seed=settings.seed,
             device=self._device,
         )
+        self.notices = (*made.notices, *said)
 
     def train(self, work: Path, told: "Told", stop: "Stop | None" = None) -> "Position":
         """Train to the end, or go on from where ``work`` says; return where it ended."""
@@ -101,7 +108,7 @@ class Run:
             device=self._device,
             against=against,
             trials=trials,
-            notices=made.notices,
+            notices=self.notices,
         )
 
     def _digest(self) -> str:
@@ -191,7 +198,7 @@ class Run:
             "torch": torch.__version__,
             "device": self._device,
             **plain,
-            "notices": made.notices,
+            "notices": self.notices,
             "tags": made.vocabulary.tags,
         })  # fmt: skip
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagstack.base_models.atomic import write_text
+from tagstack.base_models.path_lists import names_and_paths
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.configs.text_files import read_json
@@ -53,10 +54,9 @@ def searched(request: TrainRequest, settings: Settings, work: Path, progress: Pr
     best = max(trials, key=lambda trial: trial.score)
     asked, own = _asked(request, settings, asdict(best))
     folder = work / str(best.number)
-    made = prepared(asked, own, folder, progress)
-    for notice in made.notices:
+    run = Run(prepared(asked, own, folder, progress))
+    for notice in run.notices:
         progress.notice(notice)
-    run = Run(made)
     # It ended there before: whatever ended it early does so again at once.
     position = run.train(folder, progress.stage, lambda p: len(p.scores) >= len(best.scores))
     return run.write(position, progress.stage, trials)
@@ -148,7 +148,7 @@ def _space(
 
 
 def _starts(request: TrainRequest) -> list[str]:
-    return [name.strip() for name in request.start.split(",") if name.strip()]
+    return [name for name in names_and_paths(request.start) if name]
 
 
 def _as_set(request: TrainRequest, settings: Settings) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 import warnings
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tagstack.base_models.atomic import TEMPORARY
 from tagstack.base_models.contract import read_contract
 from tagstack.base_models.taggers.tagger import load_tagger
 from tagstack.configs.errors import TagstackError
@@ -196,6 +198,18 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bytes(
         assert (out / name).read_bytes() == (trained[0].out / name).read_bytes(), name
 
 
+def test_a_training_clears_what_killed_ones_left(pictures: Path, tmp_path: Path) -> None:
+    asked, work = request(pictures, tmp_path), tmp_path / "training"
+    (work / "1").mkdir(parents=True)
+    left = [folder / f"{TEMPORARY}0123.safetensors" for folder in (work, work / "1", tmp_path)]
+    for path in left:
+        path.touch()
+    with pytest.raises(KeyboardInterrupt):
+        train_tagger(asked, settings(), Told(1))  # before it has anything to write
+    assert not (work / "checkpoint.safetensors").exists()
+    assert [path for path in left if path.exists()] == []
+
+
 def test_another_training_in_the_same_folder_is_refused(
     pictures: Path, tmp_path: Path, trained: tuple[Trained, Told]
 ) -> None:
@@ -356,6 +370,17 @@ def test_a_training_of_a_search_that_fails_costs_only_itself(
     n_made[:] = [1]  # now the first fails, which is as the settings say
     with pytest.raises(RuntimeError, match="CUDA out of memory"):
         train_tagger(replace(asked, out=tmp_path / "first"), one_epoch, Silent())
+
+
+def test_a_search_may_start_from_folders_with_commas(
+    pictures: Path, tmp_path: Path, trained: tuple[Trained, Told], quick_export: None
+) -> None:
+    start = tmp_path / "red, green"
+    shutil.copytree(trained[0].out, start)
+    asked = replace(request(pictures, tmp_path / "found"), start=f"{start},vit", search=1)
+    found = train_tagger(asked, settings(epochs=1), Silent())
+    assert [trial.start for trial in found.trials] == [str(start)]
+    assert found.architecture == "resnet"
 
 
 def test_a_search_that_was_ended_goes_on_to_the_same_tagger(

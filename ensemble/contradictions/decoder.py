@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tagstack.base_models.pairs import PairProba
+from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.decisions import DecoderSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.contradictions.engines import Engine, EngineChoice
@@ -109,6 +109,7 @@ class Decoder:
     ) -> Decoded:
         """Return the best legal tags and where the search stopped early; see :meth:`decode`."""
         n_images = proba.pairs.n_images
+        proba = self._heard(proba, thresholds)
         engine = self.engines.engine(n_images)
         keys, inexact = [np.zeros(0, np.int64)], np.zeros(n_images, bool)
         for start in range(0, n_images, _CHUNK):
@@ -160,6 +161,21 @@ class Decoder:
         n_tags = self.rules.n_tags
         source, above = self._lists.ancestors.expand(keys % n_tags)
         return merged(keys, (keys // n_tags)[source] * n_tags + above)
+
+    def _heard(self, proba: PairProba, thresholds: NDArray[np.float32]) -> PairProba:
+        """Return the pairs that the rules can have anything to say of: a few among very many.
+
+        A pair below its threshold stands for nothing, unless another tag implies it or a rule asks
+        for one of its kind; and what is said of it is said of an unlisted pair, while that is below
+        the threshold too.
+        """
+        _check(proba, thresholds, self.rules.n_tags)
+        always = self._lists.wanted | (proba.base >= thresholds)
+        tag = proba.pairs.tag
+        rows = np.flatnonzero(always[tag] | (proba.proba >= thresholds[tag]))
+        counts = np.searchsorted(rows, proba.pairs.indptr)
+        pairs = Pairs(indptr=counts, tag=tag[rows], n_tags=self.rules.n_tags)
+        return PairProba(pairs=pairs, proba=proba.proba[rows], base=proba.base)
 
     def _solve_chunk(
         self,

@@ -64,6 +64,11 @@ class RuleLists:
             roles += np.diff(lists.indptr)
         # Such a tag, once tagged, can only be lost to the one group it belongs to.
         self.lone = (roles == 1) & (np.diff(self.ancestors.indptr) == 0)
+        # What may be kept below its threshold.
+        self.wanted = np.zeros(n_tags, bool)
+        self.wanted[self.ancestors.values] = True
+        for number in np.flatnonzero(self.least):
+            self.wanted[list(exclusives[number].tags)] = True
         self.switch = self._switches()
 
     def _switches(self) -> Bools:

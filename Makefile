@@ -26,11 +26,12 @@ lint: dev  ## ruff: style, imports, docstrings, formatting
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 
-typecheck: dev  ## mypy --strict over the package and its tests
+typecheck: dev  ## mypy --strict over the package, its tests and benchmarks
 	mkdir -p .typing/tagstack
 	ln -sfn $(addprefix ../../,$(wildcard *.py) py.typed base_models configs ensemble meta) .typing/tagstack/
 	ln -sfn ../tests .typing/tests
 	$(PYTHON) -m mypy
+	$(PYTHON) -m mypy --explicit-package-bases benchmarks/*.py $(filter-out %/train.py,$(wildcard benchmarks/zoo/*.py))
 
 test: dev  ## the tests, on all cores
 	$(ONE_THREAD) $(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder

@@ -80,7 +80,8 @@ class Judged:
         drawn = np.random.default_rng(seed).multinomial(
             n_groups, np.full(n_groups, 1 / n_groups), 1000
         )
-        return np.percentile((drawn @ wrong) / np.maximum(drawn @ given, 1), [2.5, 97.5])
+        shares = (drawn @ wrong) / np.maximum(drawn @ given, 1)
+        return np.asarray(np.percentile(shares, [2.5, 97.5]))
 
 
 def labelled_half(judged: Judged, images: Bools, rate: float) -> LabelledProposals:

@@ -29,7 +29,8 @@ def limits(data: bytes) -> dict[str, list[float]]:
     if operations - _HARMLESS:
         msg = f"the pickle does {sorted(operations - _HARMLESS)}; expected plain data alone"
         raise SystemExit(msg)
-    return pickle.Unpickler(io.BytesIO(data)).load()
+    found: dict[str, list[float]] = pickle.Unpickler(io.BytesIO(data)).load()
+    return found
 
 
 def model(wheel: Path) -> dict[str, np.ndarray]:
@@ -49,8 +50,8 @@ def model(wheel: Path) -> dict[str, np.ndarray]:
     return {
         "coefficients": np.array([float(row[0]) for row in rows]),
         "vectors": vectors,
-        "rho": np.float64(facts["rho"]),
-        "gamma": np.float64(facts["gamma"]),
+        "rho": np.array(float(facts["rho"])),
+        "gamma": np.array(float(facts["gamma"])),
         "low": np.array(ends["min_"], np.float64),
         "high": np.array(ends["max_"], np.float64),
     }
@@ -62,7 +63,7 @@ def main() -> None:
     parser.add_argument("wheel", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
-    np.savez_compressed(arguments.out, **model(arguments.wheel))
+    np.savez_compressed(arguments.out, allow_pickle=False, **model(arguments.wheel))
     print(f"{arguments.out}: {arguments.out.stat().st_size} bytes")
 
 

@@ -46,7 +46,7 @@ from tagstack.ensemble.bundle.fitted_images import FittedImages
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.bundle.trial import made_up_scores
 from tagstack.ensemble.rules.rule_set import Rules
-from tagstack.ensemble.thresholds.table import Thresholds
+from tagstack.ensemble.thresholds.table import State, Thresholds
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.stack.stacker import Stacker
 
@@ -73,7 +73,7 @@ def fitted_bundle(folder: Path, n_images: int = 240, n_tags: int = 16) -> Path:
     truth = rng.random((n_images, n_tags)) < np.linspace(0.5, 0.1, n_tags)
     logit = np.where(truth, 2.0, -2.5) + rng.normal(size=(3, n_images, n_tags)) * 1.5
     logit[2, :, -2:] = np.nan  # one tagger lacks two tags
-    knows = ~np.isnan(logit).all(axis=1)
+    knows = np.asarray(~np.isnan(logit).all(axis=1))
     tag = np.tile(np.arange(n_tags, dtype=np.int32), n_images)
     indptr = np.arange(n_images + 1, dtype=np.int64) * n_tags
     tags = tuple(f"tag_{i}" for i in range(n_tags))
@@ -132,10 +132,11 @@ def _small_stack() -> dict[str, Any]:
 def _thresholds(vocabulary: Vocabulary, value: Any) -> Thresholds:
     n_tags = len(vocabulary)
     undefined = np.full(n_tags, np.nan)
+    tuned: State = "tuned"
     return Thresholds(
         vocabulary=vocabulary,
         value=value,
-        state=("tuned",) * n_tags,
+        state=(tuned,) * n_tags,
         positives=np.full(n_tags, 30),
         estimate=undefined,
         low=undefined,
@@ -252,7 +253,7 @@ def _json(path: Path, rng: random.Random) -> str:
             break
     if path.name == "manifest.json" and steps[0] == "files":
         return "nothing"
-    new = rng.choice([None, [], {}, True, *ODD_TEXTS, *ODD_NUMBERS, float("nan")])
+    new: object = rng.choice([None, [], {}, True, *ODD_TEXTS, *ODD_NUMBERS, float("nan")])
     if rng.random() < 0.2:
         del parent[key]
     else:

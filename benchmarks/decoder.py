@@ -73,8 +73,8 @@ def _group(
 
 def popularity(n_tags: int) -> np.ndarray:
     """Return the chance of each tag to be drawn: frequent tags come first, as in a booru."""
-    weight = 1.0 / np.arange(20, n_tags + 20)
-    return weight / weight.sum()
+    weight: np.ndarray = 1.0 / np.arange(20, n_tags + 20)
+    return np.asarray(weight / weight.sum())
 
 
 def draw_images(rng: np.random.Generator, n_images: int, bound: BoundRules) -> PairProba:

@@ -38,7 +38,7 @@ def numbers(
     if paired:
         first, other = rng.random((2, len(total)))
         other = np.where(rng.random(len(total)) < 0.5, first, other)
-        return (other < b).astype(np.float64) - (first < a)
+        return np.asarray(np.subtract(other < b, first < a, dtype=np.float64))
     in_b = rng.random(len(total)) < share
     outcome = (rng.random(len(total)) < np.where(in_b, b, a)).astype(np.float64)
     own = outcome - total / n

@@ -143,12 +143,13 @@ Run = tuple[bool, float | None, float | None, Collection]
 def row(title: str, bias: float, found: list[Run], rng: np.random.Generator) -> str:
     """Return a line of the table."""
     cells = [title, f"{np.mean([one[0] for one in found]):.1%}"]
-    new = {at: long_run(rng, bias, at, len(found[0][3].true)) for one in found for at in one[1:3]
-           if at is not None}  # fmt: skip
-    for place in (1, 2):
-        moves = [(one[place], one[3]) for one in found if one[place] is not None]
-        here = [own.gain(at) for at, own in moves if at is not None]
-        there = [new[at] for at, _ in moves if at is not None]
+    moved_to = [at for _, ours, plain, _ in found for at in (ours, plain) if at is not None]
+    new = {at: long_run(rng, bias, at, len(found[0][3].true)) for at in moved_to}
+    ours = [(at, own) for _, at, _, own in found if at is not None]
+    plain = [(at, own) for _, _, at, own in found if at is not None]
+    for moves in (ours, plain):
+        here = [own.gain(at) for at, own in moves]
+        there = [new[at] for at, _ in moves]
         cells.append(f"{len(moves) / len(found):.0%}")
         for gained in (here, there):
             lost = sum(gain < 0 for gain in gained) / len(found)

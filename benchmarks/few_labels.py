@@ -63,7 +63,7 @@ class Draw:
         """Write everything that the table needs."""
         about = np.array(json.dumps({"chosen": self.chosen, "tags": self.tags}))
         arrays = {f"{n} {key}": v for n, found in self.scores.items() for key, v in found.items()}
-        np.savez(path, about=about, **arrays)
+        np.savez(path, allow_pickle=False, about=about, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> "Draw":
@@ -108,7 +108,7 @@ def row(n_labels: int, draws: Sequence[Draw], true_tags: float) -> str:
     """Return a line of the table: the fit's means, and its leads over each rival."""
 
     def mean(name: str, key: str) -> NDArray[np.float64]:
-        return np.mean([draw.scores[name][key] for draw in draws], axis=0)
+        return np.asarray(np.mean([draw.scores[name][key] for draw in draws], axis=0))
 
     cells = [str(n_labels), f"{np.mean([d.tags for d in draws]) / true_tags:.2f}"]
     cells += [f"{mean('fit', key)[0]:.3f}" for key in JUDGED]

@@ -65,7 +65,7 @@ def run(root: Path, out: Path, name: str, n_pictures: int, n_draws: int) -> None
     for folder in taggers(root / "zoo" / name, out / "taggers"):
         right = load_tagger(Path(folder), floor=1e-4, threads=1, smoke=False)
         truth = np.array([[tag in own for tag in right.vocabulary.tags] for own in tags])
-        known = truth.any(axis=1)
+        known = np.asarray(truth.any(axis=1))
         seen = [picture for picture, one in zip(pictures, known, strict=True) if one]
         geometry = right.contract.input.geometry
         wrong = as_if(right, {"geometry": WRONG[geometry]})

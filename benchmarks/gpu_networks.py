@@ -198,7 +198,8 @@ def drawn(job: Job, n_images: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     contrast = np.linspace(0.2, 1, n_images, dtype=np.float32)[:, None, None, None]
     shape = (n_images, 3, job.size, job.size)
-    return np.clip(rng.standard_normal(shape, np.float32) * contrast, -1, 1)
+    images: np.ndarray = np.clip(rng.standard_normal(shape, np.float32) * contrast, -1, 1)
+    return images
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> float:

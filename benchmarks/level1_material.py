@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def made_taggers(folder: Path, names: Sequence[str], size: int, **network: Any) 
     import level1_networks
     import swin_network
 
-    writers = {
+    writers: dict[str, Callable[..., object]] = {
         "vit": level1_networks.vit, "convnext": level1_networks.convnext, "swin": swin_network.swin,
     }  # fmt: skip
     made = []

@@ -27,7 +27,7 @@ GENERAL, CHARACTER = 0.35, 0.85
 KEPT: list[Any] = []
 
 
-def imgutils_tags(work: Path, paths: list[Path], batch: int) -> list[dict[str, float]]:
+def imgutils_tags(work: Path, paths: list[Path], batch: int) -> dict[str, Any]:
     """Tag pictures one at a time, which is all that imgutils offers."""
     import_torchvision()  # which imgutils imports where it is installed
     from imgutils.tagging import wd14
@@ -47,7 +47,7 @@ def imgutils_tags(work: Path, paths: list[Path], batch: int) -> list[dict[str, f
     return finished(began, cpu, found)
 
 
-def wdtagger_tags(work: Path, paths: list[Path], batch: int) -> list[dict[str, float]]:
+def wdtagger_tags(work: Path, paths: list[Path], batch: int) -> dict[str, Any]:
     """Tag pictures in batches, as wdtagger's readme does."""
     import_torchvision()
     import timm
@@ -91,7 +91,7 @@ def import_torchvision() -> None:
         importlib.import_module("torchvision")
 
 
-def finished(began: float, cpu: float, found: list[dict[str, float]]) -> Any:
+def finished(began: float, cpu: float, found: list[dict[str, float]]) -> dict[str, Any]:
     """Return what is printed."""
     return {
         "seconds": time.perf_counter() - began,

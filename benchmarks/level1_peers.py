@@ -57,7 +57,7 @@ def write_network(kind: str, work: Path) -> Path:
     plain.unlink()
     layers = _layers(model.graph)
     _spread(model.graph)
-    np.savez(work / "state.npz", **_timm_state(kind, layers, model.graph))
+    np.savez(work / "state.npz", allow_pickle=False, **_timm_state(kind, layers, model.graph))
     peer = TIMM[kind] | {"options": TIMM[kind]["options"] | {"pretrained_cfg_overlay": CONFIG}}
     (work / "peer.json").write_text(json.dumps(peer))
     onnx.save(_as_wd(model), str(work / "model.onnx"))

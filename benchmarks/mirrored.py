@@ -21,6 +21,7 @@ from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.base_models.taggers.asked_names import MIRRORED
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import load_settings
+from tagstack.configs.stack import Objective
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.console.console import stages
 from tagstack.ensemble.progress import Silent
@@ -30,7 +31,7 @@ from tagstack.ensemble.tasks.scoring import score_folder
 from tagstack.meta.metrics.fold_scores import FoldScorer
 from tagstack.meta.metrics.leads import Lead
 
-METRICS = ("macro_ap", "micro_ap")
+METRICS: tuple[Objective, ...] = ("macro_ap", "micro_ap")
 
 
 def raw(scores: Level1Scores, member: str) -> PairProba:

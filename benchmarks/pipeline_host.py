@@ -58,7 +58,7 @@ CONTRACTS: dict[str, dict[str, Any]] = {
 def made_contract(size: int, facts: dict[str, Any]) -> Contract:
     """Return a contract of that input."""
     common = {"size": size, "geometry": "pad_square", "resample": "bicubic", "batch": "dynamic"}
-    values = {
+    values: dict[str, object] = {
         "name": "net",
         "source": "this benchmark",
         "licence": "none",

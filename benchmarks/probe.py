@@ -171,14 +171,8 @@ def line(title: str, halves: Sequence[tuple[Half, Half]]) -> str:
             f"{theirs[0]:.3f}",
             f"{lead.value:+.4f} [{lead.low:+.4f}, {lead.high:+.4f}]",
         ]
-    spent, bare_s, own = (
-        np.mean([pick(*pair) for pair in halves])
-        for pick in (
-            lambda a, b: a.cpu_s,
-            lambda a, b: b.cpu_s,
-            lambda a, b: a.probe_s,
-        )
-    )
+    spent, bare_s = (np.mean([pair[i].cpu_s for pair in halves]) for i in (0, 1))
+    own = np.mean([with_it.probe_s for with_it, _ in halves])
     cells += [f"{spent:.0f} / {bare_s:.0f} / {own:.0f}"]
     return f"| {' | '.join(cells)} |"
 

@@ -11,11 +11,13 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.settings import load_settings
@@ -25,6 +27,13 @@ from tagstack.ensemble.review.board import board_columns
 from tagstack.ensemble.review.desk import Desk
 from tagstack.ensemble.review.pairs import PairTable
 from tagstack.ensemble.review.queue import ORDERS
+
+
+def summed(
+    tag: NDArray[np.int64], of_pairs: NDArray[np.floating], n_tags: int
+) -> NDArray[np.float64]:
+    """Return the sum of the pairs of each tag."""
+    return np.bincount(tag, of_pairs, n_tags).astype(np.float64)
 
 
 def drawn_pairs(n_images: int, n_tags: int, per_image: int, seed: int = 0) -> PairTable:
@@ -38,8 +47,8 @@ def drawn_pairs(n_images: int, n_tags: int, per_image: int, seed: int = 0) -> Pa
     return PairTable(
         image=(key // n_tags).astype(np.int32), tag=tag.astype(np.int32), proba=proba,
         threshold=np.full(len(key), 0.5, np.float32), tagged=has, has=has,
-        wrong=np.bincount(tag[has], 1 - proba[has], n_tags),
-        missing=np.bincount(tag[~has], proba[~has], n_tags),
+        wrong=summed(tag[has], 1 - proba[has], n_tags),
+        missing=summed(tag[~has], proba[~has], n_tags),
         n_has=np.bincount(tag[has], minlength=n_tags), n_near=count, n_pairs=count,
     )  # fmt: skip
 
@@ -96,8 +105,8 @@ def main() -> None:
         timed(f"{own.decisions:,} decisions recorded, 1,000 at once", decided)
         timed("opening with these", desk.prepare)
         for order in ORDERS:
-            timed(f"first card, {order}", lambda order=order: desk.cards("a", order, None, 4))
-            timed(f"how many are left, {order}", lambda order=order: desk.left(order, None), 5)
+            timed(f"first card, {order}", partial(desk.cards, "a", order, None, 4))
+            timed(f"how many are left, {order}", partial(desk.left, order, None), 5)
         for order in ORDERS:
 
             def turn(order: Any = order) -> None:

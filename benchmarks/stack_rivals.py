@@ -154,7 +154,8 @@ def few_tags(job: Job) -> NDArray[np.int64]:
     """Return the tags that scikit-learn's combination is asked about: some it can fit at all."""
     positives = np.asarray(job.fit.labels[:SKLEARN_IMAGES].sum(axis=0)).ravel()
     usable = job.tags[positives[job.tags] >= N_FOLDS]
-    return usable[np.linspace(0, len(usable) - 1, job.sklearn_tags + 2)[1:-1].astype(int)]
+    evenly = np.linspace(0, len(usable) - 1, job.sklearn_tags + 2)[1:-1].astype(np.intp)
+    return usable.take(evenly)
 
 
 def _one_tag(fit: Any, true: NDArray[np.bool_], test: Any) -> NDArray[np.float32]:
@@ -165,7 +166,8 @@ def _one_tag(fit: Any, true: NDArray[np.bool_], test: Any) -> NDArray[np.float32
     from xgboost import XGBClassifier
 
     if true.sum() < N_FOLDS or (~true).sum() < N_FOLDS:
-        return expit(test).mean(axis=1).astype(np.float32)
+        mean: NDArray[np.float32] = expit(test).mean(axis=1).astype(np.float32)
+        return mean
     warnings.simplefilter("ignore")
     below = np.empty((len(true), 2))
     for part, held in StratifiedKFold(N_FOLDS, shuffle=True, random_state=0).split(fit, true):

@@ -181,7 +181,7 @@ class ScoreDrawer:
             plausible = self.rng.random(proba.shape, np.float32) < self.false_per_true * proba
             image, tag = np.nonzero(truth | plausible)
             values = self._logits(truth[image, tag], pull[image, tag], tag)
-            kept = (np.nan_to_num(values, nan=FLOOR) > FLOOR).any(axis=0)
+            kept = (np.nan_to_num(values, nan=float(FLOOR)) > FLOOR).any(axis=0)
             counts = np.bincount(image[kept], minlength=n)
             yield counts, tag[kept].astype(np.int32), values[:, kept], sparse.csr_array(truth)
 
@@ -230,7 +230,8 @@ def _intercepts(shares: Floats, spread: NDArray[np.float64]) -> Floats:
         middle = (low + high) / 2
         mean = expit(middle[:, None] + spread[:, None] * nodes) @ weights / weights.sum()
         low, high = np.where(mean < shares, middle, low), np.where(mean < shares, high, middle)
-    return ((low + high) / 2).astype(np.float32)
+    found: Floats = ((low + high) / 2).astype(np.float32)
+    return found
 
 
 def _relations(rng: np.random.Generator, n_tags: int) -> TagRelations:

@@ -102,7 +102,9 @@ def _attention(graph: Graph, x: str, stage: Stage, shift: int) -> str:
 def _unit(graph: Graph, x: str, axis: int) -> str:
     """Scale vectors to length one."""
     length = graph.node("ReduceL2", x, graph.constant(np.array([axis])), keepdims=1)
-    return graph.node("Div", x, graph.node("Max", length, graph.constant(np.float32(1e-12))))
+    return graph.node(
+        "Div", x, graph.node("Max", length, graph.constant(np.array(1e-12, np.float32)))
+    )
 
 
 def _rolled(graph: Graph, x: str, shift: int, side: int) -> str:

@@ -277,7 +277,7 @@ def ground_of(root: Path, name: str, out: Path, seed: int, settings: Settings) -
 
 def keep(path: Path, fit: PairProba, test: PairProba, folds: NDArray[np.int64]) -> None:
     """Write probabilities for the next run."""
-    arrays = {"folds": folds}
+    arrays: dict[str, NDArray[Any]] = {"folds": folds}
     for part, proba in (("fit", fit), ("test", test)):
         arrays |= {f"{part}.indptr": proba.pairs.indptr, f"{part}.tag": proba.pairs.tag}
         arrays |= {f"{part}.proba": proba.proba, f"{part}.base": proba.base}

@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 from torch.nn import functional
 
 
-class TorchGraph(torch.nn.Module):
+class TorchGraph(torch.nn.Module):  # type: ignore[misc]  # torch is not read for types
     """Runs the nodes of an ONNX file one after the other.
 
     Parameters

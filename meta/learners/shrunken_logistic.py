@@ -18,7 +18,7 @@ from tagstack.meta.labels.truth import PairTruth
 
 Floats = NDArray[np.float64]
 
-_MANY = 300_000  # listed pairs from which on those that the members' mean foresees are thinned
+MANY = 300_000  # listed pairs from which on those that the members' mean foresees are thinned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def drawn_rows(
         Probability that the members' mean logit gives.
     true, weight : arrays of shape (n_pairs,)
     """
-    return informative_rows(pilot, true, weight, _MANY, seed=0)
+    return informative_rows(pilot, true, weight, MANY, seed=0)
 
 
 def rows_of(

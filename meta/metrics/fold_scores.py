@@ -6,7 +6,7 @@ tag (macro) or of all pairs (micro), from the probabilities of the other folds. 
 where tagging pays by the probabilities themselves.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -138,17 +138,29 @@ class FoldScorer:
 
         The true pairs elsewhere count as never found. This is what selections raise.
         """
-        rows, proba = rows[self.truth.known[rows]], proba[self.truth.known[rows]]
-        value = proba.astype(np.float32)
-        rankings = Rankings(
-            key=self.key[rows],
-            value=value,
-            falling=falling_order(value),
-            count=np.ones(len(rows), np.int64),
-            true=self.truth.listed[rows].astype(np.int64),
-            n_true=self.n_true,
-        )
-        return np.asarray(np.mean([self._value(p, rankings) for p in _PARTS[objective]], axis=0))
+        return self.among(rows)(proba, objective)
+
+    def among(self, rows: NDArray[np.int64]) -> Callable[[NDArray[np.floating], Objective], Floats]:
+        """Return `values_at` of these rows, for many probabilities of them."""
+        known = np.flatnonzero(self.truth.known[rows])
+        everything, rows = len(known) == len(rows), rows[known]
+        key, true = self.key[rows], self.truth.listed[rows].astype(np.int64)
+        ones = np.ones(len(rows), np.int64)
+
+        def values(proba: NDArray[np.floating], objective: Objective) -> Floats:
+            value = (proba if everything else proba[known]).astype(np.float32)
+            rankings = Rankings(
+                key=key,
+                value=value,
+                falling=falling_order(value),
+                count=ones,
+                true=true,
+                n_true=self.n_true,
+            )
+            parts = [self._value(part, rankings) for part in _PARTS[objective]]
+            return np.asarray(np.mean(parts, axis=0))
+
+        return values
 
     def _per_key(self, image: NDArray[np.integer], tag: NDArray[np.integer]) -> Ints:
         key = self.folds[image] * self.n_tags + tag

@@ -169,7 +169,12 @@ class StackFitter:
             data, self.settings, seed=self.seed, threads=self.threads, progress=told
         )
         foundation = lay_foundation(
-            data, self.settings, seed=self.seed, threads=self.threads, progress=told
+            data,
+            self.settings,
+            seed=self.seed,
+            threads=self.threads,
+            progress=told,
+            strengths=None if rehearsal is None else rehearsal.strengths,
         )
         ladder = climb(foundation, told, xgboost=tuned.settings if tuned else None, off=off)
         return ladder, probe

@@ -70,7 +70,8 @@ class FoldFits:
         spill : Spill, optional
             Where the table lies.
         """
-        folds = _held_together(folds, np.diff(table.pairs.indptr), enough)
+        if enough is not None:
+            folds = held_together(folds, np.diff(table.pairs.indptr), enough)
         names = np.unique(folds)
         shared = (table, true, folds, weight, make)
         learners = tuple(done_apart(_without_fold, shared, names.tolist()))
@@ -183,13 +184,25 @@ def _told(learner: PairLearner, table: PairTable, stages: Sequence[int]) -> Iter
         yield cast("StagedLearner", learner).stopped_at(rounds).predict_logit(table)
 
 
-def _held_together(
-    folds: NDArray[np.int64], n_pairs: NDArray[np.int64], enough: int | None
+def held_together(
+    folds: NDArray[np.int64], n_pairs: NDArray[np.int64], enough: int
 ) -> NDArray[np.int64]:
-    """Return the fewest unions of folds that leave ``enough`` pairs to fit on, at least two."""
+    """Return the fewest unions of folds that leave ``enough`` pairs to fit on, at least two.
+
+    What looks at no more pairs than these need not be fitted without each fold.
+
+    Parameters
+    ----------
+    folds : array of shape (n_images,), int64
+    n_pairs : array of shape (n_images,), int64
+    enough : int
+
+    Returns
+    -------
+    array of shape (n_images,), int64
+        The union of each image; the folds themselves where no union leaves enough.
+    """
     n_folds = len(np.unique(folds))
-    if enough is None:
-        return folds
     number = np.unique(folds, return_inverse=True)[1]
     of_fold = np.bincount(number, weights=n_pairs)
     for n_unions in range(2, n_folds):

@@ -94,7 +94,13 @@ class Foundation:
 
 
 def lay_foundation(
-    data: Labelled, settings: StackSettings, *, seed: int, threads: int, progress: Progress
+    data: Labelled,
+    settings: StackSettings,
+    *,
+    seed: int,
+    threads: int,
+    progress: Progress,
+    strengths: Strengths | None = None,
 ) -> Foundation:
     """Return the foundation of a stack on these images.
 
@@ -105,13 +111,16 @@ def lay_foundation(
     seed, threads : int
     progress : callable
         Is told (stage, done, total).
+    strengths : Strengths, optional
+        If they are chosen already.
     """
     progress("calibration", 0, 1)
     counts = np.diff(data.scores.pairs.indptr)
     worth = utility_of(settings.utility_table, data.scores.vocabulary)
     metric = metric_of(settings.metric)
     judges = DrawnScorer(data, counts, settings.gate_pairs, seed, worth, metric)
-    strengths = choose_strengths(data.scores, data.evidence, data.folds, settings, seed)
+    if strengths is None:
+        strengths = choose_strengths(data.scores, data.evidence, data.folds, settings, seed)
     groundwork, ground = cross_fitted_ground(data, strengths, settings)
     if settings.missing_labels == "reweighted":
         data = _reweighted(data, ground)

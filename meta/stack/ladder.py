@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.stack import StackSettings, XgboostSettings
-from tagstack.meta.learners.protocol import PairLearner
+from tagstack.meta.learners.protocol import PairLearner, StagedLearner
 from tagstack.meta.learners.registry import META
 from tagstack.meta.metrics.leads import Judgement
 from tagstack.meta.progress import Progress
@@ -123,11 +123,25 @@ def fitted(
     groundwork: Groundwork,
     learners: Mapping[str, PairLearner],
     tag_rungs: tuple[str, ...] = (),
+    meta: StagedLearner | None = None,
 ) -> FittedStack:
-    """Return the stack: what `fitted_below` returned, and the rest fitted on all images."""
+    """Return the stack: what `fitted_below` returned, and the rest fitted on all images.
+
+    Parameters
+    ----------
+    ladder : Ladder
+    groundwork, learners
+        As `fitted_below` returned them.
+    tag_rungs : tuple of str, optional
+        The rung of each tag, where bands have their own.
+    meta : StagedLearner, optional
+        The meta-model with the ladder's settings, if it is fitted on all images already.
+    """
     foundation, settings = ladder.foundation, ladder.settings
     every = dict(learners)
-    if META in settings.learners:
+    if meta is not None:
+        every[META] = meta.stopped_at(ladder.rounds[META])
+    elif META in settings.learners:
         fitter = replace(foundation.fitter, settings=settings)
         every |= fitter.on_all({META: ladder.rounds.get(META)}, foundation.table)
     return FittedStack(

@@ -17,12 +17,13 @@ from scipy.special import expit
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.meta.labels.truth import PairTruth
-from tagstack.meta.metrics.fold_scores import DrawnScorer
+from tagstack.meta.learners.shrunken_logistic import MANY
 from tagstack.meta.metrics.influence import expected_f1_cuts
-from tagstack.meta.metrics.leads import Lead
+from tagstack.meta.metrics.leads import Judgement, Lead
 from tagstack.meta.metrics.ranking import Rankings
 from tagstack.meta.progress import Progress
 from tagstack.meta.stack.choice import Choice
+from tagstack.meta.stack.fold_fits import held_together
 from tagstack.meta.stack.foundation import Foundation, lay_foundation
 from tagstack.meta.stack.groundwork import Ground
 from tagstack.meta.stack.groundwork_fits import GroundworkPairs
@@ -188,14 +189,18 @@ def members_worth(ladder: Ladder, choice: Choice, progress: Progress) -> Members
     data = foundation.data
     members = data.scores.members
     everybody = tuple(range(len(members)))
-    work = GroundworkPairs(data.scores, data.evidence, data.folds, data.spill)
+    # A fit looks at so many pairs and no more: without half of the folds it sees as many.
+    folds = held_together(data.folds, np.diff(data.scores.pairs.indptr), MANY)
+    work = GroundworkPairs(data.scores, data.evidence, folds, data.spill)
+    scorer = foundation.judges.scorer
     whole = ladder.rungs.drawn(rung) if full else _logistic(foundation, work, everybody)
+    of_whole = scorer.judgement(whole, "balanced_ap")
     losses = []
     for m, name in enumerate(members if len(members) > 1 else ()):
         progress("worth of members", m, len(members))
         rest = tuple(other for other in everybody if other != m)
         without = _refitted(ladder, m, rung) if full else _logistic(foundation, work, rest)
-        losses.append(_loss(foundation.judges, name, whole, without))
+        losses.append(_loss(name, of_whole, scorer.judgement(without, "balanced_ap")))
     return MembersWorth(rung=rung, losses=tuple(losses))
 
 
@@ -207,12 +212,10 @@ def _unbanded(choice: Choice) -> str:
     return str(rungs[np.argmax(counts)])
 
 
-def _loss(judges: DrawnScorer, member: str, whole: PairProba, without: PairProba) -> MemberLoss:
-    """Return what the drawn images' probabilities lose without a member."""
-    macro, micro = (
-        Lead.of(judges.scorer.score(whole, metric), judges.scorer.score(without, metric))
-        for metric in ("macro_ap", "micro_ap")
-    )
+def _loss(member: str, whole: Judgement, without: Judgement) -> MemberLoss:
+    """Return what is lost without a member."""
+    macro = Lead.of(whole.macro_ap, without.macro_ap)
+    micro = Lead.of(whole.micro_ap, without.micro_ap)
     return MemberLoss(
         member=member,
         macro_ap=macro.value,
@@ -239,20 +242,20 @@ def _refitted(ladder: Ladder, member: int, rung: str) -> PairProba:
 
 def _logistic(foundation: Foundation, work: GroundworkPairs, members: tuple[int, ...]) -> PairProba:
     """Return the shrunken logistic of some members on the drawn images, from cached logits."""
-    data, pairs, judges = foundation.data, foundation.pairs, foundation.judges
+    pairs, judges = foundation.pairs, foundation.judges
     chosen, every = list(members), foundation.ground.members
     base, of_drawn = every.base[chosen], np.arange(len(pairs))[judges.rows]
-    fold = data.folds[pairs.image[of_drawn]]
+    fold = work.folds[pairs.image[of_drawn]]
     listed, base_logit = np.empty(len(of_drawn)), np.zeros(pairs.n_tags)
 
     def said(rows: NDArray[np.int64]) -> Floats:
         return np.asarray(every.listed[np.array(chosen)[:, None], rows], np.float64)
 
-    for f in range(data.n_folds):
+    for f in range(work.n_folds):
         fitted = work.logistic(f, said, base, foundation.strengths.logistic)
         held = fold == f
         listed[held] = fitted.listed(said(of_drawn[held]), pairs.tag[of_drawn[held]])
-        base_logit += fitted.base(base) / data.n_folds
+        base_logit += fitted.base(base) / work.n_folds
     return RungLogits(listed=listed, base=base_logit).proba(judges.scorer.pairs)
 
 

@@ -13,7 +13,7 @@ Erickson et al. (2020), "AutoGluon-Tabular" (stacking, and what was later found 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +31,19 @@ from tagstack.meta.metrics.fold_scores import FoldScorer
 from tagstack.meta.metrics.leads import FoldScore, Lead
 from tagstack.meta.probe.fitting import completed, with_probe
 from tagstack.meta.progress import Progress
+from tagstack.meta.stack.fold_fits import held_together
 from tagstack.meta.stack.foundation import Foundation, lay_foundation
-from tagstack.meta.stack.groundwork import Ground, Groundwork
+from tagstack.meta.stack.groundwork import Ground, Groundwork, Strengths
 from tagstack.meta.stack.ladder import Ladder, climb, fitted, fitted_below
 from tagstack.meta.stack.rung_spec import BLEND, RungSpec
 from tagstack.meta.stack.rungs import spliced
+from tagstack.meta.stack.strengths import choose_strengths
 from tagstack.meta.stack.trials import TrialRecord
 from tagstack.meta.stack.tuning import InnerData, Search, Tuner
+
+# Listed pairs that inner fits are left with where folds are held out together. What is decided are
+# a few yes and no; the fits whose values are used leave out each fold by itself.
+_ENOUGH = 300_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,12 +121,15 @@ class Rehearsal:
     off : mapping of rung to str
         Rungs that are switched off, and why.
     tuning : TuningResult or None
+    strengths : Strengths
+        Chosen without the fold; a choice looks at drawn images, of all folds as of all but one.
     """
 
     n_images: int
     scores: tuple[OuterScore, ...]
     off: Mapping[str, str]
     tuning: TuningResult | None
+    strengths: Strengths
 
 
 def rehearse(
@@ -151,12 +160,21 @@ def rehearse(
     last = data.n_folds - 1
     fit, held = np.flatnonzero(data.folds != last), _judged_on(data, last, settings, seed)
     inner, probe = with_probe(data.take(fit), settings, seed=seed, threads=threads, progress=told)
-    foundation = lay_foundation(inner, settings, seed=seed, threads=threads, progress=told)
+    strengths = choose_strengths(inner.scores, inner.evidence, inner.folds, settings, seed)
+    counts = np.diff(inner.scores.pairs.indptr)
+    foundation = lay_foundation(
+        replace(inner, folds=held_together(inner.folds, counts, _ENOUGH)),
+        settings,
+        seed=seed,
+        threads=threads,
+        progress=told,
+        strengths=strengths,
+    )
     groundwork, learners = fitted_below(foundation)
     outer = _Outer(completed(data.take(held), probe), foundation, groundwork, learners)
-    tuning = _tuned(foundation, outer, study_dir, told)
+    tuning, meta = _tuned(foundation, outer, study_dir, told)
     ladder = climb(foundation, told, xgboost=tuning.settings if tuning else None)
-    stack = fitted(ladder, groundwork, learners)
+    stack = fitted(ladder, groundwork, learners, meta=meta)
     names = [spec.name for spec in stack.specs]
     probas = stack.predict(outer.data.scores, names)
     return Rehearsal(
@@ -164,6 +182,7 @@ def rehearse(
         scores=tuple(outer.both(name, probas[name]) for name in names),
         off=_switched_off(ladder, outer, probas),
         tuning=tuning,
+        strengths=strengths,
     )
 
 
@@ -203,8 +222,8 @@ class _Outer:
         return self.scorer.score(proba, self.settings.objective)
 
     def both(self, name: str, proba: PairProba) -> OuterScore:
-        macro, micro = (self.scorer.score(proba, part).mean for part in ("macro_ap", "micro_ap"))
-        return OuterScore(rung=name, macro_ap=macro, micro_ap=micro)
+        found = self.scorer.judgement(proba, "balanced_ap")
+        return OuterScore(rung=name, macro_ap=found.macro_ap.mean, micro_ap=found.micro_ap.mean)
 
     def score_of(self, learner: MetaTrees) -> FoldScore:
         logits = spliced(self.ground, learner.predict_logit(self.table))
@@ -218,11 +237,14 @@ def _learned(foundation: Foundation) -> tuple[RungSpec, ...]:
 
 def _tuned(
     foundation: Foundation, outer: _Outer, study_dir: Path | None, progress: Progress
-) -> TuningResult | None:
-    """Search on the inner folds, and compare the best with the defaults on the outer one."""
+) -> tuple[TuningResult | None, MetaTrees | None]:
+    """Search on the inner folds, and compare the best with the defaults on the outer one.
+
+    With the better of the two, fitted on all inner folds.
+    """
     settings, fitter, judges = foundation.settings, foundation.fitter, foundation.judges
     if settings.tuning.trials < 2 or META not in settings.learners:
-        return None
+        return None, None
     inner = InnerData(
         table=foundation.table,
         judged=judges.images,
@@ -244,20 +266,24 @@ def _tuned(
     return _judged(tuner.run(study_dir, progress), tuner.workers, foundation, outer)
 
 
-def _judged(search: Search, workers: int, foundation: Foundation, outer: _Outer) -> TuningResult:
+def _judged(
+    search: Search, workers: int, foundation: Foundation, outer: _Outer
+) -> tuple[TuningResult, MetaTrees]:
     fitter, defaults = foundation.fitter, foundation.settings.xgboost
     device = foundation.settings.device
-    default, tuned = (
-        outer.score_of(
-            MetaTrees(settings, seed=fitter.seed, threads=fitter.threads, device=device).fit(
-                foundation.table, fitter.true, fitter.weight
-            )
-        )
+    of_defaults, of_search = (
+        MetaTrees(settings, seed=fitter.seed, threads=fitter.threads, device=device)
         for settings in (defaults, search.settings)
     )
+    matrix = of_defaults.matrix(foundation.table, fitter.true, fitter.weight)
+    default = tuned = outer.score_of(of_defaults.fit_matrix(matrix, foundation.table))
+    if search.settings == defaults:
+        of_search = of_defaults
+    else:
+        tuned = outer.score_of(of_search.fit_matrix(matrix, foundation.table))
     lead = Lead.of(tuned, default)
     kept = lead.value > 0
-    return TuningResult(
+    result = TuningResult(
         settings=search.settings if kept else defaults,
         kept=kept,
         n_trials=len(search.trials),
@@ -276,6 +302,7 @@ def _judged(search: Search, workers: int, foundation: Foundation, outer: _Outer)
         ),
         workers=workers,
     )
+    return result, of_search if kept else of_defaults
 
 
 def _switched_off(ladder: Ladder, outer: _Outer, probas: Mapping[str, PairProba]) -> dict[str, str]:

@@ -38,13 +38,14 @@ class SelectionSample:
         # The sample's candidates twice: among the scorer's pairs, and in the ground's table.
         self.rows = drawn.places(ground.rows)
         self.table_rows = ground.table.pairs.rows(self.images)
+        self._values = self.scorer.among(self.rows)
 
     def values(self, proba: NDArray[np.floating]) -> Floats:
         """Return the objective in each fold, by probabilities of the sample's candidates.
 
         Shape (n_folds,).
         """
-        return self.scorer.values_at(self.rows, proba, self.settings.objective)
+        return self._values(proba, self.settings.objective)
 
     def weights(self, values: Floats, *, of_proba: bool) -> tuple[Floats, Floats]:
         """Return weights chosen on all folds, and for each fold those chosen on the others.

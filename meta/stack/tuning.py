@@ -216,10 +216,12 @@ class Tuner:
     def fold_score(self, settings: XgboostSettings, fold: int, threads: int) -> float:
         """Return the score on one fold of a model fitted on the others."""
         data = self.data
-        learner = MetaTrees(settings, seed=self.seed, threads=threads, device=self.device)
+        most = min(settings.max_rows, self.settings.max_rows)
+        fewer = settings.model_copy(update={"max_rows": most})
+        learner = MetaTrees(fewer, seed=self.seed, threads=threads, device=self.device)
         key = (self.name, fold)
         if key not in _MATRICES:
-            images = self._drawn(np.flatnonzero(data.folds != fold))
+            images = np.flatnonzero(data.folds != fold)
             rows = data.table.pairs.rows(images)
             table = data.table.take(images)
             _MATRICES[key] = learner.matrix(table, data.true[rows], data.weight[rows])
@@ -228,15 +230,6 @@ class Tuner:
         proba = expit(learner.predict_logit(data.table.take(data.judged[own])))
         at = data.rows[data.table.pairs.take(data.judged).rows(own)]
         return float(np.nan_to_num(data.scorer.values_at(at, proba, data.objective)[fold]))
-
-    def _drawn(self, images: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return so many of the images, drawn by the seed, that the pairs stay within bounds."""
-        counts = np.diff(self.data.table.pairs.indptr)[images]
-        if counts.sum() <= self.settings.max_rows:
-            return images
-        order = np.random.default_rng(self.seed).permutation(len(images))
-        n = max(1, int(np.searchsorted(np.cumsum(counts[order]), self.settings.max_rows)))
-        return np.sort(images[order[:n]])
 
 
 def _split_score(tuner: Tuner, task: tuple[XgboostSettings, int, int]) -> float:

@@ -1,5 +1,7 @@
 """Orders of many rows, sorted digit by digit: what rankings and curves start from."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,6 +49,32 @@ def falling_within(number: NDArray[np.integer], values: NDArray[np.floating]) ->
     """
     falling = _falling_bits(np.ascontiguousarray(values))
     return sorted_by(sorted_by(np.arange(len(values)), falling), number)
+
+
+def middle_after_first(
+    starts: NDArray[np.integer],
+    count: NDArray[np.integer],
+    values: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """Return, for each segment of rows, the cut that its first ``count`` values reach.
+
+    It lies in the middle between the last that reaches it and the next, at the last where there is
+    no next, and at NaN where a segment has fewer rows or none is wanted. Shape (n_segments,).
+
+    Parameters
+    ----------
+    starts : array of shape (n_segments + 1,), integer
+        First row of each segment and the end of the last.
+    count : array of shape (n_segments,), integer
+    values : callable
+        Takes rows, returns their values, which fall within a segment.
+    """
+    possible = (count > 0) & (count <= np.diff(starts))
+    last = (starts[:-1] + count - 1)[possible]
+    after = np.minimum(last + 1, starts[1:][possible] - 1)
+    cuts = np.full(len(count), np.nan)
+    cuts[possible] = (values(last) + values(after)) / 2
+    return cuts
 
 
 def _falling_bits(values: NDArray[np.floating]) -> NDArray[np.uint64]:

@@ -69,6 +69,28 @@ class Pairs:
         starts = np.repeat(self.indptr[:-1][images] - np.cumsum(counts) + counts, counts)
         return starts + np.arange(counts.sum(), dtype=np.int64)
 
+    def find(
+        self, image: NDArray[np.integer], tag: NDArray[np.integer]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return where each pair would lie among those listed, and whether it is there.
+
+        Every one is looked for in its image's pairs alone, all at once. Two arrays of shape
+        (n_wanted,).
+
+        Parameters
+        ----------
+        image, tag : arrays of shape (n_wanted,), integer
+        """
+        low, end = self.indptr[image], self.indptr[image + 1]
+        high, last = end.copy(), max(len(self.tag) - 1, 0)
+        for _ in range(int((end - low).max(initial=0)).bit_length()):
+            middle = (low + high) >> 1
+            below = (low < high) & (self.tag[np.minimum(middle, last)] < tag)
+            low, high = np.where(below, middle + 1, low), np.where(below, high, middle)
+        found = low < end
+        found[found] = self.tag[low[found]] == tag[found]
+        return low, found
+
     def blocks(self, n_pairs: int = BLOCK_PAIRS) -> Iterator[tuple[slice, slice]]:
         """Yield images and their pairs, a few at a time, in order; together all of them.
 
@@ -174,6 +196,13 @@ class PairProba:
         return PairProba(
             pairs=self.pairs.take(images), proba=self.proba[self.pairs.rows(images)], base=self.base
         )
+
+    def only(self, kept: NDArray[np.bool_]) -> "PairProba":
+        """Return the probabilities with some of the pairs listed, shape (n_pairs,), bool."""
+        rows = np.flatnonzero(kept)
+        indptr = np.searchsorted(rows, self.pairs.indptr).astype(np.int64)
+        pairs = Pairs(indptr=indptr, tag=self.pairs.tag[rows], n_tags=self.pairs.n_tags)
+        return PairProba(pairs=pairs, proba=self.proba[rows], base=self.base)
 
     def dense(self) -> NDArray[np.float32]:
         """Return all probabilities as an array of shape (n_images, n_tags), float32."""

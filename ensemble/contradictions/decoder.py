@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tagstack.base_models.pairs import PairProba, Pairs
+from tagstack.base_models.pairs import PairProba
 from tagstack.configs.decisions import DecoderSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.contradictions.engines import Engine, EngineChoice
@@ -148,6 +148,14 @@ class Decoder:
             worth=worth,
         )
 
+    @property
+    def wanted(self) -> NDArray[np.bool_]:
+        """Tags that may be kept below their thresholds: others imply them, or a rule asks for one.
+
+        Shape (n_tags,).
+        """
+        return self._lists.wanted
+
     def exclusions_of(self, tag: int) -> list[int]:
         """Return the numbers of the exclusions that a tag is a member of."""
         start, end = self._lists.member.indptr[tag : tag + 2]
@@ -172,10 +180,7 @@ class Decoder:
         _check(proba, thresholds, self.rules.n_tags)
         always = self._lists.wanted | (proba.base >= thresholds)
         tag = proba.pairs.tag
-        rows = np.flatnonzero(always[tag] | (proba.proba >= thresholds[tag]))
-        counts = np.searchsorted(rows, proba.pairs.indptr)
-        pairs = Pairs(indptr=counts, tag=tag[rows], n_tags=self.rules.n_tags)
-        return PairProba(pairs=pairs, proba=proba.proba[rows], base=proba.base)
+        return proba.only(always[tag] | (proba.proba >= thresholds[tag]))
 
     def _solve_chunk(
         self,

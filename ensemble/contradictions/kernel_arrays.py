@@ -24,6 +24,7 @@ class RuleArrays(NamedTuple):
     unless: Ints
     penalty: Floats
     least: Bools
+    asking: Ints  # the exclusions that are at-least-one rules
     switch: Bools
     lone: Bools  # of each tag
 
@@ -68,6 +69,9 @@ class Work(NamedTuple):
     held: Ints  # of each exclusion, its members among the nodes
     met: Bools  # of each exclusion, whether a lone member is tagged
     rule: Ints  # the exclusions that are active
+    place: Ints  # of each exclusion, its place among those; -1 for none
+    anchor: Ints  # of each active exclusion, a node that is its member, and where its limit is
+    limit: Ints
     tag: Ints  # of each node
     weight: Floats
     bad: Bools
@@ -99,6 +103,7 @@ def rule_arrays(lists: RuleLists) -> RuleArrays:
         unless=unless[1],
         penalty=lists.penalty,
         least=lists.least,
+        asking=np.flatnonzero(lists.least),
         switch=lists.switch,
         lone=lists.lone,
     )
@@ -113,6 +118,9 @@ def workspace(n_tags: int, n_rules: int) -> Work:
         held=np.zeros(n_rules, np.int64),
         met=np.zeros(n_rules, np.bool_),
         rule=np.empty(n_rules, np.int64),
+        place=np.full(n_rules, -1, np.int64),
+        anchor=np.empty(n_rules, np.int64),
+        limit=np.empty(n_rules, np.int64),
         tag=np.empty(n_tags, np.int64),
         weight=np.empty(n_tags, np.float64),
         bad=np.empty(n_tags, np.bool_),

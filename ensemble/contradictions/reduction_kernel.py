@@ -61,8 +61,8 @@ def _choose_fillers(
     grown = True
     while grown:
         grown = False
-        for rule in range(len(rules.least)):
-            if not rules.least[rule] or not _in_need(rules, work, rule):
+        for rule in rules.asking:
+            if not _in_need(rules, work, rule):
                 continue
             for i in range(rules.member_start[rule], rules.member_start[rule + 1]):
                 tag = rules.member[i]
@@ -121,10 +121,23 @@ def _activate(rules: RuleArrays, work: Work, n_nodes: int) -> int:
     for i in range(n_touched):
         rule = work.rule[i]
         if _could_bite(rules, work, rule):
-            work.rule[n_active] = rule
+            work.rule[n_active], work.place[rule] = rule, n_active
             n_active += 1
         work.held[rule], work.met[rule] = 0, False
     return n_active
+
+
+@compiled_part
+def _is_member(rules: RuleArrays, work: Work, node: int) -> bool:
+    """Return whether a node is a member of an exclusion that is active.
+
+    Asked of the nodes, which are few: an exclusion may have hundreds of members.
+    """
+    tag = work.tag[node]
+    for i in range(rules.group_start[tag], rules.group_start[tag + 1]):
+        if work.place[rules.group[i]] >= 0:
+            return True
+    return False
 
 
 @compiled_part
@@ -145,9 +158,8 @@ def _find_unsafe(rules: RuleArrays, work: Work, n_nodes: int, n_active: int, gua
     """
     n_unsafe = 0
     for node in range(n_nodes):
-        work.bad[node] = work.weight[node] < 0
+        work.bad[node] = work.weight[node] < 0 or _is_member(rules, work, node)
     for i in range(n_active):
-        _mark(rules.member_start, rules.member, work.rule[i], work)
         _mark(rules.when_start, rules.when, work.rule[i], work)
         if guards:
             _mark(rules.unless_start, rules.unless, work.rule[i], work)
@@ -176,6 +188,7 @@ def _drop_guarded(rules: RuleArrays, work: Work, n_nodes: int, n_active: int) ->
         for j in range(rules.unless_start[rule], rules.unless_start[rule + 1]):
             node = work.node[rules.unless[j]]
             off |= node >= 0 and work.sure[node]
+        work.place[rule] = -1 if off else n_left
         if not off:
             work.rule[n_left] = rule
             n_left += 1
@@ -204,6 +217,21 @@ def _tie(start: Ints, tags: Ints, item: int, work: Work, anchor: int) -> int:
 
 
 @compiled_part
+def _tie_members(rules: RuleArrays, work: Work, n_nodes: int, n_active: int) -> None:
+    """Tie the members of each active exclusion together; each keeps one as its anchor."""
+    work.anchor[:n_active] = -1
+    for node in range(n_nodes):
+        tag = work.tag[node]
+        for i in range(rules.group_start[tag], rules.group_start[tag + 1]):
+            place = work.place[rules.group[i]]
+            if place < 0:
+                continue
+            if work.anchor[place] < 0:
+                work.anchor[place] = node
+            work.root[_find(work.root, node)] = _find(work.root, work.anchor[place])
+
+
+@compiled_part
 def _split(rules: RuleArrays, work: Work, n_nodes: int, n_active: int) -> int:
     """Part the unsafe nodes into components, numbered by their first tags; return how many."""
     for node in range(n_nodes):
@@ -211,9 +239,9 @@ def _split(rules: RuleArrays, work: Work, n_nodes: int, n_active: int) -> int:
     for node in range(n_nodes):
         if work.unsafe[node]:
             _tie(rules.above_start, rules.above, work.tag[node], work, node)
+    _tie_members(rules, work, n_nodes, n_active)
     for i in range(n_active):
-        rule = work.rule[i]
-        anchor = _tie(rules.member_start, rules.member, rule, work, -1)
+        rule, anchor = work.rule[i], _find(work.root, work.anchor[i])
         _tie(rules.when_start, rules.when, rule, work, anchor)
         _tie(rules.unless_start, rules.unless, rule, work, anchor)
     n_parts = 0
@@ -242,16 +270,6 @@ def _mask(start: Ints, tags: Ints, item: int, work: Work) -> int:
 
 
 @compiled_part
-def _part_of(rules: RuleArrays, work: Work, rule: int) -> int:
-    for i in range(rules.member_start[rule], rules.member_start[rule + 1]):
-        node = work.node[rules.member[i]]
-        if node >= 0:
-            part: int = work.part[node]
-            return part
-    return -1
-
-
-@compiled_part
 def _emit_tags(
     rules: RuleArrays, work: Work, out: Components, n_nodes: int, n_parts: int, key: int
 ) -> None:
@@ -277,12 +295,12 @@ def _emit_tags(
 
 @compiled_part
 def _emit_limits(
-    rules: RuleArrays, work: Work, out: Components, n_parts: int, n_active: int
+    rules: RuleArrays, work: Work, out: Components, n_nodes: int, n_parts: int, n_active: int
 ) -> None:
     """Write the limits of an image's components, each component's by ascending exclusion."""
     first, at = out.sizes[0], out.sizes[2]
     for i in range(n_active):
-        work.limits[_part_of(rules, work, work.rule[i])] += 1
+        work.limits[work.part[work.anchor[i]]] += 1
     for part in range(n_parts):
         n_limits, work.limits[part] = work.limits[part], at
         out.limit_start[first + part] = at
@@ -291,13 +309,18 @@ def _emit_limits(
     out.sizes[2] = at
     for i in range(n_active):
         rule = work.rule[i]
-        part = _part_of(rules, work, rule)
+        part = work.part[work.anchor[i]]
         at = work.limits[part]
         work.limits[part] += 1
-        out.rule[at] = rule
-        out.members[at] = _mask(rules.member_start, rules.member, rule, work)
+        work.limit[i], out.rule[at], out.members[at] = at, rule, 0
         out.when[at] = _mask(rules.when_start, rules.when, rule, work)
         out.unless[at] = _mask(rules.unless_start, rules.unless, rule, work)
+    for node in range(n_nodes):
+        tag = work.tag[node]
+        for i in range(rules.group_start[tag], rules.group_start[tag + 1]):
+            place = work.place[rules.group[i]]
+            if place >= 0:
+                out.members[work.limit[place]] |= 1 << work.local[node]
 
 
 @compiled_part
@@ -328,13 +351,15 @@ def _emit(
             out.sizes[3] += 1
     if n_parts:
         _emit_tags(rules, work, out, n_nodes, n_parts, key)
-        _emit_limits(rules, work, out, n_parts, n_active)
+        _emit_limits(rules, work, out, n_nodes, n_parts, n_active)
         out.sizes[0] += n_parts
 
 
 @compiled_part
-def _clear(work: Work, n_nodes: int) -> None:
-    """Forget the nodes of an image."""
+def _clear(work: Work, n_nodes: int, n_active: int) -> None:
+    """Forget the nodes of an image, and the exclusions that were active in it."""
+    for i in range(n_active):
+        work.place[work.rule[i]] = -1
     for node in range(n_nodes):
         work.node[work.tag[node]] = -1
         work.chosen[work.tag[node]] = False
@@ -385,5 +410,5 @@ def reduce_images(
             out.sizes[4] += 1
         else:
             _emit(rules, work, out, (n_nodes, n_active, n_parts), image * n_tags)
-        _clear(work, n_nodes)
+        _clear(work, n_nodes, n_active)
     return len(images.start) - 1

@@ -26,7 +26,7 @@ from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.tasks.honest_ground import Ground, honest_ground
-from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
+from tagstack.ensemble.tasks.threshold_fit import RungFit, ThresholdFit
 from tagstack.ensemble.thresholds.objectives import (
     objective_text,
     parse_objective,
@@ -224,13 +224,17 @@ def calibrated(
         progress.stage("thresholds of every rung", done, total)
 
     decoder, chosen = _decoder(bundle), bundle.stacker.chosen_
-    thresholds = fitted(chosen, ground.proba, decoder).overridden(overrides or {})
+    of_chosen = fitted.of(chosen, ground.proba)
+    thresholds = of_chosen(decoder).overridden(overrides or {})
     if probas is None:
         progress.notice(_STACK_ALONE)
         return Calibrated(thresholds=thresholds, rungs=None, ground=ground)
     ruled = decoder if len(bundle.rules) else None
 
-    rungs = rung_tables(probas, chosen, fitted, ruled, told)
+    def fit_of(rung: str) -> RungFit:
+        return of_chosen if rung == chosen else fitted.of(rung, probas[rung])
+
+    rungs = rung_tables(list(probas), chosen, fit_of, ruled, told)
     return Calibrated(thresholds=thresholds, rungs=rungs, ground=ground)
 
 

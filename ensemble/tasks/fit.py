@@ -32,7 +32,7 @@ from tagstack.ensemble.rules.sources import load_rules
 from tagstack.ensemble.tasks.fit_evidence import fit_evidence, labels_sha256, saw_of
 from tagstack.ensemble.tasks.fit_stages import FitStages, fit_stages
 from tagstack.ensemble.tasks.floor import held_against_start, start_thresholds
-from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
+from tagstack.ensemble.tasks.threshold_fit import RungFit, ThresholdFit
 from tagstack.ensemble.thresholds.plan import assignments, worths_of
 from tagstack.ensemble.thresholds.rung_tables import rung_tables
 from tagstack.meta.metrics.utility import utility_of
@@ -223,12 +223,18 @@ def fit_dataset(
                 f"what was fitted is not ahead of it on left-out images ({floor.text})"
             )
     probas = {rung: stacker.out_of_fold(rung) for rung in stacker.rungs_}
-    rungs = rung_tables(probas, stacker.chosen_, fitted, decoder if len(rules) else None, told)
+    of_chosen = fitted.of(stacker.chosen_, probas[stacker.chosen_])
+
+    def fit_of(rung: str) -> RungFit:
+        return of_chosen if rung == stacker.chosen_ else fitted.of(rung, probas[rung])
+
+    ruled = decoder if len(rules) else None
+    rungs = rung_tables(stacker.rungs_, stacker.chosen_, fit_of, ruled, told)
 
     def drawing(done: int, total: int) -> None:
         progress.stage("macro against micro", done, total)
 
-    drawn, of_chosen = None, fitted.of(stacker.chosen_, probas[stacker.chosen_])
+    drawn = None
     if floor is None or floor.holds:
         drawn = of_chosen.frontier(decoder, drawing)
     thresholds = of_chosen(decoder)

@@ -5,18 +5,16 @@ needs no label: the cut that gives a tag on as many images as the start does is 
 rung. Fitted thresholds are drawn towards it, the less the more positives a tag has.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from tagstack.base_models.orders import middle_after_first
 from tagstack.base_models.pairs import PairProba
 from tagstack.ensemble.thresholds.curves import Bools, Sorted
 from tagstack.ensemble.thresholds.cuts import logits_of
-from tagstack.ensemble.thresholds.table import Thresholds
-
-_OWN = ("tuned", "pooled")  # a certified threshold keeps its promise, a fixed one its hand
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,45 +51,38 @@ def start_rates(start: PairProba, cuts: NDArray[np.float64]) -> NDArray[np.int64
 
 
 def anchored(
-    thresholds: Thresholds, ordered: Sorted, anchor: Anchor, tags: Bools | None = None
-) -> Thresholds:
+    value: NDArray[np.float32],
+    positives: NDArray[np.int64],
+    ordered: Sorted,
+    anchor: Anchor,
+    tags: Bools,
+) -> NDArray[np.float32]:
     """Return thresholds drawn towards those that give each tag as often as the start does.
+
+    Of the shape of ``value``.
 
     Parameters
     ----------
-    thresholds : Thresholds
+    value : array of shape (n_tags,), float32
         Fitted on the same pairs.
+    positives : array of shape (n_tags,), int64
+        Images with the tag.
     ordered : Sorted
         Probabilities out of fold, of the images that the anchor's rates are of.
     anchor : Anchor
-    tags : array of shape (n_tags,), bool, optional
+    tags : array of shape (n_tags,), bool
         The only tags that are drawn: a target that is held, such as a precision, is none of the
-        start's.
+        start's; a certified threshold keeps its promise, one given by hand its hand.
     """
-    cuts = np.where(np.isnan(anchor.own_cuts), _cuts(ordered, anchor.rates), anchor.own_cuts)
-    own = thresholds.positives / np.maximum(thresholds.positives + anchor.positives, 1e-9)
+    curves = ordered.curves
+    own = positives / np.maximum(positives + anchor.positives, 1e-9)
     own = np.ones(len(own)) if anchor.positives == 0 else own
+    reached = middle_after_first(
+        curves.starts, anchor.rates, lambda rows: logits_of(curves.proba[rows])
+    )
+    cuts = np.where(np.isnan(anchor.own_cuts), expit(reached), anchor.own_cuts)
     # Tags that the start gives nowhere here, or that nobody is to get, have nothing to draw to.
-    free = np.isnan(cuts) | np.isinf(thresholds.value) | (own == 1)
-    free |= np.array([state not in _OWN for state in thresholds.state])
-    if tags is not None:
-        free |= ~tags
-    drawn = own * logits_of(thresholds.value) + (1 - own) * logits_of(cuts)
-    value = np.where(free, thresholds.value, expit(drawn)).astype(np.float32)
-    above = np.nextafter(ordered.curves.floor, np.float32(1))  # an unlisted pair is never tagged
-    return replace(thresholds, value=np.maximum(value, above).astype(np.float32))
-
-
-def _cuts(ordered: Sorted, count: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return for each tag the probability that its ``count`` most probable pairs reach.
-
-    It lies in the middle, on the logit scale, between the last that reaches it and the next, at the
-    last where there is no next, and at NaN where a tag has fewer pairs or none is wanted.
-    """
-    starts = ordered.curves.starts
-    possible = (count > 0) & (count <= np.diff(starts))
-    last = (starts[:-1] + count - 1)[possible]
-    after = np.minimum(last + 1, starts[1:][possible] - 1)
-    cuts = np.full(len(count), np.nan)
-    cuts[possible] = expit(logits_of(ordered.curves.proba[np.stack([last, after])]).mean(axis=0))
-    return cuts
+    free = np.isnan(cuts) | np.isinf(value) | (own == 1) | ~tags
+    drawn = own * logits_of(value) + (1 - own) * logits_of(cuts)
+    above = np.nextafter(curves.floor, np.float32(1))  # an unlisted pair is never tagged
+    return np.maximum(np.where(free, value, expit(drawn)).astype(np.float32), above)

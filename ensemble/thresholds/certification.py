@@ -16,7 +16,7 @@ from tagstack.ensemble.thresholds.deciding import Cutting
 from tagstack.ensemble.thresholds.plan import Assignment
 from tagstack.ensemble.thresholds.rounds import Rounds
 from tagstack.ensemble.thresholds.strategies.strategy import Guarantee
-from tagstack.meta.metrics.counts import Counts
+from tagstack.meta.metrics.counts import Counts, count_by_tag
 from tagstack.meta.metrics.intervals import least_trials, too_good_for
 
 Values = NDArray[np.float32]
@@ -269,7 +269,7 @@ def _connected(rounds: Rounds, proof: Proof, single: Bools, component: Ints) -> 
     proba, labels = rounds.proba.take(images), sparse.csr_array(rounds.labels[images])
 
     def decode(value: Values) -> Counts:
-        return rounds.counts(rounds.decide(proba, replace(chosen, value=value)), labels)
+        return count_by_tag(rounds.decide(proba, replace(chosen, value=value)), labels)
 
     found = certify_connected(chosen.value, component, plan, decode, rounds.limits.applied)
     tied = np.logical_or.reduce([a.tags for a in plan]) & (component >= 0)

@@ -3,8 +3,10 @@
 No array here is images by tags: cost and memory follow the listed pairs.
 """
 
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from scipy.special import expit, logit
 from tagstack.base_models.orders import falling_within
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.decisions import ThresholdSettings
+from tagstack.meta.labels.truth import pair_labels
 from tagstack.meta.metrics.counts import Counts
 
 Floats = NDArray[np.float64]
@@ -187,6 +190,8 @@ class Sorted:
     label_tag, label_image : array of shape (n_labels,), int64
     image_weight : array of shape (n_images,), float64, or None
         1 each for None.
+    prepared : dict
+        What was made of all of them already, by what it depends on: several fits share it.
     """
 
     curves: Curves
@@ -194,6 +199,7 @@ class Sorted:
     label_tag: Ints
     label_image: Ints
     image_weight: Floats | None = None
+    prepared: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def from_pairs(
@@ -203,6 +209,7 @@ class Sorted:
         implied: Bools | None = None,
         believed: NDArray[np.float32] | None = None,
         image_weight: Floats | None = None,
+        true: Bools | None = None,
     ) -> "Sorted":
         """Return the pairs of ``proba`` by tag, most probable first, then by image.
 
@@ -215,25 +222,27 @@ class Sorted:
         believed : array of shape (n_pairs,), float32, optional
             Probability that each pair is true, where ``proba`` only orders them.
         image_weight : array of shape (n_images,), float64, optional
+        true : array of shape (n_pairs,), bool, optional
+            Which of the pairs are labelled, where that was looked up before.
         """
         pairs = proba.pairs
         scored = np.flatnonzero(~np.isnan(proba.proba))
         order = scored[falling_within(pairs.tag[scored], proba.proba[scored])]
-        image, tag = pairs.image.astype(np.int64)[order], pairs.tag.astype(np.int64)[order]
         truth = labels.tocoo()
         label_image, label_tag = truth.row.astype(np.int64), truth.col.astype(np.int64)
-        true_keys = np.sort(label_image * pairs.n_tags + label_tag)
+        true = pair_labels(pairs, labels) if true is None else true
         none = np.zeros(pairs.n_tags, np.int64)
+        ordered = proba.proba[order]
         curves = Curves(
-            tag=tag,
-            proba=proba.proba[order],
-            label=_contains(true_keys, image * pairs.n_tags + tag),
-            image=image,
+            tag=pairs.tag[order].astype(np.int64),
+            proba=ordered,
+            label=true[order],
+            image=pairs.image[order].astype(np.int64),
             n_positives=_per_tag(label_tag, pairs.n_tags),
             floor=np.where(np.isnan(proba.base), np.float32(0), proba.base),
             sure_hits=none,
             sure=none,
-            believed=(proba.proba if believed is None else believed)[order],
+            believed=ordered if believed is None else believed[order],
             n_images=pairs.n_images,
         )
         sure = np.zeros(len(order), bool) if implied is None else implied[order]
@@ -252,6 +261,8 @@ class Sorted:
         ----------
         images : array of shape (n_images,), bool
         """
+        if images.all() and not self.implied.any():
+            return self._every
         curves, n_tags = self.curves, self.curves.n_tags
         here = images[curves.image]
         chosen, sure = here & ~self.implied, here & self.implied
@@ -269,6 +280,17 @@ class Sorted:
                 images.sum() if self.image_weight is None else self.image_weight[images].sum()
             ),
             weights=None if self.image_weight is None else self._weights(images, self.image_weight),
+        )
+
+    @cached_property
+    def _every(self) -> Curves:
+        """The curves of all images, where no pair is implied: those that are here."""
+        weight = self.image_weight
+        if weight is None:
+            return self.curves
+        every = np.ones(len(weight), bool)
+        return replace(
+            self.curves, n_images=float(weight.sum()), weights=self._weights(every, weight)
         )
 
     def _weights(self, images: Bools, weight: Floats) -> Weights:
@@ -290,13 +312,6 @@ class Sorted:
 
 def _per_tag(tag: Ints, n_tags: int) -> Ints:
     return np.bincount(tag, minlength=n_tags)
-
-
-def _contains(keys: Ints, wanted: Ints) -> Bools:
-    place = np.searchsorted(keys, wanted)
-    found = place < len(keys)
-    found[found] = keys[place[found]] == wanted[found]
-    return found
 
 
 def goal_of(counts: Counts, settings: ThresholdSettings) -> Floats:

@@ -16,6 +16,7 @@ from tagstack.ensemble.thresholds.image_cuts import image_cuts
 
 Values = NDArray[np.float32]
 _HALF = np.float32(0.5)
+_ROOM = np.float32(0.5)  # of a threshold: what it may fall by until pairs are looked through again
 
 
 def decided_by(proba: PairProba, thresholds: Values) -> sparse.csr_array:
@@ -96,6 +97,34 @@ class Cutting:
         value = np.where(np.isinf(self.value), self.value, _HALF).astype(np.float32)
         base = np.minimum(proba.base, np.nextafter(_HALF, np.float32(0)))
         return replace(proba, proba=moved.astype(np.float32), base=base), value
+
+
+class Nearby:
+    """The pairs that thresholds could give, found once for many thresholds that lie close.
+
+    Of 200 listed pairs an image some ten do: whoever decides again and again looks at those. They
+    are found anew where a threshold falls below what they were found for.
+
+    Parameters
+    ----------
+    proba : PairProba
+    always : array of shape (n_tags,), bool
+        Tags of which every pair counts, whatever its threshold.
+    """
+
+    def __init__(self, proba: PairProba, always: NDArray[np.bool_]) -> None:
+        self._proba, self._always = proba, always
+        self._least = np.full(len(always), np.inf, np.float32)
+        self._near: PairProba | None = None
+
+    def under(self, value: Values) -> PairProba:
+        """Return the pairs that decide alike under thresholds of shape (n_tags,), or lower ones."""
+        if self._near is None or (value < self._least).any():
+            self._least = np.minimum(self._least, value * _ROOM)
+            every = self._always | (self._proba.base >= self._least)
+            tag = self._proba.pairs.tag
+            self._near = self._proba.only(every[tag] | (self._proba.proba >= self._least[tag]))
+        return self._near
 
 
 def _matrix(proba: PairProba, kept: NDArray[np.bool_]) -> sparse.csr_array:

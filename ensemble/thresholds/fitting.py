@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,13 @@ from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.thresholds.anchoring import Anchor, anchored
-from tagstack.ensemble.thresholds.certification import certified
+from tagstack.ensemble.thresholds.certification import Proof, certified
 from tagstack.ensemble.thresholds.curves import Bools, Sorted
+from tagstack.ensemble.thresholds.deciding import Cutting
 from tagstack.ensemble.thresholds.measures import Measured
 from tagstack.ensemble.thresholds.overrides import read_overrides
 from tagstack.ensemble.thresholds.plan import Assignment, assignments
-from tagstack.ensemble.thresholds.rounds import Rounds
+from tagstack.ensemble.thresholds.rounds import Fitted, Rounds
 from tagstack.ensemble.thresholds.table import State, Thresholds
 
 __all__ = ["Thresholds", "fit_thresholds", "read_overrides"]
@@ -75,37 +76,110 @@ def fit_thresholds(
     TagstackError
         If the shapes disagree, all images are in one fold, or a pattern matches no tag.
     """
-    _check(proba, labels, vocabulary, folds)
-    plan = assignments(vocabulary, settings, by_tag)
-    rounds = Rounds(proba, labels, vocabulary, folds, plan, decoder, image_weight, ordered)
-    fitted = rounds.fit()
-    cutting, estimates = fitted.cutting, rounds.estimates(fitted.counts, len(folds))
-    guaranteed = np.zeros(len(vocabulary), bool)
-    if any(assignment.certifies for assignment in plan):
-        single = one_of_each(groups, len(folds))
-        proof = certified(rounds, fitted.cutting, single)
-        cutting, guaranteed = proof.cutting, proof.tags
-        seen = rounds.estimates(proof.counts, int(single.sum()))
-        estimates = _where(guaranteed, seen, estimates)
-    estimate, low, high = estimates
-    bound = rounds.limits.binding(cutting.value)
-    found = Thresholds(
+    settled = settle_thresholds(
+        proba,
+        labels,
+        vocabulary,
+        folds,
+        settings,
+        decoder,
+        by_tag=by_tag,
+        groups=groups,
+        anchor=anchor,
+        image_weight=image_weight,
+        ordered=ordered,
+    )
+    plan, estimates = settled.rounds.plan, settled.estimates()
+    return Thresholds(
         vocabulary=vocabulary,
-        value=cutting.value,
-        worth=cutting.worth,
-        image_cut=cutting.image_cut,
-        state=_states(plan, fitted.own, guaranteed, bound),
-        positives=rounds.n_positives,
-        estimate=estimate,
-        low=low,
-        high=high,
+        value=settled.cutting.value,
+        worth=settled.cutting.worth,
+        image_cut=settled.cutting.image_cut,
+        state=_states(plan, settled.own, settled.guaranteed, settled.bound),
+        positives=settled.rounds.n_positives,
+        estimate=estimates[0],
+        low=estimates[1],
+        high=estimates[2],
         objective=_objectives(plan, len(vocabulary)),
         calibration_hash=_digest(proba, labels, folds),
     )
-    if anchor is None:
-        return found
-    drawn = anchored(found, rounds.plain, anchor, _raised(plan, len(vocabulary)))
-    return replace(drawn, value=rounds.limits.applied(drawn.value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """Thresholds as they are applied; what is told of them beside is found when asked for.
+
+    Parameters
+    ----------
+    rounds : Rounds
+    fitted : Fitted
+    proof : Proof or None
+        None where no guarantee is asked for.
+    single : array of shape (n_images,), bool
+        The images that a proof is about.
+    cutting : Cutting
+    bound : array of shape (n_tags,), bool
+        Where a limit of a person decides.
+    """
+
+    rounds: Rounds
+    fitted: Fitted
+    proof: Proof | None
+    single: Bools
+    cutting: Cutting
+    bound: Bools
+
+    @property
+    def own(self) -> Bools:
+        """Which thresholds rest on the tag's own images, shape (n_tags,)."""
+        return self.fitted.own
+
+    @property
+    def guaranteed(self) -> Bools:
+        """Which thresholds carry a guarantee, shape (n_tags,)."""
+        return np.zeros(len(self.own), bool) if self.proof is None else self.proof.tags
+
+    def estimates(self) -> Measured:
+        """Return what each objective speaks of, with interval, each of shape (n_tags,)."""
+        found = self.rounds.estimates(self.fitted.counts, len(self.rounds.folds))
+        if self.proof is None:
+            return found
+        seen = self.rounds.estimates(self.proof.counts, int(self.single.sum()))
+        return _where(self.proof.tags, seen, found)
+
+
+def settle_thresholds(
+    proba: PairProba,
+    labels: sparse.csr_array,
+    vocabulary: Vocabulary,
+    folds: NDArray[np.integer],
+    settings: ThresholdSettings,
+    decoder: Decoder | None,
+    *,
+    by_tag: ByTag,
+    groups: NDArray[np.integer] | None,
+    anchor: Anchor | None,
+    image_weight: NDArray[np.float64] | None,
+    ordered: Sorted | None,
+) -> Settled:
+    """Return the thresholds of `fit_thresholds`, which has the parameters, without their table."""
+    _check(proba, labels, vocabulary, folds)
+    plan = assignments(vocabulary, settings, by_tag)
+    rounds = Rounds(proba, labels, vocabulary, folds, plan, decoder, image_weight, ordered)
+    fitted, proof = rounds.fit(), None
+    cutting, single = fitted.cutting, one_of_each(groups, len(folds))
+    if any(assignment.certifies for assignment in plan):
+        proof = certified(rounds, fitted.cutting, single)
+        cutting = proof.cutting
+    bound = rounds.limits.binding(cutting.value)
+    if anchor is not None:
+        tags = _raised(plan, len(vocabulary)) & ~bound
+        tags &= True if proof is None else ~proof.tags
+        drawn = anchored(cutting.value, rounds.n_positives, rounds.plain, anchor, tags)
+        cutting = replace(cutting, value=rounds.limits.applied(drawn))
+    return Settled(
+        rounds=rounds, fitted=fitted, proof=proof, single=single, cutting=cutting, bound=bound
+    )
 
 
 def _raised(plan: Sequence[Assignment], n_tags: int) -> Bools:

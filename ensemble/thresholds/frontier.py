@@ -70,6 +70,7 @@ def frontier(
     decoder: Decoder | None = None,
     *,
     told: Callable[[int, int], None] = lambda done, total: None,
+    ordered: Sorted | None = None,
 ) -> Frontier | None:
     """Return the frontier over ``settings.frontier``; None where the strategy reads no share.
 
@@ -78,6 +79,8 @@ def frontier(
     proba, labels, vocabulary, folds, settings, decoder
         As for `fitting.fit_thresholds`.
     told : callable of (done, total)
+    ordered : Sorted, optional
+        Of the same probabilities and labels, images counting alike, where it is there already.
     """
     if not settings.frontier or "macro_share" not in strategy_of(settings.strategy).reads:
         return None
@@ -86,8 +89,9 @@ def frontier(
         lots = np.random.default_rng(0).choice(n_images, _MOST_IMAGES, replace=False)
         images = np.sort(lots)
         proba, labels, folds = proba.take(images), labels[images], folds[images]
+        ordered = None
     shares = sorted({*settings.frontier, settings.macro_share})
-    ordered = Sorted.from_pairs(proba, labels)
+    ordered = ordered or Sorted.from_pairs(proba, labels)
     tried: list[FrontierPoint] = []
     one: dict[str, object] = {"strategy": "one_threshold", "objective": "f_beta"}
     every = [one | {"average": "micro"}, *(dict[str, object](macro_share=s) for s in shares)]

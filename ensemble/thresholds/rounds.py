@@ -20,13 +20,14 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.thresholds.curves import Bools, Curves, Sorted
-from tagstack.ensemble.thresholds.cuts import Sample, capped, thresholds_from_logits
-from tagstack.ensemble.thresholds.deciding import Cutting
+from tagstack.ensemble.thresholds.cuts import Proposal, Sample, capped, thresholds_from_logits
+from tagstack.ensemble.thresholds.deciding import Cutting, Nearby
 from tagstack.ensemble.thresholds.measures import Measured
 from tagstack.ensemble.thresholds.plan import Assignment, limits
-from tagstack.ensemble.thresholds.strategies.strategy import chosen_jointly, proposed
+from tagstack.ensemble.thresholds.strategies.strategy import proposed
 from tagstack.ensemble.thresholds.survival import Survival, survival
-from tagstack.meta.metrics.counts import Counts
+from tagstack.ensemble.thresholds.together import Together
+from tagstack.meta.metrics.counts import Counts, count_by_tag
 
 logger = logging.getLogger(__name__)
 
@@ -34,25 +35,53 @@ Values = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fitted:
-    """Thresholds, which of them rest on the tag's own images, and their out-of-sample counts."""
-
-    cutting: Cutting
-    own: Bools
-    counts: Counts
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Round:
-    """One pass: which candidates won, and what the decided tags score out of sample."""
+    """One pass: which candidates won; what is decided out of sample is found where it is asked for.
 
+    ``by_fold`` holds the thresholds fitted without each fold.
+    """
+
+    rounds: "Rounds"
     fitted_on: Survival | None
     candidates: tuple[int, ...]
     joint: Cutting | None
-    counts: Counts
-    score: float
-    survival: Survival | None
-    decided: sparse.csr_array
+    by_fold: tuple[Cutting, ...]
+
+    @cached_property
+    def decided(self) -> sparse.csr_array:
+        """What each fold's images get, shape (n_images, n_tags), bool."""
+        return self.rounds.crossed(self.by_fold)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Hits, predictions and positives of what is decided."""
+        return count_by_tag(self.decided, self.rounds.labels)
+
+    @cached_property
+    def score(self) -> float:
+        """The mean goal of the tags that have one to raise."""
+        found = self.rounds.score(self.decided, self.counts)
+        logger.debug("thresholds: candidates %s, score %.4f", self.candidates, found)
+        return found
+
+    @cached_property
+    def survival(self) -> Survival | None:
+        """What the decoder left; None without one."""
+        return self.rounds.left(self.by_fold, self.decided)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """Thresholds, which of them rest on the tag's own images, and the pass that chose them."""
+
+    cutting: Cutting
+    own: Bools
+    best: _Round
+
+    @property
+    def counts(self) -> Counts:
+        """What the thresholds did on folds that they were not fitted on."""
+        return self.best.counts
 
 
 class Rounds:
@@ -90,7 +119,7 @@ class Rounds:
         _, category = np.unique(vocabulary.categories, return_inverse=True)
         self.category = category.astype(np.intp)
         joint = [a for a in self.plan if a.strategy.needs_decoder]
-        self.joint = joint[0] if joint else None
+        self.joint = self._together(joint[0]) if joint else None
         self.rarest = self._least_for_rate()
         self.image_cut = plan[0].strategy.image_cut(plan[0].settings)
         self.worth = self._worth()
@@ -108,8 +137,9 @@ class Rounds:
         every = np.ones(len(self.folds), bool)
         cutting, own = self._cutting(pairs, every, best)
         if best.joint is not None:
-            cutting = self._with_joint([cutting], best.joint, [every])[0]
-        return Fitted(cutting=cutting, own=own, counts=best.counts)
+            assert self.joint is not None
+            cutting = self.joint.placed([cutting], best.joint, [every])[0]
+        return Fitted(cutting=cutting, own=own, best=best)
 
     def left_out_counts(self) -> Counts:
         """Return what the best round decides on folds that its thresholds were not fitted on."""
@@ -129,14 +159,6 @@ class Rounds:
         estimate, low, high = columns
         return estimate, low, high
 
-    def counts(self, decided: sparse.csr_array, labels: sparse.csr_array) -> Counts:
-        """Return hits, predictions and positives of decided tags."""
-        return Counts(
-            hits=_column_sums(decided.multiply(labels)),
-            predicted=_column_sums(decided),
-            positives=_column_sums(labels),
-        )
-
     def decide(self, proba: PairProba, cutting: Cutting) -> sparse.csr_array:
         """Return the tags after the rules, or before them where there are none.
 
@@ -149,19 +171,16 @@ class Rounds:
     def _best_round(self) -> _Round:
         simple = any(a.strategy.refits for a in self.plan) and not self.image_cut
         again = self.plan[0].settings.decoder_rounds if self.decoder is not None and simple else 0
-        best = latest = self._round(None, followed=again > 0)
+        best = latest = self._round(None)
         raises = any(a.raises for a in self.plan)
-        for number in range(again):
-            latest = self._round(latest.survival, followed=number + 1 < again)
-            if latest.score > best.score or not raises:
+        for _ in range(again):
+            latest = self._round(latest.survival)
+            if not raises or latest.score > best.score:
                 best = latest
         return best
 
-    def _round(self, fitted_on: Survival | None, *, followed: bool) -> _Round:
-        """Return one cross-validated pass, fitted on what the decoder left in the last.
-
-        What it leaves itself is found where another round follows.
-        """
+    def _round(self, fitted_on: Survival | None) -> _Round:
+        """Return one cross-validated pass, fitted on what the decoder left in the last."""
         pairs = self._pairs(fitted_on)
         contested = fitted_on is not None
         if self._label_free:
@@ -171,22 +190,17 @@ class Rounds:
         candidates = self._candidates(pairs, rows)
         chosen = [self._composed(row, candidates) for row in rows]
         cuttings = [Cutting(value=v, worth=self.worth, image_cut=self.image_cut) for v in chosen]
-        joint = self._joint(cuttings)
-        if joint is not None:
-            cuttings = self._with_joint(cuttings, joint, [self.folds != own for own in self.names])
-        decided = self._crossed(cuttings)
-        counts = self.counts(decided, self.labels)
-        score = self._score(self._weighed(decided, counts))
-        logger.debug("thresholds: candidates %s, score %.4f", candidates, score)
-        left = self._left(cuttings, decided) if followed else None
+        joint = None
+        if self.joint is not None:
+            joint = self.joint.chosen(chosen)
+            others = [self.folds != own for own in self.names]
+            cuttings = self.joint.placed(cuttings, joint, others)
         return _Round(
+            rounds=self,
             fitted_on=fitted_on,
             candidates=candidates,
             joint=joint,
-            counts=counts,
-            score=score,
-            survival=left,
-            decided=decided,
+            by_fold=tuple(cuttings),
         )
 
     def _pairs(self, left: Survival | None) -> Sorted:
@@ -223,11 +237,23 @@ class Rounds:
         sample = self._sample(pairs, images, contested)
         rows, own = [], np.zeros(len(self.vocabulary), bool)
         for assignment in self.plan:
-            proposal = proposed(assignment.strategy, sample, assignment.settings)
+            proposal = self._proposal(assignment, pairs, sample)
             values = thresholds_from_logits(proposal.logits, sample.curves.floor)
             rows.append(self.limits.applied(values))
             own[assignment.tags] = proposal.own[assignment.tags]
         return rows, own
+
+    def _proposal(self, assignment: Assignment, pairs: Sorted, sample: Sample) -> Proposal:
+        """Return a strategy's candidates; without labels, those of the same pairs are kept."""
+        strategy, settings = assignment.strategy, assignment.settings
+        if not self._label_free:
+            return proposed(strategy, sample, settings)
+        fields = strategy.reads if strategy.proposes_by is None else strategy.proposes_by
+        key = (strategy.name, *(repr(getattr(settings, name)) for name in fields))
+        if key not in pairs.prepared:
+            pairs.prepared[key] = proposed(strategy, sample, settings)
+        found: Proposal = pairs.prepared[key]
+        return found
 
     @property
     def _label_free(self) -> bool:
@@ -291,67 +317,6 @@ class Rounds:
             found[assignment.tags] = worth
         return found
 
-    def _joint(self, by_fold: Sequence[Cutting]) -> Cutting | None:
-        """Return thresholds chosen jointly, from the middle of the folds'; None where none are.
-
-        No label is read: what is judged on left-out folds is what is used at last.
-        """
-        if self.joint is None:
-            return None
-        middle = np.median(np.stack([cutting.value for cutting in by_fold]), axis=0)
-        positive = int((self.joint.tags & (self.n_positives > 0)).sum())
-        strategy, settings = self.joint.strategy, self.joint.settings
-        return self.limited(
-            chosen_jointly(
-                strategy,
-                self.proba,
-                middle.astype(np.float32),
-                self.joint.tags,
-                positive,
-                settings,
-                lambda trial: self.decide(self.proba, self.limited(trial)),
-                self.image_weight,
-            )
-        )
-
-    def _with_joint(
-        self, cuttings: Sequence[Cutting], found: Cutting, images: Sequence[Bools]
-    ) -> list[Cutting]:
-        """Return thresholds with those chosen jointly in their place.
-
-        They differ between sets of images in what labels say of hopeless tags alone.
-        """
-        assert self.joint is not None
-        tags, of_images = self.joint.tags, [found] * len(images)
-        if self._gives_up:
-            decided = sparse.csr_array(self.decide(self.proba, found))
-            of_images = [self._without_hopeless(found, decided, self.joint, own) for own in images]
-        return [
-            replace(own, value=np.where(tags, joint.value, own.value), worth=joint.worth)
-            for own, joint in zip(cuttings, of_images, strict=True)
-        ]
-
-    @property
-    def _gives_up(self) -> bool:
-        """Whether hopeless tags are given up."""
-        if self.joint is None or "fbr" not in self.joint.strategy.reads:
-            return False
-        # Where macro F-beta alone counts, a wrong tag costs nothing that a hopeless tag has.
-        settings = self.joint.settings
-        return bool(settings.fbr) and settings.macro_share != 1
-
-    def _without_hopeless(
-        self, found: Cutting, decided: sparse.csr_array, joint: Assignment, images: Bools
-    ) -> Cutting:
-        """Return thresholds out of reach for joint tags whose F-beta on some images is hopeless."""
-        settings = joint.settings
-        counts = self.counts(decided[images], sparse.csr_array(self.labels[images]))
-        # What is too rare, or was never scored, shows nothing.
-        judged = np.diff(self.plain.curves.starts) > 0
-        judged &= counts.positives >= settings.min_positives
-        hopeless = joint.tags & judged & (counts.f_beta(settings.beta) < settings.fbr)
-        return replace(found, value=np.where(hopeless, np.float32(np.inf), found.value))
-
     def limited(self, cutting: Cutting) -> Cutting:
         """Return thresholds raised to the floors and limits of the settings."""
         return replace(cutting, value=self.limits.applied(np.maximum(cutting.value, self.rarest)))
@@ -365,21 +330,50 @@ class Rounds:
         least = np.zeros(len(self.vocabulary), np.float32)
         if self.joint is not None and self.decoder is None:
             none = np.full(len(least), -np.inf)
-            often = expit(capped(none, self.plain.curves, self.joint.settings))
-            least[self.joint.tags] = often[self.joint.tags]
+            own = self.joint.assignment
+            often = expit(capped(none, self.plain.curves, own.settings))
+            least[own.tags] = often[own.tags]
         return least
 
-    def _crossed(self, by_fold: Sequence[Cutting]) -> sparse.csr_array:
-        """Return what each fold's images get from the thresholds fitted without them."""
+    def _together(self, assignment: Assignment) -> Together:
+        return Together(
+            assignment=assignment,
+            proba=self.proba,
+            labels=self.labels,
+            n_positives=self.n_positives,
+            scored=np.diff(self.plain.curves.starts) > 0,
+            image_weight=self.image_weight,
+            limited=self.limited,
+            decide=lambda cutting: self.decide(self._near(cutting), cutting),
+        )
+
+    def _near(self, *cuttings: Cutting) -> PairProba:
+        """Return the pairs of all images that some thresholds need to decide."""
+        if any(cutting.image_cut for cutting in cuttings):
+            return self.proba
+        return self._nearby.under(np.minimum.reduce([cutting.value for cutting in cuttings]))
+
+    @cached_property
+    def _nearby(self) -> Nearby:
+        none = np.zeros(len(self.vocabulary), bool)
+        return Nearby(self.proba, none if self.decoder is None else self.decoder.wanted)
+
+    def crossed(self, by_fold: Sequence[Cutting]) -> sparse.csr_array:
+        """Return what each fold's images get from the thresholds fitted without them.
+
+        Shape (n_images, n_tags), bool.
+        """
         images = [np.flatnonzero(self.folds == name) for name in self.names]
+        near = self._near(*by_fold)
         parts = [
-            self.decide(self.proba.take(chosen), cutting)
+            self.decide(near.take(chosen), cutting)
             for chosen, cutting in zip(images, by_fold, strict=True)
         ]
         back = np.argsort(np.concatenate(images))
         return sparse.csr_array(sparse.vstack(parts, format="csr")[back])
 
-    def _left(self, by_fold: Sequence[Cutting], decided: sparse.csr_array) -> Survival | None:
+    def left(self, by_fold: Sequence[Cutting], decided: sparse.csr_array) -> Survival | None:
+        """Return how the decoder treated each pair; None without one."""
         if self.decoder is None:
             return None
         fold = np.searchsorted(self.names, self.folds)[self.proba.pairs.image]
@@ -398,12 +392,9 @@ class Rounds:
         own = counts.take(assignment.tags)
         return assignment.strategy.achieved(own, len(self.folds), assignment.settings)
 
-    def _score(self, counts: Counts) -> float:
+    def score(self, decided: sparse.csr_array, counts: Counts) -> float:
         """Return the mean goal of the tags that have one to raise."""
+        counts = self._weighed(decided, counts)
         raised = [a for a in self.plan if a.raises]
         total = sum(self._achieved(a, counts) for a in raised)
         return total / max(len(raised), 1)
-
-
-def _column_sums(matrix: sparse.csr_array) -> NDArray[np.int64]:
-    return np.asarray(matrix.sum(axis=0, dtype=np.int64)).ravel()

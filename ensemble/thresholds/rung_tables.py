@@ -5,16 +5,14 @@ named by `ruled_name`, has rows: thresholds, then what a tag is worth among its 
 strategy says so. The chosen rung has no twin here, since the bundle's own thresholds are that.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.base_models.pairs import PairProba
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.thresholds.deciding import Cutting
-from tagstack.ensemble.thresholds.table import Thresholds
 from tagstack.meta.checked_arrays import CheckedArrays
 from tagstack.meta.stack.rung_spec import ruled_name
 
@@ -24,21 +22,14 @@ RungTables = Mapping[str, NDArray[np.float32]]
 class FitOfRung(Protocol):
     """Fits one rung's thresholds."""
 
-    def __call__(self, decoder: Decoder | None, /) -> Thresholds:
+    def cutting(self, decoder: Decoder | None, /) -> Cutting:
         """Return thresholds for what a decoder leaves; without rules for None."""
 
 
-class Fit(Protocol):
-    """Fits thresholds under the strategy that all rungs share."""
-
-    def of(self, rung: str, proba: PairProba, /) -> FitOfRung:
-        """Return the fit of one rung."""
-
-
 def rung_tables(
-    probas: Mapping[str, PairProba],
+    rungs: Collection[str],
     chosen: str,
-    fit: Fit,
+    fit: Callable[[str], FitOfRung],
     decoder: Decoder | None,
     told: Callable[[int, int], None],
 ) -> dict[str, NDArray[np.float32]]:
@@ -46,23 +37,24 @@ def rung_tables(
 
     Parameters
     ----------
-    probas : mapping of rung name to PairProba
-        Out of fold, or of images that no rung was fitted on.
+    rungs : collection of str
     chosen : str
         Name of the rung whose thresholds under the rules are the bundle's own.
-    fit : Fit
+    fit : callable
+        Takes a rung, returns its fit: on probabilities out of fold, or of images that no rung was
+        fitted on, under the strategy that all rungs share.
     decoder : Decoder or None
         None where no rule says anything.
     told : callable of (done, total)
     """
     tables: dict[str, NDArray[np.float32]] = {}
-    twins = () if decoder is None else tuple(rung for rung in probas if rung != chosen)
-    for rung, proba in probas.items():
-        told(len(tables), len(probas) + len(twins))
-        fit_rung = fit.of(rung, proba)
-        tables[rung] = fit_rung(None).value
+    twins = () if decoder is None else tuple(rung for rung in rungs if rung != chosen)
+    for rung in rungs:
+        told(len(tables), len(rungs) + len(twins))
+        fit_rung = fit(rung)
+        tables[rung] = fit_rung.cutting(None).value
         if rung in twins:
-            tables[ruled_name(rung)] = _rows(fit_rung(decoder).cutting)
+            tables[ruled_name(rung)] = _rows(fit_rung.cutting(decoder))
     return tables
 
 

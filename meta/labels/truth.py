@@ -197,23 +197,67 @@ def without_unknown(proba: PairProba, unknown: sparse.csr_array) -> PairProba:
     proba : PairProba
     unknown : csr_array of shape (n_images, n_tags), bool
     """
-    unknown = canonical_mask(unknown)
-    if not unknown.nnz:
-        return proba
-    pairs, added = proba.pairs, unknown.tocoo().coords
-    listed_keys = pairs.keys()
-    added_keys = _keys(added[0], added[1], pairs.n_tags)
-    keys = np.union1d(listed_keys, added_keys)
-    value = np.zeros(len(keys), np.float32)
-    value[np.searchsorted(keys, listed_keys)] = proba.proba
-    value[np.searchsorted(keys, added_keys)] = 0.0
-    tag = (keys % pairs.n_tags).astype(np.int32)
-    value[np.isnan(proba.base)[tag]] = np.nan
-    counts = np.bincount(keys // pairs.n_tags, minlength=pairs.n_images)
-    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return PairProba(
-        pairs=Pairs(indptr=indptr, tag=tag, n_tags=pairs.n_tags), proba=value, base=proba.base
-    )
+    return KnownPairs.of(proba.pairs, unknown).of_proba(proba)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownPairs:
+    """Listed pairs and the unknown ones among them, found once for many probabilities.
+
+    Parameters
+    ----------
+    listed : Pairs
+    pairs : Pairs
+        Those, and every unknown pair.
+    place : array of shape (n_listed,), int64, or None
+        Where the listed lie among all; None where nothing is unknown.
+    hidden : array of shape (n_unknown,), int64
+        Where the unknown do.
+    """
+
+    listed: Pairs
+    pairs: Pairs
+    place: NDArray[np.int64] | None
+    hidden: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, listed: Pairs, unknown: sparse.csr_array) -> Self:
+        """Return the pairs of some images with what is unknown of them, (n_images, n_tags)."""
+        unknown = canonical_mask(unknown)
+        if not unknown.nnz:
+            return cls(listed=listed, pairs=listed, place=None, hidden=np.zeros(0, np.int64))
+        added = unknown.tocoo().coords
+        listed_keys = listed.keys()
+        added_keys = _keys(added[0], added[1], listed.n_tags)
+        keys = np.union1d(listed_keys, added_keys)
+        counts = np.bincount(keys // listed.n_tags, minlength=listed.n_images)
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        tag = (keys % listed.n_tags).astype(np.int32)
+        return cls(
+            listed=listed,
+            pairs=Pairs(indptr=indptr, tag=tag, n_tags=listed.n_tags),
+            place=np.searchsorted(keys, listed_keys),
+            hidden=np.searchsorted(keys, added_keys),
+        )
+
+    def are(self, pairs: Pairs) -> bool:
+        """Return whether these are the pairs that are listed here."""
+        own = self.listed
+        return pairs is own or (
+            pairs.n_tags == own.n_tags
+            and np.array_equal(pairs.indptr, own.indptr)
+            and np.array_equal(pairs.tag, own.tag)
+        )
+
+    def of_proba(self, proba: PairProba) -> PairProba:
+        """Return probabilities of the listed pairs as `without_unknown` does."""
+        if self.place is None:
+            return proba
+        value = np.zeros(len(self.pairs), np.float32)
+        value[self.place] = proba.proba
+        value[self.hidden] = 0.0
+        value[np.isnan(proba.base)[self.pairs.tag]] = np.nan
+        return PairProba(pairs=self.pairs, proba=value, base=proba.base)
 
 
 def pair_labels(pairs: Pairs, labels: sparse.csr_array) -> NDArray[np.bool_]:

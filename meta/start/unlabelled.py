@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.base_models.orders import falling_within
+from tagstack.base_models.orders import falling_within, middle_after_first
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.configs.start import StartSettings
 from tagstack.meta.labels.drawn_images import drawn_images
@@ -223,8 +223,7 @@ def _top(values: Floats, count: int) -> float:
 def tag_cuts(values: Floats, tag: NDArray[np.int32], count: NDArray[np.int64]) -> Floats:
     """Return for each tag the cut that its ``count`` largest values reach, shape (n_tags,).
 
-    It lies in the middle between the last that reaches it and the next, at the last where there
-    is no next, and at NaN where a tag has fewer values or none is wanted.
+    See `orders.middle_after_first`.
 
     Parameters
     ----------
@@ -232,14 +231,6 @@ def tag_cuts(values: Floats, tag: NDArray[np.int32], count: NDArray[np.int64]) -
     tag : array of shape (n_pairs,), int32
     count : array of shape (n_tags,), int64
     """
-    order = falling_within(tag, values)
-    n_values = np.bincount(tag, minlength=len(count))
-    start = np.cumsum(n_values) - n_values
-    possible = (count > 0) & (count <= n_values)
-    last = np.where(possible, start + count - 1, 0)
-    after = np.where(count < n_values, last + 1, last)
-    cuts = np.full(len(count), np.nan)
-    sorted_values = values[order]
-    ends = (sorted_values[last[possible]] + sorted_values[after[possible]]) / 2
-    cuts[possible] = ends
-    return cuts
+    ordered = values[falling_within(tag, values)]
+    starts = np.concatenate([[0], np.cumsum(np.bincount(tag, minlength=len(count)))])
+    return middle_after_first(starts, count, lambda rows: ordered[rows])

@@ -11,6 +11,7 @@ what the probabilities lead to expect, so nothing overfits as long as they are c
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit
 
@@ -41,6 +42,7 @@ class JointF(PluginF):
     title = "F together"
     optimises = "macro and micro F-beta of what the rules leave, all tags together"
     reads = (*PluginF.reads, "macro_share", "joint_rounds", "fbr")
+    proposes_by = PluginF.reads
     refits = False
     needs_decoder = True
     label_free = True  # but of tags without any probability, which no image is given
@@ -93,23 +95,34 @@ class _Expected:
 
     def __init__(self, proba: PairProba, image_weight: Floats | None) -> None:
         pairs = proba.pairs
-        believed = np.nan_to_num(proba.proba.astype(np.float64))
         base = np.nan_to_num(proba.base.astype(np.float64))
-        shape = (pairs.n_images, pairs.n_tags)
+        self.proba = proba
         self.weight = np.ones(pairs.n_images) if image_weight is None else image_weight
-        own = self.weight[pairs.image]
-        believed = believed * own
-        self.believed = sparse.csr_array((believed, pairs.tag, pairs.indptr), shape=shape)
-        unlisted = self.weight.sum() - np.bincount(pairs.tag, own, pairs.n_tags)
-        self.mass = np.bincount(pairs.tag, believed, minlength=pairs.n_tags) + unlisted * base
+        listed, believed = np.zeros(pairs.n_tags), np.zeros(pairs.n_tags)
+        for images, rows in pairs.blocks():
+            own = np.repeat(
+                self.weight[images], np.diff(pairs.indptr[images.start : images.stop + 1])
+            )
+            np.add.at(listed, pairs.tag[rows], own)
+            np.add.at(believed, pairs.tag[rows], self._believed(rows) * own)
+        self.mass = believed + (self.weight.sum() - listed) * base
         self.least = np.nextafter(base.astype(np.float32), np.float32(2))
+
+    def _believed(self, rows: slice | NDArray[np.int64]) -> Floats:
+        return np.nan_to_num(self.proba.proba[rows].astype(np.float64))
 
     def slopes(
         self, decided: sparse.csr_array, tags: Bools, n_positive: int, settings: ThresholdSettings
     ) -> _Slopes:
         b2, share = settings.beta**2, settings.macro_share
-        hits = np.asarray(decided.multiply(self.believed).sum(axis=0)).ravel()
-        weight = self.weight @ decided.astype(np.float64) + b2 * self.mass
+        n_tags, image = (
+            len(self.mass),
+            np.repeat(np.arange(len(self.weight)), np.diff(decided.indptr)),
+        )
+        place, listed = self.proba.pairs.find(image, decided.indices)
+        own, tag = self.weight[image], decided.indices
+        hits = np.bincount(tag[listed], self._believed(place[listed]) * own[listed], n_tags)
+        weight = np.bincount(tag, own, n_tags) + b2 * self.mass
         f_beta = (1 + b2) * hits / np.maximum(weight, 1e-9)
         together = (1 + b2) * hits[tags].sum() / max(weight[tags].sum(), 1e-9)
         own = share / max(n_positive, 1) / np.maximum(weight, _FEW)

@@ -77,6 +77,8 @@ class Strategy(ABC):
     label_free : bool
         Whether what it proposes rests on probabilities and is raised by them too: one proposal of
         all images then serves every fold.
+    proposes_by : tuple of str or None
+        Of ``reads``, what its proposals alone depend on, where that is less.
     guarantee : Guarantee or None
         How ``thresholds.guarantee`` certifies it; None where there is nothing to certify.
     """
@@ -91,6 +93,7 @@ class Strategy(ABC):
     needs_parts: ClassVar[bool] = False
     needs_decoder: ClassVar[bool] = False
     label_free: ClassVar[bool] = False
+    proposes_by: ClassVar[tuple[str, ...] | None] = None
     guarantee: ClassVar[Guarantee | None] = None
 
     @abstractmethod

@@ -116,16 +116,6 @@ def test_the_start_is_held_against_by_what_the_table_and_the_metric_say(
     assert by_metric.metric[1] != by_metric.metric[2]
 
 
-def table(made: Any, value: float, positives: Any) -> Thresholds:
-    n_tags = made.scores.pairs.n_tags
-    nothing = np.full(n_tags, np.nan)
-    return Thresholds(
-        vocabulary=made.scores.vocabulary, value=np.full(n_tags, value, np.float32),
-        state=("tuned",) * n_tags, positives=np.asarray(positives, np.int64), estimate=nothing,
-        low=nothing, high=nothing, objective=("F1",) * n_tags, calibration_hash="",
-    )  # fmt: skip
-
-
 def test_few_positives_keep_the_start_s_rate_and_many_their_own_threshold(
     make_labelled: Callable[..., Any],
 ) -> None:
@@ -140,16 +130,21 @@ def test_few_positives_keep_the_start_s_rate_and_many_their_own_threshold(
     rates = start_rates(proba, np.full(12, 0.7))
     free = np.full(12, np.nan)
     loose = Anchor(rates=rates, own_cuts=free, positives=5.0)
-    none = anchored(table(made, 0.2, np.zeros(12)), ordered, loose)
-    given = np.bincount(pairs.tag[proba.proba >= none.value[pairs.tag]], minlength=12)
+    low, no_positive, every = (
+        np.full(12, 0.2, np.float32),
+        np.zeros(12, np.int64),
+        np.ones(12, bool),
+    )
+    none = anchored(low, no_positive, ordered, loose, every)
+    given = np.bincount(pairs.tag[proba.proba >= none[pairs.tag]], minlength=12)
     np.testing.assert_array_equal(given, rates)
-    many = anchored(table(made, 0.2, np.full(12, 10**9)), ordered, loose)
-    np.testing.assert_allclose(many.value, 0.2, rtol=1e-4)
+    many = anchored(low, np.full(12, 10**9), ordered, loose, every)
+    np.testing.assert_allclose(many, 0.2, rtol=1e-4)
     held = replace(loose, own_cuts=np.full(12, 0.33))
-    exact = anchored(table(made, 0.2, np.zeros(12)), ordered, held)
-    np.testing.assert_allclose(exact.value, 0.33, rtol=1e-5)
-    some = anchored(table(made, 0.2, np.zeros(12)), ordered, held, np.arange(12) < 5)
-    np.testing.assert_allclose(some.value, [0.33] * 5 + [0.2] * 7, rtol=1e-5)
+    exact = anchored(low, no_positive, ordered, held, every)
+    np.testing.assert_allclose(exact, 0.33, rtol=1e-5)
+    some = anchored(low, no_positive, ordered, held, np.arange(12) < 5)
+    np.testing.assert_allclose(some, [0.33] * 5 + [0.2] * 7, rtol=1e-5)
 
 
 def test_tags_without_a_positive_keep_the_start_and_a_fall_back_is_the_start(

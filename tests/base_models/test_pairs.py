@@ -30,6 +30,13 @@ def test_taking_images_equals_taking_dense_rows(
     chosen = np.array(data.draw(st.lists(st.integers(0, len(listed) - 1), max_size=8)), np.intp)
     assert np.array_equal(proba.take(chosen).dense(), proba.dense()[chosen])
     assert proba.take(chosen).pairs.n_images == len(chosen)
+    image, tag = (own.ravel() for own in np.indices((len(listed), 6)))
+    place, found = pairs.find(image, tag)
+    there = [t in listed[i] for i, t in zip(image.tolist(), tag.tolist(), strict=True)]
+    assert found.tolist() == there
+    assert place[found].tolist() == list(range(len(pairs)))
+    kept = proba.only(proba.proba > 0.5)
+    assert np.array_equal(kept.dense(), np.where(proba.dense() > 0.5, proba.dense(), proba.base))
 
 
 def test_scores_of_some_images_keep_their_logits(make_labelled: Callable[..., object]) -> None:

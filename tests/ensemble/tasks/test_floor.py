@@ -17,7 +17,6 @@ from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
 from tagstack.ensemble.thresholds.anchoring import Anchor, anchored, start_rates
 from tagstack.ensemble.thresholds.curves import Sorted
 from tagstack.ensemble.thresholds.deciding import decided_by
-from tagstack.ensemble.thresholds.table import Thresholds
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.stack.rung_spec import START
 from tagstack.meta.stack.stacker import Stacker

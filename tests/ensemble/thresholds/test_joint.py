@@ -15,6 +15,7 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.rules.rule_set import Exclusive, Rules
+from tagstack.ensemble.thresholds.deciding import Nearby, decided_by
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.ensemble.thresholds.strategies.strategy import strategy_of
 
@@ -192,3 +193,18 @@ def test_tags_with_other_objectives_stay_where_they_are(
     assert found.worth is not None
     assert found.worth[0] == pytest.approx(1 / (0.62 * 0.38), rel=1e-4)
     assert found.state[0] == "fixed"
+
+
+def test_the_pairs_nearby_decide_like_all_and_are_fewer(draw: Callable[..., Any]) -> None:
+    """Thresholds that rise, fall far and flood a tag; one tag of which all pairs count."""
+    proba = draw(3, 200, 5).proba
+    always = np.arange(5) == 2
+    nearby = Nearby(proba, always)
+    for level in (0.5, 0.7, 0.3, 0.1, 0.6):
+        value = np.array([level, 0.2, np.inf, 0.5, 0.005], np.float32)
+        near = nearby.under(value)
+        one, all_of_them = (decided_by(own, value) for own in (near, proba))
+        assert (one != all_of_them).nnz == 0
+        assert len(near.pairs) < len(proba.pairs)
+        counts = [np.bincount(own.pairs.tag, minlength=5) for own in (near, proba)]
+        assert (counts[0] == counts[1])[[2, 4]].all()

@@ -40,4 +40,4 @@ docs: dev  ## the documentation as pages, under site/
 	$(PYTHON) -m mkdocs build --strict
 
 build: dev  ## wheel and source archive under dist/
-	$(PYTHON) -m build
+	$(PYTHON) -m build --installer uv || $(PYTHON) -m build

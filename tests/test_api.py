@@ -37,10 +37,13 @@ from tagstack.ensemble.tasks.tag_request import TagRequest
 
 DOLLS = ["doll_resnet", "doll_convnext", "doll_vit"]
 SMALL: dict[str, Any] = {
-    "stack": {"learners": [], "outer_fold": False, "tuning": {"trials": 0}},
+    "stack": {
+        "learners": [], "outer_fold": False, "folds": 3, "calibration_strengths": [100.0],
+        "logistic_strengths": [300.0], "selection_rounds": 5, "tuning": {"trials": 0},
+    },
     "thresholds": {"joint_rounds": 2, "frontier": []},
     "compare": {"resamples": 100},
-}
+}  # fmt: skip
 PAGE = Path(__file__).parent.parent / "docs" / "python.md"
 
 

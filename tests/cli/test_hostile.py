@@ -242,7 +242,10 @@ def test_a_damaged_store_index_is_named(
 def test_fit_on_a_full_disk_is_one_line_and_leaves_no_bundle(
     small: Path, tmp_path: Path, on_a_full_disk: Command
 ) -> None:
-    (tmp_path / "tuned.toml").write_text("threads = 1\n[stack]\nlearners = ['xgboost']\n")
+    (tmp_path / "tuned.toml").write_text(
+        "threads = 1\n[stack]\nlearners = ['xgboost']\nfolds = 3\n"
+        "calibration_strengths = [100.0]\nlogistic_strengths = [300.0]\n"
+    )
     more = ["--trials", "2", "--config", tmp_path / "tuned.toml"]
     refused(fit(on_a_full_disk, small, tmp_path / "b", *more), "Cannot keep the tuning trials")
     assert not (tmp_path / "b").exists()

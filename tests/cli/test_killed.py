@@ -23,7 +23,6 @@ Command = Callable[..., Any]  # the fixtures of conftest.py
 Done = Callable[..., str]
 
 TAGSTACK = Path(sys.executable).with_name("tagstack")
-TAGGERS = "doll_resnet,doll_convnext,doll_vit"
 
 
 def fit_arguments(root: Path, bundle: Path) -> list[object]:
@@ -35,10 +34,23 @@ def fit_arguments(root: Path, bundle: Path) -> list[object]:
 
 
 def score_arguments(root: Path, scores: Path) -> list[object]:
+    """Return the command that scores a folder with two taggers, in several parts."""
     return [
-        "score", root / "images", "--models", TAGGERS, "--scores", scores,
-        "--config", root / "config.toml",
+        "score", root / "images", "--models", "doll_resnet,doll_vit", "--scores", scores,
+        "--config", root / "parts.toml",
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scored(booru: Path, once: Callable[..., Path], done: Done) -> Path:
+    """Return a folder with half of the pictures and the scores that one run gives them."""
+
+    def make(root: Path) -> None:
+        some_of(booru, 80, root / "images")
+        (root / "parts.toml").write_text("threads = 1\n[score]\npart_images = 20\n")
+        done(*score_arguments(root, root / "scores"))
+
+    return once("scored", make)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -58,12 +70,12 @@ def some_of(booru: Path, n_images: int, folder: Path) -> Path:
 
 
 def test_score_killed_and_run_again_equals_one_run(
-    booru: Path, tmp_path: Path, done: Done, killed: Callable[..., int]
+    scored: Path, tmp_path: Path, done: Done, killed: Callable[..., int]
 ) -> None:
-    arguments = score_arguments(booru, tmp_path / "scores")
+    arguments = score_arguments(scored, tmp_path / "scores")
     killed(arguments, lambda: len(list((tmp_path / "scores").rglob("*.parquet"))) >= 2)
     done(*arguments)
-    assert loaded(tmp_path / "scores") == loaded(booru / "scores")
+    assert loaded(tmp_path / "scores") == loaded(scored / "scores")
 
 
 def loaded(store: Path) -> tuple[tuple[str, ...], bytes, bytes]:
@@ -86,7 +98,7 @@ def test_fit_killed_and_run_again_equals_one_run(
 def test_tag_killed_and_run_again_equals_one_run(
     booru: Path, tmp_path: Path, done: Done, killed: Callable[..., int]
 ) -> None:
-    images = some_of(booru, 100, tmp_path / "images")
+    images = some_of(booru, 64, tmp_path / "images")
     arguments = ["tag", images, "--bundle", booru / "bundle", "--format", "txt,jsonl"]
     done(*arguments, "--out", tmp_path / "whole")
     parts = [*arguments, "--out", tmp_path / "parts"]
@@ -95,8 +107,10 @@ def test_tag_killed_and_run_again_equals_one_run(
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
 
 
-def test_ctrl_c_is_exit_code_130_and_loses_nothing(booru: Path, tmp_path: Path, done: Done) -> None:
-    arguments = score_arguments(booru, tmp_path / "scores")
+def test_ctrl_c_is_exit_code_130_and_loses_nothing(
+    scored: Path, tmp_path: Path, done: Done
+) -> None:
+    arguments = score_arguments(scored, tmp_path / "scores")
     command = [str(TAGSTACK), *map(str, arguments)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
@@ -106,19 +120,19 @@ def test_ctrl_c_is_exit_code_130_and_loses_nothing(booru: Path, tmp_path: Path, 
     assert process.returncode == 130
     assert "run the same command again" in message
     done(*arguments)
-    assert loaded(tmp_path / "scores") == loaded(booru / "scores")
+    assert loaded(tmp_path / "scores") == loaded(scored / "scores")
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
-    booru: Path, tmp_path: Path, done: Done, on_a_full_disk: Command
+    scored: Path, tmp_path: Path, done: Done, on_a_full_disk: Command
 ) -> None:
-    arguments = score_arguments(booru, tmp_path / "scores")
+    arguments = score_arguments(scored, tmp_path / "scores")
     result = on_a_full_disk(*arguments)
     assert result.returncode == 1
     assert result.stderr.strip().splitlines()[-1].startswith("Error: Cannot write")
     assert "Traceback" not in result.stderr
     done(*arguments)
-    assert loaded(tmp_path / "scores") == loaded(booru / "scores")
+    assert loaded(tmp_path / "scores") == loaded(scored / "scores")
 
 
 _DEMO = """

@@ -18,6 +18,9 @@ from tagstack.configs.errors import TagstackError
 SETTINGS = """
 [stack]
 folds = 3
+calibration_strengths = [100.0]
+logistic_strengths = [300.0]
+selection_rounds = 5
 learners = []
 outer_fold = false
 member_worth = "none"

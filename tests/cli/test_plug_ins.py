@@ -20,6 +20,9 @@ CONFIG = """
 threads = 1
 [stack]
 folds = 2
+calibration_strengths = [100.0]
+logistic_strengths = [300.0]
+selection_rounds = 5
 learners = ["line"]
 [stack.tuning]
 trials = 0

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,30 @@ def test_the_same_package_twice_on_the_path_is_one(install_package: Install) -> 
     folder = install_package("my_toys", "ball = 1", toys(ball="ball"))
     sys.path.append(str(folder))  # monkeypatch puts the path back
     assert hook_of().names() == ("ball",)
+
+
+def test_the_first_of_a_name_on_the_path_hides_the_others(install_package: Install) -> None:
+    install_package("my_toys", "ball = 1", toys(ball="ball"))
+    assert hook_of().names() == ("ball",)
+    install_package("my__toys", "", {"elsewhere": {}})  # before it, the same by its name
+    assert hook_of().names() == ()
+
+
+def test_what_packages_say_of_themselves_is_read_where_they_offer_something(
+    install_package: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_package("my_toys", "ball = 1", toys(ball="ball"))
+    read: list[str] = []
+    own = metadata.PathDistribution.read_text
+
+    def noted(self: metadata.PathDistribution, filename: Any) -> str | None:
+        read.append(str(filename))
+        return own(self, filename)
+
+    monkeypatch.setattr(metadata.PathDistribution, "read_text", noted)
+    assert hook_of().names() == ("ball",)
+    assert read.count("entry_points.txt") > 20  # of every package
+    assert read.count("METADATA") < 5  # of those before it on the path, and its own
 
 
 def test_a_built_in_name_costs_no_look_at_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:

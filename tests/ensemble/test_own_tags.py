@@ -30,10 +30,13 @@ from tagstack.ensemble.tasks.tag_request import TagRequest
 SMALL: dict[str, Any] = {
     "threads": 1,
     "score": {"features": ["doll_vit"]},
-    "stack": {"learners": [], "outer_fold": False, "folds": 2, "tuning": {"trials": 0}},
+    "stack": {
+        "learners": [], "outer_fold": False, "folds": 2, "calibration_strengths": [100.0],
+        "logistic_strengths": [300.0], "selection_rounds": 5, "tuning": {"trials": 0},
+    },
     "start": {"floor_images": 0},
     "thresholds": {"strategy": "one_threshold"},
-}
+}  # fmt: skip
 OWN, RARE, ONCE = "by_day", "my_favourite", "seen_once"
 
 

@@ -23,8 +23,11 @@ TOKEN = "a-token-of-some-length"
 URL = "http://127.0.0.1"
 SMALL: dict[str, Any] = {
     "threads": 1,
-    "stack": {"learners": [], "outer_fold": False, "folds": 2, "tuning": {"trials": 0}},
-}
+    "stack": {
+        "learners": [], "outer_fold": False, "folds": 2, "calibration_strengths": [100.0],
+        "logistic_strengths": [300.0], "selection_rounds": 5, "tuning": {"trials": 0},
+    },
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

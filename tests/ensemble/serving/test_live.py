@@ -109,7 +109,12 @@ def test_another_fit_in_the_folder_takes_over_with_its_taggers(
     settings = settings_with(serve={"reload_seconds": 0})
     client = served(settings, bundle=own_bundle, access=Access(token=TOKEN))
     before = client.get("/bundle", headers=BEARER).json()
-    quick = {"stack": {"learners": [], "outer_fold": False, "folds": 2, "tuning": {"trials": 0}}}
+    quick = {
+        "stack": {
+            "learners": [], "outer_fold": False, "folds": 2, "calibration_strengths": [100.0],
+            "logistic_strengths": [300.0], "selection_rounds": 5, "tuning": {"trials": 0},
+        },
+    }  # fmt: skip
     labels = tagstack.Labels(
         {p.name: [("sky", "tree")[n % 2]] for n, p in enumerate((made / "images").glob("*.png"))}
     )

@@ -35,7 +35,8 @@ QUICK = {
     "threads": 1,
     "stack": {
         "learners": [], "outer_fold": False, "folds": 2, "member_worth": "none",
-        "strength_splits": 2, "tuning": {"trials": 0},
+        "calibration_strengths": [100.0], "logistic_strengths": [300.0], "selection_rounds": 5,
+        "tuning": {"trials": 0},
     },
     "thresholds": {"strategy": "fixed", "guarantee": "none"},
 }  # fmt: skip

@@ -1,5 +1,7 @@
 """All rules counted at once are each rule counted by itself, whatever guards and sizes."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -16,7 +18,7 @@ def random_rules(rng: np.random.Generator, n_tags: int) -> Rules:
         tags = [f"t{i}" for i in rng.permutation(n_tags)]
         size, when, unless = rng.integers(2, n_tags - 2), rng.integers(0, 3), rng.integers(0, 3)
         ends = np.cumsum([0, size, when, unless])
-        parts = [tuple(sorted(tags[a:b])) for a, b in zip(ends, ends[1:], strict=False)]
+        parts = [tuple(sorted(tags[a:b])) for a, b in pairwise(ends)]
         exclusives.append(
             Exclusive(
                 id=f"x{number}", tags=parts[0], when=parts[1], unless=parts[2], source="test",

@@ -61,6 +61,22 @@ class TagRows:
         """Fewer rows, for the fits over categories and over all tags at any strength."""
         return _pooled(self)
 
+    def only(self, kept: NDArray[np.bool_]) -> "TagRows":
+        """Return some of the rows, shape (n_rows,), in their order."""
+        tag = np.repeat(self.tags, np.diff(np.append(self.tag_start, len(self.weight))))[kept]
+        category = self.category_of_tag[tag]
+        tag_start, category_start = _starts(tag), _starts(category)
+        return TagRows(
+            design=self.design[:, kept],
+            true=self.true[kept],
+            weight=self.weight[kept],
+            tag_start=tag_start,
+            category_start=category_start,
+            tags=tag[tag_start],
+            categories=category[category_start],
+            category_of_tag=self.category_of_tag,
+        )
+
 
 def tag_rows(
     columns: Floats,

@@ -4,6 +4,7 @@ The workhorse. Every pair has its probability, also the pairs that the tree lear
 and a tag with few positives falls back to the weights that serve its category.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -110,6 +111,23 @@ def rows_of(
     """
     known = np.logical_not(np.isnan(base).all(axis=0))
     return regression_rows(filled, filled_in(base), tag, truth, category, known)
+
+
+def rows_of_some(rows: TagRows, members: Sequence[int]) -> TagRows:
+    """Return the rows of some members, from rows whose columns are all members' as they are.
+
+    They are sorted already, and stay so; those of tags that none of them knows are left out.
+
+    Parameters
+    ----------
+    rows : TagRows
+        NaN where a member abstains.
+    members : sequence of int
+    """
+    said = rows.design[1 + np.array(members)]
+    known = ~np.isnan(said).all(axis=0)
+    found = replace(rows, design=np.concatenate([rows.design[:1], filled_in(said)]))
+    return found if known.all() else found.only(known)
 
 
 def fit_on_rows(rows: TagRows, strength: float) -> ShrunkenLogistic:

@@ -114,11 +114,30 @@ class GroundworkPairs(FoldedPairs):
 
         Parameters
         ----------
+        left_out, members, sums
+            As for `drawn`.
+        base : array of shape (n_members, n_tags), float64
+        strength : float
+        """
+        rows, drawn = self.drawn(left_out, members, sums)
+        filled = filled_in(members(rows))
+        return fit_on_rows(
+            rows_of(filled, base, self.pairs.tag[rows], drawn, self.category), strength
+        )
+
+    def drawn(
+        self,
+        left_out: int | None,
+        members: Callable[[Ints], Floats],
+        sums: MemberSums | None = None,
+    ) -> tuple[Ints, PairTruth]:
+        """Return the listed pairs that a logistic of all folds but one looks at, and their truth.
+
+        Parameters
+        ----------
         left_out : int or None
         members : callable
             Takes listed pairs, returns the members' logits of them, (n_members, n_pairs).
-        base : array of shape (n_members, n_tags), float64
-        strength : float
         sums : MemberSums, optional
             What members say is added to it on the way.
         """
@@ -134,12 +153,10 @@ class GroundworkPairs(FoldedPairs):
             self.spill.let_go()
         rows, counts = drawn_rows(pilot, truth.listed, weight)
         n_true, n_false = self.unlisted(left_out)
-        drawn = PairTruth(
+        return rows, PairTruth(
             listed=truth.listed[rows],
             known=truth.known[rows],
             weight=counts,
             n_true=n_true,
             n_false=n_false,
         )
-        filled = filled_in(members(rows))
-        return fit_on_rows(rows_of(filled, base, tag[rows], drawn, self.category), strength)

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
+from tagstack.meta.calibrators.calibration import regression_rows
+from tagstack.meta.calibrators.newton import TagRows
 from tagstack.meta.labels.truth import PairTruth
-from tagstack.meta.learners.shrunken_logistic import MANY
+from tagstack.meta.learners.shrunken_logistic import MANY, fit_on_rows, rows_of_some
 from tagstack.meta.metrics.influence import expected_f1_cuts
 from tagstack.meta.metrics.leads import Judgement, Lead
 from tagstack.meta.metrics.ranking import Rankings
@@ -185,21 +187,18 @@ def members_worth(ladder: Ladder, choice: Choice, progress: Progress) -> Members
         return None
     full = how == "full"
     rung = "shrunken_logistic" if not full else _unbanded(choice)
-    foundation = ladder.foundation
-    data = foundation.data
-    members = data.scores.members
-    everybody = tuple(range(len(members)))
-    # A fit looks at so many pairs and no more: without half of the folds it sees as many.
-    folds = held_together(data.folds, np.diff(data.scores.pairs.indptr), MANY)
-    work = GroundworkPairs(data.scores, data.evidence, folds, data.spill)
+    foundation, members = ladder.foundation, ladder.foundation.data.scores.members
+    if len(members) < 2:
+        return MembersWorth(rung=rung, losses=())
+    progress("worth of members", 0, len(members))
     scorer = foundation.judges.scorer
-    whole = ladder.rungs.drawn(rung) if full else _logistic(foundation, work, everybody)
+    logistics = None if full else _Logistics(foundation)
+    whole = ladder.rungs.drawn(rung) if logistics is None else logistics.proba()
     of_whole = scorer.judgement(whole, "balanced_ap")
     losses = []
-    for m, name in enumerate(members if len(members) > 1 else ()):
+    for m, name in enumerate(members):
         progress("worth of members", m, len(members))
-        rest = tuple(other for other in everybody if other != m)
-        without = _refitted(ladder, m, rung) if full else _logistic(foundation, work, rest)
+        without = _refitted(ladder, m, rung) if logistics is None else logistics.proba(without=m)
         losses.append(_loss(name, of_whole, scorer.judgement(without, "balanced_ap")))
     return MembersWorth(rung=rung, losses=tuple(losses))
 
@@ -240,23 +239,50 @@ def _refitted(ladder: Ladder, member: int, rung: str) -> PairProba:
     return climb(again, _silent, off=ladder.off).rungs.drawn(rung)
 
 
-def _logistic(foundation: Foundation, work: GroundworkPairs, members: tuple[int, ...]) -> PairProba:
-    """Return the shrunken logistic of some members on the drawn images, from cached logits."""
-    pairs, judges = foundation.pairs, foundation.judges
-    chosen, every = list(members), foundation.ground.members
-    base, of_drawn = every.base[chosen], np.arange(len(pairs))[judges.rows]
-    fold = work.folds[pairs.image[of_drawn]]
-    listed, base_logit = np.empty(len(of_drawn)), np.zeros(pairs.n_tags)
+class _Logistics:
+    """Shrunken logistics of all members and of all but one, from cached logits, out of fold.
 
-    def said(rows: NDArray[np.int64]) -> Floats:
-        return np.asarray(every.listed[np.array(chosen)[:, None], rows], np.float64)
+    All look at the pairs that are drawn for all members, sorted once: what they differ by is the
+    member alone.
+    """
 
-    for f in range(work.n_folds):
-        fitted = work.logistic(f, said, base, foundation.strengths.logistic)
-        held = fold == f
-        listed[held] = fitted.listed(said(of_drawn[held]), pairs.tag[of_drawn[held]])
-        base_logit += fitted.base(base) / work.n_folds
-    return RungLogits(listed=listed, base=base_logit).proba(judges.scorer.pairs)
+    def __init__(self, foundation: Foundation) -> None:
+        data, self._foundation = foundation.data, foundation
+        self._members, self._pairs = foundation.ground.members, foundation.pairs
+        # A fit looks at so many pairs and no more: without half of the folds it sees as many.
+        self._folds = held_together(data.folds, np.diff(self._pairs.indptr), MANY)
+        work = GroundworkPairs(data.scores, data.evidence, self._folds, data.spill)
+        self._rows = [self._drawn(work, fold) for fold in range(work.n_folds)]
+
+    def proba(self, without: int | None = None) -> PairProba:
+        """Return the probabilities of the drawn images, a member perhaps left out."""
+        foundation, pairs, judges = self._foundation, self._pairs, self._foundation.judges
+        chosen = [m for m in range(len(self._members.base)) if m != without]
+        base, of_drawn = self._members.base[chosen], np.arange(len(pairs))[judges.rows]
+        fold = self._folds[pairs.image[of_drawn]]
+        listed, base_logit = np.empty(len(of_drawn)), np.zeros(pairs.n_tags)
+        for f, rows in enumerate(self._rows):
+            fitted = fit_on_rows(rows_of_some(rows, chosen), foundation.strengths.logistic)
+            held = np.flatnonzero(fold == f)
+            own = of_drawn[held]
+            listed[held] = fitted.listed(self._said(own)[chosen], pairs.tag[own])
+            base_logit += fitted.base(base) / len(self._rows)
+        return RungLogits(listed=listed, base=base_logit).proba(judges.scorer.pairs)
+
+    def _drawn(self, work: GroundworkPairs, left_out: int) -> TagRows:
+        """Return what logistics without one fold are fitted on, in the members' own logits."""
+        rows, truth = work.drawn(left_out, self._said)
+        return regression_rows(
+            self._said(rows),
+            self._members.base,
+            self._pairs.tag[rows],
+            truth,
+            work.category,
+            ~np.isnan(self._members.base).all(axis=0),
+        )
+
+    def _said(self, rows: NDArray[np.int64]) -> Floats:
+        return np.asarray(self._members.listed[:, rows], np.float64)
 
 
 def _silent(stage: str, done: int, total: int) -> None:

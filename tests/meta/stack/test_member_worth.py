@@ -4,6 +4,12 @@ import numpy as np
 import pytest
 
 from tagstack.configs.stack import StackSettings
+from tagstack.meta.calibrators.calibration import MemberLogits, regression_rows
+from tagstack.meta.learners.shrunken_logistic import (
+    fit_on_rows,
+    fit_shrunken_logistic,
+    rows_of_some,
+)
 from tagstack.meta.stack.choice import Choice
 from tagstack.meta.stack.foundation import Foundation, lay_foundation
 from tagstack.meta.stack.ladder import climb
@@ -74,6 +80,24 @@ def test_tags_that_one_member_alone_knows_count_as_its_worth(
     first, second = worth(again, "calibrated_mean").losses
     assert first.macro_ap > 0.2  # half of the tags fall to chance
     assert second.macro_ap < 0.1
+
+
+def test_a_logistic_of_some_members_is_the_one_fitted_on_theirs_alone(
+    lay: Lay, stack_settings: Make
+) -> None:
+    """One tag that only the member left out knows, one that only one of the others does."""
+    laid = lay(stack_settings(learners=()), n_images=80, noise=(1.0, 2.0, 1.5))
+    scores, truth = laid.data.scores, laid.fitter.truth
+    pairs, category = scores.pairs, np.arange(scores.pairs.n_tags) % 2
+    listed, base = laid.ground.members.listed.copy(), laid.ground.members.base.copy()
+    for member, tag in ((1, 2), (2, 2), (0, 3), (1, 3)):
+        listed[member, pairs.tag == tag], base[member, tag] = np.nan, np.nan
+    known = ~np.isnan(base).all(axis=0)
+    rows = regression_rows(listed, base, pairs.tag, truth, category, known)
+    some = fit_on_rows(rows_of_some(rows, [1, 2]), 3.0)
+    alone = MemberLogits(listed=listed[1:], base=base[1:])
+    expected = fit_shrunken_logistic(alone, pairs, truth, category, 3.0)
+    np.testing.assert_array_equal(some.theta, expected.theta)
 
 
 def test_one_member_cannot_be_left_out(lay: Lay, stack_settings: Make) -> None:

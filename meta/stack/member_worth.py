@@ -278,7 +278,7 @@ class _Logistics:
             self._pairs.tag[rows],
             truth,
             work.category,
-            ~np.isnan(self._members.base).all(axis=0),
+            np.logical_not(np.isnan(self._members.base).all(axis=0)),
         )
 
     def _said(self, rows: NDArray[np.int64]) -> Floats:

@@ -89,10 +89,11 @@ def test_a_logistic_of_some_members_is_the_one_fitted_on_theirs_alone(
     laid = lay(stack_settings(learners=()), n_images=80, noise=(1.0, 2.0, 1.5))
     scores, truth = laid.data.scores, laid.fitter.truth
     pairs, category = scores.pairs, np.arange(scores.pairs.n_tags) % 2
-    listed, base = laid.ground.members.listed.copy(), laid.ground.members.base.copy()
+    listed = laid.ground.members.listed.astype(np.float64)
+    base = laid.ground.members.base.copy()
     for member, tag in ((1, 2), (2, 2), (0, 3), (1, 3)):
         listed[member, pairs.tag == tag], base[member, tag] = np.nan, np.nan
-    known = ~np.isnan(base).all(axis=0)
+    known = np.logical_not(np.isnan(base).all(axis=0))
     rows = regression_rows(listed, base, pairs.tag, truth, category, known)
     some = fit_on_rows(rows_of_some(rows, [1, 2]), 3.0)
     alone = MemberLogits(listed=listed[1:], base=base[1:])

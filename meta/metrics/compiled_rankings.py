@@ -51,7 +51,7 @@ def influences(
     As `influence.average_precision_influence`; parameters as for `areas`.
     """
     area, influence = np.full(len(n_true), np.nan), np.zeros(len(key))
-    _influences(order, key, value, count, true, n_true, area, influence)
+    _influences(order, _together(key, value, count, true), n_true, area, influence)
     return area, influence
 
 
@@ -119,20 +119,32 @@ def _areas(order, rows, area):  # type: ignore[no-untyped-def]  # as above
 
 
 @compiled
-def _influences(order, key, value, count, true, n_true, area, influence):  # type: ignore[no-untyped-def]  # as above
-    begin = np.zeros(len(n_true) + 1, np.int64)
-    for k in key:
-        begin[k + 1] += 1
+def _influences(order, rows, n_true, area, influence):  # type: ignore[no-untyped-def]  # as above
+    begin, left = np.zeros(len(n_true) + 1, np.int64), np.zeros(len(n_true), np.int64)
+    for row in range(len(rows)):
+        begin[rows[row, 0] + 1] += 1
+        left[rows[row, 0]] += rows[row, 2]
     for k in range(len(n_true)):
         begin[k + 1] += begin[k]
-    place, apart = begin[:-1].copy(), np.empty(len(order), np.int64)
+    # Each ranking's rows by falling value, and all that is asked of them, side by side.
+    place, apart = begin[:-1].copy(), np.empty((len(order), 4), np.int32)
+    last = np.full(
+        len(n_true), -1, np.int32
+    )  # the value of its last true pair: no value has these bits
     for row in order:
-        apart[place[key[row]]] = row
-        place[key[row]] += 1
+        k = rows[row, 0]
+        if left[k] == 0 and rows[row, 3] != last[k]:  # what is below moves no ranking
+            continue
+        if rows[row, 2]:
+            left[k] -= rows[row, 2]
+            last[k] = rows[row, 3]
+        at = apart[place[k]]
+        at[0], at[1], at[2], at[3] = row, rows[row, 1], rows[row, 2], rows[row, 3]
+        place[k] += 1
     # Of each step of one ranking: where it ends, its true pairs, pairs met and the precision.
     most = 1
     for k in range(len(n_true)):
-        most = max(most, begin[k + 1] - begin[k])
+        most = max(most, place[k] - begin[k])
     ends, here, met = np.empty((3, most), np.int64)
     precision = np.empty(most)
     for k in range(len(n_true)):
@@ -140,11 +152,11 @@ def _influences(order, key, value, count, true, n_true, area, influence):  # typ
             continue
         n_steps, n_met, n_found, total = 0, 0, 0, 0.0
         i = begin[k]
-        while i < begin[k + 1]:
-            level, n_here = value[apart[i]], 0
-            while i < begin[k + 1] and value[apart[i]] == level:
-                n_here += true[apart[i]]
-                n_met += count[apart[i]]
+        while i < place[k]:
+            level, n_here = apart[i, 3], 0
+            while i < place[k] and apart[i, 3] == level:
+                n_here += apart[i, 2]
+                n_met += apart[i, 1]
                 i += 1
             n_found += n_here
             ends[n_steps], here[n_steps], met[n_steps] = i, n_here, n_met
@@ -160,4 +172,4 @@ def _influences(order, key, value, count, true, n_true, area, influence):  # typ
             of_any = rest_both / n_true[k]
             of_true = (precision[step] + rest_true - area[k]) / n_true[k]
             for i in range(ends[step - 1] if step else begin[k], ends[step]):
-                influence[apart[i]] = (of_true if true[apart[i]] > 0 else 0.0) - of_any
+                influence[apart[i, 0]] = (of_true if apart[i, 2] > 0 else 0.0) - of_any

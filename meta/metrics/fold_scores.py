@@ -88,6 +88,8 @@ class FoldScorer:
         n_hidden = self._per_key(*evidence.unknown.nonzero())
         self.n_false_unlisted = n_images - n_hidden - n_listed - n_missed
         self.n_known = n_images - n_hidden
+        # Rungs are asked one after the other, mostly about the same tags.
+        self._last: tuple[NDArray[np.bool_], Rankings, Ints, Ints] | None = None
 
     def score(
         self, proba: PairProba, objective: Objective, tags: NDArray[np.bool_] | None = None
@@ -168,29 +170,32 @@ class FoldScorer:
 
     def _all_rows(self, proba: PairProba, tags: NDArray[np.bool_] | None) -> tuple[Rankings, Ints]:
         """Return every pair's row and its group, -1 for a tag's unlisted false pairs."""
-        size, missed = len(self.n_true), self.missed_key
-        known = self.truth.known
-        key = np.concatenate([self.key, missed, np.arange(size)])
+        wanted = ~np.isnan(proba.base) if tags is None else ~np.isnan(proba.base) & tags
+        if self._last is None or (self._last[0] != wanted).any():
+            self._last = wanted, *self._rows_of(wanted)
+        _, rankings, kept, group = self._last
         base = np.tile(proba.base, self.n_folds)
-        value = np.concatenate([proba.proba, base[missed], base])
-        ones = np.ones(len(missed), np.int64)
-        count = np.concatenate([known.astype(np.int64), ones, self.n_false_unlisted])
-        none = np.zeros(size, np.int64)
+        value = np.concatenate([proba.proba, base[self.missed_key], base])[kept]
+        return replace(rankings, value=value, falling=falling_order(value)), group
+
+    def _rows_of(self, wanted: NDArray[np.bool_]) -> tuple[Rankings, Ints, Ints]:
+        """Return the rows of some tags without values, their places among all, and their groups."""
+        size, missed = len(self.n_true), self.missed_key
+        key = np.concatenate([self.key, missed, np.arange(size)])
+        ones, none = np.ones(len(missed), np.int64), np.zeros(size, np.int64)
+        count = np.concatenate([self.truth.known.astype(np.int64), ones, self.n_false_unlisted])
         true = np.concatenate([self.truth.listed.astype(np.int64), ones, none])
         of_missed = self.group[self.missed_image]
         group = np.concatenate([self.group[self.pairs.image], of_missed, none - 1])
-        wanted = ~np.isnan(proba.base) if tags is None else ~np.isnan(proba.base) & tags
-        kept = np.tile(wanted, self.n_folds)[key] & (count > 0)
-        n_true = np.where(np.tile(wanted, self.n_folds), self.n_true, 0)
+        kept = np.flatnonzero(np.tile(wanted, self.n_folds)[key] & (count > 0))
         rankings = Rankings(
             key=key[kept],
-            value=value[kept],
-            falling=falling_order(value[kept]),
+            value=np.zeros(0, np.float32),
             count=count[kept],
             true=true[kept],
-            n_true=n_true,
+            n_true=np.where(np.tile(wanted, self.n_folds), self.n_true, 0),
         )
-        return rankings, group[kept]
+        return rankings, kept, group[kept]
 
     def _value(self, part: str, rankings: Rankings) -> Floats:
         """Return one score in each fold."""

@@ -242,17 +242,17 @@ def _tuned(
 
     With the better of the two, fitted on all inner folds.
     """
-    settings, fitter, judges = foundation.settings, foundation.fitter, foundation.judges
+    settings, fitter = foundation.settings, foundation.fitter
     if settings.tuning.trials < 2 or META not in settings.learners:
         return None, None
     inner = InnerData(
         table=foundation.table,
-        judged=judges.images,
-        rows=judges.places(foundation.ground.rows),
+        judged=fitter.sample.images,
+        rows=fitter.sample.rows,
         true=fitter.true,
         weight=fitter.weight,
         folds=foundation.data.folds,
-        scorer=judges.scorer,
+        scorer=fitter.sample.scorer,
         objective=settings.objective,
     )
     tuner = Tuner(

@@ -33,6 +33,20 @@ def sorted_by(order: NDArray[np.integer], number: NDArray[np.integer]) -> NDArra
     return found
 
 
+def distinct(values: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return every value once, ascending, shape (n_distinct,).
+
+    As ``numpy.unique``, which since numpy 2.3 collects whole numbers by hashing them: of millions
+    that takes fifty times as long as to sort them.
+
+    Parameters
+    ----------
+    values : array of shape (n,), integer
+    """
+    ordered = np.sort(values)
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
+
+
 def falling_within(number: NDArray[np.integer], values: NDArray[np.floating]) -> NDArray[np.int64]:
     """Return the rows by rising number, then by falling value, then as they stand.
 

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack.base_models.orders import distinct
 from tagstack.base_models.pairs import Level1Scores, Pairs
 from tagstack.base_models.scores.member_info import MemberInfo, info_of_tagger
 from tagstack.base_models.taggers.fingerprint import floor_logit
@@ -95,7 +96,7 @@ class Members:
             image * n_tags + place[tag]
             for (image, tag, _), place in zip(rows, self._places, strict=True)
         ]
-        keys = np.unique(np.concatenate(keyed))
+        keys = distinct(np.concatenate(keyed))
         tag = (keys % n_tags).astype(np.int32)
         counts = np.bincount(keys // n_tags, minlength=len(names))
         logit = np.where(self.knows[:, tag], self.floor[:, None], np.float32(np.nan))

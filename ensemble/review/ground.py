@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.atomic import written_whole
+from tagstack.base_models.orders import distinct
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.base_models.scores.reading import ScoreReader
 from tagstack.ensemble.bundle.bundle import Bundle
@@ -143,7 +144,7 @@ class Ground:
         tagged = np.sort(np.concatenate([_moved(key, own, images, n_tags) for key, own in parts]))
         has = self._has(tagged, images)
         listed = proba.pairs.keys()
-        key = np.unique(np.concatenate([listed, tagged, has]))
+        key = distinct(np.concatenate([listed, tagged, has]))
         value = proba.base[key % n_tags].astype(np.float32)
         value[np.searchsorted(key, listed)] = proba.proba
         value = np.nan_to_num(value)  # nobody scored it: as improbable as can be
@@ -187,7 +188,7 @@ class Ground:
         unknown = _keys(sparse.csr_array(self.known.unknown[images]))
         silent = ~self.known.labelled[images][tagged // n_tags] | np.isin(tagged, unknown)
         labels = _keys(sparse.csr_array(self.known.labels[images]))
-        return np.unique(np.concatenate([labels, tagged[silent]]))
+        return distinct(np.concatenate([labels, tagged[silent]]))
 
 
 def _moved(key: Keys, answer: _Answer, images: Keys, n_tags: int) -> Keys:

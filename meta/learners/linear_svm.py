@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tagstack.base_models.atomic import written_whole
+from tagstack.base_models.orders import distinct
 from tagstack.configs.stack import StackSettings, SvmSettings
 from tagstack.meta.calibrators.newton import fit_hierarchy, tag_rows
 from tagstack.meta.checked_arrays import CheckedArrays
@@ -212,7 +213,7 @@ def _enough(
     group = np.arange(pairs.n_images) if table.groups is None else table.groups
     positive = counted & true
     key = group[pairs.image[positive]].astype(np.int64) * pairs.n_tags + pairs.tag[positive]
-    n_true = np.bincount(np.unique(key) % pairs.n_tags, minlength=pairs.n_tags)
+    n_true = np.bincount(distinct(key) % pairs.n_tags, minlength=pairs.n_tags)
     return np.asarray(np.minimum(n_true, n_false) >= least)
 
 

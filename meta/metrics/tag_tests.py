@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, special
 
+from tagstack.base_models.orders import distinct
 from tagstack.meta.metrics.bootstrap import BETTER, FEWEST_GROUPS, UNDECIDED, WORSE, widened
 from tagstack.meta.metrics.counts import canonical
 
@@ -127,7 +128,7 @@ def differing_groups(
     differ = sparse.coo_array(canonical(ours, theirs.shape) != canonical(theirs))
     n_tags = differ.shape[1]
     group = np.unique(groups, return_inverse=True)[1].astype(np.int64)
-    once = np.unique(group[differ.row] * n_tags + differ.col)
+    once = distinct(group[differ.row] * n_tags + differ.col)
     return np.bincount(once % n_tags, minlength=n_tags).astype(np.int64)
 
 

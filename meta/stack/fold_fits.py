@@ -12,6 +12,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack.base_models.orders import distinct
 from tagstack.base_models.pairs import BLOCK_PAIRS
 from tagstack.base_models.spill import IN_MEMORY, Spill
 from tagstack.meta.features.pair_features import PairTable
@@ -171,7 +172,7 @@ def best_stage(
 def _few(images: NDArray[np.int64], n_pairs: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """Yield the images in parts with so many pairs as are worth looking at together."""
     number = np.cumsum(n_pairs[images]) // BLOCK_PAIRS
-    for part in np.unique(number):
+    for part in distinct(number):
         yield images[number == part]
 
 

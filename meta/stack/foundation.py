@@ -172,9 +172,9 @@ def _selected_members(fitter: CrossFitter) -> tuple[Floats, RungLogits]:
     proba = expit(filled_in(members.listed[:, sampled]))
     weights, by_fold = fitter.sample.weights(proba, of_proba=True)
     listed = data.spill.empty(len(pairs), np.float32)
-    for _, rows in pairs.blocks():
+    for images, rows in pairs.blocks():
         fold = data.folds[pairs.image[rows]]
-        for f in np.unique(fold):
+        for f in np.unique(data.folds[images]):
             own = rows.start + np.flatnonzero(fold == f)
             listed[own] = mean_logit(members.listed[:, own], by_fold[f])
         data.spill.let_go()

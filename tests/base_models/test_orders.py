@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from tagstack.base_models.orders import falling_within
+from tagstack.base_models.orders import distinct, falling_within
 
 ZEROS = st.sampled_from([0.0, -0.0, 0.5])
 SINGLE = arrays.arrays(np.float32, st.integers(0, 40), elements=st.floats(width=32) | ZEROS)
@@ -32,3 +32,10 @@ def test_many_pairs_of_many_tags(kind: type, tag: type) -> None:
     values: NDArray[np.floating] = np.round(rng.normal(size=50_000), 3).astype(kind)
     number: NDArray[np.integer] = rng.integers(0, 60_000, len(values)).astype(tag)
     assert np.array_equal(falling_within(number, values), np.lexsort((-values, number)))
+
+
+@given(arrays.arrays(st.sampled_from([np.int32, np.int64]), st.integers(0, 40)))
+def test_each_value_once_is_what_numpy_says(values: NDArray[np.integer]) -> None:
+    found, expected = distinct(values), np.unique(values)
+    assert found.tolist() == expected.tolist()
+    assert found.dtype == expected.dtype

@@ -94,9 +94,14 @@ class _Pilot:
         surprise = sum(float(self._surprise(block).sum()) for block in self.blocks)
         total = sum(float(weight[block].sum(dtype=np.float64)) for block in self.blocks)
         self.foreseen = surprise / total + 1e-12
+        # Of rows in one block it is kept: chances are scaled until they add up.
+        self.only = self._interest(self.blocks[0]) if len(self.blocks) == 1 else None
 
     def interest(self, block: slice) -> Floats:
         """Return how much each row deserves to be drawn, shape (n_block,)."""
+        return self._interest(block) if self.only is None else self.only
+
+    def _interest(self, block: slice) -> Floats:
         foreseen = self.weight[block] * self.foreseen
         return (1 - _AT_RANDOM) * self._surprise(block) + _AT_RANDOM * foreseen
 

@@ -1,9 +1,12 @@
 """Orders of many rows, sorted digit by digit: what rankings and curves start from."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Whole = TypeVar("Whole", bound=np.integer)
 
 _DIGIT = 16  # bits
 _UNSIGNED = {4: "uint32", 8: "uint64"}
@@ -33,7 +36,7 @@ def sorted_by(order: NDArray[np.integer], number: NDArray[np.integer]) -> NDArra
     return found
 
 
-def distinct(values: NDArray[np.integer]) -> NDArray[np.integer]:
+def distinct(values: NDArray[Whole]) -> NDArray[Whole]:
     """Return every value once, ascending, shape (n_distinct,).
 
     As ``numpy.unique``, which since numpy 2.3 collects whole numbers by hashing them: of millions
@@ -43,8 +46,10 @@ def distinct(values: NDArray[np.integer]) -> NDArray[np.integer]:
     ----------
     values : array of shape (n,), integer
     """
-    ordered = np.sort(values)
-    return ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
+    ordered: NDArray[Whole] = np.sort(values)
+    first: NDArray[np.bool_] = np.append(True, ordered[1:] != ordered[:-1])
+    found: NDArray[Whole] = ordered[first[: len(ordered)]]
+    return found
 
 
 def falling_within(number: NDArray[np.integer], values: NDArray[np.floating]) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """Orders of many rows, sorted digit by digit: what rankings and curves start from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 Whole = TypeVar("Whole", bound=np.integer)
 
 _DIGIT = 16  # bits
+AT_ONCE = 2_000_000
+"""Rows that are ordered, or looked at in an order, at once: more would ask for memory alone."""
 _UNSIGNED = {4: "uint32", 8: "uint64"}
 
 
@@ -66,8 +68,38 @@ def falling_within(number: NDArray[np.integer], values: NDArray[np.floating]) ->
     -------
     array of shape (n_rows,), int64
     """
+    if len(values) <= AT_ONCE:
+        return _falling_within(number, values)
+    order = sorted_by(np.arange(len(values)), number)
+    for part in whole_segments(number[order], AT_ONCE):
+        own = order[part]
+        order[part] = own[_falling_within(number[own] - number[own[0]], values[own])]
+    return order
+
+
+def _falling_within(number: NDArray[np.integer], values: NDArray[np.floating]) -> NDArray[np.int64]:
     falling = _falling_bits(np.ascontiguousarray(values))
     return sorted_by(sorted_by(np.arange(len(values)), falling), number)
+
+
+def whole_segments(number: NDArray[np.integer], most: int) -> Iterator[slice]:
+    """Yield parts of ascending numbers, at most so many rows each; no number is in two of them.
+
+    A number of more rows has a part of its own.
+
+    Parameters
+    ----------
+    number : array of shape (n,), integer, ascending
+    most : int
+    """
+    start = 0
+    while start < len(number):
+        stop = min(start + most, len(number))
+        if stop < len(number):
+            first = int(np.searchsorted(number, number[stop]))
+            stop = first if first > start else int(np.searchsorted(number, number[start], "right"))
+        yield slice(start, stop)
+        start = stop
 
 
 def middle_after_first(

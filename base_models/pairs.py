@@ -70,26 +70,30 @@ class Pairs:
         return starts + np.arange(counts.sum(), dtype=np.int64)
 
     def find(
-        self, image: NDArray[np.integer], tag: NDArray[np.integer]
+        self, indptr: NDArray[np.integer], tag: NDArray[np.integer]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return where each pair would lie among those listed, and whether it is there.
+        """Return where other pairs of the same images would lie among these, and which are there.
 
-        Every one is looked for in its image's pairs alone, all at once. Two arrays of shape
-        (n_wanted,).
+        Two arrays of shape (n_wanted,).
 
         Parameters
         ----------
-        image, tag : arrays of shape (n_wanted,), integer
+        indptr : array of shape (n_images + 1,), integer
+            The wanted pairs of image ``i`` are ``indptr[i]:indptr[i + 1]``.
+        tag : array of shape (n_wanted,), integer, ascending within an image
         """
-        low, end = self.indptr[image], self.indptr[image + 1]
-        high, last = end.copy(), max(len(self.tag) - 1, 0)
-        for _ in range(int((end - low).max(initial=0)).bit_length()):
-            middle = (low + high) >> 1
-            below = (low < high) & (self.tag[np.minimum(middle, last)] < tag)
-            low, high = np.where(below, middle + 1, low), np.where(below, high, middle)
-        found = low < end
-        found[found] = self.tag[low[found]] == tag[found]
-        return low, found
+        place, found = np.zeros(len(tag), np.int64), np.zeros(len(tag), bool)
+        for images, rows in self.blocks():
+            own = slice(int(indptr[images.start]), int(indptr[images.stop]))
+            counts = np.diff(indptr[images.start : images.stop + 1])
+            wanted = np.repeat(np.arange(images.start, images.stop), counts) * self.n_tags
+            wanted = wanted + tag[own]
+            keys = self.image[rows].astype(np.int64) * self.n_tags + self.tag[rows]
+            at = np.searchsorted(keys, wanted)
+            place[own] = rows.start + at
+            inside = np.flatnonzero(at < len(keys))
+            found[own.start + inside] = keys[at[inside]] == wanted[inside]
+        return place, found
 
     def blocks(self, n_pairs: int = BLOCK_PAIRS) -> Iterator[tuple[slice, slice]]:
         """Yield images and their pairs, a few at a time, in order; together all of them.

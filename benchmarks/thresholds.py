@@ -7,6 +7,10 @@ nothing was fitted. ``--synthetic TAGS,IMAGES`` measures time and memory of the 
 
     python benchmarks/thresholds.py FOLDER --out real-results [--sets fashion,emoji] [--seed 0]
     python benchmarks/thresholds.py --synthetic 10861,20000
+    python benchmarks/thresholds.py --synthetic 10861,100000 --pairs 200 --rungs 13
+
+``--rungs`` measures what `fit` does: tables of so many rungs over the same pairs, without rules and
+with them, the last rung's with its estimates.
 """
 
 import argparse
@@ -31,9 +35,11 @@ from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
 from tagstack.ensemble.rules.sources import load_rules
+from tagstack.ensemble.thresholds.curves import Sorted
 from tagstack.ensemble.thresholds.deciding import Cutting
-from tagstack.ensemble.thresholds.fitting import fit_thresholds
+from tagstack.ensemble.thresholds.fitting import fit_thresholds, settle_thresholds
 from tagstack.ensemble.thresholds.objectives import parse_objective
+from tagstack.meta.labels.truth import pair_labels
 
 GROUPS = {"fashion": "title", "emoji": "concept"}
 
@@ -351,6 +357,38 @@ def print_costs(ground: Ground, settings: ThresholdSettings, only: str) -> None:
         print(f"| {name} | {spent[0]:.1f} | {spent[1]:.1f} | {peak:.0f} |", flush=True)
 
 
+def print_tables(ground: Ground, settings: ThresholdSettings, n_rungs: int, seed: int) -> None:
+    """Print CPU seconds and peak memory of the thresholds of every rung, as `fit` finds them."""
+    pairs, true = ground.fit.pairs, pair_labels(ground.fit.pairs, ground.fit_labels)
+    print(f"{pairs.n_tags} tags, {pairs.n_images} images, {len(pairs)} pairs, {n_rungs} rungs")
+    print("| table | CPU s | peak so far, MiB |")
+    print("|---|--:|--:|")
+
+    def told(what: str, began: float) -> None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"| {what} | {cpu_s() - began:.1f} | {peak:.0f} |", flush=True)
+
+    told("none yet", began := cpu_s())
+    for rung in range(n_rungs):
+        noise = np.random.default_rng(seed + rung).normal(0, 0.3, len(pairs)).astype(np.float32)
+        values = np.float32(1) / (1 + (1 / ground.fit.proba - 1) * np.exp(noise))
+        proba = PairProba(pairs=pairs, proba=values, base=ground.fit.base)
+        began = cpu_s()
+        how: dict[str, Any] = {
+            "by_tag": (), "groups": None, "anchor": None, "image_weight": None,
+            "ordered": Sorted.from_pairs(proba, ground.fit_labels, true=true),
+        }  # fmt: skip
+        what = (proba, ground.fit_labels, ground.vocabulary, ground.folds, settings)
+        settle_thresholds(*what, None, **how)
+        told(f"rung {rung}", began)
+        began = cpu_s()
+        if rung < n_rungs - 1:
+            settle_thresholds(*what, ground.decoder, **how)
+        else:
+            fit_thresholds(*what, ground.decoder, **how)
+        told(f"rung {rung} with rules", began)
+
+
 def main() -> None:
     """Run every set asked for."""
     let_idle_threads_sleep()
@@ -361,14 +399,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="strategies whose name contains this")
     parser.add_argument("--synthetic", default=None, metavar="TAGS,IMAGES")
+    parser.add_argument("--pairs", type=int, default=60, help="listed pairs of a synthetic image")
+    parser.add_argument("--rungs", type=int, default=0, help="measure tables of so many rungs")
     arguments = parser.parse_args()
     changes = {"seed": arguments.seed, "stack": {"tuning": {"trials": 0}}}
     settings = load_settings(changes=changes)
     if arguments.synthetic is not None:
         n_tags, n_images = map(int, arguments.synthetic.split(","))
-        print_costs(
-            synthetic(n_tags, n_images, 60, arguments.seed), settings.thresholds, arguments.only
-        )
+        ground = synthetic(n_tags, n_images, arguments.pairs, arguments.seed)
+        if arguments.rungs:
+            print_tables(ground, settings.thresholds, arguments.rungs, arguments.seed)
+        else:
+            print_costs(ground, settings.thresholds, arguments.only)
         return
     if arguments.folder is None:
         parser.error("give FOLDER or --synthetic TAGS,IMAGES")

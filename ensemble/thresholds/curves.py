@@ -3,7 +3,7 @@
 No array here is images by tags: cost and memory follow the listed pairs.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit, logit
 
-from tagstack.base_models.orders import falling_within
+from tagstack.base_models.orders import AT_ONCE, falling_within, whole_segments
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.meta.labels.truth import pair_labels
@@ -74,6 +74,26 @@ class Curves:
         """First position of each tag's pairs and the end of the last, shape (n_tags + 1,)."""
         return np.searchsorted(self.tag, np.arange(self.n_tags + 1))
 
+    def parts(self) -> Iterator["Curves"]:
+        """Yield the curves of some tags after the other, all tags' together, a few pairs at once.
+
+        Each knows all tags, and has the pairs of its own.
+        """
+        if len(self.tag) <= AT_ONCE:
+            yield self
+            return
+        for some in whole_segments(self.tag, AT_ONCE):
+            own = self.weights
+            yield replace(
+                self,
+                tag=self.tag[some],
+                proba=self.proba[some],
+                label=self.label[some],
+                image=self.image[some],
+                believed=self.believed[some],
+                weights=None if own is None else replace(own, of_pair=own.of_pair[some]),
+            )
+
     @property
     def always(self) -> Counts:
         """What every threshold gives, and all that is true; arrays of shape (n_tags,)."""
@@ -100,14 +120,8 @@ class Curves:
         """
         row = np.arange(self.n_tags) if row is None else row
         n_rows = int(row.max(initial=-1)) + 1
-        bucket = np.searchsorted(GRID, self.proba, side="right")
-        shape = (n_rows, len(GRID) + 1)
-        cell = row[self.tag] * shape[1] + bucket
-        passed = [
-            self._summed(cell, chosen, shape[0] * shape[1]).reshape(shape)[:, :0:-1]
-            for chosen in (self.label, np.ones(len(cell), bool))
-        ]
-        hits, predicted = (np.cumsum(counts, axis=1)[:, ::-1] for counts in passed)
+        passed = np.sum([part._grid_cells(row, n_rows) for part in self.parts()], axis=0)
+        hits, predicted = (np.cumsum(cells[:, :0:-1], axis=1)[:, ::-1] for cells in passed)
 
         def of_rows(values: Ints) -> Ints:
             total = np.zeros(n_rows, values.dtype)
@@ -120,6 +134,14 @@ class Curves:
             predicted=of_rows(always.predicted) + predicted,
             positives=of_rows(always.positives),
         )
+
+    def _grid_cells(self, row: Ints, n_rows: int) -> Floats | Ints:
+        """Return true and all pairs between neighbours of ``GRID``, (2, n_rows, n_grid + 1)."""
+        shape = (n_rows, len(GRID) + 1)
+        cell = row[self.tag] * shape[1] + np.searchsorted(GRID, self.proba, side="right")
+        every = np.ones(len(cell), bool)
+        counted = (self._summed(cell, own, n_rows * shape[1]) for own in (self.label, every))
+        return np.stack([own.reshape(shape) for own in counted])
 
     def cut_counts(self) -> Counts:
         """Return what a threshold at each pair's probability would do, shape (n_pairs,)."""
@@ -226,8 +248,12 @@ class Sorted:
             Which of the pairs are labelled, where that was looked up before.
         """
         pairs = proba.pairs
-        scored = np.flatnonzero(~np.isnan(proba.proba))
-        order = scored[falling_within(pairs.tag[scored], proba.proba[scored])]
+        known = ~np.isnan(proba.proba)
+        if known.all():
+            order = falling_within(pairs.tag, proba.proba)
+        else:
+            scored = np.flatnonzero(known)
+            order = scored[falling_within(pairs.tag[scored], proba.proba[scored])]
         truth = labels.tocoo()
         label_image, label_tag = truth.row.astype(np.int64), truth.col.astype(np.int64)
         true = pair_labels(pairs, labels) if true is None else true

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from tagstack.base_models.orders import AT_ONCE
 from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.decisions import ThresholdSettings
@@ -243,7 +244,8 @@ def _digest(proba: PairProba, labels: sparse.csr_array, folds: NDArray[np.intege
     truth = sparse.csr_array(labels.astype(bool))
     truth.sort_indices()
     for array in (proba.pairs.indptr, proba.pairs.tag, truth.indptr, truth.indices, folds):
-        state.update(np.ascontiguousarray(array, np.int64).tobytes())
+        for start in range(0, len(array), AT_ONCE):
+            state.update(np.ascontiguousarray(array[start : start + AT_ONCE], np.int64).tobytes())
     for values in (proba.proba, proba.base):
         state.update(np.ascontiguousarray(values, np.float32).tobytes())
     return state.hexdigest()

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from tagstack.base_models.orders import distinct, falling_within
+from tagstack.base_models import orders
+from tagstack.base_models.orders import distinct, falling_within, whole_segments
 
 ZEROS = st.sampled_from([0.0, -0.0, 0.5])
 SINGLE = arrays.arrays(np.float32, st.integers(0, 40), elements=st.floats(width=32) | ZEROS)
@@ -39,3 +42,19 @@ def test_each_value_once_is_what_numpy_says(values: NDArray[np.integer]) -> None
     found, expected = distinct(values), np.unique(values)
     assert found.tolist() == expected.tolist()
     assert found.dtype == expected.dtype
+
+
+def test_a_few_at_a_time_is_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number of most rows, which no part may cut, among small ones."""
+    rng = np.random.default_rng(1)
+    values = np.round(rng.normal(size=900), 1)
+    number = np.where(rng.random(900) < 0.4, 7, rng.integers(0, 60, 900))
+    whole = np.lexsort((-values, number))
+    monkeypatch.setattr(orders, "AT_ONCE", 50)
+    assert np.array_equal(falling_within(number, values), whole)
+    ascending = number[whole]
+    parts = list(whole_segments(ascending, 50))
+    assert [row for part in parts for row in range(900)[part]] == list(range(900))
+    for before, after in itertools.pairwise(parts):
+        assert ascending[before.stop - 1] < ascending[after.start]
+    assert sum(part.stop - part.start > 50 for part in parts) == 1

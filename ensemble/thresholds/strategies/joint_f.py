@@ -119,7 +119,7 @@ class _Expected:
             len(self.mass),
             np.repeat(np.arange(len(self.weight)), np.diff(decided.indptr)),
         )
-        place, listed = self.proba.pairs.find(image, decided.indices)
+        place, listed = self.proba.pairs.find(decided.indptr, decided.indices)
         own, tag = self.weight[image], decided.indices
         hits = np.bincount(tag[listed], self._believed(place[listed]) * own[listed], n_tags)
         weight = np.bincount(tag, own, n_tags) + b2 * self.mass

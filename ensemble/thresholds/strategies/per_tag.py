@@ -105,12 +105,13 @@ class PluginF(Strategy):
         measure".
         """
         curves = sample.curves
-        score = _expected_f(sample, settings.beta)
-        best = np.zeros(curves.n_tags)
-        np.maximum.at(best, curves.tag, score)
-        plugged = logits_of(best / (1 + settings.beta**2))
-        if sample.contested:
-            plugged = cut_at(curves, score)
+        best, cut = np.zeros(curves.n_tags), np.full(curves.n_tags, np.nan)
+        for part in curves.parts():
+            score = _expected_f(part, settings.beta)
+            np.maximum.at(best, part.tag, score)
+            if sample.contested:
+                cut = np.fmax(cut, cut_at(part, score))  # a tag's pairs are all of one part
+        plugged = cut if sample.contested else logits_of(best / (1 + settings.beta**2))
         category = best_shared(curves, sample.category, settings)
         logits = np.where((best > 0) & ~np.isnan(plugged), plugged, category)
         enough = curves.n_positives >= settings.min_positives
@@ -142,9 +143,9 @@ def _hopeless(sample: Sample, settings: ThresholdSettings) -> Bools:
     return np.asarray(np.nan_to_num(total.f_beta(settings.beta)) < settings.fbr)
 
 
-def _expected_f(sample: Sample, beta: float) -> Floats:
+def _expected_f(curves: Curves, beta: float) -> Floats:
     """Return the F-beta to expect of a cut at each pair; 0 where no threshold can lie."""
-    curves, always = sample.curves, sample.curves.always
+    always = curves.always
     ones = np.ones(len(curves.tag))
     own = ones if curves.weights is None else curves.weights.of_pair
     hits = curves.so_far(curves.believed.astype(np.float64)) + always.hits[curves.tag]

@@ -10,11 +10,13 @@ from scipy import sparse
 from scipy.special import expit
 from sklearn.metrics import f1_score
 
+from tagstack.base_models import orders
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.rules.rule_set import Exclusive, Rules
+from tagstack.ensemble.thresholds import curves, fitting
 from tagstack.ensemble.thresholds.deciding import Nearby, decided_by
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.ensemble.thresholds.strategies.strategy import strategy_of
@@ -208,3 +210,20 @@ def test_the_pairs_nearby_decide_like_all_and_are_fewer(draw: Callable[..., Any]
         assert len(near.pairs) < len(proba.pairs)
         counts = [np.bincount(own.pairs.tag, minlength=5) for own in (near, proba)]
         assert (counts[0] == counts[1])[[2, 4]].all()
+
+
+@pytest.mark.parametrize("strategy", ["joint_f", "plugin_f", "scut", "one_threshold"])
+def test_pairs_looked_at_a_few_at_a_time_give_the_same_thresholds(
+    strategy: str,
+    decoder: Decoder,
+    settings_with: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    proba, labels = rivals(np.random.default_rng(2), 150)
+    settings = settings_with(strategy=strategy)
+    whole = fitted(proba, labels, settings, decoder)
+    for room in (orders, curves, fitting):
+        monkeypatch.setattr(room, "AT_ONCE", 40)
+    parts = fitted(proba, labels, settings, decoder)
+    np.testing.assert_allclose(parts.value, whole.value, rtol=1e-6)
+    assert parts.calibration_hash == whole.calibration_hash

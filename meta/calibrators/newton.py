@@ -61,6 +61,11 @@ class TagRows:
         """Fewer rows, for the fits over categories and over all tags at any strength."""
         return _pooled(self)
 
+    @cached_property
+    def overall(self) -> dict[bytes, Floats]:
+        """Fits over all tags, by what they are held to: the same for every strength of others."""
+        return {}
+
     def only(self, kept: NDArray[np.bool_]) -> "TagRows":
         """Return some of the rows, shape (n_rows,), in their order."""
         tag = np.repeat(self.tags, np.diff(np.append(self.tag_start, len(self.weight))))[kept]
@@ -158,7 +163,7 @@ def fit_hierarchy(
     weak = np.where(precision >= TIGHT, precision, _WEAK)
     shrunk = precision if pool == "hierarchical" else weak
     pooled = rows.pooled
-    overall = _fit_bounded(pooled, np.zeros(1, np.int64), prior[None], weak, least)
+    overall = _fitted_overall(pooled, prior, weak, least)
     by_category = np.tile(overall, (n_categories, 1))
     seen = rows if pool == "category" else pooled
     if pool == "category" or (pool == "hierarchical" and len(seen.categories) > 1):
@@ -171,6 +176,15 @@ def fit_hierarchy(
         centre = by_tag if pool == "hierarchical" else np.tile(prior, (len(by_tag), 1))
         by_tag[rows.tags] = _fit_bounded(rows, rows.tag_start, centre[rows.tags], shrunk, least)
     return by_tag
+
+
+def _fitted_overall(pooled: TagRows, prior: Floats, weak: Floats, least: Floats) -> Floats:
+    """Return the coefficients of all rows together, (1, n_columns); found once, then kept."""
+    key = np.stack([prior, weak, least]).tobytes()
+    if key not in pooled.overall:
+        first = np.zeros(1, np.int64)
+        pooled.overall[key] = _fit_bounded(pooled, first, prior[None], weak, least)
+    return pooled.overall[key]
 
 
 def fit_segments(

@@ -1,6 +1,7 @@
 """Rungs out of fold: each is made, calibrated and judged once."""
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.metrics.fold_scores import DrawnScorer
 from tagstack.meta.metrics.leads import FoldScore, Judgement
 from tagstack.meta.stack.groundwork import Ground
-from tagstack.meta.stack.out_of_fold import cross_fitted_monotone, drawn_monotone
+from tagstack.meta.stack.out_of_fold import RungCalibration
 from tagstack.meta.stack.rung_spec import RungSpec
 from tagstack.meta.stack.rungs import RungLogits, plain_rung
 
@@ -52,28 +53,28 @@ class MadeRungs:
         new._maps.update(self._maps)
         new._made.update(self._made)
         new._judged.update(self._judged)
+        new._calibration = self._calibration
         return new
 
     def add(self, name: str, raw: RungLogits) -> None:
         """Keep a learned rung, calibrated by the other folds."""
-        data, how = self._data, rung_how(self._settings)
-        pairs, limit = data.scores.pairs, self._settings.rung_pairs
-        listed, base = cross_fitted_monotone(
-            raw.listed,
-            raw.base,
-            pairs,
+        calibration = self._calibration
+        listed, base = calibration.crossed(raw.listed, raw.base)
+        self._maps[name] = calibration.on_all(raw.listed, raw.base)
+        self.keep(name, RungLogits(listed=listed, base=base))
+
+    @cached_property
+    def _calibration(self) -> RungCalibration:
+        data = self._data
+        return RungCalibration(
+            data.scores.pairs,
             data.evidence,
             data.folds,
             self._category,
-            how,
-            limit,
+            rung_how(self._settings),
+            self._settings.rung_pairs,
             data.spill,
         )
-        images = np.arange(pairs.n_images)
-        self._maps[name] = drawn_monotone(
-            raw.listed, raw.base, pairs, data.evidence, images, self._category, how, limit
-        )
-        self.keep(name, RungLogits(listed=listed, base=base))
 
     def keep(self, name: str, made: RungLogits) -> None:
         """Keep a rung as it is."""

@@ -5,7 +5,7 @@ learner is fitted on are made the same way, so what it sees in fitting is what i
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from tagstack.meta.calibrators.protocol import How, TagMaps
 from tagstack.meta.features.pair_features import PairTable, subset
 from tagstack.meta.labels.drawn_images import drawn_images
 from tagstack.meta.labels.labelled import Labelled
-from tagstack.meta.labels.truth import Evidence
+from tagstack.meta.labels.truth import Evidence, PairTruth
 from tagstack.meta.stack.groundwork import Ground, Groundwork, Strengths
 from tagstack.meta.stack.groundwork_fits import fit_groundworks
 
@@ -76,68 +76,112 @@ def _seen_through(
     )
 
 
-def cross_fitted_monotone(
-    listed: NDArray[np.floating],
-    base: Floats,
-    pairs: Pairs,
-    evidence: Evidence,
-    folds: NDArray[np.int64],
-    category: NDArray[np.int64],
-    how: How,
-    max_pairs: int,
-    spill: Spill = IN_MEMORY,
-) -> tuple[NDArray[np.float32], Floats]:
-    """Return logits calibrated per tag, each fold by the others; the base by the mean of all.
+@dataclass(frozen=True, kw_only=True)
+class DrawnPairs:
+    """Pairs of drawn images, and what is known of them: what calibrations of rungs are fitted on.
 
     Parameters
     ----------
-    listed : array of shape (n_pairs,), floating
-    base : array of shape (n_tags,), float64
-    pairs, evidence, folds, category, how
+    rows : array of shape (n_drawn,), int64
+        Their places among the listed.
+    pairs : Pairs
+    truth : PairTruth
+    """
+
+    rows: NDArray[np.int64]
+    pairs: Pairs
+    truth: PairTruth
+
+    @classmethod
+    def of(
+        cls, pairs: Pairs, evidence: Evidence, images: NDArray[np.int64], max_pairs: int
+    ) -> "DrawnPairs":
+        """Return the pairs of so many of ``images`` as hold about ``max_pairs``.
+
+        Parameters
+        ----------
+        pairs, evidence
+            Of all images.
+        images : array of shape (n_fit,), int64
+        max_pairs : int
+        """
+        some = images[drawn_images(np.diff(pairs.indptr)[images], max_pairs, seed=0)]
+        fewer = pairs.take(some)
+        truth = evidence.take(some, pairs).truth(fewer)
+        return cls(rows=pairs.rows(some), pairs=fewer, truth=truth)
+
+    def monotone(
+        self, listed: NDArray[np.floating], base: Floats, category: NDArray[np.int64], how: How
+    ) -> TagMaps:
+        """Return the calibration of all pairs' logits that is fitted on these.
+
+        Parameters
+        ----------
+        listed : array of shape (n_pairs,), floating
+        base : array of shape (n_tags,), float64
+        category, how
+        """
+        at = listed[self.rows].astype(np.float64)
+        return fit_monotone(at, base, self.pairs, self.truth, category, how)
+
+
+class RungCalibration:
+    """Calibrates one rung after the other, each fold by the others; the same pairs serve all.
+
+    Parameters
+    ----------
+    pairs, evidence
+    folds : array of shape (n_images,), int64
+    category : array of shape (n_tags,), int64
+    how : How
     max_pairs : int
         That one fit looks at, of drawn images.
     spill : Spill, optional
-        Where the calibrated logits lie.
+        Where calibrated logits lie.
     """
-    calibrated, calibrated_base = spill.empty(len(listed), np.float32), np.zeros(len(base))
-    names = np.unique(folds)
-    for fold in names:
-        fit = np.flatnonzero(folds != fold)
-        maps = drawn_monotone(listed, base, pairs, evidence, fit, category, how, max_pairs)
-        for images, _ in pairs.blocks():
-            rows = pairs.rows(images.start + np.flatnonzero(folds[images] == fold))
-            calibrated[rows] = maps.apply(pairs.tag[rows], listed[rows])
-            spill.let_go()
-        calibrated_base += maps.apply(np.arange(pairs.n_tags), base) / len(names)
-    return calibrated, calibrated_base
 
+    def __init__(
+        self,
+        pairs: Pairs,
+        evidence: Evidence,
+        folds: NDArray[np.int64],
+        category: NDArray[np.int64],
+        how: How,
+        max_pairs: int,
+        spill: Spill = IN_MEMORY,
+    ) -> None:
+        self._pairs, self._folds, self._spill = pairs, folds, spill
+        self._category, self._how = category, how
+        self._drawn = {
+            fold: DrawnPairs.of(pairs, evidence, np.flatnonzero(folds != fold), max_pairs)
+            for fold in np.unique(folds).tolist()
+        }
+        self._of_all = DrawnPairs.of(pairs, evidence, np.arange(len(folds)), max_pairs)
 
-def drawn_monotone(
-    listed: NDArray[np.floating],
-    base: Floats,
-    pairs: Pairs,
-    evidence: Evidence,
-    images: NDArray[np.int64],
-    category: NDArray[np.int64],
-    how: How,
-    max_pairs: int,
-) -> TagMaps:
-    """Return the calibration fitted on so many of ``images`` as hold about ``max_pairs``.
+    def crossed(
+        self, listed: NDArray[np.floating], base: Floats
+    ) -> tuple[NDArray[np.float32], Floats]:
+        """Return logits calibrated per tag, each fold by the others; the base by the mean of all.
 
-    Parameters
-    ----------
-    listed : array of shape (n_pairs,), floating
-    base : array of shape (n_tags,), float64
-    pairs, evidence
-        Of all images.
-    images : array of shape (n_fit,), int64
-    category, how, max_pairs
-    """
-    some = images[drawn_images(np.diff(pairs.indptr)[images], max_pairs, seed=0)]
-    fewer = pairs.take(some)
-    truth = evidence.take(some, pairs).truth(fewer)
-    at = listed[pairs.rows(some)].astype(np.float64)
-    return fit_monotone(at, base, fewer, truth, category, how)
+        Parameters
+        ----------
+        listed : array of shape (n_pairs,), floating
+        base : array of shape (n_tags,), float64
+        """
+        pairs, folds = self._pairs, self._folds
+        calibrated, of_base = self._spill.empty(len(listed), np.float32), np.zeros(len(base))
+        for fold, drawn in self._drawn.items():
+            maps = drawn.monotone(listed, base, self._category, self._how)
+            for images, _ in pairs.blocks():
+                rows = pairs.rows(images.start + np.flatnonzero(folds[images] == fold))
+                calibrated[rows] = maps.apply(pairs.tag[rows], listed[rows])
+                self._spill.let_go()
+            of_base += maps.apply(np.arange(pairs.n_tags), base) / len(self._drawn)
+        return calibrated, of_base
+
+    def on_all(self, listed: NDArray[np.floating], base: Floats) -> TagMaps:
+        """Return the calibration fitted on all images."""
+        return self._of_all.monotone(listed, base, self._category, self._how)
 
 
 class _Tables:

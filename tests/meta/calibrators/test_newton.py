@@ -58,6 +58,24 @@ def test_strong_prior_gives_the_pooled_fit_and_weak_prior_each_tag_its_own(
     np.testing.assert_allclose(loose[2], alone, atol=2e-2)
 
 
+def test_rows_fitted_before_at_other_strengths_give_the_same(rng: np.random.Generator) -> None:
+    """The fit over all tags is kept, but not where something else holds it."""
+    prior, bound = np.array([0.0, 0.5, 0.5]), np.array([-np.inf, 0.8, 0.0])
+    ways: list[tuple[Any, ...]] = [
+        (prior, np.full(3, 5.0), None),
+        (prior, np.full(3, 500.0), None),
+        (prior, np.array([1e12, 5.0, 5.0]), None),
+        (prior + 0.2, np.full(3, 5.0), None),
+        (prior, np.full(3, 5.0), bound),
+    ]
+    drawn = case(rng)
+    shared = tag_rows(*drawn)
+    for held_to, precision, least in ways:
+        again = fit_hierarchy(shared, held_to, precision, least=least)
+        fresh = fit_hierarchy(tag_rows(*drawn), held_to, precision, least=least)
+        np.testing.assert_array_equal(again, fresh)
+
+
 def test_a_tag_without_rows_takes_its_category(rng: np.random.Generator) -> None:
     columns, true, weight, tag, category = case(rng)
     rows = tag_rows(columns, true, weight, tag, category)

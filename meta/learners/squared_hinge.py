@@ -63,7 +63,9 @@ def _newton_step(batch: HingeBatch, theta: Floats, slack: Floats, cost: float) -
     counted = 2 * cost * batch.weight * (slack > 0)
     pull = counted * batch.side * slack
     gradient = theta - (pull[:, None, :] @ batch.design)[:, 0, :]
-    hessian = batch.design.transpose(0, 2, 1) @ (batch.design * counted[:, :, None])
+    # A matrix times its own transpose is symmetric, and BLAS works out one half of it.
+    scaled = batch.design * np.sqrt(counted)[:, :, None]
+    hessian = scaled.transpose(0, 2, 1) @ scaled
     hessian += np.eye(theta.shape[1])
     return np.asarray(np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0], np.float64)
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.configs.errors import TagstackError
@@ -22,10 +21,10 @@ from tagstack.meta.calibrators.folded_pairs import FoldedPairs
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.truth import Evidence, positives_per_tag
 from tagstack.meta.learners.workers import done_by_workers
+from tagstack.meta.probe.blocks import Blocks
 from tagstack.meta.probe.columns import Columns, weights_on_grid
 from tagstack.meta.probe.heads import (
     Basis,
-    Examples,
     Heads,
     Penalty,
     Singles,
@@ -33,7 +32,13 @@ from tagstack.meta.probe.heads import (
     log_losses,
     tag_blocks,
 )
-from tagstack.meta.probe.probe import PROBE, PairLogits, Probe, prior_logits, with_member
+from tagstack.meta.probe.probe import (
+    PROBE,
+    Listing,
+    PairLogits,
+    Probe,
+    with_member,
+)
 from tagstack.meta.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -102,8 +107,7 @@ def with_probe(
         prepared = work.prepared(fold) if fold else prepared
         progress(PROBE, fold + 1, n_steps)
         held = np.flatnonzero(data.folds == fold)
-        own = work.fitted(prepared, strength).pair_logits(data.scores.take(held))
-        parts.append((held, own))
+        parts.append((held, work.left_out(prepared, strength, data.scores.take(held), fold)))
     progress(PROBE, n_steps - 1, n_steps)
     probe = work.fitted(work.prepared(None), strength)
     progress(PROBE, n_steps, n_steps)
@@ -161,12 +165,14 @@ class _Work:
     calibrations: Sequence[MemberCalibration]
     starts: Sequence[MemberCalibration]
     threads: int
+    is_whole: bool
 
     @classmethod
     def of(cls, data: Labelled, settings: StackSettings, seed: int, threads: int) -> "_Work":
         from threadpoolctl import threadpool_limits
 
         columns, n_folds = Columns.of(data.scores.features), data.n_folds
+        is_whole = data.scores.n_images <= settings.probe.max_images
         data = _drawn(data, settings.probe.max_images, seed)
         with threadpool_limits(limits=1, user_api="blas"):  # the same bits for any threads
             basis = Basis.of(columns.singles(data.scores.features), settings.probe.axes)
@@ -176,7 +182,7 @@ class _Work:
         calibrations, starts = FoldedPairs(
             data.scores, data.evidence, data.folds, data.spill
         ).calibrations([*range(n_folds), None], how, replace(how, pool="category"))
-        return cls(data, settings, columns, basis, calibrations, starts, threads)
+        return cls(data, settings, columns, basis, calibrations, starts, threads, is_whole)
 
     def prepared(self, left_out: int | None) -> "_Prepared":
         """Return images to learn from, all but one fold, with what their taggers make of them."""
@@ -189,28 +195,59 @@ class _Work:
         some = positives > 0
         common = float(_rate(positives[some].sum(), evidence.n_known[some].sum()))
         columns = self.basis.images[images]
-        blocks = _Blocks.of(scores, evidence, columns, calibration, rate)
+        blocks = Blocks.of(scores, evidence, columns, calibration, rate)
         return _Prepared(calibration, self.starts[at], rate, common, positives, blocks)
 
     def fitted(self, prepared: "_Prepared", strength: Strength) -> Probe:
         """Return the probe of these images."""
         from threadpoolctl import threadpool_limits
 
-        tags = np.arange(len(self.data.scores.vocabulary))
-        heads = self._heads(prepared, tags, strength)
+        weights, bias = self._joined_heads(prepared, strength)
         with threadpool_limits(limits=1, user_api="blas"):
-            weights = np.concatenate([self.basis.axes @ own.weights for own in heads], axis=1)
-        bias = np.concatenate([own.bias for own in heads]).astype(np.float64)
-        known = self.data.scores.knows.any(axis=0)
-        floor = self.data.scores.floor.min()
+            of_columns = self.basis.axes @ weights
         return Probe(
             columns=self.columns,
+            weights=weights_on_grid(of_columns),
+            **vars(self._listing(prepared, bias)),
+        )
+
+    def left_out(
+        self, prepared: "_Prepared", strength: Strength, scores: Level1Scores, fold: int
+    ) -> PairLogits:
+        """Return the logits of a fold's images by heads fitted on these, which are of others.
+
+        By single floats in the principal axes, which differ from a probe's in the last digits: a
+        probe's are exact, at eight times the cost.
+        """
+        from threadpoolctl import threadpool_limits
+
+        weights, bias = self._joined_heads(prepared, strength)
+        with threadpool_limits(limits=1, user_api="blas"):
+            images = self._in_axes(scores, fold)
+            listing = self._listing(prepared, bias)
+            return listing.logits(scores, lambda rows, _: images[rows] @ weights)
+
+    def _in_axes(self, scores: Level1Scores, fold: int) -> Singles:
+        """Return a fold's images in the principal axes, drawn ones or not."""
+        if self.is_whole:
+            return self.basis.images[self.data.folds == fold]
+        return np.asarray(self.columns.singles(scores.features) @ self.basis.axes, np.float32)
+
+    def _joined_heads(self, prepared: "_Prepared", strength: Strength) -> tuple[Singles, Floats]:
+        """Return every tag's weights on the axes, and its bias."""
+        tags = np.arange(len(self.data.scores.vocabulary))
+        heads = self._heads(prepared, tags, strength)
+        weights = np.concatenate([own.weights for own in heads], axis=1)
+        return weights, np.concatenate([own.bias for own in heads]).astype(np.float64)
+
+    def _listing(self, prepared: "_Prepared", bias: Floats) -> Listing:
+        known = self.data.scores.knows.any(axis=0)
+        return Listing(
             calibration=prepared.start,
             rate=prepared.rate,
-            weights=weights_on_grid(weights),
             bias=bias,
             shift=np.where(known, 0.0, prepared.common - prepared.rate - bias),
-            floor=np.float32(floor),
+            floor=np.float32(self.data.scores.floor.min()),
             least=np.float32(logit_of(self.settings.probe.pair_proba)),
         )
 
@@ -224,7 +261,7 @@ class _Work:
         held = np.flatnonzero(self.data.folds == fold)
         scores, evidence = self._taken(held)
         columns = self.basis.images[held]
-        judging = _Blocks.of(scores, evidence, columns, prepared.calibration, prepared.rate)
+        judging = Blocks.of(scores, evidence, columns, prepared.calibration, prepared.rate)
         tags = _spread(prepared.positives, _CHOOSING)
         is_known = np.asarray(self.data.scores.knows.any(axis=0))[tags]
 
@@ -254,7 +291,7 @@ class _Work:
         tasks = [(prepared.blocks, square, penalty, own) for own in self._blocks(tags)]
         return done_by_workers(_fitted_block, tasks, threads=self.threads, backend="")
 
-    def _losses(self, judging: "_Blocks", tags: Images, heads: Sequence[Heads]) -> Floats:
+    def _losses(self, judging: Blocks, tags: Images, heads: Sequence[Heads]) -> Floats:
         """Return each tag's log loss on images under heads that did not see them.
 
         Shape (n_tags, n_shares): at each of `_SHARES` of what the heads add.
@@ -264,50 +301,6 @@ class _Work:
 
     def _blocks(self, tags: Images) -> list[Images]:
         return [tags[block] for block in tag_blocks(len(tags), self.data.scores.n_images)]
-
-
-@dataclass(frozen=True)
-class _Blocks:
-    """Images to learn from or to judge by, dense for a few tags at a time."""
-
-    scores: Level1Scores
-    images: Singles
-    listed: Floats
-    base: Floats
-    labels: sparse.csc_array
-    unknown: sparse.csc_array
-    weight: Singles | None
-
-    @classmethod
-    def of(
-        cls,
-        scores: Level1Scores,
-        evidence: Evidence,
-        images: Singles,
-        calibration: MemberCalibration,
-        rate: Floats,
-    ) -> "_Blocks":
-        listed, base = prior_logits(scores, calibration, rate)
-        labels, unknown = sparse.csc_array(evidence.labels), sparse.csc_array(evidence.unknown)
-        weight = evidence.image_weight
-        own = None if weight is None else weight.astype(np.float32)
-        return cls(scores, images, listed, base, labels, unknown, own)
-
-    def of_tags(self, tags: Images) -> Examples:
-        pairs = self.scores.pairs
-        prior = np.tile(self.base[tags].astype(np.float32), (pairs.n_images, 1))
-        place = np.full(pairs.n_tags, -1)
-        place[tags] = np.arange(len(tags))
-        at = place[pairs.tag]
-        own = np.flatnonzero(at >= 0)
-        prior[pairs.image[own], at[own]] = self.listed[own]
-        known = 1 - self.unknown[:, tags].toarray().astype(np.float32)
-        return Examples(
-            images=self.images,
-            prior=prior,
-            true=self.labels[:, tags].toarray().astype(np.float32),
-            weight=known if self.weight is None else known * self.weight[:, None],
-        )
 
 
 def _drawn(data: Labelled, most: int, seed: int) -> Labelled:
@@ -330,7 +323,7 @@ class _Prepared(NamedTuple):
     rate: Floats
     common: float
     positives: Images
-    blocks: _Blocks
+    blocks: Blocks
 
 
 def _spread(positives: Images, most: int) -> Images:
@@ -355,12 +348,12 @@ def _lowest(candidates: Sequence[float], loss: Callable[[float], float]) -> floa
     return tried[at]
 
 
-def _fitted_block(task: tuple[_Blocks, Singles, Penalty, Images]) -> Heads:
+def _fitted_block(task: tuple[Blocks, Singles, Penalty, Images]) -> Heads:
     blocks, mean_square, penalty, tags = task
     return fit_heads(blocks.of_tags(tags), mean_square, penalty.of_tags(tags))
 
 
-def _held_loss(task: tuple[_Blocks, Images, Heads]) -> Floats:
+def _held_loss(task: tuple[Blocks, Images, Heads]) -> Floats:
     held, tags, heads = task
     examples = held.of_tags(tags)
     added = examples.images @ heads.weights + heads.bias

@@ -35,7 +35,7 @@ def loss(theta: Any, columns: Any, prior: Any, true: Any, weight: Any, penalty: 
 def test_heads_are_those_of_a_general_optimiser(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, penalty: float
 ) -> None:
-    monkeypatch.setattr(heads, "_NEWTON_STEPS", 12)
+    monkeypatch.setattr(heads, "_STEPS", 60)
     monkeypatch.setattr(heads, "_ENOUGH", 1e-9)
     columns, prior, true, weight = examples(rng)
     basis = Basis.of(columns, 99)

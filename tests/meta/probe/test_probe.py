@@ -21,7 +21,7 @@ from tagstack.configs.stack import StackSettings
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence
-from tagstack.meta.probe.fitting import _lowest, _spread, with_probe
+from tagstack.meta.probe.fitting import Strength, _lowest, _spread, _Work, with_probe
 from tagstack.meta.probe.probe import PROBE, over_vocabulary
 from tagstack.meta.stack.stacker import Stacker
 
@@ -90,6 +90,26 @@ def test_the_probe_ranks_better_than_its_taggers_and_learns_tags_of_its_own(
             dense(data.scores, member)[:, :-OWN], dense(scores, member)[:, :-OWN]
         )
         assert not data.scores.knows[member, -OWN:].any()
+
+
+@pytest.mark.parametrize("most", [160, 60], ids=["all images", "drawn ones"])
+def test_left_out_scores_are_those_of_a_probe_of_the_other_folds(
+    featured: Any, stack_settings: Callable[..., StackSettings], most: int
+) -> None:
+    _, scores, labels, groups = featured
+    own = stack_settings().probe.model_copy(update={"max_images": most})
+    settings = stack_settings().model_copy(update={"probe": own})
+    data = labelled(scores, labels, groups)
+    work = _Work.of(data, settings, seed=0, threads=1)
+    held = scores.take(np.flatnonzero(data.folds == 1))
+    prepared, strength = work.prepared(1), Strength(0.04, 0.4)
+    quick = work.left_out(prepared, strength, held, 1)
+    exact = work.fitted(prepared, strength).apply(held)
+    n_tags = len(scores.vocabulary)
+    listed = exact.pairs.image * n_tags + exact.pairs.tag
+    assert len(held.pairs) < len(quick.key)
+    np.testing.assert_array_equal(quick.key, listed)  # none is as near to the edge as rounding
+    np.testing.assert_allclose(quick.logit, exact.logit[-1], atol=2e-3)
 
 
 def test_an_images_own_labels_have_no_say_in_its_scores(

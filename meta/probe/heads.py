@@ -25,9 +25,7 @@ from scipy.special import expit
 
 Singles: TypeAlias = NDArray[np.float32]
 
-# Stopped early, which holds weights back as a penalty does: more steps rank left-out images no
-# better, and what they add is less alike between folds.
-_STEPS, _SHORTENINGS, _SHORTER = 2, 8, 0.3
+_SHORTENINGS, _SHORTER = 8, 0.3
 _ENOUGH = 1e-4  # of the loss: what a further step must gain
 _TINY = 1e-12
 _SPARE_AXES, _TURNS = 64, 2
@@ -103,6 +101,10 @@ class Heads:
     weights: Singles
     bias: Singles
 
+    def plus(self, other: "Heads") -> "Heads":
+        """Return what both add together."""
+        return Heads(weights=self.weights + other.weights, bias=self.bias + other.bias)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
@@ -141,7 +143,7 @@ class Penalty:
         return Penalty(weights=self.weights[tags], bias=self.bias[tags])
 
 
-def fit_heads(examples: Examples, mean_square: Singles, penalty: Penalty) -> Heads:
+def fit_heads(examples: Examples, mean_square: Singles, penalty: Penalty, steps: int) -> Heads:
     """Return the heads of some tags, fitted together.
 
     Parameters
@@ -150,9 +152,11 @@ def fit_heads(examples: Examples, mean_square: Singles, penalty: Penalty) -> Hea
     mean_square : array of shape (n_axes,), float32
         Of each axis, as `Basis` has it.
     penalty : Penalty
+    steps : int
+        At most; few hold weights back as a penalty does.
     """
     fit = _Fit(examples, mean_square * len(examples.images), penalty)
-    for _ in range(_STEPS):
+    for _ in range(steps):
         before = fit.loss.sum()
         fit.step()
         if before - fit.loss.sum() < _ENOUGH * before:

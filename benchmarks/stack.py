@@ -2,7 +2,7 @@
 
     python benchmarks/stack.py [--vocabulary selected_tags.csv] [--tags 1000] [--images 20000]
         [--members 5] [--seed 0] [--threads 1] [--judged-tags 100] [--sklearn-tags 1]
-    python benchmarks/stack.py --scaling | --folds | --whole | --predict | --features
+    python benchmarks/stack.py --scaling | --folds | --whole | --predict | --features | --probe
         [the same options]
 
 Scores are synthetic (see `stack_scores.py`): the vocabulary and counts of the given file, or a Zipf
@@ -51,7 +51,10 @@ from stack_scores import (
 from tagstack.base_models.spill import Spill
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.meta.labels.folds import stratified_group_folds
+from tagstack.meta.labels.labelled import Labelled
+from tagstack.meta.labels.truth import Evidence
 from tagstack.meta.metrics.ranking import Rankings, area_of
+from tagstack.meta.probe.fitting import with_probe
 from tagstack.meta.stack.stacker import Stacker
 
 N_TEST = 2_000
@@ -232,6 +235,30 @@ def features(options: Options) -> None:
     )
 
 
+def probe(options: Options) -> None:
+    """Print what the probe costs by itself: scores out of fold, and the heads of new pictures."""
+    options.columns = options.columns or 2_048
+    data = drawn(options, options.images)
+    groups, evidence = np.arange(options.images), Evidence.of(data.labels)
+    settings = stack_settings()
+    labelled = Labelled(
+        scores=data.scores,
+        evidence=evidence,
+        folds=stratified_group_folds(data.labels, groups, settings.folds, options.seed),
+        groups=groups,
+        relations=data.relations,
+    )
+    began = cpu_seconds()
+    with_probe(
+        labelled, settings, seed=options.seed, threads=options.threads, progress=lambda *_: None
+    )
+    print(
+        f"{options.tags} tags x {options.images} images x {options.members} members, "
+        f"{len(data.scores.pairs):,} listed pairs, {options.columns} features: "
+        f"{cpu_seconds() - began:.1f} CPU s for the probe, peak {peak_mib():,} MiB"
+    )
+
+
 def scaling(options: Options) -> None:
     """Print the cost at growing numbers of pairs, and at both vocabularies with equal pairs."""
     runs = [(N_TAGS, options.images // 4), (N_TAGS, options.images // 2)]
@@ -321,6 +348,7 @@ def main() -> None:
         "whole": whole,
         "folds": folds,
         "features": features,
+        "probe": probe,
         "predict": predict,
     }
     for mode in modes:

@@ -31,6 +31,19 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("tagstack")
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a worker a file at a time, or a room whose files share what takes seconds to make."""
+    from xdist.scheduler.loadfile import LoadFileScheduling
+
+    class ByFileOrRoom(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            room, _, file = nodeid.partition("::")[0].rpartition("/")
+            return room if room in _TOGETHER else f"{room}/{file}"
+
+    return ByFileOrRoom(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what compiles the decoder for all who come later, then with the dearest files.
 
@@ -44,6 +57,9 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+_TOGETHER = {"tests/base_models/zoo"}
 
 
 @dataclass(frozen=True)

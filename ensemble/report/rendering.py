@@ -1,9 +1,13 @@
 """Pages in the look of the comparison's report: one file each, text from outside escaped."""
 
+from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tagstack.configs.shown import shown
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _PACKAGE = "tagstack.ensemble.report"
 
@@ -26,10 +30,18 @@ def rendered(template: str, package: str = _PACKAGE, **context: Any) -> str:
         What the template reads, beside ``style``: the look that all pages share. Names are shown
         as text, whatever they hold.
     """
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
+    style = Markup(template_text("report.css"))  # ours
+    return _environment(package).get_template(template).render(style=style, **context)
+
+
+@cache
+def _environment(package: str) -> "Environment":
+    """Return what knows the templates of a package, each of them compiled once a process."""
+    import jinja2
+
+    return jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: template_text(name, package)),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -37,8 +49,6 @@ def rendered(template: str, package: str = _PACKAGE, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = Markup(template_text("report.css"))  # ours
-    return environment.get_template(template).render(style=style, **context)
 
 
 def _displayed(value: Any) -> Any:

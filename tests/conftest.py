@@ -6,6 +6,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,16 @@ def pytest_configure() -> None:
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give a worker a file at a time, or a room whose files share what takes seconds to make."""
-    from xdist.scheduler.loadfile import LoadFileScheduling
+    if config.getoption("dist") != "loadfile":
+        return None
 
-    class ByFileOrRoom(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            room, _, file = nodeid.partition("::")[0].rpartition("/")
-            return room if room in _TOGETHER else f"{room}/{file}"
+    def together(nodeid: str) -> str:
+        room, _, file = nodeid.partition("::")[0].rpartition("/")
+        return room if room in _TOGETHER else f"{room}/{file}"
 
-    return ByFileOrRoom(config, log) if config.getoption("dist") == "loadfile" else None
+    scheduler = import_module("xdist.scheduler.loadfile").LoadFileScheduling(config, log)
+    scheduler._split_scope = together
+    return scheduler
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

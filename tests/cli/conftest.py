@@ -41,6 +41,7 @@ rounds = 40
 rounds = 40
 [stack.tuning]
 trials = 2
+storage = "journal"
 rounds = [20, 60]
 [thresholds]
 joint_rounds = 2

@@ -27,6 +27,7 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 from scipy.stats import binom
 
+from tagstack.base_models.orders import distinct
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.base_models.threads import let_idle_threads_sleep, thread_count
 from tagstack.base_models.vocabulary import Vocabulary
@@ -303,7 +304,7 @@ def synthetic(n_tags: int, n_images: int, per_image: int, seed: int) -> Ground:
     weight = 1 / np.arange(1, n_tags + 1) ** 0.8
     cumulative = np.cumsum(weight / weight.sum())
     drawn = np.searchsorted(cumulative, rng.random((n_images, per_image)))
-    key = np.unique(np.arange(n_images)[:, None] * n_tags + np.minimum(drawn, n_tags - 1))
+    key = distinct((np.arange(n_images)[:, None] * n_tags + np.minimum(drawn, n_tags - 1)).ravel())
     tag = (key % n_tags).astype(np.int32)
     proba = (1 / (1 + np.exp(-(rng.normal(size=len(key)) * 2.2 - 2.5)))).astype(np.float32)
     indptr = np.searchsorted(key, np.arange(n_images + 1) * n_tags).astype(np.int64)
@@ -357,17 +358,25 @@ def print_costs(ground: Ground, settings: ThresholdSettings, only: str) -> None:
         print(f"| {name} | {spent[0]:.1f} | {spent[1]:.1f} | {peak:.0f} |", flush=True)
 
 
+def peak_since() -> float:
+    """Return the most MiB that lay in memory since this was asked last (Linux)."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return int(peak.split()[1]) / 1024
+
+
 def print_tables(ground: Ground, settings: ThresholdSettings, n_rungs: int, seed: int) -> None:
     """Print CPU seconds and peak memory of the thresholds of every rung, as `fit` finds them."""
     pairs, true = ground.fit.pairs, pair_labels(ground.fit.pairs, ground.fit_labels)
     print(f"{pairs.n_tags} tags, {pairs.n_images} images, {len(pairs)} pairs, {n_rungs} rungs")
-    print("| table | CPU s | peak so far, MiB |")
+    print("| table | CPU s | peak, MiB |")
     print("|---|--:|--:|")
 
     def told(what: str, began: float) -> None:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"| {what} | {cpu_s() - began:.1f} | {peak:.0f} |", flush=True)
+        print(f"| {what} | {cpu_s() - began:.1f} | {peak_since():.0f} |", flush=True)
 
+    peak_since()
     told("none yet", began := cpu_s())
     for rung in range(n_rungs):
         noise = np.random.default_rng(seed + rung).normal(0, 0.3, len(pairs)).astype(np.float32)

@@ -45,7 +45,8 @@ class Floor:
         A registered metric and both means of it, the higher the better, where thresholds raise
         that; then this alone counts.
     micro_ap_leads : tuple of float
-        By how much what was fitted ranks all pairs of each left-out fold better.
+        By how much what was fitted ranks all pairs of each left-out fold better; none where images
+        are too few for that to count.
     n_images : int
         On which both were judged.
     """
@@ -104,10 +105,11 @@ def held_against_start(fit: ThresholdFit, stacker: Stacker) -> Floor:
     parts, order, leads = [], [], []
     for fold in np.unique(stacker.folds_):
         others, own = np.flatnonzero(stacker.folds_ != fold), np.flatnonzero(stacker.folds_ == fold)
-        found = fit.take(others)(stacker.chosen_, chosen.take(others), None)
-        parts.append(found.cutting.decided(chosen.take(own)))
-        lead = _micro_ap(chosen, fit.dataset, own) - _micro_ap(start, fit.dataset, own)
-        leads.append(float(np.nan_to_num(lead)))  # a fold without labels says nothing
+        cutting = fit.take(others).of(stacker.chosen_, chosen.take(others)).cutting(None)
+        parts.append(cutting.decided(chosen.take(own)))
+        if chosen.pairs.n_images >= _RANKED_IMAGES:
+            lead = _micro_ap(chosen, fit.dataset, own) - _micro_ap(start, fit.dataset, own)
+            leads.append(float(np.nan_to_num(lead)))  # a fold without labels says nothing
         order.append(own)
     images = np.concatenate(order)
     labels = fit.dataset.labels[images]

@@ -1,5 +1,6 @@
 """Orders of many rows, sorted digit by digit: what rankings and curves start from."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -11,6 +12,8 @@ Whole = TypeVar("Whole", bound=np.integer)
 _DIGIT = 16  # bits
 AT_ONCE = 2_000_000
 """Rows that are ordered, or looked at in an order, at once: more would ask for memory alone."""
+_PLACE_BITS = 21  # of a row among two million
+_RANKS = 1 << (64 - 32 - _PLACE_BITS)  # that have room beside 32 bits of a value and a place
 _UNSIGNED = {4: "uint32", 8: "uint64"}
 
 
@@ -68,18 +71,33 @@ def falling_within(number: NDArray[np.integer], values: NDArray[np.floating]) ->
     -------
     array of shape (n_rows,), int64
     """
-    if len(values) <= AT_ONCE:
-        return _falling_within(number, values)
     order = sorted_by(np.arange(len(values)), number)
-    for part in whole_segments(number[order], AT_ONCE):
+    grouped = number[order]
+    for part in whole_segments(grouped, AT_ONCE):
         own = order[part]
-        order[part] = own[_falling_within(number[own] - number[own[0]], values[own])]
+        rank = np.cumsum(np.diff(grouped[part], prepend=grouped[part.start]) != 0)
+        order[part] = own[_falling_by_rank(rank, np.ascontiguousarray(values[own]))]
     return order
 
 
-def _falling_within(number: NDArray[np.integer], values: NDArray[np.floating]) -> NDArray[np.int64]:
-    falling = _falling_bits(np.ascontiguousarray(values))
-    return sorted_by(sorted_by(np.arange(len(values)), falling), number)
+def _falling_by_rank(rank: NDArray[np.int64], values: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return the rows by rank, which rises one at a time from 0, then by falling value.
+
+    Rank, value and place of single numbers are one whole number together, as long as they fit:
+    those are sorted several at a time, in half of the time that digits take.
+    """
+    falling = _falling_bits(values)
+    if values.itemsize > 4 or len(values) > 1 << _PLACE_BITS:
+        return sorted_by(sorted_by(np.arange(len(values)), falling), rank)
+    order = np.empty(len(values), np.int64)
+    ends = np.searchsorted(rank, np.arange(0, rank[-1] + 1 + _RANKS, _RANKS))
+    for start, end in itertools.pairwise(ends.tolist()):
+        own = (rank[start:end] - rank[start]).astype(np.uint64) << np.uint64(32 + _PLACE_BITS)
+        own |= falling[start:end] << np.uint64(_PLACE_BITS)
+        own |= np.arange(end - start, dtype=np.uint64)
+        own.sort()
+        order[start:end] = start + (own & np.uint64((1 << _PLACE_BITS) - 1)).astype(np.int64)
+    return order
 
 
 def whole_segments(number: NDArray[np.integer], most: int) -> Iterator[slice]:

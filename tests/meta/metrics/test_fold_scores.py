@@ -56,6 +56,24 @@ def test_average_precision_agrees_with_scikit_learn_fold_by_fold(
             assert found[fold] == pytest.approx(expected, abs=1e-6)
 
 
+def test_what_was_asked_before_changes_no_score(
+    make_labelled: MakeLabelled, rng: np.random.Generator
+) -> None:
+    """Rows are kept from one question to the next: other tags and other rungs come between."""
+    data, folds = make_labelled(n_images=60), rng.integers(0, 3, 60)
+    first, second = member_proba(data), member_proba(data, 1)
+    silent = PairProba(pairs=second.pairs, proba=second.proba, base=second.base.copy())
+    silent.base[3] = np.nan
+    some = np.arange(12) < 5
+    asked = [(first, None), (silent, None), (second, some), (second, None), (first, some)]
+    scorer = scorer_of(data, folds)
+    for proba, tags in asked:
+        anew = scorer_of(data, folds).score(proba, "balanced_ap", tags)
+        found = scorer.score(proba, "balanced_ap", tags)
+        assert found.values.tolist() == anew.values.tolist()
+        assert found.influence.tolist() == anew.influence.tolist()
+
+
 def _reference(truth: np.ndarray, value: np.ndarray) -> float:
     """Average precision in which pairs of value -1 are never reached."""
     ranked = value >= 0

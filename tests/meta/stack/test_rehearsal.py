@@ -12,9 +12,11 @@ from tagstack.meta.labels.truth import Evidence
 from tagstack.meta.metrics.leads import Lead
 from tagstack.meta.stack import rehearsal
 from tagstack.meta.stack.choice import choose, ladder_rows
-from tagstack.meta.stack.foundation import lay_foundation
-from tagstack.meta.stack.ladder import Ladder, climb
+from tagstack.meta.stack.foundation import Foundation, lay_foundation
+from tagstack.meta.stack.groundwork import Strengths
+from tagstack.meta.stack.ladder import Ladder, climb, fitted
 from tagstack.meta.stack.rehearsal import Rehearsal, rehearse
+from tagstack.meta.stack.stacker import Stacker
 
 MakeLabelled = Callable[..., Any]
 Make = Callable[..., StackSettings]
@@ -129,3 +131,44 @@ def test_what_was_switched_off_is_not_chosen_nor_blended_and_the_ladder_says_why
     assert rows["xgboost"] == "switched off: worse"
     assert rows["blend"] == "switched off: worse too"
     assert rows["lightgbm"] != "not up for choice"
+
+
+def test_the_meta_model_that_was_judged_is_the_one_that_a_fit_on_all_inner_images_gives(
+    make_labelled: MakeLabelled, stack_settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bytes, bytes]] = []
+
+    def both(ladder: Ladder, groundwork: Any, learners: Any, *, meta: Any) -> Any:
+        made, table = fitted(ladder, groundwork, learners, meta=meta), ladder.foundation.table
+        again = fitted(ladder, groundwork, learners)
+        one, other = (s.learners["xgboost"].predict_logit(table) for s in (made, again))
+        seen.append((one.tobytes(), other.tobytes()))
+        return made
+
+    monkeypatch.setattr(rehearsal, "fitted", both)
+    rehearsed(labelled(make_labelled(n_images=80)), stack_settings(trials=2, learners=("xgboost",)))
+    ((made, again),) = seen
+    assert made == again
+
+
+def test_strengths_are_chosen_once_without_the_held_out_images(
+    make_labelled: MakeLabelled, stack_settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, chosen, used = make_labelled(n_images=60), [], []
+
+    def choose_once(scores: Any, *others: Any) -> Strengths:
+        chosen.append(scores.n_images)
+        return Strengths(calibration=7.0, logistic=9.0)
+
+    def remember(*arguments: Any, **keywords: Any) -> Foundation:
+        used.append(keywords["strengths"])
+        return lay_foundation(*arguments, **keywords)
+
+    monkeypatch.setattr(rehearsal, "choose_strengths", choose_once)
+    monkeypatch.setattr("tagstack.meta.stack.fitting.lay_foundation", remember)
+    Stacker(stack_settings(learners=(), outer_fold=True), seed=0, threads=1).fit(
+        made.scores, made.labels, made.groups, TagRelations.none(len(made.scores.vocabulary))
+    )
+    assert used == [Strengths(calibration=7.0, logistic=9.0)]
+    assert len(chosen) == 1
+    assert chosen[0] < 60

@@ -116,6 +116,26 @@ def test_a_trial_is_worth_what_it_scores_on_the_drawn_images(
     assert tuner.fold_score(tuner.defaults, 1, 1) == pytest.approx(expected)
 
 
+def test_a_trial_looks_at_about_as_many_pairs_as_it_may(
+    make_tuner: MakeTuner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    fit = MetaTrees.fit_matrix
+
+    def remember(learner: MetaTrees, matrix: Any, table: Any) -> MetaTrees:
+        looked.append(matrix.num_row())
+        return fit(learner, matrix, table)
+
+    monkeypatch.setattr(MetaTrees, "fit_matrix", remember)
+    for most in (100, 10**6):
+        tuner = make_tuner(2, max_rows=most)
+        tuner.fold_score(tuner.defaults, 1, 1)
+    fewer, every = looked
+    assert 80 < fewer < 120
+    images = np.flatnonzero(tuner.data.folds != 1)
+    assert every == len(tuner.data.table.pairs.rows(images)) > 200
+
+
 def _area(proba: Any, true: Any, n_true: Any) -> float:
     """Return average precision where true pairs that are not ranked are never found."""
     found = sum(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,12 @@ def make_rung() -> Callable[..., Rung]:
     return dense_rung
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_comparison() -> Callable[..., Comparison]:
-    """Return a maker of a small comparison: two noisy taggers, their mean, the mean decoded."""
+    """Return a maker of a small comparison: two noisy taggers, their mean, the mean decoded.
+
+    The usual one is made once, since nobody changes it; with ``seed=0`` it is made anew.
+    """
 
     def make(
         tags: tuple[str, ...] = tuple(f"tag_{j:03d}" for j in range(12)),
@@ -112,5 +116,8 @@ def make_comparison() -> Callable[..., Comparison]:
         }
         groups = np.arange(len(images)) // 2
         return compare(ladder, sparse.csr_array(labels), vocabulary, groups, **options)
+
+    usual = cache(make)
+    return lambda **changes: make(**changes) if changes else usual()
 
     return make

@@ -11,7 +11,7 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.rule_set import Exclusive, Rules
 from tagstack.ensemble.tasks.fit import fit_dataset
-from tagstack.ensemble.tasks.fit_stages import FitStages, fit_stages
+from tagstack.ensemble.tasks.fit_stages import FitStages, fit_stages, stacking_seconds
 from tests.ensemble.test_fit_dataset import QUICK, dataset_of
 
 
@@ -54,7 +54,7 @@ def test_a_fit_reports_each_planned_stage_once_in_order(
 
 def test_what_is_left_follows_the_speed_of_the_machine() -> None:
     stages, seconds, told = {"a": 10.0, "b": 100.0, "c": 100.0}, [0.0], Told()
-    progress = FitStages(told, stages, 250_000, lambda: seconds[0])
+    progress = FitStages(told, stages, 877_000, lambda: seconds[0])
     for name, at in {"a": 0.0, "b": 1000.0, "c": 11_000.0}.items():
         seconds[0] = at
         progress.stage(name)
@@ -62,3 +62,14 @@ def test_what_is_left_follows_the_speed_of_the_machine() -> None:
     left = [re.sub(r".*about ", "", text) for text, _, _ in told.stages[:3]]
     assert left == ["4 min left", "2.8 h left", "2.5 h left"]
     assert told.stages[3] == ("not foreseen", 1, 2)
+
+
+def test_ten_times_the_pairs_are_not_ten_times_the_work() -> None:
+    """Most of a fit looks at drawn pairs, and says so before it has begun."""
+    settings = load_settings()
+    few, many = (stacking_seconds(settings, 20_000, n) for n in (877_000, 8_770_000))
+    assert 60 < few < 130
+    assert few * 3 < many < few * 5
+    told = Told()
+    FitStages(told, {"a": 100.0, "b": 100.0}, 8_770_000, lambda: 0.0).stage("a")
+    assert told.stages[0][0] == "a, 1 of 2, about 13 min left"

@@ -80,7 +80,7 @@ def stacking_seconds(settings: Settings, n_images: int, n_pairs: int) -> float:
 
 def _times(n_pairs: int) -> float:
     """Return how many times as much work so many pairs are as those that were measured."""
-    return (max(n_pairs, 1) / _PAIRS) ** _GROWTH
+    return float((max(n_pairs, 1) / _PAIRS) ** _GROWTH)
 
 
 class FitStages:

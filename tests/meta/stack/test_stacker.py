@@ -248,7 +248,7 @@ class Copying:
 def test_workers_elsewhere_give_the_same_files(
     make_labelled: MakeLabelled, stack_settings: Make, tmp_path: Path
 ) -> None:
-    data, settings = make_labelled(n_images=60), stack_settings(trials=2)
+    data, settings = make_labelled(n_images=90), stack_settings(trials=2)
     workers = Copying()
     with handed_to(workers):
         apart = fitted(data, settings, threads=2)

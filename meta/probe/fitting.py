@@ -1,17 +1,18 @@
-"""Probes fitted on labelled images: without each fold for the stack, their mean for new pictures.
+"""Probes fitted on labelled images: without each fold for the stack, on all for new pictures.
 
 What the stack learns of the probe is out of fold like every other column: no head that scores an
 image was fitted on it. The axes of the features are those of all the images; no label is in them.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, reduce
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.configs.errors import TagstackError
@@ -19,12 +20,12 @@ from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibrators.calibration import MemberCalibration, member_how
 from tagstack.meta.calibrators.folded_pairs import FoldedPairs
 from tagstack.meta.labels.labelled import Labelled
-from tagstack.meta.labels.truth import positives_per_tag
+from tagstack.meta.labels.truth import Evidence, positives_per_tag
 from tagstack.meta.learners.workers import done_by_workers
-from tagstack.meta.probe.blocks import Blocks
 from tagstack.meta.probe.columns import Columns, weights_on_grid
 from tagstack.meta.probe.heads import (
     Basis,
+    Examples,
     Heads,
     Penalty,
     Singles,
@@ -32,13 +33,7 @@ from tagstack.meta.probe.heads import (
     log_losses,
     tag_blocks,
 )
-from tagstack.meta.probe.probe import (
-    PROBE,
-    Listing,
-    PairLogits,
-    Probe,
-    with_member,
-)
+from tagstack.meta.probe.probe import PROBE, PairLogits, Probe, prior_logits, with_member
 from tagstack.meta.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -51,12 +46,7 @@ Images = NDArray[np.int64]
 # where the fit's images had it. A tag that no tagger knows needs one; an image's worth holds it.
 _KNOWN_BIAS, _OWN_BIAS = 1e4, 1.0
 _CHOOSING = 512  # tags that choose the strength, which all share
-# Where taggers know a tag, more steps rank left-out images no better; else there is more to learn.
-_KNOWN_STEPS, _OWN_STEPS = 2, 4
 _SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18)
-
-
-_NOTHING = Heads(weights=np.zeros((1, 1), np.float32), bias=np.zeros(1, np.float32))
 
 
 class Strength(NamedTuple):
@@ -103,22 +93,27 @@ def with_probe(
             "`name` in its tagger.toml, or set stack.probe.enabled = false."
         )
         raise TagstackError(msg)
-    progress(PROBE, 0, data.n_folds + 1)
-    work, parts, total = _Work.of(data, settings, seed, threads), [], _NOTHING
-    for fold, (side, heads) in enumerate(work.without_each_fold()):
+    n_steps = data.n_folds + 2
+    progress(PROBE, 0, n_steps)
+    work = _Work.of(data, settings, seed, threads)
+    strength = work.chosen_strength(prepared := work.prepared(0), 0)
+    parts = []
+    for fold in range(data.n_folds):
+        prepared = work.prepared(fold) if fold else prepared
+        progress(PROBE, fold + 1, n_steps)
         held = np.flatnonzero(data.folds == fold)
-        parts.append((held, work.left_out(side, heads, data.scores.take(held), fold)))
-        total = total.plus(heads)
-        progress(PROBE, fold + 1, data.n_folds + 1)
-    probe = work.probe(total)
-    progress(PROBE, data.n_folds + 1, data.n_folds + 1)
+        own = work.fitted(prepared, strength).pair_logits(data.scores.take(held))
+        parts.append((held, own))
+    progress(PROBE, n_steps - 1, n_steps)
+    probe = work.fitted(work.prepared(None), strength)
+    progress(PROBE, n_steps, n_steps)
     scores = with_member(data.scores, _joined(parts, data.scores.pairs.n_tags), probe.floor)
     start = None if data.start is None else data.start.with_silent_member()
     return replace(data, scores=scores, start=start), probe
 
 
 def fit_probe(data: Labelled, settings: StackSettings, *, seed: int, threads: int) -> Probe:
-    """Return the probe of `with_probe`, without scores of these images.
+    """Return the probe of all images; the first fold chooses its strength.
 
     Parameters
     ----------
@@ -128,7 +123,8 @@ def fit_probe(data: Labelled, settings: StackSettings, *, seed: int, threads: in
     seed, threads : int
     """
     work = _Work.of(data, settings, seed, threads)
-    return work.probe(reduce(Heads.plus, (own for _, own in work.without_each_fold()), _NOTHING))
+    strength = work.chosen_strength(work.prepared(0), 0)
+    return work.fitted(work.prepared(None), strength)
 
 
 def completed(data: Labelled, probe: Probe | None) -> Labelled:
@@ -165,14 +161,12 @@ class _Work:
     calibrations: Sequence[MemberCalibration]
     starts: Sequence[MemberCalibration]
     threads: int
-    is_whole: bool
 
     @classmethod
     def of(cls, data: Labelled, settings: StackSettings, seed: int, threads: int) -> "_Work":
         from threadpoolctl import threadpool_limits
 
         columns, n_folds = Columns.of(data.scores.features), data.n_folds
-        is_whole = data.scores.n_images <= settings.probe.max_images
         data = _drawn(data, settings.probe.max_images, seed)
         with threadpool_limits(limits=1, user_api="blas"):  # the same bits for any threads
             basis = Basis.of(columns.singles(data.scores.features), settings.probe.axes)
@@ -182,119 +176,61 @@ class _Work:
         calibrations, starts = FoldedPairs(
             data.scores, data.evidence, data.folds, data.spill
         ).calibrations([*range(n_folds), None], how, replace(how, pool="category"))
-        return cls(data, settings, columns, basis, calibrations, starts, threads, is_whole)
+        return cls(data, settings, columns, basis, calibrations, starts, threads)
 
-    @property
-    def known(self) -> NDArray[np.bool_]:
-        """Whether any tagger knows a tag, shape (n_tags,)."""
-        return np.asarray(self.data.scores.knows.any(axis=0), bool)
-
-    def without_each_fold(self) -> Iterator[tuple["_Side", Heads]]:
-        """Yield for each fold what is known without it, and the heads that the others teach."""
-        strength: Strength | None = None
-        for fold in range(self.data.n_folds):
-            side = self.side(fold)
-            taught = self.blocks(side, np.flatnonzero(self.data.folds != fold))
-            if strength is None:
-                strength = self.chosen_strength(side, taught, fold)
-            yield side, self.heads(taught, strength)
-
-    def side(self, left_out: int | None) -> "_Side":
-        """Return what is known without a fold, or of all images."""
+    def prepared(self, left_out: int | None) -> "_Prepared":
+        """Return images to learn from, all but one fold, with what their taggers make of them."""
         at = -1 if left_out is None else left_out
+        calibration = self.calibrations[at]
         images = np.flatnonzero(self.data.folds != at)
-        evidence = self.data.evidence.take(images, self.data.scores.pairs)
+        scores, evidence = self._taken(images)
         positives = positives_per_tag(evidence.labels)
+        rate = _rate(positives, evidence.n_known)
         some = positives > 0
-        return _Side(
-            calibration=self.calibrations[at],
-            start=self.starts[at],
-            rate=_rate(positives, evidence.n_known),
-            common=float(_rate(positives[some].sum(), evidence.n_known[some].sum())),
-            positives=positives,
-        )
+        common = float(_rate(positives[some].sum(), evidence.n_known[some].sum()))
+        columns = self.basis.images[images]
+        blocks = _Blocks.of(scores, evidence, columns, calibration, rate)
+        return _Prepared(calibration, self.starts[at], rate, common, positives, blocks)
 
-    def blocks(self, side: "_Side", images: Images) -> Blocks:
-        """Return images to learn from or to judge by, as a side sees them."""
-        pairs = self.data.scores.pairs
-        return Blocks.of(
-            self.data.scores.take(images),
-            self.data.evidence.take(images, pairs),
-            self.basis.images[images],
-            side.calibration,
-            side.rate,
-        )
-
-    def heads(self, taught: Blocks, strength: Strength) -> Heads:
-        """Return the heads of all tags."""
-        parts = self._heads(taught, np.arange(len(self.data.scores.vocabulary)), strength)
-        return Heads(
-            weights=np.concatenate([own.weights for own in parts], axis=1),
-            bias=np.concatenate([own.bias for own in parts]),
-        )
-
-    def probe(self, total: Heads) -> Probe:
-        """Return the probe of new pictures: the mean of the heads without each fold, of their sum.
-
-        Heads fitted on all images ranked new pictures no better, and were up to two fifths louder
-        there than those without a fold on theirs, which the stack has learnt to weigh.
-        """
+    def fitted(self, prepared: "_Prepared", strength: Strength) -> Probe:
+        """Return the probe of these images."""
         from threadpoolctl import threadpool_limits
 
-        share = 1 / self.data.n_folds
-        bias = share * total.bias.astype(np.float64)
+        tags = np.arange(len(self.data.scores.vocabulary))
+        heads = self._heads(prepared, tags, strength)
         with threadpool_limits(limits=1, user_api="blas"):
-            of_columns = self.basis.axes @ (np.float32(share) * total.weights)
+            weights = np.concatenate([self.basis.axes @ own.weights for own in heads], axis=1)
+        bias = np.concatenate([own.bias for own in heads]).astype(np.float64)
+        known = self.data.scores.knows.any(axis=0)
+        floor = self.data.scores.floor.min()
         return Probe(
             columns=self.columns,
-            weights=weights_on_grid(of_columns),
-            **vars(self._listing(self.side(None), bias)),
-        )
-
-    def left_out(self, side: "_Side", heads: Heads, scores: Level1Scores, fold: int) -> PairLogits:
-        """Return the logits of a fold's images by heads that others taught.
-
-        By single floats in the principal axes, which differ from a probe's in the last digits: a
-        probe's are exact, at eight times the cost.
-        """
-        from threadpoolctl import threadpool_limits
-
-        listing = self._listing(side, heads.bias.astype(np.float64))
-        with threadpool_limits(limits=1, user_api="blas"):
-            images = self._in_axes(scores, fold)
-            return listing.logits(scores, lambda rows, _: images[rows] @ heads.weights)
-
-    def _in_axes(self, scores: Level1Scores, fold: int) -> Singles:
-        """Return a fold's images in the principal axes, drawn ones or not."""
-        if self.is_whole:
-            return np.asarray(self.basis.images[self.data.folds == fold], np.float32)
-        return np.asarray(self.columns.singles(scores.features) @ self.basis.axes, np.float32)
-
-    def _listing(self, side: "_Side", bias: Floats) -> Listing:
-        known = self.known
-        return Listing(
-            calibration=side.start,
-            rate=side.rate,
+            calibration=prepared.start,
+            rate=prepared.rate,
+            weights=weights_on_grid(weights),
             bias=bias,
-            shift=np.where(known, 0.0, side.common - side.rate - bias),
-            floor=np.float32(self.data.scores.floor.min()),
+            shift=np.where(known, 0.0, prepared.common - prepared.rate - bias),
+            floor=np.float32(floor),
             least=np.float32(logit_of(self.settings.probe.pair_proba)),
         )
 
-    def chosen_strength(self, side: "_Side", taught: Blocks, fold: int) -> Strength:
+    def chosen_strength(self, prepared: "_Prepared", fold: int) -> Strength:
         """Return the strengths with the least loss on images that were left out.
 
         The loss falls and rises again with the strength: from the middle it is followed down. Of
         known tags it is that of the best share of what the heads add: the stack weighs the probe
         against the taggers, so what it adds may be too loud, but should be in the right order.
         """
-        judging = self.blocks(side, np.flatnonzero(self.data.folds == fold))
-        tags = _spread(side.positives, _CHOOSING)
-        is_known = self.known[tags]
+        held = np.flatnonzero(self.data.folds == fold)
+        scores, evidence = self._taken(held)
+        columns = self.basis.images[held]
+        judging = _Blocks.of(scores, evidence, columns, prepared.calibration, prepared.rate)
+        tags = _spread(prepared.positives, _CHOOSING)
+        is_known = np.asarray(self.data.scores.knows.any(axis=0))[tags]
 
         @cache
         def losses(strength: float) -> tuple[float, float]:
-            heads = self._heads(taught, tags, Strength(strength, strength))
+            heads = self._heads(prepared, tags, Strength(strength, strength))
             of_tags = self._losses(judging, tags, heads)
             known = of_tags[is_known].sum(axis=0).min()
             return float(known), float(of_tags[~is_known, 0].sum())
@@ -305,19 +241,20 @@ class _Work:
             _lowest(own, lambda s: losses(s)[1]) if not is_known.all() else max(own),
         )
 
-    def _heads(self, taught: Blocks, tags: Images, strength: Strength) -> list[Heads]:
-        known = self.known
+    def _taken(self, images: Images) -> tuple[Level1Scores, Evidence]:
+        data = self.data
+        return data.scores.take(images), data.evidence.take(images, data.scores.pairs)
+
+    def _heads(self, prepared: "_Prepared", tags: Images, strength: Strength) -> list[Heads]:
+        known = self.data.scores.knows.any(axis=0)
         weights = np.where(known, strength.known, strength.own) * len(self.columns)
         bias = np.where(known, _KNOWN_BIAS, _OWN_BIAS)
         penalty = Penalty(weights=weights.astype(np.float32), bias=bias.astype(np.float32))
         square = self.basis.mean_square
-        tasks = [
-            (taught, square, penalty, own, _KNOWN_STEPS if known[own[0]] else _OWN_STEPS)
-            for own in self._blocks(tags)
-        ]
+        tasks = [(prepared.blocks, square, penalty, own) for own in self._blocks(tags)]
         return done_by_workers(_fitted_block, tasks, threads=self.threads, backend="")
 
-    def _losses(self, judging: Blocks, tags: Images, heads: Sequence[Heads]) -> Floats:
+    def _losses(self, judging: "_Blocks", tags: Images, heads: Sequence[Heads]) -> Floats:
         """Return each tag's log loss on images under heads that did not see them.
 
         Shape (n_tags, n_shares): at each of `_SHARES` of what the heads add.
@@ -326,11 +263,51 @@ class _Work:
         return np.concatenate(done_by_workers(_held_loss, tasks, threads=self.threads, backend=""))
 
     def _blocks(self, tags: Images) -> list[Images]:
-        """Return tags a few at a time, in their order: all known to a tagger, or none of them."""
-        known = self.known[tags]
-        parts = np.split(tags, np.flatnonzero(known[1:] != known[:-1]) + 1)
-        n_images = self.data.scores.n_images
-        return [part[block] for part in parts for block in tag_blocks(len(part), n_images)]
+        return [tags[block] for block in tag_blocks(len(tags), self.data.scores.n_images)]
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Images to learn from or to judge by, dense for a few tags at a time."""
+
+    scores: Level1Scores
+    images: Singles
+    listed: Floats
+    base: Floats
+    labels: sparse.csc_array
+    unknown: sparse.csc_array
+    weight: Singles | None
+
+    @classmethod
+    def of(
+        cls,
+        scores: Level1Scores,
+        evidence: Evidence,
+        images: Singles,
+        calibration: MemberCalibration,
+        rate: Floats,
+    ) -> "_Blocks":
+        listed, base = prior_logits(scores, calibration, rate)
+        labels, unknown = sparse.csc_array(evidence.labels), sparse.csc_array(evidence.unknown)
+        weight = evidence.image_weight
+        own = None if weight is None else weight.astype(np.float32)
+        return cls(scores, images, listed, base, labels, unknown, own)
+
+    def of_tags(self, tags: Images) -> Examples:
+        pairs = self.scores.pairs
+        prior = np.tile(self.base[tags].astype(np.float32), (pairs.n_images, 1))
+        place = np.full(pairs.n_tags, -1)
+        place[tags] = np.arange(len(tags))
+        at = place[pairs.tag]
+        own = np.flatnonzero(at >= 0)
+        prior[pairs.image[own], at[own]] = self.listed[own]
+        known = 1 - self.unknown[:, tags].toarray().astype(np.float32)
+        return Examples(
+            images=self.images,
+            prior=prior,
+            true=self.labels[:, tags].toarray().astype(np.float32),
+            weight=known if self.weight is None else known * self.weight[:, None],
+        )
 
 
 def _drawn(data: Labelled, most: int, seed: int) -> Labelled:
@@ -341,8 +318,8 @@ def _drawn(data: Labelled, most: int, seed: int) -> Labelled:
     return replace(data.take(drawn), folds=data.folds[drawn])
 
 
-class _Side(NamedTuple):
-    """What is known without a fold, or of all images: where tags start from, how often they come.
+class _Prepared(NamedTuple):
+    """Images to learn from: how often tags come, where they start from, and what they show.
 
     ``common`` is how often a tag comes that comes at all, as a logit: where the scores of tags that
     no tagger knows start.
@@ -353,6 +330,7 @@ class _Side(NamedTuple):
     rate: Floats
     common: float
     positives: Images
+    blocks: _Blocks
 
 
 def _spread(positives: Images, most: int) -> Images:
@@ -377,12 +355,12 @@ def _lowest(candidates: Sequence[float], loss: Callable[[float], float]) -> floa
     return tried[at]
 
 
-def _fitted_block(task: tuple[Blocks, Singles, Penalty, Images, int]) -> Heads:
-    blocks, mean_square, penalty, tags, steps = task
-    return fit_heads(blocks.of_tags(tags), mean_square, penalty.of_tags(tags), steps)
+def _fitted_block(task: tuple[_Blocks, Singles, Penalty, Images]) -> Heads:
+    blocks, mean_square, penalty, tags = task
+    return fit_heads(blocks.of_tags(tags), mean_square, penalty.of_tags(tags))
 
 
-def _held_loss(task: tuple[Blocks, Images, Heads]) -> Floats:
+def _held_loss(task: tuple[_Blocks, Images, Heads]) -> Floats:
     held, tags, heads = task
     examples = held.of_tags(tags)
     added = examples.images @ heads.weights + heads.bias

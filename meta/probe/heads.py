@@ -4,20 +4,19 @@ Every tag starts from a logit of its own for each image (the prior) and learns a
 ``logit + columns @ weights + bias``, held to zero by an L2 penalty. Tags differ in their Hessians
 alone, and those all have the form ``columns.T @ diag(p (1 - p)) @ columns + penalty``. So one
 matrix product gives the gradients of all tags, and one eigendecomposition of the columns' Gram
-matrix, shared by all, turns each Hessian nearly into a diagonal. Conjugate gradients scaled by
-that diagonal take two products a step for all tags together: one for where to go, one for how
-far. Only the widest axes are looked at: along narrow ones the penalty leaves next to nothing of a
-weight.
+matrix, shared by all, turns each Hessian nearly into a diagonal: a few conjugate-gradient steps
+on that diagonal solve for every tag's Newton step together. Only the widest axes are looked at:
+along narrow ones the penalty leaves next to nothing of a weight.
 
 References
 ----------
-Nocedal & Wright (2006), "Numerical Optimization", chapter 5 (nonlinear conjugate gradients).
+Nocedal & Wright (2006), "Numerical Optimization", chapter 7 (truncated Newton).
 Halko, Martinsson & Tropp (2011), "Finding structure with randomness", algorithm 4.4.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,9 @@ from scipy.special import expit
 
 Singles: TypeAlias = NDArray[np.float32]
 
-_SHORTENINGS, _SHORTER = 8, 0.3
-_ENOUGH = 1e-4  # of the loss: what a further step must gain
+# Stopped early: more steps of either kind rank left-out images no better.
+_NEWTON_STEPS, _INNER_STEPS, _HALVINGS = 2, 2, 8
+_ENOUGH = 1e-4  # of the loss: what a further Newton step must gain
 _TINY = 1e-12
 _SPARE_AXES, _TURNS = 64, 2
 
@@ -101,10 +101,6 @@ class Heads:
     weights: Singles
     bias: Singles
 
-    def plus(self, other: "Heads") -> "Heads":
-        """Return what both add together."""
-        return Heads(weights=self.weights + other.weights, bias=self.bias + other.bias)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
@@ -143,7 +139,7 @@ class Penalty:
         return Penalty(weights=self.weights[tags], bias=self.bias[tags])
 
 
-def fit_heads(examples: Examples, mean_square: Singles, penalty: Penalty, steps: int) -> Heads:
+def fit_heads(examples: Examples, mean_square: Singles, penalty: Penalty) -> Heads:
     """Return the heads of some tags, fitted together.
 
     Parameters
@@ -152,11 +148,9 @@ def fit_heads(examples: Examples, mean_square: Singles, penalty: Penalty, steps:
     mean_square : array of shape (n_axes,), float32
         Of each axis, as `Basis` has it.
     penalty : Penalty
-    steps : int
-        At most; few hold weights back as a penalty does.
     """
     fit = _Fit(examples, mean_square * len(examples.images), penalty)
-    for _ in range(steps):
+    for _ in range(_NEWTON_STEPS):
         before = fit.loss.sum()
         fit.step()
         if before - fit.loss.sum() < _ENOUGH * before:
@@ -170,17 +164,6 @@ def log_losses(logit: Singles, true: Singles, weight: Singles) -> NDArray[np.flo
     return np.asarray((weight * loss).sum(axis=0, dtype=np.float64), np.float64)
 
 
-class _Way(NamedTuple):
-    """A direction of every tag; ``slope`` is how much its loss falls along it at first."""
-
-    weights: Singles
-    bias: Singles
-    gradient: Singles
-    gradient_bias: Singles
-    size: Singles
-    slope: Singles
-
-
 class _Fit:
     """One fit on its way: where it is, and the way to the next point."""
 
@@ -192,13 +175,12 @@ class _Fit:
         self.bias = np.zeros(n_tags, np.float32)
         self.logit = examples.prior.copy()
         self.loss = self._loss(np.arange(n_tags), self.logit, self.weights, self.bias)
-        self._before: _Way | None = None
 
     def step(self) -> None:
-        """Take one step, each tag as much of it as lowers its loss."""
-        weights, bias, moved = self._step()
+        """Take one Newton step, each tag as much of it as lowers its loss."""
+        weights, bias, moved = self._direction()
         left, share = np.arange(len(self.bias)), 1.0
-        for _ in range(_SHORTENINGS):
+        for _ in range(_HALVINGS):
             at = (
                 self.logit[:, left] + share * moved[:, left],
                 self.weights[:, left] + share * weights[:, left],
@@ -209,43 +191,41 @@ class _Fit:
             tags = left[better]
             self.logit[:, tags], self.weights[:, tags] = at[0][:, better], at[1][:, better]
             self.bias[tags], self.loss[tags] = at[2][better], loss[better]
-            left, share = left[~better], share * _SHORTER
+            left, share = left[~better], share * 0.3
             if not len(left):
                 break  # what no share of the step lowers stays
 
-    def _step(self) -> tuple[Singles, Singles, Singles]:
-        """Return a step in weights, in bias, and what it does to the logits.
-
-        As far as the loss falls if it bends there as it does here.
-        """
+    def _direction(self) -> tuple[Singles, Singles, Singles]:
+        """Return the Newton step in weights, in bias, and what it does to the logits."""
         images, weight = self.examples.images, self.examples.weight
         proba = expit(self.logit)
         residual = weight * (self.examples.true - proba)
         curvature = weight * proba * (1 - proba)
-        way = self._way(residual, curvature)
-        along = images @ way.weights + way.bias
-        bent = np.einsum("ij,ij,ij->j", curvature, along, along)
-        bent += self.penalty * np.einsum("ij,ij->j", way.weights, way.weights)
-        bent += self.bias_penalty * way.bias**2
-        length = way.slope / np.maximum(bent, _TINY)
-        return length * way.weights, length * way.bias, length * along
-
-    def _way(self, residual: Singles, curvature: Singles) -> "_Way":
-        """Return where to go: the scaled gradient, with a share of the last way (Polak-Ribiere)."""
-        gradient = self.examples.images.T @ residual - self.penalty * self.weights
-        gradient_bias = residual.sum(axis=0) - self.bias_penalty * self.bias
-        scale = 1 / (curvature.mean(axis=0) * self.square[:, None] + self.penalty)
+        left = images.T @ residual - self.penalty * self.weights
+        left_bias = residual.sum(axis=0) - self.bias_penalty * self.bias
+        mean = curvature.mean(axis=0)
+        scale = 1 / (mean * self.square[:, None] + self.penalty)
         scale_bias = 1 / (curvature.sum(axis=0) + self.bias_penalty)
-        weights, bias = scale * gradient, scale_bias * gradient_bias
-        size = _inner(gradient, weights, gradient_bias, bias)
-        slope, before = size, self._before
-        if before is not None:
-            shared = _inner(before.gradient, weights, before.gradient_bias, bias)
-            share = np.maximum(size - shared, 0) / np.maximum(before.size, _TINY)
-            weights, bias = weights + share * before.weights, bias + share * before.bias
-            slope = _inner(gradient, weights, gradient_bias, bias)
-        self._before = _Way(weights, bias, gradient, gradient_bias, size, slope)
-        return self._before
+        step, step_bias = np.zeros_like(left), np.zeros_like(left_bias)
+        moved = np.zeros_like(self.logit)
+        way, way_bias = scale * left, scale_bias * left_bias
+        size = _inner(left, way, left_bias, way_bias)
+        for _ in range(_INNER_STEPS):
+            along = images @ way + way_bias
+            bent = curvature * along
+            turned = images.T @ bent + self.penalty * way
+            turned_bias = bent.sum(axis=0) + self.bias_penalty * way_bias
+            length = size / np.maximum(_inner(way, turned, way_bias, turned_bias), _TINY)
+            step += length * way
+            step_bias += length * way_bias
+            moved += length * along
+            left = left - length * turned
+            left_bias = left_bias - length * turned_bias
+            next_way, next_bias = scale * left, scale_bias * left_bias
+            rest = _inner(left, next_way, left_bias, next_bias)
+            ratio = rest / np.maximum(size, _TINY)
+            way, way_bias, size = next_way + ratio * way, next_bias + ratio * way_bias, rest
+        return step, step_bias, moved
 
     def _loss(
         self, tags: NDArray[np.int64], logit: Singles, weights: Singles, bias: Singles

@@ -1,8 +1,7 @@
 """A fitted probe: from the taggers' scores and features to one more member's scores."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,24 +37,23 @@ class PairLogits:
     logit: NDArray[np.float32]
 
 
-Added: TypeAlias = Callable[[slice, Level1Scores], NDArray[np.floating]]
-"""Takes a slice of images, and their scores; gives what heads add to them, (n_images, n_tags)."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Listing:
-    """Where pairs start from, and which of them are listed.
+class Probe:
+    """A head for every tag; a pure function of each image's scores and features.
 
     A pair's logit is the mean of the taggers that know the tag, calibrated by category (for a tag
-    that none knows, how often it comes), plus what the tag's head adds, plus bias. It decides
-    whether the pair is listed, and is shifted then.
+    that none knows, how often it comes), plus columns times weights, plus bias. It decides whether
+    the pair is listed, and is shifted then.
 
     Parameters
     ----------
+    columns : Columns
     calibration : MemberCalibration
         Of the taggers; alike for all tags of a category.
     rate : array of shape (n_tags,), float64
         Logit of how often a tag comes, where no tagger knows it.
+    weights : array of shape (n_columns, n_tags), float32
+        On a grid, see `columns.weights_on_grid`.
     bias : array of shape (n_tags,), float64
     shift : array of shape (n_tags,), float64
         Added to listed pairs' logits. Tags that no tagger knows all start from one logit by it:
@@ -67,54 +65,14 @@ class Listing:
         Logit from which on a pair is listed that no tagger lists.
     """
 
+    columns: Columns
     calibration: MemberCalibration
     rate: Floats
+    weights: NDArray[np.float32]
     bias: Floats
     shift: Floats
     floor: np.float32
     least: np.float32
-
-    def logits(self, scores: Level1Scores, added: Added) -> PairLogits:
-        """Return the logits of the listed pairs and of others that are probable."""
-        parts = list(self._parts(scores, added))
-        return PairLogits(
-            key=np.concatenate([part.key for part in parts]),
-            logit=np.concatenate([part.logit for part in parts]),
-        )
-
-    def _parts(self, scores: Level1Scores, added: Added) -> Iterator[PairLogits]:
-        n_tags = len(self.bias)
-        step = max(1, _CELLS // n_tags)
-        for start in range(0, max(1, scores.n_images), step):
-            rows = slice(start, min(start + step, scores.n_images))
-            part = scores.take(np.arange(rows.start, rows.stop))
-            listed, base = prior_logits(part, self.calibration, self.rate)
-            dense = np.tile(base, (part.n_images, 1))
-            dense[part.pairs.image, part.pairs.tag] = listed
-            dense += added(rows, part)
-            dense += self.bias
-            wanted = dense >= self.least
-            wanted[part.pairs.image, part.pairs.tag] = True
-            image, tag = wanted.nonzero()
-            values = np.clip(dense[image, tag] + self.shift[tag], self.floor, _MOST_LOGIT)
-            yield PairLogits(key=(image + start) * n_tags + tag, logit=values.astype(np.float32))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Probe(Listing):
-    """A head for every tag; a pure function of each image's scores and features.
-
-    What a head adds is columns times weights.
-
-    Parameters
-    ----------
-    columns : Columns
-    weights : array of shape (n_columns, n_tags), float32
-        On a grid, see `columns.weights_on_grid`.
-    """
-
-    columns: Columns
-    weights: NDArray[np.float32]
 
     def apply(self, scores: Level1Scores) -> Level1Scores:
         """Return the taggers' scores with the probe's behind them, without the features.
@@ -129,6 +87,10 @@ class Probe(Listing):
         TagstackError
             If the features are not those that it was fitted on.
         """
+        return with_member(scores, self.pair_logits(scores), self.floor)
+
+    def pair_logits(self, scores: Level1Scores) -> PairLogits:
+        """Return the probe's logits of the listed pairs and of others that it finds probable."""
         widths = [own.shape[1] for own in scores.features]
         if sum(widths) != len(self.columns):
             msg = (
@@ -137,21 +99,40 @@ class Probe(Listing):
                 "taggers (`--features`)."
             )
             raise TagstackError(msg)
-        return with_member(scores, self.logits(scores, self._added), self.floor)
+        parts = list(self._parts(scores))
+        return PairLogits(
+            key=np.concatenate([part.key for part in parts]),
+            logit=np.concatenate([part.logit for part in parts]),
+        )
 
-    def _added(self, _rows: slice, part: Level1Scores) -> Floats:
-        columns = self.columns.apply(part.features)
-        found = np.empty((part.n_images, self.weights.shape[1]))
-        for first in range(0, found.shape[1], _TAGS):
-            block = slice(first, first + _TAGS)
-            found[:, block] = columns @ self.weights[:, block].astype(np.float64)
-        return found
+    def prior(self, scores: Level1Scores) -> tuple[Floats, Floats]:
+        """Return the logits that listed pairs (n_pairs,) and the others (n_tags,) start from."""
+        return prior_logits(scores, self.calibration, self.rate)
+
+    def _parts(self, scores: Level1Scores) -> Iterator[PairLogits]:
+        n_tags = len(self.bias)
+        step = max(1, _CELLS // n_tags)
+        for start in range(0, max(1, scores.n_images), step):
+            part = scores.take(np.arange(start, min(start + step, scores.n_images)))
+            listed, base = self.prior(part)
+            dense = np.tile(base, (part.n_images, 1))
+            dense[part.pairs.image, part.pairs.tag] = listed
+            columns = self.columns.apply(part.features)
+            for first in range(0, n_tags, _TAGS):
+                block = slice(first, first + _TAGS)
+                dense[:, block] += columns @ self.weights[:, block].astype(np.float64)
+            dense += self.bias
+            wanted = dense >= self.least
+            wanted[part.pairs.image, part.pairs.tag] = True
+            image, tag = wanted.nonzero()
+            values = np.clip(dense[image, tag] + self.shift[tag], self.floor, _MOST_LOGIT)
+            yield PairLogits(key=(image + start) * n_tags + tag, logit=values.astype(np.float32))
 
 
 def prior_logits(
     scores: Level1Scores, calibration: MemberCalibration, rate: Floats
 ) -> tuple[Floats, Floats]:
-    """Return the taggers' calibrated mean of listed pairs and of the others by tag; see `Listing`.
+    """Return the taggers' calibrated mean of listed pairs and of the others by tag; see `Probe`.
 
     Shapes (n_pairs,) and (n_tags,).
     """

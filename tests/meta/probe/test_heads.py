@@ -35,6 +35,7 @@ def loss(theta: Any, columns: Any, prior: Any, true: Any, weight: Any, penalty: 
 def test_heads_are_those_of_a_general_optimiser(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, penalty: float
 ) -> None:
+    monkeypatch.setattr(heads, "_NEWTON_STEPS", 12)
     monkeypatch.setattr(heads, "_ENOUGH", 1e-9)
     columns, prior, true, weight = examples(rng)
     basis = Basis.of(columns, 99)
@@ -43,7 +44,6 @@ def test_heads_are_those_of_a_general_optimiser(
         Examples(images=basis.images, prior=prior, true=true, weight=weight),
         basis.mean_square,
         strength,
-        steps=60,
     )
     weights = basis.axes @ found.weights
     for tag in range(4):
@@ -59,7 +59,7 @@ def test_the_few_steps_that_are_taken_come_near(rng: np.random.Generator) -> Non
     basis = Basis.of(columns, 99)
     penalty = Penalty(weights=np.full(4, 5.0, np.float32), bias=np.ones(4, np.float32))
     made = Examples(images=basis.images, prior=prior, true=true, weight=weight)
-    found = fit_heads(made, basis.mean_square, penalty, steps=2)
+    found = fit_heads(made, basis.mean_square, penalty)
     logit = prior + basis.images @ found.weights + found.bias
     gained = log_losses(prior, true, weight) - log_losses(logit, true, weight)
     assert (gained > 0).all()
@@ -91,7 +91,6 @@ def test_what_nobody_knows_has_no_say(rng: np.random.Generator) -> None:
             Examples(images=basis.images, prior=prior, true=own, weight=weight),
             basis.mean_square,
             penalty,
-            steps=2,
         )
         for own in (true, np.where(weight > 0, true, 1 - true))
     ]

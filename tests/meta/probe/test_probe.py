@@ -21,16 +21,8 @@ from tagstack.configs.stack import StackSettings
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence
-from tagstack.meta.probe.columns import weights_on_grid
-from tagstack.meta.probe.fitting import (
-    Strength,
-    _lowest,
-    _spread,
-    _Work,
-    fit_probe,
-    with_probe,
-)
-from tagstack.meta.probe.probe import PROBE, Probe, over_vocabulary
+from tagstack.meta.probe.fitting import _lowest, _spread, with_probe
+from tagstack.meta.probe.probe import PROBE, over_vocabulary
 from tagstack.meta.stack.stacker import Stacker
 
 OWN = 2  # tags that no tagger knows, behind the others
@@ -98,46 +90,6 @@ def test_the_probe_ranks_better_than_its_taggers_and_learns_tags_of_its_own(
             dense(data.scores, member)[:, :-OWN], dense(scores, member)[:, :-OWN]
         )
         assert not data.scores.knows[member, -OWN:].any()
-
-
-@pytest.mark.parametrize("most", [160, 60], ids=["all images", "drawn ones"])
-def test_left_out_scores_are_those_of_a_probe_of_the_other_folds(
-    featured: Any, stack_settings: Callable[..., StackSettings], most: int
-) -> None:
-    _, scores, labels, groups = featured
-    own = stack_settings().probe.model_copy(update={"max_images": most})
-    settings = stack_settings().model_copy(update={"probe": own})
-    data = labelled(scores, labels, groups)
-    work = _Work.of(data, settings, seed=0, threads=1)
-    held = scores.take(np.flatnonzero(data.folds == 1))
-    side = work.side(1)
-    heads = work.heads(work.blocks(side, np.flatnonzero(work.data.folds != 1)), Strength(0.04, 0.4))
-    quick = work.left_out(side, heads, held, 1)
-    weights = weights_on_grid(work.basis.axes @ heads.weights)
-    listing = work._listing(side, heads.bias.astype(np.float64))
-    exact = Probe(columns=work.columns, weights=weights, **vars(listing)).apply(held)
-    n_tags = len(scores.vocabulary)
-    listed = exact.pairs.image * n_tags + exact.pairs.tag
-    assert len(held.pairs) < len(quick.key)
-    np.testing.assert_array_equal(quick.key, listed)  # none is as near to the edge as rounding
-    np.testing.assert_allclose(quick.logit, exact.logit[-1], atol=2e-3)
-
-
-def test_new_pictures_are_scored_by_the_mean_of_the_folds_heads(
-    featured: Any, stack_settings: Callable[..., StackSettings]
-) -> None:
-    _, scores, labels, groups = featured
-    data, settings = labelled(scores, labels, groups), stack_settings()
-    _, probe = with_probe(data, settings, seed=0, threads=1, progress=told)
-    assert probe is not None
-    work = _Work.of(data, settings, seed=0, threads=1)
-    heads = [own for _, own in work.without_each_fold()]
-    assert len(heads) == 3
-    mean = np.mean([work.basis.axes @ own.weights for own in heads], axis=0)
-    np.testing.assert_allclose(probe.weights, mean, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(probe.bias, np.mean([own.bias for own in heads], axis=0), atol=1e-6)
-    again = fit_probe(data, settings, seed=0, threads=1)
-    np.testing.assert_array_equal(again.weights, probe.weights)
 
 
 def test_an_images_own_labels_have_no_say_in_its_scores(

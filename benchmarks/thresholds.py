@@ -380,7 +380,7 @@ def print_tables(ground: Ground, settings: ThresholdSettings, n_rungs: int, seed
     told("none yet", began := cpu_s())
     for rung in range(n_rungs):
         noise = np.random.default_rng(seed + rung).normal(0, 0.3, len(pairs)).astype(np.float32)
-        values = np.float32(1) / (1 + (1 / ground.fit.proba - 1) * np.exp(noise))
+        values = (1 / (1 + (1 / ground.fit.proba - 1) * np.exp(noise))).astype(np.float32)
         proba = PairProba(pairs=pairs, proba=values, base=ground.fit.base)
         began = cpu_s()
         how: dict[str, Any] = {

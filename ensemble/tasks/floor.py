@@ -12,7 +12,7 @@ from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
 from tagstack.ensemble.thresholds.deciding import decided_by
 from tagstack.ensemble.thresholds.plan import worths_of
 from tagstack.ensemble.thresholds.table import State, Thresholds
-from tagstack.meta.labels.truth import known_labels, without_unknown
+from tagstack.meta.labels.truth import known_labels, positives_per_tag, without_unknown
 from tagstack.meta.metrics.count_metrics import metric_of
 from tagstack.meta.metrics.counts import canonical, column_counts, count_by_tag, defined_mean
 from tagstack.meta.metrics.decision_scores import decision_scores
@@ -102,19 +102,21 @@ def held_against_start(fit: ThresholdFit, stacker: Stacker) -> Floor:
         With a start.
     """
     chosen, start = stacker.out_of_fold(stacker.chosen_), stacker.out_of_fold(START)
-    parts, order, leads = [], [], []
+    cuts, labels = stacker.start_cuts().astype(np.float32), fit.dataset.labels
+    parts, starts, order, leads = [], [], [], []
     for fold in np.unique(stacker.folds_):
         others, own = np.flatnonzero(stacker.folds_ != fold), np.flatnonzero(stacker.folds_ == fold)
         cutting = fit.take(others).of(stacker.chosen_, chosen.take(others)).cutting(None)
-        parts.append(cutting.decided(chosen.take(own)))
+        starts.append(decided_by(start.take(own), cuts))
+        seen = positives_per_tag(labels[others]) > 0
+        parts.append(_answered(cutting.decided(chosen.take(own)), starts[-1], seen))
         if chosen.pairs.n_images >= _RANKED_IMAGES:
             lead = _micro_ap(chosen, fit.dataset, own) - _micro_ap(start, fit.dataset, own)
             leads.append(float(np.nan_to_num(lead)))  # a fold without labels says nothing
         order.append(own)
     images = np.concatenate(order)
-    labels = fit.dataset.labels[images]
-    decided = sparse.csr_array(sparse.vstack(parts))
-    given = decided_by(start.take(images), stacker.start_cuts().astype(np.float32))
+    labels = labels[images]
+    decided, given = (sparse.csr_array(sparse.vstack(tags)) for tags in (parts, starts))
     fitted, before = (decision_scores(tags, labels, beta=1.0) for tags in (decided, given))
     worth, utility = worths_of(fit.settings, fit.dataset.scores.vocabulary), None
     if worth is not None:
@@ -141,6 +143,17 @@ def held_against_start(fit: ThresholdFit, stacker: Stacker) -> Floor:
         micro_ap_leads=tuple(leads),
         n_images=len(images),
     )
+
+
+def _answered(
+    fitted: sparse.csr_array, start: sparse.csr_array, seen: NDArray[np.bool_]
+) -> sparse.csr_array:
+    """Return a fold's tags as a fit on the others gives them: of what they never had, the start's.
+
+    A tag whose only groups lie in the fold is not hard for the fit that knows them all, but seems
+    hopeless without them.
+    """
+    return sparse.csr_array(fitted * seen + start * ~seen)
 
 
 def _micro_ap(proba: PairProba, dataset: Dataset, images: NDArray[np.intp]) -> float:

@@ -63,7 +63,7 @@ class TagRows:
 
     @cached_property
     def overall(self) -> dict[bytes, Floats]:
-        """Fits over all tags, by what they are held to: the same for every strength of others."""
+        """Fits over all tags, shape (n_columns,) each, by what they are held to."""
         return {}
 
     def only(self, kept: NDArray[np.bool_]) -> "TagRows":

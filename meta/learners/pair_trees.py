@@ -143,6 +143,7 @@ class PairTrees(PairEstimator):
             "seed": self.seed,
             "num_threads": self.threads,
             "deterministic": True,
-            "force_row_wise": True,
+            # One thread sums a histogram: by rows several would share it, and sum in another order.
+            "force_col_wise": True,
             "verbosity": -1,
         }

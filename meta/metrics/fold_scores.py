@@ -143,7 +143,7 @@ class FoldScorer:
         return self.among(rows)(proba, objective)
 
     def among(self, rows: NDArray[np.int64]) -> Callable[[NDArray[np.floating], Objective], Floats]:
-        """Return `values_at` of these rows, for many probabilities of them."""
+        """Return `values_at` of these rows for many of their probabilities: shape (n_folds,)."""
         known = np.flatnonzero(self.truth.known[rows])
         everything, rows = len(known) == len(rows), rows[known]
         key, true = self.key[rows], self.truth.listed[rows].astype(np.int64)

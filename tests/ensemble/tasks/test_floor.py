@@ -12,12 +12,14 @@ from scipy import sparse
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.ladder import climb
+from tagstack.ensemble.tasks import floor
 from tagstack.ensemble.tasks.floor import Floor, held_against_start, start_thresholds
 from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
 from tagstack.ensemble.thresholds.anchoring import Anchor, anchored, start_rates
 from tagstack.ensemble.thresholds.curves import Sorted
 from tagstack.ensemble.thresholds.deciding import decided_by
 from tagstack.meta.labels.relations import TagRelations
+from tagstack.meta.metrics.decision_scores import decision_scores
 from tagstack.meta.stack.rung_spec import START
 from tagstack.meta.stack.stacker import Stacker
 from tagstack.meta.start.published import Published
@@ -113,6 +115,42 @@ def test_the_start_is_held_against_by_what_the_table_and_the_metric_say(
     assert by_metric.metric is not None
     assert by_metric.metric[2] == pytest.approx(of_tag.mean())
     assert by_metric.metric[1] != by_metric.metric[2]
+
+
+def test_what_the_other_folds_never_had_is_answered_by_the_start(
+    make_labelled: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a fit on them would, and as the fit on all does with tags without a positive."""
+    made = make_labelled(80)
+    labels = made.labels.toarray()
+    labels[:, 0] &= made.groups == made.groups[np.flatnonzero(labels[:, 0])[0]]
+    dataset = replace(dataset_of(made), labels=sparse.csr_array(labels))
+    published = Published.of(dataset.members, dataset.scores.vocabulary)
+    start = adapted_answer(published, dataset.scores, load_settings().start).answer
+    settings = load_settings(changes={"stack": {**QUICK, "learners": []}})
+    stacker = Stacker(settings.stack, seed=0, threads=1)
+    relations = TagRelations.none(len(dataset.scores.vocabulary))
+    stacker.fit(dataset.scores, dataset.labels, dataset.groups, relations, start=start)
+    fit = ThresholdFit(
+        dataset=dataset, folds=stacker.folds_, stacker=stacker, start=None, anchor_positives=0,
+        settings=settings.thresholds,
+    )  # fmt: skip
+    seen = []
+
+    def scored(tags: sparse.csr_array, *rest: Any, **named: Any) -> Any:
+        seen.append(tags.toarray())
+        return decision_scores(tags, *rest, **named)
+
+    monkeypatch.setattr(floor, "decision_scores", scored)
+    held_against_start(fit, stacker)
+    ours, before = seen
+    assert labels[:, 0].any()
+    assert before[:, 0].any()
+    home = stacker.folds_ == stacker.folds_[np.flatnonzero(labels[:, 0])[0]]
+    order = np.concatenate([np.flatnonzero(stacker.folds_ == f) for f in np.unique(stacker.folds_)])
+    rows = home[order]
+    np.testing.assert_array_equal(ours[rows, 0], before[rows, 0])
+    assert (ours[:, 1:] != before[:, 1:]).any()
 
 
 def test_few_positives_keep_the_start_s_rate_and_many_their_own_threshold(

@@ -198,7 +198,9 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bytes(
         assert (out / name).read_bytes() == (trained[0].out / name).read_bytes(), name
 
 
-def test_a_training_clears_what_killed_ones_left(pictures: Path, tmp_path: Path) -> None:
+def test_a_training_clears_what_killed_ones_left(
+    pictures: Path, tmp_path: Path, quick_export: None
+) -> None:
     asked, work = request(pictures, tmp_path), tmp_path / "training"
     (work / "1").mkdir(parents=True)
     left = [folder / f"{TEMPORARY}0123.safetensors" for folder in (work, work / "1", tmp_path)]

@@ -79,13 +79,20 @@ class LearnerContract(Generic[Learner]):
         assert alone.tobytes() == together[table.pairs.rows(np.array([7]))].tobytes()
         assert fitted.predict_logit(table.take(np.array([], np.intp))).shape == (0,)
 
-    def test_threads_do_not_matter(self, settings: StackSettings, laid: Foundation) -> None:
-        table = laid.ground.table
-        one, two = (
-            self.make(settings, threads).fit(table, laid.fitter.true).predict_logit(table)
-            for threads in (1, 2)
-        )
-        assert one.tobytes() == two.tobytes()
+    def test_threads_do_not_matter(
+        self, settings: StackSettings, laid: Foundation, tmp_path: Path
+    ) -> None:
+        table, told, written = laid.ground.table, [], []
+        for threads in (1, 2, 5):
+            fitted = self.make(settings, threads).fit(table, laid.fitter.true)
+            told.append(fitted.predict_logit(table).tobytes())
+            folder = tmp_path / str(threads)
+            folder.mkdir()
+            fitted.save(folder)
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            written.append({path.relative_to(folder): path.read_bytes() for path in files})
+        assert told[0] == told[1] == told[2]
+        assert written[0] == written[1] == written[2]
 
     def test_saved_and_restored_bit_for_bit(
         self, settings: StackSettings, laid: Foundation, tmp_path: Path

@@ -26,7 +26,7 @@ from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.tasks.honest_ground import Ground, honest_ground
-from tagstack.ensemble.tasks.threshold_fit import RungFit, ThresholdFit
+from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
 from tagstack.ensemble.thresholds.objectives import (
     objective_text,
     parse_objective,
@@ -230,10 +230,7 @@ def calibrated(
         progress.notice(_STACK_ALONE)
         return Calibrated(thresholds=thresholds, rungs=None, ground=ground)
     ruled = decoder if len(bundle.rules) else None
-
-    def fit_of(rung: str) -> RungFit:
-        return of_chosen if rung == chosen else fitted.of(rung, probas[rung])
-
+    fit_of = fitted.each(probas, {chosen: of_chosen})
     rungs = rung_tables(list(probas), chosen, fit_of, ruled, told)
     return Calibrated(thresholds=thresholds, rungs=rungs, ground=ground)
 

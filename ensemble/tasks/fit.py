@@ -32,7 +32,7 @@ from tagstack.ensemble.rules.sources import load_rules
 from tagstack.ensemble.tasks.fit_evidence import fit_evidence, labels_sha256, saw_of
 from tagstack.ensemble.tasks.fit_stages import FitStages, fit_stages
 from tagstack.ensemble.tasks.floor import held_against_start, start_thresholds
-from tagstack.ensemble.tasks.threshold_fit import RungFit, ThresholdFit
+from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
 from tagstack.ensemble.thresholds.plan import assignments, worths_of
 from tagstack.ensemble.thresholds.rung_tables import rung_tables
 from tagstack.meta.metrics.utility import utility_of
@@ -224,10 +224,7 @@ def fit_dataset(
             )
     probas = {rung: stacker.out_of_fold(rung) for rung in stacker.rungs_}
     of_chosen = fitted.of(stacker.chosen_, probas[stacker.chosen_])
-
-    def fit_of(rung: str) -> RungFit:
-        return of_chosen if rung == stacker.chosen_ else fitted.of(rung, probas[rung])
-
+    fit_of = fitted.each(probas, {stacker.chosen_: of_chosen})
     ruled = decoder if len(rules) else None
     rungs = rung_tables(stacker.rungs_, stacker.chosen_, fit_of, ruled, told)
 

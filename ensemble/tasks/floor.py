@@ -101,22 +101,8 @@ def held_against_start(fit: ThresholdFit, stacker: Stacker) -> Floor:
     stacker : Stacker
         With a start.
     """
-    chosen, start = stacker.out_of_fold(stacker.chosen_), stacker.out_of_fold(START)
-    cuts, labels = stacker.start_cuts().astype(np.float32), fit.dataset.labels
-    parts, starts, order, leads = [], [], [], []
-    for fold in np.unique(stacker.folds_):
-        others, own = np.flatnonzero(stacker.folds_ != fold), np.flatnonzero(stacker.folds_ == fold)
-        cutting = fit.take(others).of(stacker.chosen_, chosen.take(others)).cutting(None)
-        starts.append(decided_by(start.take(own), cuts))
-        seen = positives_per_tag(labels[others]) > 0
-        parts.append(_answered(cutting.decided(chosen.take(own)), starts[-1], seen))
-        if chosen.pairs.n_images >= _RANKED_IMAGES:
-            lead = _micro_ap(chosen, fit.dataset, own) - _micro_ap(start, fit.dataset, own)
-            leads.append(float(np.nan_to_num(lead)))  # a fold without labels says nothing
-        order.append(own)
-    images = np.concatenate(order)
-    labels = labels[images]
-    decided, given = (sparse.csr_array(sparse.vstack(tags)) for tags in (parts, starts))
+    images, decided, given, leads = _left_out(fit, stacker)
+    labels = fit.dataset.labels[images]
     fitted, before = (decision_scores(tags, labels, beta=1.0) for tags in (decided, given))
     worth, utility = worths_of(fit.settings, fit.dataset.scores.vocabulary), None
     if worth is not None:
@@ -140,9 +126,30 @@ def held_against_start(fit: ThresholdFit, stacker: Stacker) -> Floor:
         micro_f=(float(fitted.micro_f), float(before.micro_f)),
         utility=utility,
         metric=measured,
-        micro_ap_leads=tuple(leads),
+        micro_ap_leads=leads,
         n_images=len(images),
     )
+
+
+def _left_out(
+    fit: ThresholdFit, stacker: Stacker
+) -> tuple[NDArray[np.intp], sparse.csr_array, sparse.csr_array, tuple[float, ...]]:
+    """Return the images fold by fold, the tags of both answers, and each fold's lead in ranks."""
+    chosen, start = stacker.out_of_fold(stacker.chosen_), stacker.out_of_fold(START)
+    cuts, labels = stacker.start_cuts().astype(np.float32), fit.dataset.labels
+    fitted, starts, order, leads = [], [], [], []
+    for fold in np.unique(stacker.folds_):
+        others, own = np.flatnonzero(stacker.folds_ != fold), np.flatnonzero(stacker.folds_ == fold)
+        cutting = fit.take(others).of(stacker.chosen_, chosen.take(others)).cutting(None)
+        starts.append(decided_by(start.take(own), cuts))
+        seen = positives_per_tag(labels[others]) > 0
+        fitted.append(_answered(cutting.decided(chosen.take(own)), starts[-1], seen))
+        if chosen.pairs.n_images >= _RANKED_IMAGES:
+            lead = _micro_ap(chosen, fit.dataset, own) - _micro_ap(start, fit.dataset, own)
+            leads.append(float(np.nan_to_num(lead)))  # a fold without labels says nothing
+        order.append(own)
+    decided, given = (sparse.csr_array(sparse.vstack(tags)) for tags in (fitted, starts))
+    return np.concatenate(order), decided, given, tuple(leads)
 
 
 def _answered(

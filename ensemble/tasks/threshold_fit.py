@@ -3,7 +3,7 @@
 A rare tag's threshold is drawn to what the start gave before any label, whoever fits it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypedDict
@@ -78,6 +78,12 @@ class ThresholdFit:
             true=shared.true,
             anchor=self._anchor(rung),
         )
+
+    def each(
+        self, probas: Mapping[str, PairProba], made: Mapping[str, "RungFit"]
+    ) -> "Callable[[str], RungFit]":
+        """Return what gives a rung's fit: one that is made already, or a new one."""
+        return lambda rung: made[rung] if rung in made else self.of(rung, probas[rung])
 
     def __call__(self, rung: str, proba: PairProba, decoder: Decoder | None) -> Thresholds:
         """Return a rung's thresholds for what a decoder leaves; without rules for None."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from tagstack.base_models.pairs import Level1Scores, Pairs
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.calibrators.newton import TagRows, tag_rows
 from tagstack.meta.calibrators.protocol import How, Sample, TagMaps
 from tagstack.meta.calibrators.registry import fit_maps
+from tagstack.meta.calibrators.tag_rows import TagRows, tag_rows
 from tagstack.meta.labels.truth import PairTruth
 
 

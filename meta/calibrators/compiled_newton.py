@@ -36,7 +36,7 @@ def fit_by_segment(
     Parameters
     ----------
     design, true, weight
-        As in `newton.TagRows`.
+        As in `tag_rows.TagRows`.
     start, centre, precision
         As in `newton.fit_segments`; the precision of every segment.
     most : tuple of int, int and float

@@ -10,9 +10,9 @@ from scipy import sparse
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.spill import IN_MEMORY, Spill
 from tagstack.meta.calibrators.calibration import MemberCalibration, category_numbers, floors
-from tagstack.meta.calibrators.newton import MANY
 from tagstack.meta.calibrators.protocol import How, Sample, TagMaps
 from tagstack.meta.calibrators.registry import fit_maps
+from tagstack.meta.calibrators.tag_rows import MANY
 from tagstack.meta.calibrators.tally import Tally
 from tagstack.meta.labels.truth import Evidence
 

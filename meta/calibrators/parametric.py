@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.meta.calibrators.newton import TIGHT, TagRows, fit_hierarchy, tag_rows
+from tagstack.meta.calibrators.newton import TIGHT, fit_hierarchy
 from tagstack.meta.calibrators.protocol import Floats, How, Sample, Tags
+from tagstack.meta.calibrators.tag_rows import TagRows, tag_rows
 
 # A member that is noise on a tag would get slope zero or less: its ranking would be lost or
 # turned round by a handful of labels.

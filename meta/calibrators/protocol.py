@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import Pairs
 from tagstack.configs.calibration import CalibratorName, Pool
-from tagstack.meta.calibrators.newton import TagRows
+from tagstack.meta.calibrators.tag_rows import TagRows
 from tagstack.meta.labels.truth import PairTruth
 
 Floats = NDArray[np.float64]

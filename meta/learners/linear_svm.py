@@ -15,7 +15,8 @@ from scipy.special import expit
 from tagstack.base_models.atomic import written_whole
 from tagstack.base_models.orders import distinct
 from tagstack.configs.stack import StackSettings, SvmSettings
-from tagstack.meta.calibrators.newton import fit_hierarchy, tag_rows
+from tagstack.meta.calibrators.newton import fit_hierarchy
+from tagstack.meta.calibrators.tag_rows import tag_rows
 from tagstack.meta.checked_arrays import CheckedArrays
 from tagstack.meta.features.pair_features import PairTable, informative_rows
 from tagstack.meta.learners.estimator import PairEstimator

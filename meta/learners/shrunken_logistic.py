@@ -13,7 +13,8 @@ from scipy.special import expit
 
 from tagstack.base_models.pairs import Pairs
 from tagstack.meta.calibrators.calibration import MemberLogits, regression_rows
-from tagstack.meta.calibrators.newton import TagRows, fit_hierarchy
+from tagstack.meta.calibrators.newton import fit_hierarchy
+from tagstack.meta.calibrators.tag_rows import TagRows
 from tagstack.meta.features.pair_features import informative_rows
 from tagstack.meta.labels.truth import PairTruth
 

@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.meta.calibrators.calibration import regression_rows
-from tagstack.meta.calibrators.newton import TagRows
+from tagstack.meta.calibrators.tag_rows import TagRows
 from tagstack.meta.labels.truth import PairTruth
 from tagstack.meta.learners.shrunken_logistic import MANY, fit_on_rows, rows_of_some
 from tagstack.meta.metrics.influence import expected_f1_cuts

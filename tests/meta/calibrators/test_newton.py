@@ -5,7 +5,8 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from tagstack.meta.calibrators.newton import fit_hierarchy, fit_segments, tag_rows
+from tagstack.meta.calibrators.newton import fit_hierarchy, fit_segments
+from tagstack.meta.calibrators.tag_rows import tag_rows
 
 
 def case(rng: np.random.Generator, n_rows: int = 400) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ Every table in which tags are named passes here, so that ``Closed mouth``, ``clo
 that is in the vocabulary as it stands is never read as another one.
 """
 
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,13 @@ from functools import cached_property
 
 from tagstack.base_models.vocabulary import Vocabulary
 
-FORM, CASE = "spacing or Unicode form", "capitals"
+FORM, CASE, MARKS = "spacing or Unicode form", "capitals", "weights, brackets or a full stop"
+_ESCAPED = re.compile(r"\\([\\()])")
+# Editors, web pages and spreadsheets leave these behind; no tag is told from another by them.
+_UNSEEN = re.compile("[\u200b\u2060\ufeff\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# What prompts put around a tag: brackets of one kind or several, and a weight above zero.
+_WEIGHT = re.compile(r":(?=[\d.]*[1-9])\d*\.?\d+\Z")
+_PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -31,15 +38,31 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def booru_form(tag: str) -> str:
-    r"""Return a tag with underscores for spaces, brackets unescaped, in Unicode's composed form.
+    r"""Return a tag with underscores for spaces, without escapes, in Unicode's composed form.
+
+    Escapes are backslashes before brackets and backslashes; characters that nobody sees go too.
 
     Examples
     --------
     >>> booru_form(r" hat  \(blue\) ")
     'hat_(blue)'
     """
-    joined = "_".join(tag.split()).replace("\\(", "(").replace("\\)", ")")
+    joined = _ESCAPED.sub(r"\1", "_".join(_UNSEEN.sub("", tag).split()))
     return unicodedata.normalize("NFC", joined)
+
+
+def unmarked(tag: str) -> str:
+    """Return a tag without what prompts and sentences put around it.
+
+    Examples
+    --------
+    >>> unmarked("(long_hair:1.2)"), unmarked("{{solo}}"), unmarked("smile:0.93"), unmarked("hat.")
+    ('long_hair', 'solo', 'smile', 'hat')
+    """
+    plain = tag.removesuffix(".")
+    while len(plain) > 2 and _PAIRS.get(plain[0]) == plain[-1]:
+        plain = _WEIGHT.sub("", plain[1:-1].strip("_"))
+    return _WEIGHT.sub("", plain)
 
 
 @dataclass(frozen=True)
@@ -51,6 +74,8 @@ class TagNames:
     vocabulary : Vocabulary
     aliases : mapping of str to str
         Outdated names to current ones.
+    marked : bool
+        Whether tags may stand in brackets, with a weight or with a full stop, as in captions.
 
     Examples
     --------
@@ -61,6 +86,7 @@ class TagNames:
 
     vocabulary: Vocabulary
     aliases: Mapping[str, str] = field(default_factory=dict)
+    marked: bool = False
 
     def find(self, tag: str) -> int | None:
         """Return a tag's index in the vocabulary, None if no reading of it is there."""
@@ -76,9 +102,15 @@ class TagNames:
         place = self._by_form.get(self.aliases.get(plain, plain))
         if place is not None:
             return place, FORM
+        place = self._in_any_case(plain)
+        if place is not None or not self.marked:
+            return place, CASE if place is not None else ""
+        place = self._in_any_case(unmarked(plain))
+        return place, MARKS if place is not None else ""
+
+    def _in_any_case(self, plain: str) -> int | None:
         folded = plain.casefold()
-        place = self._by_case.get(self._folded_aliases.get(folded, folded))
-        return place, CASE if place is not None else ""
+        return self._by_case.get(self._folded_aliases.get(folded, folded))
 
     def unknown(self, tags: Iterable[str]) -> tuple[str, ...]:
         """Return the tags that no reading finds in the vocabulary."""

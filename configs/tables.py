@@ -18,7 +18,10 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.text_files import read_text
 
 SEPARATORS = (",", ";", "\t", "|")
+# Excel writes the separator into a line of its own, and reads it there.
+_EXCEL_MARK = re.compile(r'\A(?:\s*\n)*"?sep=([,;|\t])"?[,;|\t]*\r?(?:\n|\Z)', re.IGNORECASE)
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NAMED = 12  # columns in a message; dumps have thousands
 _LONGEST_CELL = 100  # lines; a caption may hold line breaks, a table inside a cell is a lost quote
 
 
@@ -39,7 +42,8 @@ class Table:
     source : str
         Where it came from, for messages.
     columns : tuple of str
-        Unique, without space around them.
+        Unique, without space around them. One without a name and without a filled cell, as
+        spreadsheets leave them behind the last one, is left out.
     rows : tuple of TableRow
         With every column each; rows without a single filled cell are left out.
     """
@@ -47,6 +51,13 @@ class Table:
     source: str
     columns: tuple[str, ...]
     rows: tuple[TableRow, ...]
+
+    @property
+    def shown(self) -> str:
+        """The columns for a message: some of them, where there are many, each cut off."""
+        some = ", ".join(repr(f"{name:.40}") for name in self.columns[:_NAMED])
+        n_more = len(self.columns) - _NAMED
+        return f"[{some}]" + (f" and {n_more:,} more" if n_more > 0 else "")
 
     def first_of(self, *names: str) -> str | None:
         """Return the first of some column names that the table has, whatever their case."""
@@ -80,28 +91,44 @@ def read_table(
 
 def parse_table(text: str, source: str, *, expected: Sequence[str] = ()) -> Table:
     """Return the table in CSV text; see `read_table`."""
-    separator = separator_of(_header_line(text), expected)
-    lines = _rows(text, separator, source)
+    marked = _EXCEL_MARK.match(text)
+    separator = marked[1] if marked else separator_of(_header_line(text), expected)
+    if marked:  # an empty line in its place: the others keep their numbers
+        text = "\n" * marked[0].count("\n") + text[marked.end() :]
+    lines = ((line, cells) for line, cells in _rows(text, separator, source) if any(cells))
     _, header = next(lines, (1, []))
-    columns = tuple(cell.strip() for cell in header)
+    names = tuple(cell.strip() for cell in header)
+    rows = [
+        (line, _as_many(cells, names, f"{source}, line {line}", separator)) for line, cells in lines
+    ]
+    kept = [i for i, name in enumerate(names) if name or any(cells[i] for _, cells in rows)]
+    columns = tuple(names[i] for i in kept)
     repeated = [name for name, n in Counter(columns).items() if n > 1]
     if repeated:
-        msg = f"{source} has the column {repeated[0]!r} twice; rename one of them."
-        raise TagstackError(msg)
-    rows = []
-    for line, cells in lines:
-        if not any(cells):
-            continue
-        if len(cells) != len(columns):
-            msg = (
-                f"{source}, line {line}: {len(cells)} cells, expected {len(columns)} as in the "
-                f"header ({_named(separator)} between cells). Put a cell that holds the separator "
-                f"into quotes."
-            )
-            raise TagstackError(msg)
-        plain = map(unguarded, cells)
-        rows.append(TableRow(dict(zip(columns, plain, strict=True)), line))
-    return Table(source=source, columns=columns, rows=tuple(rows))
+        what = (
+            f"the column {repeated[0]!r} twice" if repeated[0] else "several columns without a name"
+        )
+        raise TagstackError(f"{source} has {what}. Rename or delete one of them in the header.")
+    return Table(
+        source=source,
+        columns=columns,
+        rows=tuple(
+            TableRow({names[i]: unguarded(cells[i]) for i in kept}, line) for line, cells in rows
+        ),
+    )
+
+
+def _as_many(cells: list[str], names: Sequence[str], where: str, separator: str) -> list[str]:
+    """Return a row's cells without empty ones behind the header's last column."""
+    while len(cells) > len(names) and not cells[-1]:
+        cells = cells[:-1]
+    if len(cells) == len(names):
+        return cells
+    msg = (
+        f"{where}: {len(cells)} cells, expected {len(names)} as in the header "
+        f"({_named(separator)} between cells). Put a cell that holds the separator into quotes."
+    )
+    raise TagstackError(msg)
 
 
 def separator_of(header: str, expected: Sequence[str] = ()) -> str:
@@ -109,7 +136,10 @@ def separator_of(header: str, expected: Sequence[str] = ()) -> str:
     wanted = {name.casefold() for name in expected}
 
     def merit(separator: str) -> tuple[int, int]:
-        cells = next(csv.reader([header], delimiter=separator), [])
+        try:
+            cells = next(csv.reader([header], delimiter=separator), [])
+        except csv.Error:  # no table, or one cell without end: `_rows` says so
+            cells = []
         return sum(cell.strip().casefold() in wanted for cell in cells), len(cells)
 
     return max(SEPARATORS, key=merit)
@@ -179,7 +209,8 @@ def number_of(text: str, where: str) -> float:
 
 
 def _header_line(text: str) -> str:
-    return next((line for line in text.split("\n", 20) if line.strip()), "").rstrip("\r")
+    head = "\n".join(text.split("\n", 20)[:20])  # one line of a file may hold all of an old Mac's
+    return next((line for line in re.split(r"\r\n?|\n", head) if line.strip()), "")
 
 
 def _rows(text: str, separator: str, source: str) -> Iterator[tuple[int, list[str]]]:
@@ -192,11 +223,13 @@ def _rows(text: str, separator: str, source: str) -> Iterator[tuple[int, list[st
             yield begun, cells
             begun = reader.line_num + 1
     except csv.Error as error:
-        msg = (
-            f"{source}, line {begun}: {error}. A quote opens there and is not closed where its "
-            f"cell ends; close it, or write two for one inside a cell."
+        hint = (
+            "A quote opens there and is not closed where its cell ends; close it, or write two for "
         )
-        raise TagstackError(msg) from error
+        hint += "one inside a cell."
+        if "limit" in str(error):
+            hint = "A cell that long is no table's: expected a CSV with a header and a row a line."
+        raise TagstackError(f"{source}, line {begun}: {error}. {hint}") from error
 
 
 def _check_quotes(cells: Sequence[str], separator: str, line: int, source: str) -> None:

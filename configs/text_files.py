@@ -20,6 +20,8 @@ MAX_TEXT_BYTES = 2**30
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins with the mark of UTF-16: asked for first
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
@@ -59,8 +61,8 @@ def read_text(
 ) -> str:
     r"""Return a text file's content without its byte order mark.
 
-    The mark decides between UTF-8 and UTF-16; without one, zero bytes at every other place mean
-    UTF-16 and all else UTF-8. Line ends stay as they are.
+    The mark decides between UTF-8, UTF-16 and UTF-32; without one, zero bytes at every other place
+    mean UTF-16 and all else UTF-8. Line ends stay as they are.
 
     Parameters
     ----------

@@ -60,7 +60,7 @@ def _selected_tags_csv(path: Path, text: str, tags: Tags) -> list[TagRow]:
     missing = {"name", "category"} - set(table.columns)
     if missing:
         msg = (
-            f"{path}: the columns {sorted(missing)} are missing, found {list(table.columns)}. "
+            f"{path}: the columns {sorted(missing)} are missing, found {table.shown}. "
             f"Expected a selected_tags.csv with name and category."
         )
         raise TagstackError(msg)

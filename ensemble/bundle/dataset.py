@@ -149,7 +149,8 @@ class DatasetSource:
         """Return the label rows that are meant."""
         table = self.labels
         if isinstance(table, Path):
-            table = read_labels(table, sidecars=self.sidecars or settings.sidecar_extensions)
+            sidecars = self.sidecars or settings.sidecar_extensions
+            return read_labels(table, sidecars=sidecars, where=self.where)
         return table.where(self.where)
 
 

@@ -7,7 +7,8 @@ one image has.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,13 +62,14 @@ class OtherOutput:
         aliases : mapping of str to str
             Outdated tag names to current ones.
         """
-        names = TagNames(vocabulary, aliases)
+        names = TagNames(vocabulary, aliases, marked=True)
         position = {tag: names.find(tag) for tags in self.said.values() for tag in tags}
         matched = match_names(list(self.said), images, elsewhere=True)
-        found = {i: name for name, own in matched.found.items() for i in own}
-        rows = [
-            _row(self.said[found[i]], position) if i in found else {} for i in range(len(images))
-        ]
+        found: defaultdict[int, list[tuple[str, float]]] = defaultdict(list)
+        for name, own in matched.found.items():
+            for i in own:  # two names may be one path
+                found[i] += self.said[name].items()
+        rows = [_row(found.get(i, ()), position) for i in range(len(images))]
         base = np.full(len(vocabulary), np.nan, np.float32)
         base[[at for at in position.values() if at is not None]] = 0
         return OtherProba(
@@ -133,10 +135,7 @@ def _read_csv(name: str, source: Path) -> OtherOutput:
     )
     image, tag, score = (table.first_of(*names) for names in (_IMAGE_COLUMNS, _TAG, _SCORE))
     if image is None or tag is None:
-        msg = (
-            f"{source} must have the columns filename,tag and perhaps score, got "
-            f"{list(table.columns)}."
-        )
+        msg = f"{source} must have the columns filename,tag and perhaps score, got {table.shown}."
         raise TagstackError(msg)
     said: dict[str, dict[str, float]] = {}
     for row in table.rows:
@@ -162,10 +161,10 @@ def _score(text: str, where: str) -> float:
     return score
 
 
-def _row(tags: Mapping[str, float], position: Mapping[str, int | None]) -> dict[int, float]:
+def _row(tags: Iterable[tuple[str, float]], position: Mapping[str, int | None]) -> dict[int, float]:
     """Return the score of each known tag, ascending; of two names of one tag the higher."""
     row: dict[int, float] = {}
-    for tag, score in tags.items():
+    for tag, score in tags:
         at = position[tag]
         if at is not None:
             row[at] = max(score, row.get(at, 0.0))

@@ -75,7 +75,7 @@ def read_labelled(
     TagstackError
         If the labels cannot be read or name no tag at all.
     """
-    table = read_labels(source).where(where)
+    table = read_labels(source, where=where)
     aliases = canonical_names(rules.aliases)
     vocabulary = _vocabulary(table.rows, aliases)
     if not len(vocabulary):

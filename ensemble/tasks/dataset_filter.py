@@ -192,7 +192,7 @@ def columns_of(path: Path | None, folder: CaptionFolder) -> dict[str, Mapping[st
     table = read_table(path, what="table", expected=expected, errors="surrogateescape")
     column = table.first_of("image", "filename", "file_name", "file", "path")
     if column is None:
-        msg = f"{path} lacks the column 'image'. It has {list(table.columns)}."
+        msg = f"{path} lacks the column 'image'. It has {table.shown}."
         raise TagstackError(msg)
     rows = {row.cells[column]: row.cells for row in table.rows}
     found = match_names(tuple(rows), folder.images, roots=(str(folder.root),)).found
@@ -206,9 +206,7 @@ def _categories(path: Path | None) -> Callable[[str], str]:
     table = read_table(path, what="vocabulary", expected=("name", "tag", "category"))
     name, kind = table.first_of("name", "tag"), table.first_of("category")
     if name is None or kind is None:
-        msg = (
-            f"{path} has {list(table.columns)}. Expected columns 'name' (or 'tag') and 'category'."
-        )
+        msg = f"{path} has {table.shown}. Expected columns 'name' (or 'tag') and 'category'."
         raise TagstackError(msg)
     known = {
         key_of(row.cells[name]): _NUMBERS.get(row.cells[kind], row.cells[kind])

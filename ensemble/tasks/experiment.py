@@ -206,7 +206,7 @@ def outcomes_of_table(folder: Path, table: Path) -> list[Outcome]:
     both = {"unit", "a", "b"} <= set(read.columns)
     if not both and not {"unit", "outcome"} <= set(read.columns):
         msg = (
-            f"{table} has the columns {list(read.columns)}; expected unit and outcome (and arm), "
+            f"{table} has the columns {read.shown}; expected unit and outcome (and arm), "
             "or unit, a and b."
         )
         raise TagstackError(msg)

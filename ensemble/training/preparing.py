@@ -90,7 +90,7 @@ def label_rows(request: TrainRequest, settings: Settings) -> LabelTable:
     table = request.labels
     if isinstance(table, Path):
         sidecars = request.sidecars or settings.labels.sidecar_extensions
-        table = read_labels(table, sidecars=sidecars)
+        return read_labels(table, sidecars=sidecars, where=request.where)
     return table.where(request.where)
 
 

@@ -2,7 +2,8 @@ r"""Which of a table's image names means which scored image: as written first, t
 
 Tables name images as their program does: with ``.\`` or ``images/`` in front, absolute, in another
 case or Unicode form, without the suffix. Each step overlooks one more of these, looks only at what
-is still unmatched, and matches only where one image is meant; how many it matched is said.
+is still unmatched, and matches only where one image is meant; how many it matched is said. Several
+names may mean one image where they are one path written in different ways.
 """
 
 import unicodedata
@@ -15,6 +16,8 @@ _SUFFIXES = frozenset(
     ".apng .avif .bmp .caption .gif .heic .heif .ico .jfif .jpe .jpeg .jpg .jxl .png .tga .tif"
     " .tiff .txt .webp".split()
 )
+_WRITTEN, _COMPOSED = "the way paths are written", "the Unicode form"
+_ONE_PATH = (_WRITTEN, _COMPOSED)
 
 Key = Callable[[str], str]
 
@@ -61,7 +64,8 @@ def match_names(
     }
     steps: dict[str, int] = {}
     for step, name_key, image_key in _steps(roots, elsewhere=elsewhere):
-        taken = {i for own in found.values() for i in own}
+        one_path = step in _ONE_PATH
+        taken = set() if one_path else {i for own in found.values() for i in own}
         meant: defaultdict[str, list[int]] = defaultdict(list)
         for image, i in positions.items():
             if i not in taken:
@@ -71,9 +75,10 @@ def match_names(
             if name not in found:
                 asking[name_key(name)].append(name)
         sure = {
-            own[0]: (meant[key][0],)
+            name: (meant[key][0],)
             for key, own in asking.items()
-            if len(own) == 1 and len(meant.get(key, ())) == 1
+            if (one_path or len(own) == 1) and len(meant.get(key, ())) == 1
+            for name in own
         }
         if sure:
             found |= sure
@@ -82,8 +87,8 @@ def match_names(
 
 
 def plain_path(name: str) -> str:
-    r"""Return a name with ``/`` between its parts and without ``./``."""
-    return PurePosixPath(name.replace("\\", "/")).as_posix()
+    r"""Return a name with ``/`` between its parts, without ``./`` and space around it."""
+    return PurePosixPath(name.strip().replace("\\", "/")).as_posix()
 
 
 def bare_path(name: str) -> str:
@@ -116,9 +121,9 @@ def _steps(roots: Sequence[str], *, elsewhere: bool) -> list[tuple[str, Key, Key
         return PurePosixPath(name).name
 
     steps: list[tuple[str, Key, Key]] = [
-        ("the way paths are written", plain_path, plain_path),
+        (_WRITTEN, plain_path, plain_path),
         ("the folder in front", below, str),
-        ("the Unicode form", lambda n: composed(below(n)), composed),
+        (_COMPOSED, lambda n: composed(below(n)), composed),
         ("capitals", lambda n: folded(below(n)), folded),
         ("the suffix", lambda n: bare(below(n)), bare),
     ]

@@ -7,7 +7,6 @@ generator of `LabelRow` and name it by the file's suffix in `configs.hooks.LABEL
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,105 +15,28 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.hooks import LABEL_FORMATS
 from tagstack.configs.tables import Table, read_table
 from tagstack.configs.text_files import parse_json, read_text
+from tagstack.meta.labels.label_table import LabelRow, LabelTable, joined
+from tagstack.meta.labels.listed_cells import listed_cells
 from tagstack.meta.labels.tag_texts import SPACE, split_tags, tag_separator
+
+__all__ = ["LabelRow", "LabelTable", "csv_rows", "jsonl_rows", "label_texts", "read_labels"]
 
 # A file name that is not UTF-8 reaches Python with escaped bytes; reading labels the same way
 # lets the two meet.
 _ERRORS = "surrogateescape"
 _IMAGE = ("image", "filename", "file_name", "file", "path")
-_TAGS = ("tags", "tag")
+_TAGS = ("tags", "tag", "tag_string")
 _OWN_KEYS = {"image", "tags", "unknown", "known"}
 SIDECARS = (".txt",)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelRow:
-    """One image's tags and further columns, as the label file has them.
-
-    Parameters
-    ----------
-    image : str
-    tags : tuple of str
-        In booru form.
-    columns : mapping of str to str
-    unknown : tuple of str
-        Families of tags that nobody has looked at; see `unknown_labels`.
-    unsure : tuple of str
-        Texts of several words that are one tag or several; the vocabulary will tell.
-    known : tuple of str
-        Families of tags that somebody has looked at, whatever ``unknown`` says of them.
-    """
-
-    image: str
-    tags: tuple[str, ...]
-    columns: Mapping[str, str]
-    unknown: tuple[str, ...] = ()
-    unsure: tuple[str, ...] = ()
-    known: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelTable:
-    """Every row of a label file.
-
-    Parameters
-    ----------
-    source : str
-        Where the rows came from, for messages.
-    rows : tuple of LabelRow
-    by_stem : bool
-        Whether ``image`` is a sidecar's name without ``.txt``: a whole image name
-        (``1.png.txt``), or a stem that means every image with it (``1.txt``).
-    filtered : bool
-        Whether rows were left out on purpose.
-    joined : tuple of str
-        Images whose rows were joined into one.
-    differing : tuple of str
-        Further columns in which rows of one image differ; the first row counts.
-    """
-
-    source: str
-    rows: tuple[LabelRow, ...]
-    by_stem: bool = False
-    filtered: bool = False
-    joined: tuple[str, ...] = ()
-    differing: tuple[str, ...] = ()
-
-    def where(self, condition: str | None) -> "LabelTable":
-        """Return the rows that meet ``COLUMN=VALUE``; all of them for None.
-
-        Raises
-        ------
-        TagstackError
-            If the condition has another form, the column is missing or no row meets it.
-        """
-        if condition is None:
-            return self
-        column, equals, value = condition.partition("=")
-        if not equals:
-            msg = f"--where {condition!r} has no '='. Expected COLUMN=VALUE, such as fold=3."
-            raise TagstackError(msg)
-        values = self.column(column)
-        rows = tuple(row for row, own in zip(self.rows, values, strict=True) if own == value)
-        if not rows:
-            known = sorted(set(values))[:10]
-            msg = f"No row of {self.source} has {column} = {value!r}. Values there: {known}."
-            raise TagstackError(msg)
-        return replace(self, rows=rows, filtered=True)
-
-    def column(self, name: str) -> list[str]:
-        """Return a further column's value of every row; a column that a row lacks is an error."""
-        if not all(name in row.columns for row in self.rows):
-            known = sorted(set.intersection(*(set(row.columns) for row in self.rows)))
-            msg = f"{self.source} has no column {name!r}. Columns beside image and tags: {known}."
-            raise TagstackError(msg)
-        return [row.columns[name] for row in self.rows]
-
-
-def read_labels(source: Path, *, sidecars: Sequence[str] = SIDECARS) -> LabelTable:
+def read_labels(
+    source: Path, *, sidecars: Sequence[str] = SIDECARS, where: str | None = None
+) -> LabelTable:
     """Return the labels of a CSV or JSONL file or of a folder of sidecar texts.
 
-    A table needs a column ``image`` and one of tags, ``tags`` or ``tag``; JSONL the same keys.
+    A table needs a column ``image`` and one of tags, ``tags`` or ``tag``; JSONL the same keys;
+    the names that other programs have for them (``file_name``, ``tag_string``, ...) are taken too.
     What separates cells, and tags in a cell, is decided once for the whole file. Rows of one
     image are joined, so a row for each tag is as good as a row for each image. ``unknown`` may
     name tags, patterns, exclusive groups or categories that are unknown for the image, and
@@ -124,12 +46,15 @@ def read_labels(source: Path, *, sidecars: Sequence[str] = SIDECARS) -> LabelTab
     ----------
     source : Path
     sidecars : sequence of str
-        Suffixes of the texts in a folder, with their dot.
+        Suffixes of the texts in a folder, with their dot, in any case.
+    where : str, optional
+        ``COLUMN=VALUE``: rows that do not meet it are left out before rows are joined.
 
     Raises
     ------
     TagstackError
-        If the source is missing, unreadable, of no known kind, empty or lacks a column.
+        If the source is missing, unreadable, of no known kind, empty or lacks a column, no row
+        meets the condition, or a column says of each row whether its tag holds.
     """
     reader = _reader_of(source)
     is_folder = reader is None
@@ -140,16 +65,10 @@ def read_labels(source: Path, *, sidecars: Sequence[str] = SIDECARS) -> LabelTab
         if is_folder and (others := _other_texts(source, sidecars)):
             msg += f" It has {others}: name that ending with --label-extension to read them."
         raise TagstackError(msg)
-    own: defaultdict[str, list[LabelRow]] = defaultdict(list)
-    for row in rows:
-        own[row.image].append(row)
-    return LabelTable(
-        source=str(source),
-        rows=tuple(map(_union, own.values())),
-        by_stem=is_folder,
-        joined=tuple(image for image, same in own.items() if len(same) > 1),
-        differing=tuple(dict.fromkeys(name for same in own.values() for name in _differing(same))),
+    table = LabelTable(
+        source=str(source), rows=tuple(rows), by_stem=is_folder, filtered=where is not None
     )
+    return joined(table if where is None else table.where(where))
 
 
 def _reader_of(source: Path) -> Callable[[Path], Iterable[LabelRow]] | None:
@@ -187,9 +106,10 @@ def csv_rows(source: Path) -> list[LabelRow]:
     table = read_table(
         source, what="labels", expected=(*_IMAGE, *_TAGS, "unknown", "known"), errors=_ERRORS
     )
+    records = _listed(_with_own_names(table))
     # A column of that name holds one tag a row, so spaces are part of it.
     whole = "," if table.first_of(*_TAGS) == table.first_of("tag") else None
-    return _rows(_with_own_names(table), whole)
+    return _rows(records, whole)
 
 
 def _with_own_names(table: Table) -> list[dict[str, str]]:
@@ -200,11 +120,19 @@ def _with_own_names(table: Table) -> list[dict[str, str]]:
         if column is None:
             msg = (
                 f"{table.source} lacks the column {own!r}. Expected image,tags and any further "
-                f"ones, got {list(table.columns)}."
+                f"ones, got {table.shown}."
             )
             raise TagstackError(msg)
         names[column] = own
     return [{names.get(key, key): cell for key, cell in row.cells.items()} for row in table.rows]
+
+
+def _listed(records: list[dict[str, str]]) -> Sequence[Mapping[str, Any]]:
+    """Return records with lists of tags, where the cells hold lists as programs print them."""
+    lists = listed_cells([record["tags"] for record in records])
+    if lists is None:
+        return records
+    return [{**record, "tags": own} for record, own in zip(records, lists, strict=True)]
 
 
 def jsonl_rows(source: Path) -> list[LabelRow]:
@@ -225,9 +153,10 @@ def label_texts(source: Path) -> Mapping[str, str]:
     suffix, joint = source.suffix.lower().removeprefix("."), ", "
     if suffix in ("csv", "tsv"):
         table = read_table(source, what="labels", expected=(*_IMAGE, *_TAGS), errors=_ERRORS)
-        records: Sequence[Mapping[str, Any]] = _with_own_names(table)
-        if table.first_of(*_TAGS) != table.first_of("tag"):
-            joint = tag_separator(record["tags"] for record in records)
+        records: Sequence[Mapping[str, Any]] = _listed(_with_own_names(table))
+        texts = [record["tags"] for record in records if isinstance(record["tags"], str)]
+        if texts and table.first_of(*_TAGS) != table.first_of("tag"):
+            joint = tag_separator(texts)
     elif suffix in ("jsonl", "ndjson"):
         records = _jsonl_records(source)
     else:
@@ -248,8 +177,7 @@ def _jsonl_records(source: Path) -> list[dict[str, Any]]:
             continue
         where = f"{source}, line {number}"
         record = parse_json(line, f"Cannot read labels from {where}", advice="Correct that line.")
-        if not isinstance(record, dict) or not {"image", "tags"} <= set(record):
-            raise TagstackError(f"{where}: expected an object with 'image' and 'tags'.")
+        record = _own_keys(record, where)
         if not isinstance(record["image"], str):
             msg = f"{where}: 'image' is {record['image']!r:.60}. Expected the name of one image."
             raise TagstackError(msg)
@@ -257,6 +185,21 @@ def _jsonl_records(source: Path) -> list[dict[str, Any]]:
             _check_texts(record.get(key, ""), key, where)
         records.append(record)
     return records
+
+
+def _own_keys(record: object, where: str) -> dict[str, Any]:
+    """Return a JSON object with the keys of image and tags under the names that we give them."""
+    if not isinstance(record, dict):
+        msg = f"{where}: expected an object with 'image' and 'tags', got {record!r:.60}."
+        raise TagstackError(msg)
+    names: dict[str, str] = {}
+    for own, others in (("image", _IMAGE), ("tags", _TAGS)):
+        key = next((name for name in others if name in record), None)
+        if key is None:
+            msg = f"{where}: expected an object with 'image' and 'tags', got {list(record)!r:.200}."
+            raise TagstackError(msg)
+        names[key] = own
+    return {str(names.get(name, name)): value for name, value in record.items()}
 
 
 def _check_texts(value: object, key: str, where: str) -> None:
@@ -270,7 +213,8 @@ def _check_texts(value: object, key: str, where: str) -> None:
 
 
 def _sidecar_rows(folder: Path, suffixes: Sequence[str]) -> list[LabelRow]:
-    paths = [path for suffix in suffixes for path in folder.rglob(f"*{suffix}")]
+    endings = tuple(suffix.casefold() for suffix in suffixes)
+    paths = [path for path in folder.rglob("*") if path.name.casefold().endswith(endings)]
     texts = {
         path: read_text(path, what="labels", errors=_ERRORS)
         for path in sorted(paths)
@@ -327,21 +271,3 @@ def _unsure(text: str) -> tuple[str, ...]:
     plain = text.strip()
     several = len(plain.split()) > 1 and "\n" not in plain and "," not in plain
     return (plain,) if several else ()
-
-
-def _union(rows: Sequence[LabelRow]) -> LabelRow:
-    """Return the rows of one image as one: every tag of theirs, the first row's columns."""
-    if len(rows) == 1:
-        return rows[0]
-    return replace(
-        rows[0],
-        tags=tuple(dict.fromkeys(tag for row in rows for tag in row.tags)),
-        unknown=tuple(dict.fromkeys(word for row in rows for word in row.unknown)),
-        unsure=tuple(dict.fromkeys(text for row in rows for text in row.unsure)),
-        known=tuple(dict.fromkeys(word for row in rows for word in row.known)),
-    )
-
-
-def _differing(rows: Sequence[LabelRow]) -> list[str]:
-    first = rows[0].columns
-    return [n for row in rows[1:] for n, value in row.columns.items() if first.get(n) != value]

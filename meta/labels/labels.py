@@ -17,7 +17,7 @@ from tagstack.base_models.tag_names import TagNames, booru_form
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.meta.labels.image_names import match_names
-from tagstack.meta.labels.label_files import LabelRow, LabelTable
+from tagstack.meta.labels.label_table import LabelRow, LabelTable, union_of
 from tagstack.meta.labels.truth import known_labels
 from tagstack.meta.labels.unknown_labels import TagFamilies, unknown_pairs
 
@@ -101,7 +101,7 @@ def align_labels(
         raise TagstackError(msg)
     ordered = sorted(found)
     rows = [found[i] for i in ordered]
-    names = TagNames(vocabulary, aliases or {})
+    names = TagNames(vocabulary, aliases or {}, marked=True)
     tags = [_understood(row, names) for row in rows]
     stated, foreign = _matrix(tags, names)
     _check_understood(tags, foreign, least_understood, table.source)
@@ -117,6 +117,10 @@ def align_labels(
     overlooked = names.overlooked(tag for own in tags for tag in own)
     for what, written in overlooked.items():
         notices.append(_notice(f"label tags were understood in spite of {what}", written))
+    bare = [images[i] for i, n in zip(ordered, np.diff(stated.indptr), strict=True) if not n]
+    if bare:
+        what = "labelled images have no tag that a tagger knows, and count as images without any"
+        notices.append(_notice(what, bare))
     if foreign:
         notices.append(_notice("label tags are known to no tagger and are ignored", foreign))
     notices += _unknown_notices(stated, matrix, unknown, idle)
@@ -188,15 +192,19 @@ def _match(
     rest = [row.image for row in table.rows if row.image not in stems]
     matched = match_names(rest, images, roots=roots)
     meant = {**matched.found, **stems}
-    found: dict[int, LabelRow] = {}
+    rows: defaultdict[int, list[LabelRow]] = defaultdict(list)
+    doubled = set(table.joined)
     missing = [row.image for row in table.rows if row.image not in meant]
     for row in table.rows:
         for i in meant.get(row.image, ()):
-            found.setdefault(i, row)
+            rows[i].append(row)
+    found = {i: union_of(own) for i, own in rows.items()}
+    several = [name for name in table.joined if name not in meant]
+    several += [images[i] for i in sorted(rows) if len(rows[i]) > 1 or rows[i][0].image in doubled]
     without = [image for i, image in enumerate(images) if i not in found]
     kinds = {
         "labelled images have no scores": missing,
-        "images have several rows, which are joined": table.joined,
+        "images have several rows, which are joined": several,
         "further columns differ between rows of one image; the first row counts": table.differing,
         "scored images have no labels": [] if table.filtered else without,
     }
@@ -220,11 +228,15 @@ def _understood(row: LabelRow, names: TagNames) -> tuple[str, ...]:
     tags = row.tags
     for text in row.unsure:
         whole, parts = booru_form(text), tuple(map(booru_form, text.split()))
-        of_parts = all(names.find(part) is not None for part in parts)
-        if names.find(whole) is not None and not of_parts:
-            tags = (*(tag for tag in tags if tag not in parts), whole)
-        elif of_parts and whole in tags:
-            tags = (*(tag for tag in tags if tag != whole), *parts)
+        known, of_parts = (
+            names.find(whole) is not None,
+            all(names.find(p) is not None for p in parts),
+        )
+        if whole in row.tags:  # the file's mark is no space: one tag, unless only its words are
+            if of_parts and not known:
+                tags = (*(tag for tag in tags if tag != whole), *parts)
+        elif known and (row.sure or not of_parts):  # rows of one image: a tag in each
+            tags = (*(tag for tag in tags if tag not in parts or tag in row.sure), whole)
     return tuple(dict.fromkeys(tags))
 
 

@@ -10,6 +10,10 @@ from collections.abc import Iterable
 from tagstack.base_models.tag_names import booru_form
 
 SPACE = " "
+# What Chinese and Japanese keyboards write for marks, the line ends of other systems, and the
+# words by which trainers and prompts part a text. No published vocabulary has one in a tag.
+_MEANT = re.compile(r"[\uff0c\u3001]|\s(?:\|{3}|BREAK)\s|\uff1b|\r\n?|[\x85\u2028\u2029]")
+_AS = {"\uff0c": ",", "\u3001": ",", "|||": ",", "BREAK": ",", "\uff1b": "; "}
 # What a mark looks like in text that it separates; `tight` has no space after it anywhere.
 _SHOWN = {
     ",": re.compile(r","),
@@ -43,7 +47,7 @@ def tag_separator(texts: Iterable[str]) -> str:
     shown = dict.fromkeys(_SHOWN, 0)
     several = 0
     for text in texts:
-        for line in text.strip().split("\n"):
+        for line in _meant(text).strip().split("\n"):
             marks = [mark for mark, form in _SHOWN.items() if form.search(line)]
             several += bool(marks) or len(line.split()) > 1
             for mark in marks:
@@ -80,13 +84,18 @@ def parts_of(text: str, separator: str | None = None) -> list[str]:
 
     See `split_tags`.
     """
-    plain = text.strip()
+    plain = _meant(text).strip()
     if separator in (None, SPACE):
         separator = "," if "," in plain else SPACE
     lines = plain.split("\n")
     if separator != SPACE:
         return [part for line in lines for part in _cut(line, separator or SPACE)]
     return lines if len(lines) > 1 else plain.split()
+
+
+def _meant(text: str) -> str:
+    """Return a text with the marks that its writer means, spelled as we know them."""
+    return _MEANT.sub(lambda found: _AS.get(found[0].strip(), "\n"), text)
 
 
 def _cut(line: str, separator: str) -> list[str]:

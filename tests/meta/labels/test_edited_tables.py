@@ -51,8 +51,28 @@ WANTED = {"a.png": {"1girl", "long_hair", "solo"}, "b.png": {"white_hair"}}
         "\ufeffimage,tags\r\na.png,1Girl long_hair SOLO\r\nb.png,White_Hair\r\n",
         ("image;tags\r\na.png;1girl long_hair solo\r\nb.png;white_hair\r\n").encode("utf-16"),
         ("image,tags\na.png,1girl long_hair solo\nb.png,white_hair\n").encode("utf-16-le"),
+        ("image,tags\na.png,1girl long_hair solo\nb.png,white_hair\n").encode("utf-32"),
+        "image,tags\ra.png,1girl long_hair solo\rb.png,white_hair\r",
+        "sep=;\r\nimage;tags\r\na.png;1girl long_hair solo\r\nb.png;white_hair\r\n",
+        '"sep=;"\nimage;tags\na.png;1girl long_hair solo\nb.png;white_hair\n',
+        "\nimage,tags,,\na.png,1girl long_hair solo,,\nb.png,white_hair,,\n,,,\n",
+        "image,tags\na.png,1girl long_hair solo,,\nb.png,white_hair,\n",
+        "image,tags\na.png,1girl\uff0clong hair\uff0csolo\nb.png,white hair\n",
+        'image,tags\na.png,"1girl, long hair\uff0csolo"\nb.png,white hair\n',
+        "image,tags\na.png,1girl\u3001long hair\u3001solo\nb.png,white hair\n",
+        "image,tags\na.png,1girl\uff1blong hair\uff1b solo\nb.png,white hair\n",
+        'image,tags\na.png,"1girl ||| long hair, solo"\nb.png,white hair\n',
+        'image,tags\na.png,"1girl BREAK long hair, solo"\nb.png,white hair\n',
+        'image,tags\na.png,"(1girl:1.2), ((long hair)), solo:0.93"\nb.png,"{white hair}."\n',
+        'image,tags\na.png,"\u200b1girl, \ufefflong\u00a0hair, solo\u200e"\nb.png,white hair\n',
+        "image,tags\na.png,\"['1girl', 'long hair', \"\"solo\"\"]\"\nb.png,['white_hair']\n",
+        "image,tags\na.png,['1girl' 'long_hair' 'solo']\nb.png,['white_hair']\n",
+        'image,tags\na.png,"{1girl,""long hair"",solo}"\nb.png,{white_hair}\n',
+        "image,tags\n a.png ,1girl long_hair solo\nb.png ,white_hair\n",
+        "image,tag\na.png,1girl\n./a.png,long_hair\n.\\a.png,solo\nb.png,white_hair\n",
+        "file_name,tag_string\na.png,1girl long_hair solo\nb.png,white_hair\n",
     ],
-    ids=range(14),
+    ids=range(34),
 )
 def test_every_form_of_a_table_is_the_same_labels(tmp_path: Path, text: str | bytes) -> None:
     assert labels_of(tmp_path / "labels.csv", text) == WANTED
@@ -65,6 +85,65 @@ def test_lists_with_spaces_are_the_same_as_text(tmp_path: Path) -> None:
     ]
     text = "\n".join(map(json.dumps, rows))
     assert labels_of(tmp_path / "labels.jsonl", text) == WANTED
+
+
+def test_json_lines_of_other_programs_name_image_and_tags_in_their_way(tmp_path: Path) -> None:
+    text = '{"file_name": "a.png", "tag_string": "1girl long_hair solo"}\n'
+    text += '{"filename": "b.png", "tag": "white hair"}\n'
+    assert labels_of(tmp_path / "labels.jsonl", text) == WANTED
+
+
+@pytest.mark.parametrize("column", ["tag", "tags"])
+def test_a_tag_whose_words_are_tags_too_stays_beside_them(tmp_path: Path, column: str) -> None:
+    tags = ("bow", "hair_bow", "shirt", "striped", "striped_shirt")
+    path = tmp_path / "labels.csv"
+    rows = "a.png,hair bow\na.png,bow\na.png,striped shirt\na.png,shirt\nb.png,bow\n"
+    path.write_text(f"image,{column}\n{rows}")
+    aligned = align_labels(read_labels(path), IMAGES, Vocabulary(tags, ("general",) * 5))
+    assert [tags[i] for i in aligned.matrix[[0]].indices] == [
+        "bow", "hair_bow", "shirt", "striped_shirt",
+    ]  # fmt: skip
+
+
+def test_conditions_choose_rows_before_they_are_joined(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("image,tag,by\na.png,solo,me\na.png,1girl,you\nb.png,solo,you\n")
+    table = read_labels(path, where="by=you")
+    assert [(row.image, row.tags) for row in table.rows] == [
+        ("a.png", ("1girl",)), ("b.png", ("solo",)),
+    ]  # fmt: skip
+    assert table.filtered
+
+
+@pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("True", "False"), ("", "no"), ("1.0", "0.0")])
+def test_a_column_that_says_whether_each_tag_holds_is_not_passed_over(
+    tmp_path: Path, yes: str, no: str
+) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(f"image,tag,holds\na.png,solo,{yes}\na.png,1girl,{no}\nb.png,solo,{no}\n")
+    with pytest.raises(TagstackError, match=r"'a.png' hold both .* in the column 'holds'.*--where"):
+        read_labels(path)
+    assert [row.tags for row in read_labels(path, where=f"holds={yes}").rows] == [("solo",)]
+
+
+def test_a_column_of_one_word_an_image_may_say_yes_and_no(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("image,tag,mine\na.png,solo,1\na.png,1girl,1\nb.png,solo,0\n")
+    assert read_labels(path).column("mine") == ["1", "0"]
+
+
+def test_images_without_an_understood_tag_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("image,tags\na.png,NaN\nb.png,\nsub/c.jpg,solo\n")
+    notices = align_labels(read_labels(path), IMAGES, VOCABULARY).notices
+    assert notices[0].startswith("2 labelled images have no tag that a tagger knows")
+    assert notices[0].endswith(": a.png, b.png")
+
+
+def test_sidecars_are_found_in_any_case_and_escaped_backslashes_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.TXT").write_text(r"\\m/, 1girl")
+    aligned = align_labels(read_labels(tmp_path), IMAGES, Vocabulary(("1girl", r"\m/"), ("g", "g")))
+    assert aligned.matrix.nnz == 2
 
 
 def test_one_spaced_tag_in_a_sidecar_is_one_tag(tmp_path: Path) -> None:
@@ -102,6 +181,8 @@ def test_a_tag_of_the_vocabulary_is_never_read_as_another() -> None:
         ("image,tags\na.png,solo,extra\n", r"line 2: 3 cells, expected 2"),
         ("image,tags\na.png," + "x" * 200_000 + "\n", r"line 2: field larger than field limit"),
         ("image,tags,image\na.png,solo,b\n", "has the column 'image' twice"),
+        ("image,tags,,\na.png,solo,b,c\n", "has several columns without a name"),
+        ("image," + ",".join(f"t{i}" for i in range(3000)), r"'t10'\] and 2,989 more"),
         (b"image,tags\na.png,\xff\xfe\n\x00\n", "labels.csv"),
     ],
 )  # fmt: skip

@@ -67,6 +67,7 @@ def test_whatever_cannot_be_used_is_counted_and_named(tmp_path: Path) -> None:
         "1 labelled images have no scores: gone.png",
         "1 images have several rows, which are joined: a.png",
         "1 scored images have no labels: new.png",
+        "1 labelled images have no tag that a tagger knows, and count as images without any: b.png",
         "2 label tags are known to no tagger and are ignored: sky (2), cloud",
     )
 

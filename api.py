@@ -11,6 +11,7 @@ level INFO, the stages at level DEBUG.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 from tagstack.base_models.atomic import file_sha256
@@ -20,13 +21,23 @@ from tagstack.base_models.scores.memory import MemorySink
 from tagstack.base_models.scoring.pipeline import ScoreProgress
 from tagstack.base_models.scoring.sources import GivenPictures, PictureSource
 from tagstack.base_models.taggers.draft import answered
-from tagstack.base_models.threads import let_idle_threads_sleep
+from tagstack.base_models.threads import begin_work, let_idle_threads_sleep
+from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.audit.files import Audited
 from tagstack.ensemble.audit.slices import TAG_KINDS
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import MANIFEST, load_bundle
-from tagstack.ensemble.in_memory import AnyPath, AnySettings, Labels, Scores, Told, settings_from
+from tagstack.ensemble.in_memory import (
+    AnyPath,
+    AnySettings,
+    Labels,
+    Scores,
+    Told,
+    check_kind,
+    settings_from,
+    texts,
+)
 from tagstack.ensemble.open_stack import Stack
 from tagstack.ensemble.picture_quality import PictureQuality, picture_quality
 from tagstack.ensemble.rules.rule_set import Rules
@@ -47,6 +58,7 @@ from tagstack.ensemble.tasks.scoring import (
 from tagstack.ensemble.tasks.train import train_tagger
 from tagstack.ensemble.training.request import Trained, TrainRequest
 
+_TAGGER = "wd-vit-tagger-v3"  # for messages
 CALIBRATED = "calibrated"  # what the thresholds' version of such a stack is called until saved
 
 __all__ = [
@@ -65,7 +77,7 @@ __all__ = [
 
 
 def load(
-    bundle: AnyPath, models: Sequence[str] | None = None, settings: AnySettings = None
+    bundle: AnyPath, models: "Sequence[AnyPath] | None" = None, settings: AnySettings = None
 ) -> Stack:
     """Return the stack in a bundle's folder.
 
@@ -73,7 +85,7 @@ def load(
     ----------
     bundle : path
         As ``tagstack fit`` or `Stack.save` wrote it.
-    models : sequence of str, optional
+    models : sequence of str or path, optional
         Where its taggers are now, names or folders; where they were at fit time by default.
     settings : Settings, mapping or path, optional
         Laid over the defaults, as the command line's ``--config``.
@@ -84,14 +96,15 @@ def load(
         If it is no bundle or was changed, or the settings hold an unknown key.
     """
     let_idle_threads_sleep()
+    begin_work()
     folder = Path(bundle)
-    given = None if models is None else tuple(models)
+    given = _taggers(models)
     return Stack(load_bundle(folder), settings_from(settings), models=given, folder=folder)
 
 
 def score(
     images: "AnyPath | Sequence[AnyPath] | Mapping[str, Given]",
-    models: Sequence[str],
+    models: "Sequence[AnyPath]",
     settings: AnySettings = None,
     *,
     progress: Callable[[ScoreProgress], None] | None = None,
@@ -103,7 +116,7 @@ def score(
     images : path, sequence of paths, or mapping of name to picture
         Files or folders, named by their path below the folder; or pictures under names of yours.
         Those that cannot be read are in `Scores.failures`.
-    models : sequence of str
+    models : sequence of str or path
         Registry names or tagger folders.
     settings : Settings, mapping or path, optional
         Laid over the defaults.
@@ -124,9 +137,11 @@ def score(
     (('grey',), {'broken': 'not an image that can be read: unknown format'})
     """
     own = settings_from(settings)
+    named = texts(models, "The models", _TAGGER)
     sources = _sources(images, own)
     let_idle_threads_sleep()
-    with loaded_taggers(tuple(models), own) as taggers:
+    begin_work()
+    with loaded_taggers(named, own) as taggers:
         sink = MemorySink(Members.of(taggers))
         score_sources(sources, taggers, sink, own, Told(progress))
     return Scores(sink)
@@ -164,26 +179,39 @@ def quality(
     ()
     """
     own = settings_from(settings)
-    return picture_quality(_sources(images, own), scorers, own, Told())
+    named = texts(scorers, "The scorers", "exposure")
+    return picture_quality(_sources(images, own), named, own, Told())
 
 
 def _sources(
     images: "AnyPath | Sequence[AnyPath] | Mapping[str, Given]", settings: Settings
 ) -> PictureSource:
     if isinstance(images, Mapping):
-        return GivenPictures(images)
+        names = texts(images, "The names of pictures", "1.png")
+        if not images:
+            raise TagstackError("No images given; expected at least one picture under a name.")
+        return GivenPictures(dict(zip(names, images.values(), strict=True)))
+    return found_images(_folders(images), settings, Told())
+
+
+def _folders(images: "AnyPath | Sequence[AnyPath]") -> list[Path]:
     given = [images] if isinstance(images, str | os.PathLike) else images
-    return found_images([Path(path) for path in given], settings, Told())
+    own = texts(given, "The images", "images/1.png")
+    return [Path(path) for path in own]
+
+
+def _taggers(models: "Sequence[AnyPath] | None") -> tuple[str, ...] | None:
+    return None if models is None else texts(models, "The models", _TAGGER)
 
 
 def fit(
     scores: Scores,
     labels: Labels,
-    rules: "Rules | str | os.PathLike[str] | None" = None,
+    rules: "Rules | AnyPath | Sequence[AnyPath] | None" = None,
     *,
     where: str | None = None,
     group: str | None = None,
-    models: Sequence[str] | None = None,
+    models: "Sequence[AnyPath] | None" = None,
     settings: AnySettings = None,
 ) -> Stack:
     """Return a stack fitted on scored and labelled images, in memory.
@@ -192,13 +220,13 @@ def fit(
     ----------
     scores : Scores
     labels : Labels
-    rules : Rules, str or path, optional
+    rules : Rules, str, path or sequence of these two, optional
         As they are, or names of shipped sets and files; no rules by default.
     where : str, optional
         ``COLUMN=VALUE``: only these labels.
     group : str, optional
         Column of the labels whose equal values no split may part.
-    models : sequence of str, optional
+    models : sequence of str or path, optional
         Where the taggers are now; where they were when they scored by default.
     settings : Settings, mapping or path, optional
         Laid over the defaults.
@@ -209,19 +237,41 @@ def fit(
         If scores, labels or rules do not go together.
     """
     own = settings_from(settings)
-    if not isinstance(rules, Rules):
-        rules = Rules.none() if rules is None else load_rules(str(rules))
+    named = _taggers(models)
     source = _labelled(scores, labels, where, group)
+    ruled = _rules(rules)
     let_idle_threads_sleep()
-    dataset = fit_images(source, rules, own, Told())
-    bundle = fit_dataset(dataset, rules, own, None, Told())
-    return Stack(bundle, own, models=None if models is None else tuple(models))
+    begin_work()
+    dataset = fit_images(source, ruled, own, Told())
+    bundle = fit_dataset(dataset, ruled, own, None, Told())
+    return Stack(bundle, own, models=named)
+
+
+def _rules(given: "Rules | AnyPath | Sequence[AnyPath] | None") -> Rules:
+    if given is None or isinstance(given, Rules):
+        return given or Rules.none()
+    if isinstance(given, str):
+        return load_rules(given)
+    named = [given] if isinstance(given, os.PathLike) else given
+    paths = texts(named, "The rules", "danbooru")
+    return reduce(Rules.joined, map(load_rules, paths), Rules.none())
 
 
 def _labelled(
     scores: Scores, labels: Labels, where: str | None, group: str | None
 ) -> DatasetSource:
+    check_kind(scores, Scores, "scores", "tagstack.score(...) or Scores.read(folder)")
+    check_kind(labels, Labels, "labels", "Labels({...}) or Labels.read(file)")
+    check_kind(where or "", str, "where", "'part=fit'")
+    check_kind(group or "", str, "group", "'series'")
     return DatasetSource(scores=scores.reader, labels=labels.table, where=where, group=group)
+
+
+def _judged(
+    stack: Stack, scores: Scores, labels: Labels, where: str | None, group: str | None
+) -> DatasetSource:
+    check_kind(stack, Stack, "stack", "tagstack.load(folder)")
+    return _labelled(scores, labels, where, group)
 
 
 def compare(
@@ -255,7 +305,8 @@ def compare(
     TagstackError
         If scores or labels cannot be used, or all of the images were fitted on.
     """
-    source = _labelled(scores, labels, where, group)
+    source = _judged(stack, scores, labels, where, group)
+    begin_work()
     return compared(stack.bundle, source, settings_from(settings), Told())
 
 
@@ -292,10 +343,13 @@ def calibrate(
         If scores, labels or an objective cannot be used, or no image is left.
     """
     own = settings_from(settings)
-    texts = tuple(f"{pattern}={text}" for pattern, text in (by_tag or {}).items())
-    goal = Goal.of(objective, texts, own.thresholds)
-    source = _labelled(scores, labels, where, group)
+    source = _judged(stack, scores, labels, where, group)
+    check_kind(objective or "", str, "objective", "'precision>=0.9'")
+    check_kind(by_tag or {}, Mapping, "by_tag", "{'*_hair': 'f1'}")
+    each = tuple(f"{pattern}={text}" for pattern, text in (by_tag or {}).items())
+    goal = Goal.of(objective, each, own.thresholds)
     kept = stack.out_of_fold()
+    begin_work()
     found = calibrated(stack.bundle, kept, source, goal, own, Told())
     return stack.with_bundle(found.used(replace(stack.bundle, out_of_fold=kept), CALIBRATED))
 
@@ -347,19 +401,20 @@ def audit(
     TagstackError
         If scores, labels, a column or a tag cannot be used, or no image is left.
     """
+    source = _judged(stack, scores, labels, where, group)
     own, folder = settings_from(settings), stack.folder
-    source = _labelled(scores, labels, where, group)
     asked = None if probes is None else ProbeRequest(images=Path(probes), models=stack.models)
     question = AuditQuestion(
-        by=None if by is None else tuple(by),
-        holding=tuple(holding),
-        parts=tuple(parts),
+        by=None if by is None else texts(by, "The columns", "part"),
+        holding=texts(holding, "The tags", "1girl"),
+        parts=texts(parts, "The parts", TAG_KINDS[0]),
         against=None if against is None else Path(against),
         probes=asked,
-        refits=RefitRequest(columns=tuple(leave_out), members=drop_members),
+        refits=RefitRequest(columns=texts(leave_out, "The columns", "part"), members=drop_members),
     )
     digest = "in memory" if folder is None else file_sha256(folder / MANIFEST)[:12]
     kept = stack.out_of_fold()
+    begin_work()
     return audited(stack.bundle, kept, source, question, own, Told(), digest)
 
 
@@ -407,9 +462,9 @@ def train(
     TagstackError
         If torch is not installed, or pictures, labels, weights or the folder cannot be used.
     """
-    given = [images] if isinstance(images, str | os.PathLike) else images
+    check_kind(labels, Labels, "labels", "Labels({...}) or Labels.read(file)")
     request = TrainRequest(
-        images=tuple(Path(path) for path in given),
+        images=tuple(_folders(images)),
         labels=labels.table,
         start=os.fspath(start),
         out=Path(out),

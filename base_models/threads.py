@@ -1,6 +1,10 @@
-"""How many threads a setting stands for."""
+"""How many threads a setting stands for, and what becomes of them where processes fork."""
 
 import os
+
+from tagstack.configs.errors import TagstackError
+
+_at_work: int | None = None  # the process that was first to have threads of ours
 
 
 def thread_count(threads: int) -> int:
@@ -15,6 +19,33 @@ def let_idle_threads_sleep() -> None:
     each. A value that the user has set stays.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def begin_work() -> None:
+    """Note that this process has native threads from now on; refuse what was forked from one.
+
+    A fork copies the locks of OpenMP and of the runtimes without the threads that would open
+    them: the first call that needs these waits for ever. What forks before there are any is fine.
+
+    Raises
+    ------
+    TagstackError
+        If this process was forked from one that was at work.
+    """
+    global _at_work
+    if was_forked():
+        msg = (
+            "This process was forked from one in which tagstack was at work; its threads did not "
+            "come along, so it would hang. Start processes with "
+            "multiprocessing.get_context('spawn'), or fork before tagstack's first call."
+        )
+        raise TagstackError(msg)
+    _at_work = os.getpid()
+
+
+def was_forked() -> bool:
+    """Return whether this process was forked from one that was at work."""
+    return _at_work not in (None, os.getpid())
 
 
 def usable_cores() -> int:

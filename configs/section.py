@@ -51,8 +51,14 @@ def validated(section: type[Checked], values: Mapping[str, Any]) -> Checked:
         If a key is unknown or missing, or a value is not allowed.
     """
     # Lists are tuples in JSON's strict mode alone; dates become text, which no setting is.
-    text = json.dumps(values, default=str)
+    text = json.dumps(values, default=_plain)
     return section.model_validate_json(text, strict=True)
+
+
+def _plain(value: object) -> object:
+    """Return NumPy's numbers and arrays as Python's own, and anything else as text."""
+    tolist = getattr(value, "tolist", None)
+    return tolist() if callable(tolist) else str(value)
 
 
 def validation_summary(error: ValidationError) -> str:

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.scores.members import Members
@@ -24,9 +24,58 @@ from tagstack.meta.labels.label_files import LabelRow, LabelTable, read_labels
 
 logger = logging.getLogger("tagstack")
 
+_MISSING = ("NAType", "NaTType")  # pandas' own, that are not equal to anything
+
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 # The keys of default.toml, nested alike; or a TOML file of them; or settings that are ready.
 AnySettings: TypeAlias = "Settings | Mapping[str, object] | str | os.PathLike[str] | None"
+
+
+def texts(given: "Iterable[AnyPath]", what: str, such: str = "a name") -> tuple[str, ...]:
+    """Return several names as a program gives them; one alone would be taken for its letters.
+
+    Parameters
+    ----------
+    given : iterable of str or path
+    what : str
+        What they are, for the message.
+    such : str
+        An example of one, for the message.
+
+    Raises
+    ------
+    TagstackError
+        If it is one text, or one of them is none.
+
+    Examples
+    --------
+    >>> texts("1girl", "The tags of '1.png'", "1girl")
+    Traceback (most recent call last):
+    ...
+    tagstack.configs.errors.TagstackError: The tags of '1.png' are one text, '1girl'; expected \
+several, such as ['1girl'].
+    """
+    if isinstance(given, str | bytes | os.PathLike) or not isinstance(given, Iterable):
+        kind = "one text," if isinstance(given, str) else f"of type {type(given).__name__},"
+        raise TagstackError(f"{what} are {kind} {given!r}; expected several, such as {[such]}.")
+    found = tuple(os.fspath(one) if isinstance(one, os.PathLike) else one for one in given)
+    for one in found:
+        if not isinstance(one, str):
+            kind = type(one).__name__
+            raise TagstackError(f"{what} hold {one!r} of type {kind}; expected text, as {such!r}.")
+    return found
+
+
+def check_kind(given: object, kind: type | tuple[type, ...], name: str, such: str) -> None:
+    """Raise a `TagstackError` unless an argument is of a kind, or of one of several.
+
+    ``such`` shows what one looks like, or how to come by it.
+    """
+    if not isinstance(given, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        wanted = " or ".join(one.__name__ for one in kinds)
+        msg = f"{name} is of type {type(given).__name__}; expected {wanted}, such as {such}."
+        raise TagstackError(msg)
 
 
 class Labels:
@@ -37,7 +86,13 @@ class Labels:
     tags : mapping of image name to tags
         Names as in `Scores.images`; every tag that an image has.
     columns : mapping of column name to mapping of image name to value, optional
-        Further columns, for ``where`` and ``group``; a column has a value for every image.
+        Further columns, for ``where`` and ``group``; a column has a value for every image. None
+        and NaN are no value, as an empty cell of a file is none.
+
+    Raises
+    ------
+    TagstackError
+        If there is no image, tags or names are no text, or a column lacks an image.
 
     Examples
     --------
@@ -51,16 +106,17 @@ class Labels:
         tags: Mapping[str, Iterable[str]],
         columns: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
-        more = columns or {}
-        for name, values in more.items():
-            if lacking := [image for image in tags if image not in values]:
-                msg = f"The column {name!r} has no value for {lacking[0]!r}; give one for each."
-                raise TagstackError(msg)
+        _check_mapping(tags, "The labels", "{'1.png': ['1girl', 'solo']}")
+        _check_mapping(columns or {}, "The columns", "{'series': {'1.png': 'a'}}")
+        names = dict(zip(tags, texts(tags, "The names of images", "1.png"), strict=True))
+        more = {
+            column: _values_of(column, values, tags) for column, values in (columns or {}).items()
+        }
         rows = tuple(
             LabelRow(
-                image=image,
-                tags=tuple(dict.fromkeys(own)),
-                columns={name: str(values[image]) for name, values in more.items()},
+                image=names[image],
+                tags=tuple(dict.fromkeys(texts(own, f"The tags of {names[image]!r}", "1girl"))),
+                columns={column: values[image] for column, values in more.items()},
             )
             for image, own in tags.items()
         )
@@ -79,6 +135,31 @@ class Labels:
         return len(self.table.rows)
 
 
+def _check_mapping(given: object, what: str, such: str) -> None:
+    if not isinstance(given, Mapping):
+        kind = type(given).__name__
+        msg = (
+            f"{what} are of type {kind}; expected a mapping, such as {such}. Make one of a "
+            "table's columns: dict(zip(names, values))."
+        )
+        raise TagstackError(msg)
+
+
+def _values_of(column: str, values: Mapping[Any, object], images: Iterable[Any]) -> dict[Any, str]:
+    """Return a column's value for every image, as text; what is missing is the empty text."""
+    _check_mapping(values, f"The values of the column {column!r}", "{'1.png': 'a'}")
+    if lacking := [image for image in images if image not in values]:
+        msg = f"The column {column!r} has no value for {lacking[0]!r}; give one for each."
+        raise TagstackError(msg)
+    return {image: _cell(values[image]) for image in images}
+
+
+def _cell(value: object) -> str:
+    # NaN is the one number that is not itself; pandas' NA says neither yes nor no.
+    missing = value is None or type(value).__name__ in _MISSING or value != value
+    return "" if missing else str(value)
+
+
 class Scores:
     """Every tagger's scores of some images, from a store's folder or from memory.
 
@@ -93,8 +174,18 @@ class Scores:
 
     @classmethod
     def read(cls, folder: AnyPath) -> "Scores":
-        """Return the scores of a store that ``tagstack score`` or `save` wrote, as needed."""
-        return cls(ScoreStore(Path(folder)))
+        """Return the scores of a store that ``tagstack score`` or `save` wrote.
+
+        They are read as they are needed.
+
+        Raises
+        ------
+        TagstackError
+            If the folder is no score store.
+        """
+        store = ScoreStore(Path(folder))
+        store.members()
+        return cls(store)
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -114,8 +205,18 @@ class Scores:
     def level1(
         self, images: Sequence[str] | None = None, members: Sequence[str] | None = None
     ) -> Level1Scores:
-        """Return the scores as arrays, of all images and taggers or of some in the order given."""
-        return self.reader.load(images, members)
+        """Return the scores as arrays, of all images and taggers or of some in the order given.
+
+        Images that have no scores are left out.
+
+        Raises
+        ------
+        TagstackError
+            If none is left, or there is no such tagger.
+        """
+        chosen = None if images is None else texts(images, "The images", "1.png")
+        own = None if members is None else texts(members, "The members", "doll_vit")
+        return self.reader.load(chosen, own)
 
     def save(self, folder: AnyPath) -> None:
         """Add the scores to a store, made where there is none; ``tagstack fit`` reads it."""

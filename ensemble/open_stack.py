@@ -7,17 +7,22 @@ from itertools import count, islice
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
-from tagstack.base_models.pictures.given import Given
+from tagstack.base_models.pictures.given import Given, is_picture
 from tagstack.base_models.scores.members import NO_ROWS, Members
 from tagstack.base_models.scores.memory import MemorySink
 from tagstack.base_models.scoring.pipeline import score_images
 from tagstack.base_models.scoring.sources import GivenPictures, PictureSource
 from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.base_models.taggers.tagger import Tagger
-from tagstack.base_models.threads import let_idle_threads_sleep, thread_count
+from tagstack.base_models.threads import (
+    begin_work,
+    let_idle_threads_sleep,
+    thread_count,
+    was_forked,
+)
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import Bundle
@@ -25,7 +30,7 @@ from tagstack.ensemble.bundle.decisions import Judge, TaggedImage
 from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of, save_bundle
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.cascade.routing import JoinedReader, Judges, Route, answering
-from tagstack.ensemble.in_memory import AnyPath, Scores, Told
+from tagstack.ensemble.in_memory import AnyPath, Scores, Told, check_kind
 from tagstack.ensemble.tasks.explain import Explanation, check_tag, explained
 from tagstack.ensemble.tasks.scoring import check_runtimes, scoring_settings
 
@@ -127,14 +132,34 @@ class Stack:
         path of a file, and for another picture its number in the order given, from 0. Pictures
         are taken ``score.batch_images`` at a time, so memory is bounded however many there are.
         ``cascade`` is as for `tag`.
+
+        Raises
+        ------
+        TagstackError
+            If one picture is given, which would be taken for its letters, bytes or rows.
         """
-        route = self._route(cascade)
+        if is_picture(images):
+            kind = type(images).__name__
+            msg = f"One picture ({kind}) where several are expected; use tag, or [picture]."
+            raise TagstackError(msg)
+        return self._tagged_in_turn(images, self._route(cascade))
+
+    def _tagged_in_turn(
+        self, images: Iterable[Given], route: Route | None
+    ) -> Iterator[TaggedImage]:
         numbered, batch = zip(count(), images, strict=False), self.settings.score.batch_images
         while chunk := list(islice(numbered, batch)):
             names = {str(number): _name_of(image, number) for number, image in chunk}
             done = self._tagged({str(number): image for number, image in chunk}, route)
             for number, name in names.items():
                 yield replace(done[number], image=name)
+
+    def __reduce__(self) -> NoReturn:
+        msg = (
+            "A Stack goes to no other process: its taggers and their threads stay in this one. "
+            "Load its folder there: tagstack.load(folder)."
+        )
+        raise TypeError(msg)
 
     def explain(
         self, image: Given, tag: str | None = None, *, cascade: float | None = None
@@ -175,6 +200,8 @@ class Stack:
         TagstackError
             If they are of other taggers.
         """
+        begin_work()
+        check_kind(scores, (Scores, Level1Scores), "scores", "tagstack.score(...)")
         if isinstance(scores, Scores):
             self.bundle.check_members(scores.reader.members())
             scores = self.bundle.scores(scores.reader)
@@ -193,6 +220,8 @@ class Stack:
 
     def close(self) -> None:
         """Free the taggers; the next picture opens them again."""
+        if was_forked():
+            return  # they are the other process's, and so is the lock
         with self._lock:
             if self._opened is not None:
                 self._opened.close()
@@ -260,7 +289,8 @@ class Stack:
         return new
 
     def _route(self, cascade: float | None = None) -> Route | None:
-        """Return who looks at which picture; refuses what the bundle cannot do."""
+        """Return who looks at which picture; refuses what the bundle or this process cannot."""
+        begin_work()
         return Route.asked(self.bundle, self.settings.cascade, cascade)
 
     def _open(self) -> "_Opened":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.in_memory import AnyPath, AnySettings, Told, settings_from
+from tagstack.ensemble.in_memory import AnyPath, AnySettings, Told, settings_from, texts
 from tagstack.ensemble.tasks.dataset_balance import balance_concepts
 from tagstack.ensemble.tasks.dataset_filter import Filtered, FilterRequest, filter_pictures
 from tagstack.ensemble.tasks.dataset_lint import LintReport, LintRequest, lint_captions
@@ -139,7 +139,8 @@ class TrainingSet:
             Keep these tags and take out all others.
         apply : bool
         """
-        chosen = tags_of_groups(groups, tag_groups(_path(own_groups)), tags)
+        named, more = texts(groups, "The groups", "hair"), texts(tags, "The tags", "solo")
+        chosen = tags_of_groups(named, tag_groups(_path(own_groups)), more)
         return prune_tags(self.folder, chosen, self.settings, Told(), keep=keep, apply=apply)
 
     def balance(

@@ -30,6 +30,17 @@ Picture: TypeAlias = bytes | Image.Image
 _CHANNELS = {3: "RGB", 4: "RGBA"}
 
 
+def is_picture(given: object) -> bool:
+    """Return whether something is one picture, or the path of one, by its type and shape alone.
+
+    An array with three or four in its last axis is; one of grey pictures of that width as well.
+    """
+    if isinstance(given, np.ndarray):
+        return given.ndim == 2 or (given.ndim == 3 and given.shape[2] in _CHANNELS)
+    kinds = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
+    return isinstance(given, kinds)
+
+
 def content_of(given: Given, settings: ScoreSettings) -> FileContent:
     """Return what identifies a picture's content, and its size in bytes.
 

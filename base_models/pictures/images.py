@@ -112,7 +112,7 @@ def file_content(path: Path, *, max_bytes: int) -> FileContent:
         size = _checked_size(path, max_bytes)
         with path.open("rb") as stream:
             return FileContent(hashlib.file_digest(stream, "sha256").hexdigest(), size)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unreadable(error) from error
 
 
@@ -126,7 +126,7 @@ def read_content(path: Path, content: FileContent) -> bytes:
     """
     try:
         data = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unreadable(error) from error
     if hashlib.sha256(data).hexdigest() != content.sha256:
         raise ImageError("the file changed while it was being read; score it again")
@@ -145,7 +145,11 @@ def _checked_size(path: Path, max_bytes: int) -> int:
     return facts.st_size
 
 
-def _unreadable(error: OSError) -> ImageError:
+def _unreadable(error: OSError | ValueError) -> ImageError:
+    if isinstance(error, ImageError):
+        return error
+    if isinstance(error, ValueError):  # the system takes no name with a zero byte
+        return ImageError(f"no file can have this name: {error}")
     if isinstance(error, FileNotFoundError):
         return ImageError("the file is gone: it or what it links to does not exist")
     return ImageError(f"the file cannot be read: {error.strerror or error}")
@@ -239,6 +243,8 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         raise ImageError("floating-point pixels have no defined white; expected 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;"):
         return _scaled_down(image)
+    if image.mode == "La":  # of which Pillow makes nothing else
+        image = image.convert("LA")
     wanted = "RGBA" if image.has_transparency_data else "RGB"
     # Pillow would copy what has the mode already: a tenth of the time of a half-size JPEG.
     return image if image.mode == wanted else image.convert(wanted)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -46,8 +47,15 @@ class Audited:
         """Return the page as HTML; it loads nothing."""
         return render_page(self.found, self.provenance)
 
-    def write(self, out: Path) -> None:
-        """Write page, JSON and tables into a folder, as ``tagstack audit`` does."""
+    def write(self, out: "str | os.PathLike[str]") -> None:
+        """Write page, JSON and tables into a folder, as ``tagstack audit`` does.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written.
+        """
+        out = Path(out)
         out.mkdir(parents=True, exist_ok=True)
         self.counts.save(out / KEPT)
         for name, kind, rows in _tables(self.found):

@@ -40,6 +40,7 @@ from tagstack.meta.stack.start_stack import StartStack, is_start
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+_MARKS = ("stack", "rules.toml", "thresholds.csv")  # whatever else a bundle lacks, it has one
 _RUNGS, _FITTED = "rung_thresholds.safetensors", "fitted_images.safetensors"
 # What reading a file that says anything at all may raise.
 _DAMAGED = (OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
@@ -62,9 +63,11 @@ def save_bundle(bundle: Bundle, directory: Path, *, overwrite: bool = False) -> 
     Raises
     ------
     TagstackError
-        If the folder exists and ``overwrite`` is false, or the system refuses to write.
+        If the folder exists and ``overwrite`` is false, it holds something else than a bundle, or
+        the system refuses to write.
     """
     refuse_existing(directory, overwrite=overwrite)
+    refuse_other_content(directory)
     try:
         with staged_folder(directory) as folder:
             _write_files(bundle, folder)
@@ -217,9 +220,12 @@ def refuse_other_content(directory: Path) -> None:
     except OSError as error:
         msg = f"{directory} is no folder that can be read: {error.strerror}. Choose another."
         raise TagstackError(msg) from error
-    if not ours and not (directory / MANIFEST).is_file():
+    # Other programs have a manifest.json, too.
+    named = (directory / MANIFEST).is_file()
+    if not ours and not (named and any((directory / own).exists() for own in _MARKS)):
+        lacking = f"nothing of a bundle beside its {MANIFEST}" if named else f"no {MANIFEST}"
         msg = (
-            f"{directory} holds files but no {MANIFEST}, so it is no bundle, and replacing it "
+            f"{directory} holds files but {lacking}, so it is no bundle, and replacing it "
             "would delete them. Choose another folder."
         )
         raise TagstackError(msg)
@@ -258,6 +264,8 @@ def check_bundle(directory: Path) -> None:
     """Raise a `TagstackError` that says how to make a bundle, unless the folder is one."""
     if not os.path.isfile(directory / MANIFEST):
         found = f"it holds no {MANIFEST}" if os.path.isdir(directory) else "no such folder"
+        if os.path.isfile(directory):
+            found = "it is a file, expected a folder"
         msg = (
             f"{directory} is no bundle: {found}. Make one: `tagstack fit` from labelled images, "
             "`tagstack start` without labels; or name another with --bundle."

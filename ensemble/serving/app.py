@@ -23,6 +23,7 @@ from tagstack.ensemble.serving.arms import unit_of
 from tagstack.ensemble.serving.batching import QueueFullError, WaitedTooLongError
 from tagstack.ensemble.serving.fetching import Fetcher
 from tagstack.ensemble.serving.guard import Access, Guard
+from tagstack.ensemble.serving.heads import Heads
 from tagstack.ensemble.serving.limits import BodyLimits
 from tagstack.ensemble.serving.live import LiveStack
 from tagstack.ensemble.serving.metrics import CONTENT_TYPE, Counted, Counts
@@ -116,6 +117,7 @@ def create_app(
         return RedirectResponse("docs")
 
     # The last one added is the first one asked.
+    app.add_middleware(Heads)
     app.add_middleware(
         BodyLimits, max_bytes=settings.serve.request_bytes, seconds=settings.serve.body_seconds
     )
@@ -309,7 +311,7 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> Response:
-        return error_answer(error.status_code, f"{error.detail}.", error.headers)
+        return error_answer(error.status_code, f"{error.detail.rstrip('.')}.", error.headers)
 
     @app.exception_handler(Exception)
     async def fault(_: Request, error: Exception) -> Response:

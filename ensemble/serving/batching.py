@@ -24,7 +24,7 @@ class QueueFullError(Exception):
     """There is no place; ``retry_after`` seconds later there should be."""
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(f"try again in {retry_after} seconds")
+        super().__init__(f"try again in {retry_after} second{'s'[: retry_after != 1]}")
         self.retry_after = retry_after
 
 

@@ -1,5 +1,6 @@
 """A bundle's ladder on labelled images that it was not fitted on: compared, and reported."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -123,9 +124,15 @@ class Compared:
         extra = replace(self.extra, notices=notices)
         return replace(self, comparison=bare, notices=notices, extra=extra)
 
-    def write(self, out: Path) -> ReportPaths:
-        """Write the report and its tables into a folder."""
-        return write_report(self.comparison, out, pictures=self.pictures, extra=self.extra)
+    def write(self, out: "str | os.PathLike[str]") -> ReportPaths:
+        """Write the report and its tables into a folder, which is made where there is none.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written.
+        """
+        return write_report(self.comparison, Path(out), pictures=self.pictures, extra=self.extra)
 
 
 def compared(

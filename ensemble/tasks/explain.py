@@ -90,6 +90,9 @@ def explain_image(
 
 def check_tag(bundle: Bundle, tag: str | None) -> None:
     """Raise a `TagstackError` if no tagger of a bundle knows a tag; None is fine."""
+    if tag is not None and not isinstance(tag, str):
+        kind = type(tag).__name__
+        raise TagstackError(f"The tag {tag!r} is of type {kind}; expected text, such as '1girl'.")
     if tag is not None and tag not in bundle.vocabulary.index:
         hint = did_you_mean(tag, bundle.vocabulary.tags) or "Tags are written with underscores."
         msg = f"No tagger of the bundle knows the tag {tag!r}. {hint}"

@@ -218,3 +218,19 @@ def test_another_page_comes_in_under_the_same_guard(served: Start) -> None:
     client = served(routers=[router])
     assert client.get("/review").json() == {"page": 1}
     assert client.get("/review", headers={"host": "evil.example"}).status_code == 421
+
+
+def test_head_answers_as_get_does_without_a_body(client: TestClient) -> None:
+    for path in ("/healthz", "/readyz", "/bundle", "/docs", "/metrics", "/openapi.json"):
+        head, got = client.head(path), client.get(path)
+        assert head.status_code == got.status_code == 200, path
+        assert head.headers["content-type"] == got.headers["content-type"]
+    assert client.head("/tags").status_code == 405
+    assert "head" not in client.get("/openapi.json").json()["paths"]["/healthz"]
+
+
+def test_a_form_that_is_none_is_told_with_one_full_stop(client: TestClient) -> None:
+    kind = {"content-type": "multipart/form-data"}
+    answer = client.post("/tags", content=b"--x", headers=kind)
+    assert answer.status_code == 400
+    assert answer.json() == {"error": "Missing boundary in multipart."}

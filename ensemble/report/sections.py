@@ -23,6 +23,7 @@ from tagstack.ensemble.report.fit_evidence import FitEvidence, Frontier, Likenes
 from tagstack.ensemble.report.words import between, number, signed
 from tagstack.meta.metrics.bootstrap import Difference, verdict
 
+_SHADED = 45  # percent of a hue below text that is read in light and dark, as in report.js
 _MOST_RULES = 200  # more rows than anybody reads; all are in rules.csv
 
 
@@ -263,4 +264,4 @@ def _loss(value: float, low: float, high: float) -> Difference:
 
 
 def _shade(value: float, most: float) -> int:
-    return 0 if math.isnan(value) or not most else round(70 * value / most)
+    return 0 if math.isnan(value) or not most else round(_SHADED * value / most)

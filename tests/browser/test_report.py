@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.report.writing import write_report
+from tagstack.ensemble.report.fit_evidence import fit_evidence
+from tagstack.ensemble.report.writing import ReportExtra, write_report
 
 Visit = Callable[..., Any]  # the fixture of conftest.py
 SIZES = {"wide": (1280, 900), "narrow": (390, 844)}
@@ -24,6 +25,26 @@ def address(once: Callable[..., Path], make_comparison: Callable[..., Any]) -> s
         write_report(make_comparison(), folder / "out", pictures=lambda _: None)
 
     return (once("report", make) / "out/report.html").as_uri()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_it_is_read_by_everybody(
+    visit: Visit, make_comparison: Callable[..., Any], tmp_path: Path, size: str, scheme: str
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    names = [f"tagger_{n}" for n in range(4)]
+    apart = np.array([[abs(a - b) / 3 for a in range(4)] for b in range(4)])  # every shade
+    alike = {"members": names, "disagreement": apart.tolist(), "q_statistic": apart.tolist()}
+    extra = ReportExtra(fit=fit_evidence({"diversity": alike}))
+    comparison = make_comparison()
+    assert comparison.confusions
+    path = write_report(comparison, tmp_path, pictures=lambda _: None, extra=extra).html
+    seen = visit(path.as_uri(), SIZES[size], scheme)
+    seen.page.wait_for_selector("[data-ready=true]")
+    assert seen.page.locator(".likeness td small").count()
+    found = axe.run(seen.page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

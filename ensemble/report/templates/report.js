@@ -331,7 +331,7 @@
     const { names, counts } = data.confusions[Number(group.value)];
     const table = element("table", { class: "matrix" });
     const head = element("tr");
-    head.append(element("th", { scope: "col", class: "corner" }));
+    head.append(element("td", { class: "corner" }));
     for (const name of names) {
       const cell = element("th", { scope: "col" });
       cell.append(element("span", {}, name));
@@ -347,7 +347,7 @@
       made.append(element("th", { scope: "row" }, names[at] + " (" + total.toLocaleString("en") + ")"));
       line.forEach((value, column) => {
         const cell = element("td", {}, value ? String(value) : "");
-        const share = Math.round(70 * Math.sqrt(value / total));
+        const share = Math.round(45 * Math.sqrt(value / total));
         const hue = at === column ? "var(--ours)" : "var(--rival)";
         if (value) cell.style.background = "color-mix(in srgb, " + hue + " " + share + "%, transparent)";
         made.append(cell);

@@ -117,7 +117,7 @@ def test_members_stand_by_what_is_lost_without_them() -> None:
     assert fit.likeness is not None
     ((_, first), (_, second)) = likeness_rows(fit.likeness)
     assert first[0] == second[1] == ("", "", 0)
-    assert first[1] == ("12.0%", "\N{EN DASH}", 70)
+    assert first[1] == ("12.0%", "\N{EN DASH}", 45)
 
 
 def test_tuning_is_told_in_words() -> None:

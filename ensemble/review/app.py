@@ -215,7 +215,12 @@ def _shown(value: object) -> Shown:
 
     def number(name: str) -> float | None:
         own = given.get(name)
-        return float(own) if isinstance(own, int | float) and not isinstance(own, bool) else None
+        if not isinstance(own, int | float) or isinstance(own, bool):
+            return None
+        try:
+            return float(own)
+        except OverflowError:  # of a whole number with hundreds of digits
+            raise TagstackError(f"{name} is beyond all numbers; expected one in [0, 1].") from None
 
     return Shown(
         bundle=str(given.get("bundle", ""))[:64],

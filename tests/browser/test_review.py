@@ -228,6 +228,26 @@ def test_a_picture_by_keyboard_with_rules_and_hostile_names(
     assert seen.errors == []
 
 
+@pytest.mark.parametrize("size", [(640, 450), (844, 390), (1280, 450), (390, 844), (1280, 800)])
+def test_a_question_is_read_without_scrolling(
+    visit: Visit, served: tuple[str, Path], size: tuple[int, int]
+) -> None:
+    """Also where the window is enlarged twice, or a phone lies on its side."""
+    seen = visit(f"{served[0]}#view=cards", size)
+    ready(seen.page, "cards")
+    for selector in ("#question", "#card-image", "#yes", "#no", "#skip", "#undo"):
+        assert seen.page.evaluate(
+            """(selector) => {
+                const own = document.querySelector(selector), box = own.getBoundingClientRect();
+                const x = box.left + Math.min(9, box.width / 2);
+                const at = (y) => document.elementFromPoint(x, y);
+                const within = (y) => own === at(y) || own.contains(at(y));
+                return box.height > 0 && within(box.top + 3) && within(box.bottom - 3);
+            }""",
+            selector,
+        ), selector
+
+
 @pytest.mark.parametrize(("size", "scheme"), [((390, 844), "dark"), ((1280, 800), "light")])
 def test_every_view_is_whole_and_accessible(
     visit: Visit, served: tuple[str, Path], size: tuple[int, int], scheme: str

@@ -184,6 +184,10 @@ def test_nothing_but_the_folders_pictures_and_answers_is_given(review: tuple[Cli
     said = {"image": key, "tag": "smile", "answer": "yes", "who": "a", "token": "t"}
     reply = client.post("/api/answer", json={**said, "shown": shown})
     assert "propensity" in reply.json()["error"]
+    for name in ("proba", "threshold", "propensity"):
+        reply = client.post("/api/answer", json={**said, "shown": {name: 10**400}})
+        assert reply.status_code == 400
+        assert reply.json()["error"] == f"{name} is beyond all numbers; expected one in [0, 1]."
 
 
 def test_a_token_is_asked_for_and_carried_by_a_cookie(small: Path, tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tagstack.configs.errors import TagstackError as TagstackError
     from tagstack.configs.settings import Settings as Settings
     from tagstack.ensemble.bundle.decisions import TaggedImage as TaggedImage
+    from tagstack.ensemble.face.training_set import TrainingSet as TrainingSet
     from tagstack.ensemble.rules.rule_set import Rules as Rules
-    from tagstack.ensemble.training_set import TrainingSet as TrainingSet
 
 __version__ = "0.2.0"
 
@@ -35,7 +35,7 @@ _HOMES = {
     "Stack": "tagstack.api",
     "TaggedImage": "tagstack.ensemble.bundle.decisions",
     "TagstackError": "tagstack.configs.errors",
-    "TrainingSet": "tagstack.ensemble.training_set",
+    "TrainingSet": "tagstack.ensemble.face.training_set",
     "audit": "tagstack.api",
     "calibrate": "tagstack.api",
     "compare": "tagstack.api",

@@ -20,7 +20,6 @@ from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.memory import MemorySink
 from tagstack.base_models.scoring.pipeline import ScoreProgress
 from tagstack.base_models.scoring.sources import GivenPictures, PictureSource
-from tagstack.base_models.taggers.draft import answered
 from tagstack.base_models.threads import begin_work, let_idle_threads_sleep
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
@@ -28,18 +27,20 @@ from tagstack.ensemble.audit.files import Audited
 from tagstack.ensemble.audit.slices import TAG_KINDS
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import MANIFEST, load_bundle
-from tagstack.ensemble.in_memory import (
+from tagstack.ensemble.face.in_memory import (
     AnyPath,
     AnySettings,
     Labels,
     Scores,
     Told,
     check_kind,
+    folders_of,
     settings_from,
     texts,
 )
-from tagstack.ensemble.open_stack import Stack
-from tagstack.ensemble.picture_quality import PictureQuality, picture_quality
+from tagstack.ensemble.face.open_stack import Stack
+from tagstack.ensemble.face.own_taggers import init_tagger, train
+from tagstack.ensemble.face.picture_quality import PictureQuality, picture_quality
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
 from tagstack.ensemble.tasks.audit import AuditQuestion, audited
@@ -48,15 +49,11 @@ from tagstack.ensemble.tasks.audit_refits import RefitRequest
 from tagstack.ensemble.tasks.calibrate import Goal, calibrated
 from tagstack.ensemble.tasks.compare import Compared, compared
 from tagstack.ensemble.tasks.fit import fit_dataset, fit_images
-from tagstack.ensemble.tasks.init_tagger import Initialised, InitRequest
-from tagstack.ensemble.tasks.init_tagger import init_tagger as write_contract
 from tagstack.ensemble.tasks.scoring import (
     found_images,
     loaded_taggers,
     score_sources,
 )
-from tagstack.ensemble.tasks.train import train_tagger
-from tagstack.ensemble.training.request import Trained, TrainRequest
 
 _TAGGER = "wd-vit-tagger-v3"  # for messages
 CALIBRATED = "calibrated"  # what the thresholds' version of such a stack is called until saved
@@ -69,6 +66,7 @@ __all__ = [
     "calibrate",
     "compare",
     "fit",
+    "init_tagger",
     "load",
     "quality",
     "score",
@@ -191,13 +189,7 @@ def _sources(
         if not images:
             raise TagstackError("No images given; expected at least one picture under a name.")
         return GivenPictures(dict(zip(names, images.values(), strict=True)))
-    return found_images(_folders(images), settings, Told())
-
-
-def _folders(images: "AnyPath | Sequence[AnyPath]") -> list[Path]:
-    given = [images] if isinstance(images, str | os.PathLike) else images
-    own = texts(given, "The images", "images/1.png")
-    return [Path(path) for path in own]
+    return found_images(folders_of(images), settings, Told())
 
 
 def _taggers(models: "Sequence[AnyPath] | None") -> tuple[str, ...] | None:
@@ -416,107 +408,3 @@ def audit(
     kept = stack.out_of_fold()
     begin_work()
     return audited(stack.bundle, kept, source, question, own, Told(), digest)
-
-
-def train(
-    images: "AnyPath | Sequence[AnyPath]",
-    labels: Labels,
-    start: AnyPath,
-    out: AnyPath,
-    *,
-    where: str | None = None,
-    left_out: str | None = None,
-    group: str | None = None,
-    against: str | None = None,
-    search: int = 0,
-    overwrite: bool = False,
-    settings: AnySettings = None,
-) -> Trained:
-    """Train a tagger on pictures and labels, and write its folder; needs the extra ``train``.
-
-    Parameters
-    ----------
-    images : path or sequence of paths
-        Folders of pictures.
-    labels : Labels
-    start : path
-        ``"resnet"``, ``"convnext"``, ``"vit"``, a name of timm, or a folder with weights.
-    out : path
-        Folder of the new tagger; an ended training there goes on.
-    where : str, optional
-        ``COLUMN=VALUE``: only these labels.
-    left_out : str, optional
-        ``COLUMN=VALUE``: the rows that judge; whole groups are drawn by default.
-    group : str, optional
-        Column of the labels whose equal values no split may part.
-    against : str, optional
-        Column that the features must not tell.
-    search : int
-        Trainings to choose the best of; ``start`` may then name several, comma-separated.
-    overwrite : bool
-    settings : Settings, mapping or path, optional
-        Laid over the defaults; those of ``train`` decide most.
-
-    Raises
-    ------
-    TagstackError
-        If torch is not installed, or pictures, labels, weights or the folder cannot be used.
-    """
-    check_kind(labels, Labels, "labels", "Labels({...}) or Labels.read(file)")
-    request = TrainRequest(
-        images=tuple(_folders(images)),
-        labels=labels.table,
-        start=os.fspath(start),
-        out=Path(out),
-        where=where,
-        left_out=left_out,
-        group=group,
-        against=against,
-        search=search,
-        overwrite=overwrite,
-    )
-    return train_tagger(request, settings_from(settings), Told())
-
-
-def init_tagger(
-    folder: AnyPath,
-    known: Mapping[str, object] | None = None,
-    *,
-    images: "AnyPath | None" = None,
-    labels: "AnyPath | None" = None,
-    force: bool = False,
-    settings: AnySettings = None,
-) -> Initialised:
-    """Write the contract of a folder with a network and its tag file, and check it.
-
-    Parameters
-    ----------
-    folder : path
-    known : mapping of key to value, optional
-        What you know of the contract, such as ``{"input.colour": "BGR"}``; it goes before files.
-    images, labels : path, optional
-        A folder of pictures and their label file, to decide colours, range and framing.
-    force : bool
-        Replace a contract that is there.
-    settings : Settings, mapping or path, optional
-
-    Returns
-    -------
-    Initialised
-        Its ``path``, its ``draft`` with every value's ``source`` (``draft.facts``), and the
-        ``report`` of its check.
-
-    Raises
-    ------
-    TagstackError
-        If a contract is there already, a value is left open, or the folder is none of a tagger.
-    """
-    request = InitRequest(
-        folder=Path(folder),
-        given={key: answered(key, value) for key, value in (known or {}).items()},
-        images=None if images is None else Path(images),
-        labels=None if labels is None else Path(labels),
-        force=force,
-    )
-    score = settings_from(settings).score
-    return write_contract(request, score, None, lambda done, total: None)

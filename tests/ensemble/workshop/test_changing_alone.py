@@ -10,7 +10,7 @@ from PIL import Image
 
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.training_set import TrainingSet
+from tagstack.ensemble.face.training_set import TrainingSet
 from tagstack.ensemble.workshop import changing_alone as module
 from tagstack.ensemble.workshop.changing_alone import LOCK, changing_alone
 from tagstack.ensemble.workshop.quality.caption_merge import merge_into_captions

@@ -1,7 +1,7 @@
 """A fitted stack whose taggers stay open: from pictures to tags without a file."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -11,28 +11,20 @@ from typing import NoReturn, Self
 
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.base_models.pictures.given import Given, is_picture
-from tagstack.base_models.scores.members import NO_ROWS, Members
 from tagstack.base_models.scores.memory import MemorySink
-from tagstack.base_models.scoring.pipeline import score_images
-from tagstack.base_models.scoring.sources import GivenPictures, PictureSource
-from tagstack.base_models.taggers.registry import load_taggers
-from tagstack.base_models.taggers.tagger import Tagger
-from tagstack.base_models.threads import (
-    begin_work,
-    let_idle_threads_sleep,
-    thread_count,
-    was_forked,
-)
+from tagstack.base_models.scoring.sources import GivenPictures
+from tagstack.base_models.threads import begin_work, was_forked
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import Bundle
-from tagstack.ensemble.bundle.decisions import Judge, TaggedImage
+from tagstack.ensemble.bundle.decisions import TaggedImage
 from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of, save_bundle
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.cascade.routing import JoinedReader, Judges, Route, answering
-from tagstack.ensemble.in_memory import AnyPath, Scores, Told, check_kind
+from tagstack.ensemble.face.in_memory import AnyPath, Scores, check_kind
+from tagstack.ensemble.face.open_taggers import OpenTaggers
 from tagstack.ensemble.tasks.explain import Explanation, check_tag, explained
-from tagstack.ensemble.tasks.scoring import check_runtimes, scoring_settings
+from tagstack.ensemble.tasks.scoring import scoring_settings
 
 
 class Stack:
@@ -70,7 +62,7 @@ class Stack:
         self._models = models
         self._folder = folder
         self._lock = RLock()
-        self._opened: _Opened | None = None
+        self._opened: OpenTaggers | None = None
 
     def __enter__(self) -> Self:
         self._route()
@@ -180,7 +172,7 @@ class Stack:
 
             def look(members: tuple[str, ...]) -> MemorySink:
                 sink = opened.sink_of(members)
-                opened.score_some(GivenPictures({name: image}), members, sink)
+                opened.score(GivenPictures({name: image}), sink, members)
                 for record in sink.failures():
                     raise TagstackError(f"Cannot read {name}: {record.reason}.")
                 return sink
@@ -293,18 +285,10 @@ class Stack:
         begin_work()
         return Route.asked(self.bundle, self.settings.cascade, cascade)
 
-    def _open(self) -> "_Opened":
+    def _open(self) -> OpenTaggers:
         with self._lock:
             if self._opened is None:
-                let_idle_threads_sleep()
-                sources = self.bundle.tagger_sources(self._models)
-                threads = thread_count(self.settings.threads)
-                taggers = load_taggers(sources, self.settings.score, threads=threads)
-                try:
-                    self._opened = _Opened(taggers, self.bundle, self.settings)
-                except BaseException:
-                    _close(taggers)
-                    raise
+                self._opened = OpenTaggers.of(self.bundle, self.settings, self._models)
             return self._opened
 
     def _tagged(self, pictures: Mapping[str, Given], route: Route | None) -> dict[str, TaggedImage]:
@@ -326,12 +310,10 @@ class Stack:
             sinks: list[MemorySink] = []
             failures: dict[str, str] = {}
             for stage in range(route.n_stages):
-                sinks.append(opened.sink_of(route.newcomers(stage)))
-                opened.score_some(
-                    GivenPictures({name: pictures[name] for name in left}),
-                    route.newcomers(stage),
-                    sinks[-1],
-                )
+                members = route.newcomers(stage)
+                sinks.append(opened.sink_of(members))
+                asked = GivenPictures({name: pictures[name] for name in left})
+                opened.score(asked, sinks[-1], members)
                 failures |= {record.path: record.reason for record in sinks[-1].failures()}
                 good = [name for name in left if name not in failures]
                 left = route.going_on(stage, JoinedReader(sinks), good)
@@ -346,7 +328,7 @@ class Stack:
 
     def _scored(self, pictures: Mapping[str, Given]) -> tuple[Level1Scores, dict[str, str]]:
         opened = self._open()
-        sink = MemorySink(opened.members, hashes=False)
+        sink = opened.sink_of()
         opened.score(GivenPictures(pictures), sink)
         failures = {record.path: record.reason for record in sink.failures()}
         good = [name for name in pictures if name not in failures]
@@ -354,58 +336,5 @@ class Stack:
         return next(chunks, opened.no_scores), failures
 
 
-class _Opened:
-    """What an open stack holds: its taggers, checked, and the judge of their scores."""
-
-    def __init__(self, loaded: Sequence[Tagger], bundle: Bundle, settings: Settings) -> None:
-        bundle.check_members(loaded)
-        by_name = {tagger.name: tagger for tagger in loaded}
-        self.taggers = tuple(by_name[member.name] for member in bundle.members)
-        self.members = Members.of(self.taggers)
-        self.judge = Judge(bundle, settings.output.score_floor, implied=settings.output.implied)
-        self.no_scores = self.members.joined((), [NO_ROWS] * len(self.taggers))
-        self._loaded = loaded
-        self._settings = settings
-        self._checked = False
-
-    def score(self, pictures: PictureSource, sink: MemorySink) -> None:
-        """Score pictures; on the first ones other backends than the reference are compared."""
-        if not self._checked:
-            check_runtimes(pictures, self.taggers, self._settings, Told())
-            self._checked = True
-        threads = self._settings.threads
-        score_images(pictures, self.taggers, sink, self._settings.score, threads=threads)
-
-    def sink_of(self, names: Sequence[str]) -> MemorySink:
-        """Return an empty sink for some of the taggers."""
-        return MemorySink(Members.of(self._some(names)), hashes=False)
-
-    def score_some(self, pictures: PictureSource, names: Sequence[str], sink: MemorySink) -> None:
-        """Score pictures with some of the taggers, those that `sink_of` was given."""
-        if not self._checked:
-            check_runtimes(pictures, self.taggers, self._settings, Told())
-            self._checked = True
-        threads = self._settings.threads
-        score_images(pictures, self._some(names), sink, self._settings.score, threads=threads)
-
-    def _some(self, names: Sequence[str]) -> list[Tagger]:
-        return [tagger for tagger in self.taggers if tagger.name in names]
-
-    def judging(self, bundle: Bundle, settings: Settings) -> "_Opened":
-        """Return the same taggers, open, with the judge of another bundle."""
-        other = _Opened(self._loaded, bundle, settings)
-        other._checked = self._checked
-        return other
-
-    def close(self) -> None:
-        """Free the taggers."""
-        _close(self._loaded)
-
-
 def _name_of(image: Given, number: int) -> str:
     return os.fspath(image) if isinstance(image, str | os.PathLike) else str(number)
-
-
-def _close(taggers: Iterable[Tagger]) -> None:
-    for tagger in taggers:
-        tagger.close()

@@ -256,3 +256,9 @@ def settings_from(given: AnySettings) -> Settings:
     if isinstance(given, Mapping):
         return load_settings(changes=given)
     return load_settings(None if given is None else Path(given))
+
+
+def folders_of(images: "AnyPath | Sequence[AnyPath]") -> list[Path]:
+    """Return files and folders of pictures, of which a program gives one or several."""
+    given = [images] if isinstance(images, str | os.PathLike) else images
+    return [Path(path) for path in texts(given, "The images", "images/1.png")]

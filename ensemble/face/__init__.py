@@ -1,0 +1,1 @@
+"""What Python programs hold: labels, scores, open stacks, pictures' quality, own taggers."""

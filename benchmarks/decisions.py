@@ -31,7 +31,7 @@ from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_datase
 from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.rules.binding import BoundRules
+from tagstack.ensemble.rules.bound_rules import BoundRules
 from tagstack.ensemble.rules.hygiene import canonical_names
 from tagstack.ensemble.tasks.honest_ground import Ground, honest_ground
 from tagstack.ensemble.thresholds.fitting import fit_thresholds

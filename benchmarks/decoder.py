@@ -24,8 +24,9 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.contradictions.milp import solve_milp
 from tagstack.ensemble.contradictions.search import Component, Limit
-from tagstack.ensemble.rules.binding import BoundRules
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.ensemble.rules.bound_rules import BoundRules
+from tagstack.ensemble.rules.rule import Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 
 N_TAGS, N_GROUPS, CANDIDATES = 10_861, 300, 50
 

@@ -34,7 +34,8 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule import Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
 from tagstack.ensemble.thresholds.curves import Sorted
 from tagstack.ensemble.thresholds.deciding import Cutting

@@ -37,7 +37,7 @@ from tagstack.ensemble.comparison.rungs import (
     shared_tags,
 )
 from tagstack.ensemble.comparison.tags import curves_of, tag_table
-from tagstack.ensemble.rules.binding import BoundRules
+from tagstack.ensemble.rules.bound_rules import BoundRules
 from tagstack.meta.labels.truth import known_labels, positives_per_tag
 from tagstack.meta.metrics.bootstrap import BETTER, WORSE, difference, interval
 from tagstack.meta.metrics.counts import canonical

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tagstack.ensemble.rules.binding import BoundRules
+from tagstack.ensemble.rules.bound_rules import BoundRules
 from tagstack.meta.labels.truth import known_labels
 from tagstack.meta.metrics.counts import canonical, count_by_tag
 from tagstack.meta.metrics.decision_scores import closed

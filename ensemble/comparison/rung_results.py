@@ -13,7 +13,7 @@ from tagstack.configs.comparing import CompareSettings
 from tagstack.ensemble.comparison.resamples import ALL, Resamples
 from tagstack.ensemble.comparison.results import RungPair, RungResult
 from tagstack.ensemble.comparison.rungs import Rung, same_proba
-from tagstack.ensemble.rules.binding import BoundRules
+from tagstack.ensemble.rules.bound_rules import BoundRules
 from tagstack.meta.metrics.bootstrap import difference, interval, repeats
 from tagstack.meta.metrics.calibration_error import reliability
 from tagstack.meta.metrics.decision_scores import HierarchicalScores, hierarchical_scores

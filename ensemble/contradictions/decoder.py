@@ -22,7 +22,7 @@ from tagstack.configs.decisions import DecoderSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.contradictions.engines import Engine, EngineChoice
 from tagstack.ensemble.contradictions.evidence import Evidence, Ints, RuleLists, merged
-from tagstack.ensemble.rules.binding import BoundRules
+from tagstack.ensemble.rules.bound_rules import BoundRules
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tagstack.ensemble.rules.binding import BoundRules, membership
+from tagstack.ensemble.rules.bound_rules import BoundRules, membership
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -15,7 +15,7 @@ from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.contradictions.evidence import Evidence
 from tagstack.ensemble.contradictions.parts import Problem, kept_keys
 from tagstack.ensemble.contradictions.search import UNMET, Solution
-from tagstack.ensemble.rules.binding import BoundExclusive, BoundRules
+from tagstack.ensemble.rules.bound_rules import BoundExclusive, BoundRules
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tagstack.ensemble.contradictions.evidence import Bools, Evidence, Ints, RuleLists, merged
-from tagstack.ensemble.rules.binding import BoundExclusive
+from tagstack.ensemble.rules.bound_rules import BoundExclusive
 
 
 class Nodes:

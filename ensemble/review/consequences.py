@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tagstack.ensemble.rules.binding import BoundExclusive, BoundRules
+from tagstack.ensemble.rules.bound_rules import BoundExclusive, BoundRules
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,8 @@ from scipy import sparse
 
 from tagstack.configs.ruling import RuleSettings
 from tagstack.ensemble.rule_study.labelled import LabelledTags
-from tagstack.ensemble.rules.binding import BoundExclusive, BoundRules
+from tagstack.ensemble.rules.bound_rules import BoundExclusive, BoundRules, broken_exclusive
 from tagstack.ensemble.rules.rule_set import Rules
-from tagstack.ensemble.rules.violations import broken_exclusive
 from tagstack.meta.metrics.intervals import share_interval
 
 Images = NDArray[np.int64]

@@ -15,7 +15,8 @@ from tagstack.ensemble.rules.hygiene import (
     idle_guards,
     self_implications,
 )
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule import Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 
 _NAMED = 10  # unknown tags that a notice names
 _SUGGESTED = 200  # unknown tags for which a similar one is looked up: it takes milliseconds each

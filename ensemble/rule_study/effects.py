@@ -15,7 +15,7 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.configs.decisions import DecoderSettings
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.rules.binding import BoundRules, membership
+from tagstack.ensemble.rules.bound_rules import BoundRules, membership
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.meta.labels.truth import known_labels
 from tagstack.meta.metrics.counts import (

@@ -12,8 +12,9 @@ from itertools import combinations, product
 from tagstack.configs.ruling import RuleSettings
 from tagstack.ensemble.rule_study.labelled import LabelledTags
 from tagstack.ensemble.rule_study.mining import Relation, mine_relations
-from tagstack.ensemble.rules.binding import BoundRules
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.ensemble.rules.bound_rules import BoundRules
+from tagstack.ensemble.rules.rule import Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.toml_text import toml_from_rule
 
 Pair = tuple[int, int]

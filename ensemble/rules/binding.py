@@ -4,15 +4,13 @@ Tags that a vocabulary lacks drop out of the rules; what they passed on stays: w
 ``a -> b -> c`` and no ``b`` in the vocabulary, ``a`` still implies ``c``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from scipy import sparse
 
 from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.ensemble.rules.bound_rules import BoundExclusive, BoundRules
 from tagstack.ensemble.rules.hygiene import (
     Parents,
     ancestors_by_tag,
@@ -20,96 +18,10 @@ from tagstack.ensemble.rules.hygiene import (
     check_no_dead_tags,
     parents_by_child,
 )
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
-
-if TYPE_CHECKING:
-    from tagstack.ensemble.rules.violations import Violations
-    from tagstack.meta.labels.relations import TagRelations
+from tagstack.ensemble.rules.rule import Alias, AnyRules, Exclusive, Implication
 
 
-@dataclass(frozen=True, kw_only=True)
-class BoundExclusive:
-    """One exclusion with its tags as positions in the vocabulary, each ascending.
-
-    A soft implication is one as well: where its child (``when``) is tagged, at least one of the
-    single tag it implies is due.
-    """
-
-    id: str
-    source: str
-    tags: tuple[int, ...]
-    when: tuple[int, ...]
-    unless: tuple[int, ...]
-    at_least_one: bool
-    penalty: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class BoundRules:
-    """Rules about the tags of one vocabulary.
-
-    Parameters
-    ----------
-    vocabulary : Vocabulary
-    parents : csr_array of shape (n_tags, n_tags), bool
-        ``parents[child, parent]``: the nearest known tags that a tag implies.
-    ancestors : csr_array of shape (n_tags, n_tags), bool
-        Everything that a tag implies, itself left out.
-    edge_rule : mapping of (child, parent) to (id, source)
-        The rule behind each entry of ``parents``.
-    exclusives : tuple of BoundExclusive
-    unknown : tuple of str
-        Tags that rules name and the vocabulary lacks, sorted.
-    dropped : tuple of str
-        Ids of rules that say nothing about this vocabulary.
-    """
-
-    vocabulary: Vocabulary
-    parents: sparse.csr_array
-    ancestors: sparse.csr_array
-    edge_rule: Mapping[tuple[int, int], tuple[str, str]]
-    exclusives: tuple[BoundExclusive, ...]
-    unknown: tuple[str, ...]
-    dropped: tuple[str, ...]
-
-    @property
-    def n_tags(self) -> int:
-        """Size of the vocabulary."""
-        return len(self.vocabulary)
-
-    @cached_property
-    def children(self) -> Mapping[int, tuple[int, ...]]:
-        """The tags that directly imply each tag."""
-        found: dict[int, list[int]] = {}
-        for child, parent in self.edge_rule:
-            found.setdefault(parent, []).append(child)
-        return {parent: tuple(sorted(tags)) for parent, tags in found.items()}
-
-    def relations(self) -> "TagRelations":
-        """Return the hard rules as the features of the meta-model want them, guards left out."""
-        from tagstack.meta.labels.relations import TagRelations
-
-        groups = tuple(rule.tags for rule in self.exclusives if np.isinf(rule.penalty))
-        return TagRelations(parents=self.parents, groups=groups)
-
-    def violations(self, decided: sparse.csr_array) -> "Violations":
-        """Return how often each image breaks each rule.
-
-        Parameters
-        ----------
-        decided : csr_array of shape (n_images, n_tags), bool
-
-        Raises
-        ------
-        TagstackError
-            If ``decided`` does not have one column per tag.
-        """
-        from tagstack.ensemble.rules.violations import count_violations
-
-        return count_violations(self, decided)
-
-
-def bind(rules: Rules, vocabulary: Vocabulary) -> BoundRules:
+def bind(rules: AnyRules, vocabulary: Vocabulary) -> BoundRules:
     """Return rules as positions of a vocabulary, after checking that they make sense.
 
     Raises
@@ -129,18 +41,21 @@ def bind(rules: Rules, vocabulary: Vocabulary) -> BoundRules:
         *_soft_implications(rules, position, final, ancestors),
     )
     said = {rule for rule, _ in edges.values()} | {rule.id for rule in kept}
+    ids = [rule.id for rule in rules.implications] + [rule.id for rule in rules.exclusives]
     return BoundRules(
         vocabulary=vocabulary,
         parents=_pairs_matrix(edges, len(vocabulary)),
         ancestors=_pairs_matrix(_known_pairs(ancestors, position), len(vocabulary)),
         edge_rule=edges,
         exclusives=kept,
-        unknown=tuple(sorted(_names(rules, final) - set(position))),
-        dropped=tuple(name for name in rules.ids if name not in said),
+        unknown=tuple(sorted(_names(rules.implications, rules.exclusives, final) - set(position))),
+        dropped=tuple(name for name in ids if name not in said),
     )
 
 
-def within(rules: Rules, vocabulary: Vocabulary) -> Rules:
+def within(
+    rules: AnyRules, vocabulary: Vocabulary
+) -> tuple[tuple[Implication, ...], tuple[Exclusive, ...], tuple[Alias, ...]]:
     """Return the rules that have anything to say about a vocabulary, and its aliases.
 
     An implication between unknown tags stays where it lies on a way between known ones.
@@ -168,18 +83,19 @@ def within(rules: Rules, vocabulary: Vocabulary) -> Rules:
 
     implications = tuple(rule for rule in rules.implications if leads(rule))
     exclusives = tuple(rule for rule in rules.exclusives if about(rule))
-    named = known | _names(Rules(implications=implications, exclusives=exclusives), final)
-    return replace(
-        rules,
-        implications=implications,
-        exclusives=exclusives,
-        aliases=tuple(alias for alias in rules.aliases if final[alias.old] in named),
+    named = known | _names(implications, exclusives, final)
+    return (
+        implications,
+        exclusives,
+        tuple(alias for alias in rules.aliases if final[alias.old] in named),
     )
 
 
-def _names(rules: Rules, final: Mapping[str, str]) -> set[str]:
-    names = {tag for rule in rules.implications for tag in (*rule.tags, *rule.implies)}
-    names |= {tag for rule in rules.exclusives for tag in (*rule.tags, *rule.when, *rule.unless)}
+def _names(
+    implications: Iterable[Implication], exclusives: Iterable[Exclusive], final: Mapping[str, str]
+) -> set[str]:
+    names = {tag for rule in implications for tag in (*rule.tags, *rule.implies)}
+    names |= {tag for rule in exclusives for tag in (*rule.tags, *rule.when, *rule.unless)}
     return {final.get(name, name) for name in names}
 
 
@@ -262,7 +178,7 @@ def _bound(
 
 
 def _soft_implications(
-    rules: Rules,
+    rules: AnyRules,
     position: Mapping[str, int],
     final: Mapping[str, str],
     ancestors: Mapping[str, frozenset[str]],
@@ -286,11 +202,3 @@ def _soft_implications(
 
 def _sorted_positions(names: set[str], position: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(sorted(position[name] for name in names if name in position))
-
-
-def membership(groups: Sequence[Sequence[int]], n_items: int) -> sparse.csr_array:
-    """Return which item belongs to which group, shape (n_items, n_groups), int32."""
-    item = np.array([item for group in groups for item in group], dtype=np.int64)
-    group = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    ones = np.ones(len(item), np.int32)
-    return sparse.csr_array((ones, (item, group)), shape=(n_items, len(groups)))

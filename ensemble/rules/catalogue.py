@@ -9,8 +9,9 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.tables import read_table
 from tagstack.ensemble.rule_study.checking import tags_of
-from tagstack.ensemble.rules.binding import BoundRules
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.ensemble.rules.bound_rules import BoundRules
+from tagstack.ensemble.rules.rule import Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 
 Kind = Literal["implication", "exclusion"]
 

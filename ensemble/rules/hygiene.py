@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Literal
 
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.rules.rule_set import Alias, Exclusive, Implication
+from tagstack.ensemble.rules.rule import Alias, Exclusive, Implication
 
 Parents = dict[str, dict[str, str]]
 """For each child its parents, each with the id of the rule that says so."""

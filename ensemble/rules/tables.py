@@ -10,7 +10,8 @@ from typing import Any
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.tables import parse_table
 from tagstack.configs.text_files import MAX_TEXT_BYTES, parse_json, read_text
-from tagstack.ensemble.rules.rule_set import Alias, Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule import Alias, Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 
 _TABLE = {"tag", "parent", "exclusive_group"}
 _DUMP = {"antecedent_name", "consequent_name", "status"}

@@ -1,5 +1,6 @@
 """Rules as TOML text, both ways."""
 
+from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 import tomli_w
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.section import validation_summary
 from tagstack.configs.text_files import parse_toml
-from tagstack.ensemble.rules.rule_set import HARD, Alias, Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule import HARD, Alias, Exclusive, Implication
 
 
 class _Entry(BaseModel):
@@ -60,40 +61,55 @@ class _Alias(_Entry):
     new: str = Field(alias="to", min_length=1)
 
 
-class _File(_Entry):
+class RuleFile(_Entry):
+    """What stands in a file of rules."""
+
     without: tuple[str, ...] = ()
     implication: tuple[_Implication, ...] = ()
     exclusive: tuple[_Exclusive, ...] = ()
     alias: tuple[_Alias, ...] = ()
 
+    @property
+    def implications(self) -> tuple[Implication, ...]:
+        """Those that are accepted."""
+        return tuple(entry.rule() for entry in self.implication if entry.accepted)
 
-def rules_from_toml(text: str, name: str) -> Rules:
-    """Return the rules of a TOML text.
+    @property
+    def exclusives(self) -> tuple[Exclusive, ...]:
+        """Those that are accepted."""
+        return tuple(entry.rule() for entry in self.exclusive if entry.accepted)
+
+    @property
+    def aliases(self) -> tuple[Alias, ...]:
+        """Other names of tags."""
+        return tuple(Alias(old=entry.old, new=entry.new) for entry in self.alias)
+
+    @property
+    def proposed(self) -> tuple[str, ...]:
+        """Ids of the rules that nobody has accepted."""
+        entries = (*self.implication, *self.exclusive)
+        return tuple(entry.id for entry in entries if not entry.accepted)
+
+
+def parsed_rules(text: str, name: str) -> RuleFile:
+    """Return what stands in a TOML text; ``name`` says in messages where it came from.
 
     Raises
     ------
     TagstackError
-        If the text is not TOML, or holds an unknown key or an impossible rule.
+        If the text is not TOML, or holds an unknown key.
     """
     try:
-        file = _File.model_validate(parse_toml(text, f"the rules {name}"))
+        return RuleFile.model_validate(parse_toml(text, f"the rules {name}"))
     except ValidationError as error:
         msg = f"Rules {name}: {validation_summary(error)}."
         raise TagstackError(msg) from error
-    entries = (*file.implication, *file.exclusive)
-    return Rules(
-        implications=tuple(entry.rule() for entry in file.implication if entry.accepted),
-        exclusives=tuple(entry.rule() for entry in file.exclusive if entry.accepted),
-        aliases=tuple(Alias(old=entry.old, new=entry.new) for entry in file.alias),
-        without=file.without,
-        proposed=tuple(entry.id for entry in entries if not entry.accepted),
-    )
 
 
-def toml_from_rules(rules: Rules) -> str:
+def toml_from_rules(rules: Iterable[Implication | Exclusive], aliases: Iterable[Alias]) -> str:
     """Return rules as TOML text; reading it gives the same rules in the same order."""
-    blocks = [toml_from_rule(rule) for rule in rules.rules]
-    blocks += [_block("alias", {"from": alias.old, "to": alias.new}) for alias in rules.aliases]
+    blocks = [toml_from_rule(rule) for rule in rules]
+    blocks += [_block("alias", {"from": alias.old, "to": alias.new}) for alias in aliases]
     return "\n".join(blocks)
 
 

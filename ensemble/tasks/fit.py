@@ -25,7 +25,7 @@ from tagstack.ensemble.bundle.start import rival_worth, scored_alike
 from tagstack.ensemble.cluster.handing import workers_of
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.rules.binding import BoundRules
+from tagstack.ensemble.rules.bound_rules import BoundRules
 from tagstack.ensemble.rules.hygiene import canonical_names
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit
 
-from tagstack.ensemble.rules.binding import BoundRules
+from tagstack.ensemble.rules.bound_rules import BoundRules
 from tagstack.ensemble.thresholds.curves import GRID, Bools, Curves, Floats, Ints
 from tagstack.ensemble.thresholds.cuts import logits_of
 from tagstack.ensemble.thresholds.deciding import Cutting

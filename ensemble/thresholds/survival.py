@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.ensemble.contradictions.evidence import Lists
-from tagstack.ensemble.rules.binding import BoundRules, membership
+from tagstack.ensemble.rules.bound_rules import BoundRules, membership
 from tagstack.ensemble.thresholds.curves import Bools, Floats, Ints
 
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from tagstack.configs.dataset import DatasetSettings, Level
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.rules.rule_set import Exclusive, Rules
+from tagstack.ensemble.rules.rule import Exclusive
+from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.workshop.dataset.caption_text import Writing, key_of
 from tagstack.meta.labels.tag_texts import SPACE
 

@@ -16,7 +16,8 @@ from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
 from tagstack.ensemble.comparison.rungs import rival_of
 from tagstack.ensemble.report.data import metrics_json, tags_csv
 from tagstack.ensemble.report.words import signed, sublines
-from tagstack.ensemble.rules.rule_set import Exclusive, Rules
+from tagstack.ensemble.rules.rule import Exclusive
+from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.meta.learners.workers import handed_to
 from tagstack.meta.metrics.bootstrap import UNDECIDED
 from tagstack.meta.stack.rung_spec import RungSpec, ruled_spec

@@ -10,8 +10,9 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.rule_effects import OTHER, rule_effects
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.contradictions.explanations import explain
-from tagstack.ensemble.rules.binding import BoundRules
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.ensemble.rules.bound_rules import BoundRules
+from tagstack.ensemble.rules.rule import Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 
 TAGS = ("cat", "animal", "day", "night", "indoors", "solo")
 

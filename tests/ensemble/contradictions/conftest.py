@@ -21,7 +21,8 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.contradictions.explanations import explain
 from tagstack.ensemble.contradictions.search import UNMET
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule import Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 
 Floats = NDArray[np.float32]
 EngineName = Literal["python", "numba"]

@@ -18,7 +18,8 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions import engines
 from tagstack.ensemble.contradictions.decoder import Decoded, Decoder
 from tagstack.ensemble.contradictions.explanations import explain
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule import Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
 

@@ -11,7 +11,8 @@ from scipy.special import logit
 
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.contradictions.explanations import Change, explain
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule import Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 
 
 def implies(child: str, *parents: str) -> Implication:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.rule_study.audit import RuleAudit, audit_rules
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule import Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 
 SETTINGS = load_settings().rules
 

@@ -5,7 +5,8 @@ import pytest
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.rule_study.checking import find_faults
-from tagstack.ensemble.rules.rule_set import Alias, Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule import Alias, Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
 
 

@@ -13,7 +13,8 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rule_study.effects import Evaluation, effects_of_rules
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule import Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 
 SETTINGS = load_settings().decoder
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.rule_study.proposals import Proposals, _cliques, propose_rules
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule import Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 
 SETTINGS = load_settings().rules
 NAMES = ("solo", "red", "blue", "green", "cat_ears", "animal_ears", "ears", "noise")

@@ -10,7 +10,8 @@ from tagstack.ensemble.rules.catalogue import (
     list_rules,
     vocabulary_of,
 )
-from tagstack.ensemble.rules.rule_set import Alias, Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule import Alias, Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 
 RULES = Rules(
     implications=(

@@ -8,9 +8,10 @@ from scipy import sparse
 
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.rules.rule_set import Alias, Exclusive, Implication, Rules
+from tagstack.ensemble.rules.bound_rules import Violations
+from tagstack.ensemble.rules.rule import Alias, Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules, shipped_rules
-from tagstack.ensemble.rules.violations import Violations
 
 
 def vocabulary(*tags: str) -> Vocabulary:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.rules.rule_set import Alias, Rules
+from tagstack.ensemble.rules.rule import Alias
+from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
 
 ROWS = [

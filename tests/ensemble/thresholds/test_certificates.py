@@ -13,7 +13,8 @@ from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule import Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.thresholds.certification import components
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.ensemble.thresholds.table import Thresholds

@@ -19,7 +19,8 @@ from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule import Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.thresholds.curves import GRID, Sorted
 from tagstack.ensemble.thresholds.cuts import Sample, thresholds_from_logits
 from tagstack.ensemble.thresholds.fitting import fit_thresholds

@@ -9,7 +9,8 @@ import pytest
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule import Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.thresholds.deciding import Cutting
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.ensemble.thresholds.image_cuts import image_cuts, mcut, rcut

@@ -15,7 +15,8 @@ from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
-from tagstack.ensemble.rules.rule_set import Exclusive, Rules
+from tagstack.ensemble.rules.rule import Exclusive
+from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.thresholds import curves, fitting
 from tagstack.ensemble.thresholds.deciding import Nearby, decided_by
 from tagstack.ensemble.thresholds.fitting import fit_thresholds

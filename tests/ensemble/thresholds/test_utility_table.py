@@ -14,7 +14,8 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
-from tagstack.ensemble.rules.rule_set import Exclusive, Rules
+from tagstack.ensemble.rules.rule import Exclusive
+from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.ensemble.thresholds.objectives import objective_text, parse_objective
 from tagstack.ensemble.thresholds.plan import assignments

@@ -14,6 +14,7 @@ from tagstack.meta.stack.foundation import Foundation
 from tagstack.meta.stack.rung_spec import (
     RungSpec,
     blended_rungs,
+    ruled_spec,
     rung_specs,
     simplest_first,
 )
@@ -47,6 +48,18 @@ def test_every_rung_says_what_it_is_and_what_it_belongs_to(
     assert found["single:single:a"].title == "single:a, tuned"
     assert found["svm"].title == "Linear SVM with context"
     assert found["line"].title == "line of tagstack-line 1.2"
+
+
+def test_a_twin_under_the_rules_is_of_the_same_tagger_kind_and_holder(
+    stack_settings: Make,
+) -> None:
+    """Without its holder, a learner inside the stack would be the rival of its own stack."""
+    for spec in rung_specs(("a",), stack_settings(learners=("xgboost", "svm")), banded=True):
+        twin = ruled_spec(spec)
+        assert (twin.name, twin.rules_of) == (f"{spec.name} + decoder", spec.name)
+        assert (twin.kind, twin.part_of) == (spec.kind, spec.part_of)
+        assert (twin.member, twin.monotone) == (spec.member, spec.monotone)
+        assert twin.raw_of == (f"{spec.raw_of} + decoder" if spec.raw_of else "")
 
 
 def test_a_package_may_name_its_learner_and_say_that_it_is_not_monotone(

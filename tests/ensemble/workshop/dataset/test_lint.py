@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
-from tagstack.ensemble.rules.rule_set import Alias, Exclusive, Implication, Rules
+from tagstack.ensemble.rules.rule import Alias, Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.workshop.dataset.caption_text import Writing, key_of
 from tagstack.ensemble.workshop.dataset.lint import CHECKS, Linter, SharedTags
 

@@ -7,8 +7,9 @@ import pytest
 from scipy import sparse
 
 from tagstack.base_models.vocabulary import Vocabulary
-from tagstack.ensemble.rules.rule_set import Exclusive, Implication, Rules
-from tagstack.ensemble.rules.violations import broken_exclusive
+from tagstack.ensemble.rules.bound_rules import broken_exclusive
+from tagstack.ensemble.rules.rule import Exclusive, Implication
+from tagstack.ensemble.rules.rule_set import Rules
 
 
 def random_rules(rng: np.random.Generator, n_tags: int) -> Rules:

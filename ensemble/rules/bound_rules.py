@@ -1,14 +1,22 @@
-"""How often images break rules: counted for all rules at once, or for one."""
+"""Rules about the tags of one vocabulary, and how often images break them.
 
-from collections.abc import Sequence
+`binding` makes them of rules about names. Violations are counted for all rules at once, or for one.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.rules.binding import BoundExclusive, BoundRules, membership
+
+if TYPE_CHECKING:
+    from tagstack.meta.labels.relations import TagRelations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,26 +41,93 @@ class Violations:
         return np.asarray(self.counts.sum(axis=1), np.int64)
 
 
-def count_violations(rules: BoundRules, decided: sparse.csr_array) -> Violations:
-    """Return how often each image breaks each rule.
+@dataclass(frozen=True, kw_only=True)
+class BoundExclusive:
+    """One exclusion with its tags as positions in the vocabulary, each ascending.
+
+    A soft implication is one as well: where its child (``when``) is tagged, at least one of the
+    single tag it implies is due.
+    """
+
+    id: str
+    source: str
+    tags: tuple[int, ...]
+    when: tuple[int, ...]
+    unless: tuple[int, ...]
+    at_least_one: bool
+    penalty: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundRules:
+    """Rules about the tags of one vocabulary.
 
     Parameters
     ----------
-    rules : BoundRules
-    decided : csr_array of shape (n_images, n_tags), bool
-
-    Raises
-    ------
-    TagstackError
-        If ``decided`` does not have one column per tag.
+    vocabulary : Vocabulary
+    parents : csr_array of shape (n_tags, n_tags), bool
+        ``parents[child, parent]``: the nearest known tags that a tag implies.
+    ancestors : csr_array of shape (n_tags, n_tags), bool
+        Everything that a tag implies, itself left out.
+    edge_rule : mapping of (child, parent) to (id, source)
+        The rule behind each entry of ``parents``.
+    exclusives : tuple of BoundExclusive
+    unknown : tuple of str
+        Tags that rules name and the vocabulary lacks, sorted.
+    dropped : tuple of str
+        Ids of rules that say nothing about this vocabulary.
     """
-    if decided.shape[1] != rules.n_tags:
-        msg = (
-            f"decided must have shape (n_images, {rules.n_tags}) to match the rules' vocabulary, "
-            f"got {decided.shape}."
-        )
-        raise TagstackError(msg)
-    tagged = decided.astype(np.int32)
+
+    vocabulary: Vocabulary
+    parents: sparse.csr_array
+    ancestors: sparse.csr_array
+    edge_rule: Mapping[tuple[int, int], tuple[str, str]]
+    exclusives: tuple[BoundExclusive, ...]
+    unknown: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+    @property
+    def n_tags(self) -> int:
+        """Size of the vocabulary."""
+        return len(self.vocabulary)
+
+    @cached_property
+    def children(self) -> Mapping[int, tuple[int, ...]]:
+        """The tags that directly imply each tag."""
+        found: dict[int, list[int]] = {}
+        for child, parent in self.edge_rule:
+            found.setdefault(parent, []).append(child)
+        return {parent: tuple(sorted(tags)) for parent, tags in found.items()}
+
+    def relations(self) -> "TagRelations":
+        """Return the hard rules as the features of the meta-model want them, guards left out."""
+        from tagstack.meta.labels.relations import TagRelations
+
+        groups = tuple(rule.tags for rule in self.exclusives if np.isinf(rule.penalty))
+        return TagRelations(parents=self.parents, groups=groups)
+
+    def violations(self, decided: sparse.csr_array) -> Violations:
+        """Return how often each image breaks each rule.
+
+        Parameters
+        ----------
+        decided : csr_array of shape (n_images, n_tags), bool
+
+        Raises
+        ------
+        TagstackError
+            If ``decided`` does not have one column per tag.
+        """
+        if decided.shape[1] != self.n_tags:
+            msg = (
+                f"decided must have shape (n_images, {self.n_tags}) to match the rules' "
+                f"vocabulary, got {decided.shape}."
+            )
+            raise TagstackError(msg)
+        return _violations(self, decided.astype(np.int32))
+
+
+def _violations(rules: BoundRules, tagged: sparse.csr_array) -> Violations:
     ids = tuple(dict.fromkeys(rule for rule, _ in rules.edge_rule.values()))
     others = tuple(dict.fromkeys(rule.id for rule in rules.exclusives))
     counts = [
@@ -140,3 +215,11 @@ def broken_exclusive(rule: BoundExclusive, tagged: sparse.csc_array) -> NDArray[
 
 def _count(tagged: sparse.csc_array, tags: Sequence[int]) -> NDArray[np.int64]:
     return np.asarray(tagged[:, list(tags)].sum(axis=1), np.int64)
+
+
+def membership(groups: Sequence[Sequence[int]], n_items: int) -> sparse.csr_array:
+    """Return which item belongs to which group, shape (n_items, n_groups), int32."""
+    item = np.array([item for group in groups for item in group], dtype=np.int64)
+    group = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    ones = np.ones(len(item), np.int32)
+    return sparse.csr_array((ones, (item, group)), shape=(n_items, len(groups)))

@@ -43,17 +43,14 @@ from tagstack.ensemble.face.own_taggers import init_tagger, train
 from tagstack.ensemble.face.picture_quality import PictureQuality, picture_quality
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
+from tagstack.ensemble.scoring.runs import found_images, score_sources
+from tagstack.ensemble.scoring.taggers import loaded_taggers
 from tagstack.ensemble.tasks.audit import AuditQuestion, audited
 from tagstack.ensemble.tasks.audit_probes import ProbeRequest
 from tagstack.ensemble.tasks.audit_refits import RefitRequest
 from tagstack.ensemble.tasks.calibrate import Goal, calibrated
 from tagstack.ensemble.tasks.compare import Compared, compared
 from tagstack.ensemble.tasks.fit import fit_dataset, fit_images
-from tagstack.ensemble.tasks.scoring import (
-    found_images,
-    loaded_taggers,
-    score_sources,
-)
 
 _TAGGER = "wd-vit-tagger-v3"  # for messages
 CALIBRATED = "calibrated"  # what the thresholds' version of such a stack is called until saved

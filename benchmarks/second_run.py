@@ -30,8 +30,9 @@ from tagstack.base_models.zoo.gallery import draw_gallery
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.progress import Silent
+from tagstack.ensemble.scoring.taggers import loaded_taggers
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
-from tagstack.ensemble.tasks.scoring import loaded_taggers, score_folder
+from tagstack.ensemble.tasks.scoring import score_folder
 from tagstack.ensemble.tasks.tag import tag_images
 from tagstack.ensemble.tasks.tag_request import TagRequest, TagSummary
 from tagstack.ensemble.tasks.tag_scoring import SCORES

@@ -240,6 +240,7 @@ def ground_of(root: Path, name: str, out: Path, seed: int, settings: Settings) -
     """Return a set's probabilities, fitted now or kept from an earlier run."""
     from tagstack.ensemble.bundle.dataset import DatasetSource, load_dataset
     from tagstack.ensemble.bundle.fitted_images import FittedImages
+    from tagstack.ensemble.bundle.overlaps import unseen
     from tagstack.meta.stack.stacker import Stacker
 
     rules = load_rules(str(root / "data" / name / "tags.csv"))
@@ -261,7 +262,7 @@ def ground_of(root: Path, name: str, out: Path, seed: int, settings: Settings) -
             )
         )
     fit = parts[0]
-    test, _ = FittedImages.of(fit, settings.score.near_duplicates).without(parts[1])
+    test, _ = unseen(parts[1], FittedImages.of(fit, settings.score.near_duplicates))
     bound = rules.bind(fit.scores.vocabulary)
     kept = out / f"thresholds-{seed}.safetensors"
     if not kept.is_file():

@@ -25,7 +25,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle
-from tagstack.ensemble.face import open_stack, open_taggers
+from tagstack.ensemble.face import open_bundle, open_stack
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks.audit import AuditQuestion, AuditRequest, audit_bundle
 from tagstack.ensemble.tasks.calibrate import CalibrateRequest, calibrate_bundle
@@ -247,7 +247,7 @@ def test_taggers_stay_open_and_are_opened_again_after_closing(
         opened.append(models)
         return load_taggers(models, *args, **options)
 
-    monkeypatch.setattr(open_taggers, "load_taggers", loaded)
+    monkeypatch.setattr(open_bundle, "load_taggers", loaded)
     stack = tagstack.load(booru.root / "bundle")
     assert opened == []
     stack.predict_proba(booru.scores)

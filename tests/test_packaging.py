@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from importlib import metadata
 from pathlib import Path
 
@@ -54,6 +55,26 @@ def test_imports_point_one_way(path: Path) -> None:
             parts = name.split(".")
             if parts[0] == "tagstack" and len(parts) > 1:
                 assert LAYERS.index(parts[1]) <= own, f"{path.name} imports {name}"
+
+
+def imported(path: Path, names: set[str]) -> set[str]:
+    """Return the modules that a file imports, in functions and for types too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            wanted = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (wanted & names) or {node.module}
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return (found & names) - {"tagstack"}  # the face imports what it is asked for
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not even inside functions: whoever reads one of them has then to read all."""
+    paths = {module_name(path): path for path in [*MODULES, ROOT / "api.py", ROOT / "cli.py"]}
+    graph = {name: imported(path, {*paths}) for name, path in paths.items()}
+    assert len(graph["tagstack.api"]) > 5
+    TopologicalSorter(graph).prepare()  # raises CycleError and names the circle
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ https://onnx.ai/onnx/operators/
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,6 @@ from tagstack.base_models.runtimes.added_output import output_names
 from tagstack.base_models.runtimes.model_io import MOST_FEATURES
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.own_files import own_path
-
-if TYPE_CHECKING:
-    from tagstack.base_models.taggers.tagger import Tagger
 
 # What may stand between the product and the scores; its first input leads on to the product.
 _PASSED = frozenset(
@@ -51,6 +48,27 @@ class LastProduct:
     features: str
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
+
+
+class Featured(Protocol):
+    """A loaded network with features, as `tagstack.base_models.taggers.tagger.Tagger` is one."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+
+    @property
+    def contract(self) -> Contract:
+        """What it says of its outputs."""
+
+    def raw(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the outputs as they come, shape (n_images, n_outputs)."""
+
+    def logits_from_raw(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the outputs as logits, shape (n_images, n_tags)."""
+
+    def raw_features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the features, shape (n_images, n_features)."""
 
 
 def features_of(folder: Path, contract: Contract) -> str:
@@ -227,7 +245,7 @@ def _held_inside(tensor: Any, model: Path) -> Any:
     )
 
 
-def check_features(tagger: "Tagger", pixels: NDArray[np.uint8]) -> str:
+def check_features(tagger: Featured, pixels: NDArray[np.uint8]) -> str:
     """Return what shows that a tagger's features are what its scores are made of.
 
     Features times weights plus bias must be the logits, in whichever order the tags come; where
@@ -235,8 +253,7 @@ def check_features(tagger: "Tagger", pixels: NDArray[np.uint8]) -> str:
 
     Parameters
     ----------
-    tagger : Tagger
-        With features.
+    tagger : Featured
     pixels : array of shape (n_images, height, width, 3), uint8, RGB
         Pictures that differ, at least two.
 

@@ -3,19 +3,15 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.pictures.picture_hash import THUMBNAIL_BYTES, PictureHashes
-from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import NearDuplicateSettings
 from tagstack.meta.checked_arrays import CheckedArrays
 from tagstack.meta.labels.near_duplicates import near_duplicate_groups
-
-if TYPE_CHECKING:  # tagging joins no labels
-    from tagstack.ensemble.bundle.dataset import Dataset
 
 
 class Pictured(Protocol):
@@ -28,6 +24,14 @@ class Pictured(Protocol):
     @property
     def hashes(self) -> PictureHashes:
         """What each image looks like."""
+
+
+class Titled(Pictured, Protocol):
+    """Images of which the value of a grouping column is known as well."""
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """Value of the grouping column for each image; empty without one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,7 @@ class FittedImages:
     near_duplicates: NearDuplicateSettings
 
     @classmethod
-    def of(cls, dataset: "Dataset", near_duplicates: NearDuplicateSettings) -> "FittedImages":
+    def of(cls, dataset: Titled, near_duplicates: NearDuplicateSettings) -> "FittedImages":
         """Return the hashes of a dataset's images."""
         return cls(
             contents=_hashes(dataset.contents),
@@ -105,44 +109,9 @@ class FittedImages:
         groups = near_duplicate_groups(self.looks.joined(dataset.hashes), self.near_duplicates)
         return np.isin(groups[n_fitted:], groups[:n_fitted])
 
-    def without(self, dataset: "Dataset") -> "tuple[Dataset, tuple[str, ...]]":
-        """Return a dataset without the fitted images, and notices about what that means.
-
-        Images that look like a fitted one are left out, too.
-
-        Raises
-        ------
-        TagstackError
-            If no image is left.
-        """
-        seen = self.holds(dataset)
-        alike = self.resembles(dataset) & ~seen
-        if (seen | alike).all():
-            msg = (
-                f"All {len(seen)} images were used to fit this bundle, or look like one that was; "
-                "a comparison on them proves nothing. Choose others with --where."
-            )
-            raise TagstackError(msg)
-        known = np.isin(_each(dataset.titles), self.titles) & (np.array(dataset.titles) != "")
-        notices = []
-        if seen.any():
-            first = dataset.scores.images[int(seen.argmax())]
-            notices.append(
-                f"{int(seen.sum())} of {len(seen)} images were used to fit this bundle, copies "
-                f"included, such as {first}; they are left out"
-            )
-        if alike.any():
-            first = dataset.scores.images[int(alike.argmax())]
-            notices.append(
-                f"{int(alike.sum())} images look like one that the bundle was fitted on, such as "
-                f"{first}; they are left out"
-            )
-        if (known & ~seen & ~alike).any():
-            notices.append(
-                f"{int((known & ~seen & ~alike).sum())} images belong to a group that the bundle "
-                "was fitted on; the stack may know them too well"
-            )
-        return dataset.take(np.flatnonzero(~seen & ~alike)), tuple(notices)
+    def holds_titles(self, titles: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which values of the grouping column were fitted on, shape (n_titles,), bool."""
+        return np.asarray(np.isin(_each(titles), self.titles) & (np.array(titles) != ""))
 
 
 def _hashes(texts: Iterable[str]) -> NDArray[np.uint64]:

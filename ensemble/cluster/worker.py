@@ -19,7 +19,8 @@ from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.cluster.planned import Shard
-from tagstack.ensemble.tasks.scoring import loaded_taggers, score_sources
+from tagstack.ensemble.scoring.runs import score_sources
+from tagstack.ensemble.scoring.taggers import loaded_taggers
 
 PLAN = "plan"
 """File below the store's shards that holds the key of the run's plan."""

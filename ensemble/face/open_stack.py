@@ -22,9 +22,8 @@ from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of, save_bun
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.cascade.routing import JoinedReader, Judges, Route, answering
 from tagstack.ensemble.face.in_memory import AnyPath, Scores, check_kind
-from tagstack.ensemble.face.open_taggers import OpenTaggers
+from tagstack.ensemble.face.open_bundle import OpenBundle
 from tagstack.ensemble.tasks.explain import Explanation, check_tag, explained
-from tagstack.ensemble.tasks.scoring import scoring_settings
 
 
 class Stack:
@@ -62,7 +61,7 @@ class Stack:
         self._models = models
         self._folder = folder
         self._lock = RLock()
-        self._opened: OpenTaggers | None = None
+        self._opened: OpenBundle | None = None
 
     def __enter__(self) -> Self:
         self._route()
@@ -285,10 +284,10 @@ class Stack:
         begin_work()
         return Route.asked(self.bundle, self.settings.cascade, cascade)
 
-    def _open(self) -> OpenTaggers:
+    def _open(self) -> OpenBundle:
         with self._lock:
             if self._opened is None:
-                self._opened = OpenTaggers.of(self.bundle, self.settings, self._models)
+                self._opened = OpenBundle.of(self.bundle, self.settings, self._models)
             return self._opened
 
     def _tagged(self, pictures: Mapping[str, Given], route: Route | None) -> dict[str, TaggedImage]:

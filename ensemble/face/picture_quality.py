@@ -12,7 +12,7 @@ from tagstack.configs.quality_presets import load_quality_preset
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.workshop.quality.known_scores import KnownScores
-from tagstack.ensemble.workshop.quality.scorers.scorer import opened_scorers
+from tagstack.ensemble.workshop.quality.scorers.opening import opened_scorers
 from tagstack.ensemble.workshop.quality.scoring import score_pictures
 from tagstack.ensemble.workshop.quality.tagging import quality_tags
 

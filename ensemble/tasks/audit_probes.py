@@ -19,8 +19,9 @@ from tagstack.ensemble.audit.probes import Probes, Shown
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
+from tagstack.ensemble.scoring.runs import score_sources
+from tagstack.ensemble.scoring.taggers import loaded_taggers, scoring_settings
 from tagstack.ensemble.tasks.honest_ground import Ground
-from tagstack.ensemble.tasks.scoring import loaded_taggers, score_sources, scoring_settings
 from tagstack.ensemble.thresholds.rung_tables import cutting_of
 from tagstack.meta.stack.rung_spec import single_spec
 

@@ -15,7 +15,7 @@ from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.bundle.files import load_bundle, refuse_existing
-from tagstack.ensemble.bundle.overlaps import overlaps_of
+from tagstack.ensemble.bundle.overlaps import overlaps_of, unseen
 from tagstack.ensemble.cascade.judged import judged_rows
 from tagstack.ensemble.cluster.handing import workers_of
 from tagstack.ensemble.comparison.comparing import Comparison, Rung, compare
@@ -150,7 +150,7 @@ def compared(
     TagstackError
         If scores or labels cannot be used, or all images were fitted on.
     """
-    dataset, leaks = bundle.fitted_images.without(_dataset(bundle, source))
+    dataset, leaks = unseen(_dataset(bundle, source), bundle.fitted_images)
     own = other_rungs(others, bundle, dataset, _fitted(bundle, source), settings.seed)
     overlaps = (overlap.notice for overlap in overlaps_of(dataset, settings.seed))
     cautions = (f"This is {bundle.caution}",) if bundle.caution else ()
@@ -210,7 +210,7 @@ def compared_bundles(
     TagstackError
         If scores or labels cannot be used, or no image is left.
     """
-    seen = [own.fitted_images.without(_dataset(own, source)) for own in (bundle, old)]
+    seen = [unseen(_dataset(own, source), own.fitted_images) for own in (bundle, old)]
     for own, (dataset, _) in zip((bundle, old), seen, strict=True):
         own.check_members(dataset.members)
     ours, theirs = common_images(seen[0][0], seen[1][0])

@@ -47,7 +47,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import EngineSettings
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.scoring import loaded_taggers
+from tagstack.ensemble.scoring.taggers import loaded_taggers
 
 _LEVEL = "hardware_compatibility"
 

@@ -21,7 +21,8 @@ from tagstack.ensemble.bundle.files import load_bundle
 from tagstack.ensemble.cascade.routing import Route, answering
 from tagstack.ensemble.contradictions.explanations import Change
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.tasks.scoring import loaded_taggers, score_sources
+from tagstack.ensemble.scoring.runs import score_sources
+from tagstack.ensemble.scoring.taggers import loaded_taggers
 from tagstack.ensemble.tasks.stored_scores import NamedContents, hashed
 
 

@@ -11,7 +11,7 @@ from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.decisions import TaggedImage
 from tagstack.ensemble.moderation.moderator import Verdict, moderator_of
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.scoring import found_images
+from tagstack.ensemble.scoring.runs import found_images
 
 
 class Tagging(Protocol):

@@ -19,7 +19,7 @@ from tagstack.ensemble.outputs.format import printable
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.workshop.quality.caption_merge import Merge, merge_into_captions
 from tagstack.ensemble.workshop.quality.score_columns import ScoreColumns, day_of, years_of
-from tagstack.ensemble.workshop.quality.scorers.scorer import built_in_directions
+from tagstack.ensemble.workshop.quality.scorers.opening import built_in_directions
 from tagstack.ensemble.workshop.quality.tagging import QualityTags, quality_tags
 
 _NAMED = 5

@@ -14,9 +14,10 @@ from tagstack.configs.settings import Settings
 from tagstack.configs.tables import TableWriter
 from tagstack.ensemble.outputs.format import printable
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.scoring import found_images
+from tagstack.ensemble.scoring.runs import found_images
 from tagstack.ensemble.workshop.quality.known_scores import ScoreRecord
-from tagstack.ensemble.workshop.quality.scorers.scorer import Scorer, opened_scorers
+from tagstack.ensemble.workshop.quality.scorers.opening import opened_scorers
+from tagstack.ensemble.workshop.quality.scorers.scorer import Scorer
 from tagstack.ensemble.workshop.quality.scoring import ScoringCounts, score_pictures
 
 _OWN = ("image", "error")  # columns that no scorer may be called

@@ -28,12 +28,8 @@ from tagstack.ensemble.review.frozen import frozen_slice
 from tagstack.ensemble.review.ground import CHUNK, Ground, Known
 from tagstack.ensemble.review.kept import PAIRS, PairsAbout
 from tagstack.ensemble.rules.hygiene import canonical_names
-from tagstack.ensemble.tasks.scoring import (
-    found_images,
-    loaded_taggers,
-    score_to_store,
-    scoring_settings,
-)
+from tagstack.ensemble.scoring.runs import found_images, score_to_store
+from tagstack.ensemble.scoring.taggers import loaded_taggers, scoring_settings
 from tagstack.ensemble.tasks.tag_request import decision_key
 from tagstack.ensemble.tasks.tag_scoring import score_in_stages
 from tagstack.meta.labels.labels import align_labels

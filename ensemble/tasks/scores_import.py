@@ -33,7 +33,7 @@ from tagstack.configs.settings import Settings
 from tagstack.configs.shown import shown
 from tagstack.configs.tables import read_table
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.scoring import found_images
+from tagstack.ensemble.scoring.runs import found_images
 from tagstack.ensemble.tasks.stored_scores import hashed
 from tagstack.meta.labels.image_names import match_names
 

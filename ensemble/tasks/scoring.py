@@ -1,43 +1,20 @@
-"""Scoring as commands do it: taggers loaded, runtimes checked, failures named in a file."""
+"""Scoring of folders: here, on several devices, or by the workers of a cluster."""
 
-import io
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from tagstack.base_models.atomic import write_text
-from tagstack.base_models.parity.first_use import (
-    has_lost_its_source,
-    needs_report,
-    verify_first_use,
-)
 from tagstack.base_models.remote.address import addresses_of
 from tagstack.base_models.remote.pictures import find_remote
 from tagstack.base_models.remote.stores import writable_here
-from tagstack.base_models.runtimes.bf16 import bf16_advice, bf16_units
-from tagstack.base_models.runtimes.selection import RuntimeChoice, choose
-from tagstack.base_models.scores.members import Members
-from tagstack.base_models.scores.sink import ScoreSink
-from tagstack.base_models.scores.store_writer import ScoreWriter
-from tagstack.base_models.scoring.pipeline import ScoreSummary, score_images
-from tagstack.base_models.scoring.sources import (
-    ImageFailure,
-    ImageSources,
-    PictureSource,
-    SharedSource,
-    find_images,
-)
-from tagstack.base_models.taggers.registry import load_taggers
-from tagstack.base_models.taggers.tagger import Tagger
-from tagstack.base_models.threads import thread_count
+from tagstack.base_models.scoring.pipeline import ScoreSummary
+from tagstack.base_models.scoring.sources import ImageSources, SharedSource
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.configs.shown import shown
-from tagstack.configs.tables import TableWriter
-from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.progress import Progress
-
-FAILURES = "failures.csv"
+from tagstack.ensemble.scoring.runs import FAILURES, found_images, score_to_store, write_failures
+from tagstack.ensemble.scoring.taggers import loaded_taggers
+from tagstack.ensemble.scoring.words import faster_text
 
 
 def score_folder(
@@ -116,7 +93,7 @@ def _scored(
         write_failures(store / FAILURES, summary.failures)
         return summary
     if settings.score.devices:
-        from tagstack.ensemble.tasks.devices import score_on_devices
+        from tagstack.ensemble.scoring.devices import score_on_devices
 
         if not isinstance(sources, ImageSources):
             msg = (
@@ -148,14 +125,6 @@ def _share(shard: str) -> tuple[int, int]:
     return int(number), int(of)
 
 
-def found_images(images: Sequence[Path], settings: Settings, progress: Progress) -> ImageSources:
-    """Return the images that files and folders hold, and say what else is there."""
-    sources = find_images(images, extensions=settings.score.extensions)
-    if passed_over := sources.passed_over_text():
-        progress.notice(f"Passed over {passed_over}.")
-    return sources
-
-
 def _found_pictures(images: Sequence[Path], settings: Settings, progress: Progress) -> SharedSource:
     """Return the pictures of files, folders or an address, and say what else is there."""
     if not (addresses := addresses_of(images)):
@@ -165,137 +134,3 @@ def _found_pictures(images: Sequence[Path], settings: Settings, progress: Progre
     if passed_over := found.passed_over_text():
         progress.notice(f"Passed over {passed_over}.")
     return found
-
-
-def scoring_settings(bundle: Bundle, settings: Settings) -> Settings:
-    """Return settings with what the bundle was fitted on: floor, features, tags with sides."""
-    fitted = bundle.settings.score
-    kept = {"floor": fitted.floor, "features": fitted.features, "sided": fitted.sided}
-    return settings.model_copy(update={"score": settings.score.model_copy(update=kept)})
-
-
-def score_to_store(
-    sources: PictureSource,
-    taggers: Sequence[Tagger],
-    store: Path,
-    settings: Settings,
-    progress: Progress,
-    *,
-    retry_failed: bool = False,
-) -> ScoreSummary:
-    """Score found images with loaded taggers; see `score_folder`."""
-    with ScoreWriter(store, Members.of(taggers), retry_failed=retry_failed) as sink:
-        summary = score_sources(sources, taggers, sink, settings, progress)
-    write_failures(store / FAILURES, summary.failures)
-    return summary
-
-
-def score_sources(
-    sources: PictureSource,
-    taggers: Sequence[Tagger],
-    sink: ScoreSink,
-    settings: Settings,
-    progress: Progress,
-) -> ScoreSummary:
-    """Score images with loaded taggers into an open sink, after a look at the runtimes."""
-    if settings.score.devices:
-        progress.notice("score.devices is for `tagstack score`; here one device does it all.")
-    check_runtimes(sources, taggers, settings, progress)
-    if said := passes_text(taggers):
-        progress.notice(said)
-    if said := features_text(taggers, len(sources.names)):
-        progress.notice(said)
-    progress.stage("scoring")
-    return score_images(
-        sources, taggers, sink, settings.score, threads=settings.threads, progress=progress.scored
-    )
-
-
-def faster_text(taggers: Sequence[Tagger]) -> str:
-    """Return how to score in half the time, where taggers run in fp32 on a CPU with bf16 units."""
-    infos = [tagger.session.info for tagger in taggers]
-    slow = any((info.device, info.precision) == ("cpu", "fp32") for info in infos)
-    units = bf16_units() if slow else ()
-    return bf16_advice(units) if units else ""
-
-
-def passes_text(taggers: Sequence[Tagger]) -> str:
-    """Return what a mirrored pass costs; nothing where no tagger has one."""
-    mirrored = [tagger for tagger in taggers if tagger.mirror is not None]
-    if not mirrored:
-        return ""
-    sided = {tag for tagger in mirrored for tag in tagger.sided_tags}
-    named = ", ".join(sorted(sided)[:3]) + (", ..." if len(sided) > 3 else "")
-    kept = f"; {len(sided)} tags of left and right ({named}) keep the first run's scores"
-    runs = "runs" if len(mirrored) == 1 else "run"
-    return (
-        f"{', '.join(tagger.name for tagger in mirrored)} {runs} twice on a picture, as it is and "
-        f"mirrored, which takes twice the time{kept if sided else ''}."
-    )
-
-
-def features_text(taggers: Sequence[Tagger], n_images: int) -> str:
-    """Return how much room features take beside the scores; nothing where none are kept."""
-    widths = {tagger.name: tagger.n_features for tagger in taggers if tagger.n_features}
-    if not widths:
-        return ""
-    each = 2 * sum(widths.values())
-    named = ", ".join(f"{name} {width:,}" for name, width in widths.items())
-    return (
-        f"Features are kept beside the scores ({named}): {each / 1e3:,.1f} kB a picture, "
-        f"{each * n_images / 1e6:,.1f} MB for {n_images:,} pictures."
-    )
-
-
-def check_runtimes(
-    sources: PictureSource, taggers: Sequence[Tagger], settings: Settings, progress: Progress
-) -> None:
-    """Say what ``auto`` took, compare taggers that have no report yet, and refuse bad ones.
-
-    Raises
-    ------
-    TagstackError
-        If a tagger's scores are too far from those of ONNX Runtime in fp32.
-    """
-    if settings.score.backend == "auto":
-        chosen = choose(RuntimeChoice.of_settings(settings.score))
-        progress.notice(f"score.backend = auto takes {chosen.backend} ({chosen.reason}).")
-    for tagger in taggers:
-        if has_lost_its_source(tagger):
-            progress.notice(
-                f"{tagger.name} is quantised and the float32 tagger that it was made from is gone: "
-                f"how far it is from that cannot be told."
-            )
-    if not any(needs_report(tagger) for tagger in taggers):
-        return
-    progress.stage("comparing with ONNX Runtime")
-    threads = thread_count(settings.threads)
-    for report in verify_first_use(sources, taggers, settings.score, threads=threads):
-        progress.notice(
-            f"{report.tagger} runs in {report.runtime}, {report.precision}: of its tags on "
-            f"{report.n_images} images, {report.flip_share:.1%} differ from {report.reference}."
-        )
-
-
-@contextmanager
-def loaded_taggers(models: Sequence[str], settings: Settings) -> Iterator[tuple[Tagger, ...]]:
-    """Load taggers by registry name or folder, and free them at the end."""
-    taggers = load_taggers(tuple(models), settings.score, threads=thread_count(settings.threads))
-    try:
-        yield taggers
-    finally:
-        for tagger in taggers:
-            tagger.close()
-
-
-def write_failures(target: Path, failures: Iterable[ImageFailure]) -> None:
-    """Write ``image,reason`` for each failed image; remove the file when there is none."""
-    text = io.StringIO()
-    table = TableWriter(text)
-    table.writerow(("image", "reason"))
-    rows = [(shown(failure.name), shown(failure.reason)) for failure in failures]
-    table.writerows(rows)
-    if rows:
-        write_text(target, text.getvalue())
-    else:
-        target.unlink(missing_ok=True)

@@ -19,8 +19,9 @@ from tagstack.ensemble.bundle.start import start_bundle
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
+from tagstack.ensemble.scoring.taggers import loaded_taggers
 from tagstack.ensemble.tasks.fit import workspace_of
-from tagstack.ensemble.tasks.scoring import loaded_taggers, score_folder
+from tagstack.ensemble.tasks.scoring import score_folder
 
 
 @dataclass(frozen=True, kw_only=True)

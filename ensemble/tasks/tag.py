@@ -30,12 +30,8 @@ from tagstack.ensemble.outputs.opening import output_folder
 from tagstack.ensemble.outputs.stale import settle_stale, stale_rows
 from tagstack.ensemble.outputs.written import FOLDER, WrittenRecord, uncollected
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.scoring import (
-    FAILURES,
-    found_images,
-    loaded_taggers,
-    write_failures,
-)
+from tagstack.ensemble.scoring.runs import FAILURES, found_images, write_failures
+from tagstack.ensemble.scoring.taggers import loaded_taggers
 from tagstack.ensemble.tasks.tag_plan import Pictures, look_at
 from tagstack.ensemble.tasks.tag_request import TagRequest, TagSummary, decision_key
 from tagstack.ensemble.tasks.tag_scoring import SCORES, Taggers, TagScoring

@@ -19,12 +19,8 @@ from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.cascade.routing import Route
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.scoring import (
-    FAILURES,
-    score_to_store,
-    scoring_settings,
-    write_failures,
-)
+from tagstack.ensemble.scoring.runs import FAILURES, score_to_store, write_failures
+from tagstack.ensemble.scoring.taggers import scoring_settings
 from tagstack.ensemble.tasks.stored_scores import NamedContents, hashed
 from tagstack.ensemble.tasks.tag_plan import Pictures
 from tagstack.ensemble.tasks.tag_request import TagRequest

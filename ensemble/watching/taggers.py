@@ -7,7 +7,7 @@ from typing import Self
 
 from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.tasks.scoring import loaded_taggers
+from tagstack.ensemble.scoring.taggers import loaded_taggers
 
 
 class OpenTaggers:

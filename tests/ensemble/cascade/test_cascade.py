@@ -34,13 +34,14 @@ from tagstack.ensemble.cascade.timing import member_seconds
 from tagstack.ensemble.console.groups import Cascading
 from tagstack.ensemble.console.options import settings_of
 from tagstack.ensemble.progress import Silent
+from tagstack.ensemble.scoring.runs import score_to_store
 from tagstack.ensemble.serving.live import LiveStack
 from tagstack.ensemble.tasks import tag_scoring
 from tagstack.ensemble.tasks.compare import _dataset, compared
 from tagstack.ensemble.tasks.explain import explain_image
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 from tagstack.ensemble.tasks.review import ReviewRequest, opened_review
-from tagstack.ensemble.tasks.scoring import score_folder, score_to_store
+from tagstack.ensemble.tasks.scoring import score_folder
 from tagstack.ensemble.tasks.tag import tag_images
 from tagstack.ensemble.tasks.tag_request import TagRequest
 from tagstack.ensemble.tasks.watch import look_once

@@ -14,6 +14,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.bundle.fitted_images import FittedImages
+from tagstack.ensemble.bundle.overlaps import unseen
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks.scoring import score_folder
 from tagstack.meta.labels.folds import stratified_group_folds
@@ -109,14 +110,14 @@ def test_what_looks_like_a_fitted_picture_is_not_compared(
     near = settings.score.near_duplicates
     first = FittedImages.of(fitted, near)
     seen = FittedImages.from_arrays(first.arrays(), near)  # as a bundle keeps it
-    kept, notices = seen.without(test)
+    kept, notices = unseen(test, seen)
     assert kept.scores.images == tuple(f"z-blank{i}.png" for i in range(4))
     assert notices == (
         "12 images look like one that the bundle was fitted on, such as p00-cut.png; "
         "they are left out",
     )
     with pytest.raises(TagstackError, match="or look like one that was"):
-        seen.without(test.take(np.arange(12)))
+        unseen(test.take(np.arange(12)), seen)
 
 
 def test_a_bundle_from_before_hashes_leaves_out_equal_files_alone(
@@ -126,7 +127,7 @@ def test_a_bundle_from_before_hashes_leaves_out_equal_files_alone(
     near = settings.score.near_duplicates
     arrays = FittedImages.of(dataset.take(np.arange(3)), near).arrays()
     old = FittedImages.from_arrays({key: arrays[key] for key in ("contents", "titles")}, near)
-    kept, notices = old.without(dataset)
+    kept, notices = unseen(dataset, old)
     assert len(kept.scores.images) == len(dataset.scores.images) - 3
     assert len(notices) == 1
 

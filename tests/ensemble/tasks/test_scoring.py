@@ -9,7 +9,9 @@ from PIL import Image
 
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.tasks import scoring
+from tagstack.ensemble.scoring import words
+from tagstack.ensemble.scoring.taggers import loaded_taggers
+from tagstack.ensemble.tasks.scoring import score_folder
 
 
 class Told(Silent):
@@ -26,10 +28,10 @@ def test_a_processor_that_could_score_twice_as_fast_is_named(
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "1.png")
     settings = load_settings(changes={"threads": 1})
     for units, n_said in ((("amx_bf16",), 1), ((), 0)):
-        monkeypatch.setattr(scoring, "bf16_units", lambda units=units: units)
+        monkeypatch.setattr(words, "bf16_units", lambda units=units: units)
         told = Told()
         store = tmp_path / f"scores{n_said}"
-        scoring.score_folder([tmp_path / "1.png"], ["doll_resnet"], store, settings, told)
+        score_folder([tmp_path / "1.png"], ["doll_resnet"], store, settings, told)
         said = [text for text in told.notices if "--backend openvino --precision bf16" in text]
         assert len(said) == n_said
 
@@ -38,9 +40,9 @@ def test_a_processor_that_could_score_twice_as_fast_is_named(
 def test_nothing_is_advised_where_it_would_not_help(
     device: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "bf16_units", lambda: ("amx_bf16",))
-    with scoring.loaded_taggers(["doll_resnet"], load_settings(changes={"threads": 1})) as (one,):
-        assert scoring.faster_text([one])
+    monkeypatch.setattr(words, "bf16_units", lambda: ("amx_bf16",))
+    with loaded_taggers(["doll_resnet"], load_settings(changes={"threads": 1})) as (one,):
+        assert words.faster_text([one])
         info = replace(one.session.info, device=device, precision=precision)
         monkeypatch.setattr(one.session, "info", info)
-        assert scoring.faster_text([one]) == ""
+        assert words.faster_text([one]) == ""

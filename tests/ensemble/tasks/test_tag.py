@@ -20,12 +20,14 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.decisions import Judge, TaggedImage
 from tagstack.ensemble.progress import Silent
+from tagstack.ensemble.scoring.runs import score_to_store
+from tagstack.ensemble.scoring.taggers import loaded_taggers
 from tagstack.ensemble.tasks import tag as tag_task
 from tagstack.ensemble.tasks.explain import explain_image
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 from tagstack.ensemble.tasks.scores_export import export_scores
 from tagstack.ensemble.tasks.scores_import import ImportRequest, import_scores
-from tagstack.ensemble.tasks.scoring import loaded_taggers, score_folder, score_to_store
+from tagstack.ensemble.tasks.scoring import score_folder
 from tagstack.ensemble.tasks.tag import tag_images
 from tagstack.ensemble.tasks.tag_request import TagRequest, TagSummary
 

@@ -20,7 +20,8 @@ from tagstack.configs.watching import WatchSettings
 from tagstack.ensemble.bundle.files import MANIFEST, load_bundle
 from tagstack.ensemble.bundle.in_use import Versions
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.tasks.scoring import loaded_taggers, score_to_store
+from tagstack.ensemble.scoring.runs import score_to_store
+from tagstack.ensemble.scoring.taggers import loaded_taggers
 from tagstack.ensemble.tasks.start import StartRequest, start
 from tagstack.ensemble.tasks.tag_request import TagRequest
 from tagstack.ensemble.tasks.watch import Batch, FolderWatch, look_once, watch_folder

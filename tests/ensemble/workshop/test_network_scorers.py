@@ -17,7 +17,7 @@ from tagstack.ensemble.workshop.quality.scorers.network import (
     shipped_contract,
     shipped_contracts,
 )
-from tagstack.ensemble.workshop.quality.scorers.scorer import opened_scorers
+from tagstack.ensemble.workshop.quality.scorers.opening import opened_scorers
 
 WEIGHT = np.array([[1.0, 0, -2], [0, 3, 0], [0.5, -1, 2]], np.float32)
 BASE = """name = "grade"

@@ -18,7 +18,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.hooks import SCORERS
 from tagstack.ensemble.workshop.quality.scorers import brisque as own
 from tagstack.ensemble.workshop.quality.scorers import technical
-from tagstack.ensemble.workshop.quality.scorers.scorer import opened_scorers
+from tagstack.ensemble.workshop.quality.scorers.opening import opened_scorers
 
 Pixels = NDArray[np.uint8]
 PACKAGE = "tagstack.ensemble.workshop.quality.scorers"

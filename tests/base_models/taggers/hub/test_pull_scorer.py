@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from tagstack.cli import app
 from tagstack.configs.errors import TagstackError
+from tagstack.ensemble.workshop.quality.scorers.opening import opened_scorers
 from tagstack.ensemble.workshop.quality.scorers.pulling import pulled_folder, scorers_folder
-from tagstack.ensemble.workshop.quality.scorers.scorer import opened_scorers
 
 Hub = Any  # the server of conftest.py
 NAME, FOLDER = "anime-aesthetic", "swinv2pv3_v0_448_ls0.2_x"

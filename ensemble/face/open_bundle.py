@@ -1,4 +1,4 @@
-"""Taggers that stay open between pictures, with the judge of what they say."""
+"""A bundle whose taggers are open, with the judge of what they say."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -14,11 +14,11 @@ from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.decisions import Judge
 from tagstack.ensemble.face.in_memory import Told
-from tagstack.ensemble.tasks.scoring import check_runtimes
+from tagstack.ensemble.scoring.taggers import check_runtimes
 
 
-class OpenTaggers:
-    """A bundle's taggers, open, and the judge of their scores.
+class OpenBundle:
+    """A bundle's taggers, which stay open between pictures, and the judge of their scores.
 
     Parameters
     ----------

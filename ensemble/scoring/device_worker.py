@@ -19,7 +19,8 @@ from tagstack.base_models.scoring.pipeline import ScoreProgress, ScoreSummary
 from tagstack.base_models.scoring.sources import ImageFailure, ImageSources
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.tasks.scoring import loaded_taggers, score_sources
+from tagstack.ensemble.scoring.runs import score_sources
+from tagstack.ensemble.scoring.taggers import loaded_taggers
 
 Tell = Callable[[Mapping[str, Any]], None]
 INTERRUPTED = 130
@@ -103,7 +104,7 @@ def score_share(share: Share, tell: Tell) -> ScoreSummary:
     Raises
     ------
     TagstackError
-        As `scoring.score_folder`.
+        As `runs.score_sources`.
     """
     with (
         loaded_taggers(share.models, share.settings) as taggers,

@@ -31,10 +31,10 @@ from tagstack.configs.level1 import CPU_DEVICE, ON_CPU, ScoreSettings
 from tagstack.configs.settings import Settings
 from tagstack.configs.shown import shown
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.device_worker import Share
+from tagstack.ensemble.scoring.device_worker import Share
 
 # -P: a folder that one works in may hold a stranger's modules.
-COMMAND = (sys.executable, "-P", "-m", "tagstack.ensemble.tasks.device_worker")
+COMMAND = (sys.executable, "-P", "-m", "tagstack.ensemble.scoring.device_worker")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 

@@ -19,8 +19,8 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.tasks.device_worker import Share, score_share
-from tagstack.ensemble.tasks.devices import check_devices, score_on_devices, visible_device
+from tagstack.ensemble.scoring.device_worker import Share, score_share
+from tagstack.ensemble.scoring.devices import check_devices, score_on_devices, visible_device
 
 MODEL = "doll_resnet"
 NO_GPU = Driver(cuda_version=None, devices=(), fault="there is no NVIDIA driver")
@@ -123,7 +123,7 @@ except KeyboardInterrupt:
 
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tagstack.ensemble.tasks.devices.check_devices", lambda *_: None)
+    monkeypatch.setattr("tagstack.ensemble.scoring.devices.check_devices", lambda *_: None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, 5")
 
 
@@ -214,7 +214,7 @@ def test_gpus_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     from tagstack.base_models.runtimes.selection import Chosen
 
     monkeypatch.setattr(
-        "tagstack.ensemble.tasks.devices.choose", lambda _: Chosen("tensorrt", "asked for")
+        "tagstack.ensemble.scoring.devices.choose", lambda _: Chosen("tensorrt", "asked for")
     )
     check_devices(runs_in("tensorrt")("1", "0"), TWO)
     with pytest.raises(TagstackError, match=r"there is no GPU 2: 0: X \(9\.0.*; 1: X .*from 0"):

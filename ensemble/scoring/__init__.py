@@ -1,0 +1,1 @@
+"""Scoring as every job does it: taggers loaded and checked, pictures found, failures named."""

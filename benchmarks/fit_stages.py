@@ -4,8 +4,8 @@
         [--group COLUMN] [--where part=fit] [--threads 1]
 
 One fit as `tagstack fit` makes it, in this process. "Said" is what was left by its own words when
-the stage began; "left" what was, in CPU seconds. The shares of `ensemble/tasks/fit_stages.py` come
-from here.
+the stage began; "left" what was, in CPU seconds. The shares of `ensemble/fitting/fit_stages.py`
+come from here.
 """
 
 import argparse

@@ -21,9 +21,9 @@ from tagstack.ensemble.cascade.frontier import Staged, frontier
 from tagstack.ensemble.cascade.order import best_order
 from tagstack.ensemble.cascade.timing import member_seconds
 from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.fitting.floor import start_thresholds
+from tagstack.ensemble.fitting.threshold_fit import ThresholdFit
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.floor import start_thresholds
-from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
 from tagstack.ensemble.thresholds.cuts import logits_of
 from tagstack.meta.stack.prefixes import prefix_scores
 from tagstack.meta.stack.rung_spec import START, single_spec

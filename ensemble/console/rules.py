@@ -26,9 +26,9 @@ from tagstack.ensemble.console.options import (
 if TYPE_CHECKING:  # printing must not wait for what these need
     from tagstack.ensemble.rule_study.audit import RuleAudit
     from tagstack.ensemble.rule_study.auditing import AuditReport
+    from tagstack.ensemble.rule_study.catalogue import Binding, RuleEntry
     from tagstack.ensemble.rule_study.effects import Effect
     from tagstack.ensemble.rule_study.proposals import Proposals
-    from tagstack.ensemble.rules.catalogue import Binding, RuleEntry
     from tagstack.ensemble.rules.hygiene import Fault
     from tagstack.ensemble.rules.rule_set import Rules
 
@@ -204,7 +204,7 @@ def list_all(
     as_json: Json = False,
 ) -> None:
     """List rules with what they say and their strength."""
-    from tagstack.ensemble.rules.catalogue import list_rules
+    from tagstack.ensemble.rule_study.catalogue import list_rules
     from tagstack.ensemble.rules.sources import load_rules
 
     print_rules(list_rules(load_rules(sources), tag=tag, kind=kind), as_json=as_json)
@@ -221,7 +221,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a rule, who says so, and what is left of it in a vocabulary."""
-    from tagstack.ensemble.rules.catalogue import binding_of, find_rule, vocabulary_of
+    from tagstack.ensemble.rule_study.catalogue import binding_of, find_rule, vocabulary_of
     from tagstack.ensemble.rules.sources import load_rules
 
     loaded = load_rules(rules or "danbooru")
@@ -242,8 +242,8 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Find loops, cycles, tags that can never hold and names that nobody knows."""
+    from tagstack.ensemble.rule_study.catalogue import vocabulary_of
     from tagstack.ensemble.rule_study.checking import find_faults
-    from tagstack.ensemble.rules.catalogue import vocabulary_of
     from tagstack.ensemble.rules.sources import load_rules
 
     loaded = load_rules(sources)

@@ -20,8 +20,8 @@ from tagstack.ensemble.audit.slices import ALL, COLUMN, Slice, column_slices
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset
 from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.fitting.fit_stages import stacking_seconds
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.fit_stages import stacking_seconds
 from tagstack.ensemble.thresholds.plan import assignments
 from tagstack.ensemble.thresholds.rounds import Rounds
 from tagstack.meta.labels.truth import known_labels, without_unknown

@@ -15,7 +15,7 @@ from tagstack.configs.tables import TableWriter
 from tagstack.configs.text_files import read_bytes, read_text
 from tagstack.ensemble.outputs.format import printable
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.rules.catalogue import vocabulary_of
+from tagstack.ensemble.rule_study.catalogue import vocabulary_of
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
 from tagstack.ensemble.workshop.changing_alone import changing_alone

@@ -24,15 +24,15 @@ from tagstack.ensemble.bundle.overlaps import overlaps_of
 from tagstack.ensemble.bundle.start import rival_worth, scored_alike
 from tagstack.ensemble.cluster.handing import workers_of
 from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.fitting.fit_evidence import fit_evidence, labels_sha256, saw_of
+from tagstack.ensemble.fitting.fit_stages import FitStages, fit_stages
+from tagstack.ensemble.fitting.floor import held_against_start, start_thresholds
+from tagstack.ensemble.fitting.threshold_fit import ThresholdFit
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.rules.bound_rules import BoundRules
 from tagstack.ensemble.rules.hygiene import canonical_names
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
-from tagstack.ensemble.tasks.fit_evidence import fit_evidence, labels_sha256, saw_of
-from tagstack.ensemble.tasks.fit_stages import FitStages, fit_stages
-from tagstack.ensemble.tasks.floor import held_against_start, start_thresholds
-from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
 from tagstack.ensemble.thresholds.plan import assignments, worths_of
 from tagstack.ensemble.thresholds.rung_tables import rung_tables
 from tagstack.meta.metrics.utility import utility_of

@@ -8,7 +8,7 @@ from scipy import sparse
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.ensemble.bundle.dataset import Dataset
-from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
+from tagstack.ensemble.fitting.threshold_fit import ThresholdFit
 from tagstack.ensemble.thresholds.deciding import decided_by
 from tagstack.ensemble.thresholds.plan import worths_of
 from tagstack.ensemble.thresholds.table import State, Thresholds

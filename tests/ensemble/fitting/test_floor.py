@@ -12,9 +12,9 @@ from scipy import sparse
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.comparison.ladder import climb
-from tagstack.ensemble.tasks import floor
-from tagstack.ensemble.tasks.floor import Floor, held_against_start, start_thresholds
-from tagstack.ensemble.tasks.threshold_fit import ThresholdFit
+from tagstack.ensemble.fitting import floor
+from tagstack.ensemble.fitting.floor import Floor, held_against_start, start_thresholds
+from tagstack.ensemble.fitting.threshold_fit import ThresholdFit
 from tagstack.ensemble.thresholds.anchoring import Anchor, anchored, start_rates
 from tagstack.ensemble.thresholds.curves import Sorted
 from tagstack.ensemble.thresholds.deciding import decided_by

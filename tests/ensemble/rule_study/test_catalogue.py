@@ -4,7 +4,7 @@ import pytest
 
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.rules.catalogue import (
+from tagstack.ensemble.rule_study.catalogue import (
     binding_of,
     find_rule,
     list_rules,

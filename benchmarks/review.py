@@ -28,6 +28,9 @@ from tagstack.ensemble.review.desk import Desk
 from tagstack.ensemble.review.pairs import PairTable
 from tagstack.ensemble.review.queue import ORDERS
 
+NOTHING_LEFT = object()
+ANSWERS = 100  # of each order
+
 
 def summed(
     tag: NDArray[np.int64], of_pairs: NDArray[np.floating], n_tags: int
@@ -71,15 +74,19 @@ def desk_of(table: PairTable, n_images: int, n_tags: int, store: DecisionStore) 
 
 
 def timed(what: str, work: Callable[[], object], times: int = 1) -> None:
-    """Print the mean and the worst of some calls."""
+    """Print the mean and the worst of some calls, of fewer where there is nothing left to do."""
     cpu, clock = [], []
     for _ in range(times):
         before = time.process_time(), time.perf_counter()
-        work()
+        if work() is NOTHING_LEFT:
+            break
         cpu.append(time.process_time() - before[0])
         clock.append(time.perf_counter() - before[1])
+    if not cpu:
+        print(f"{what:44}     0 times: no card is left of this order")
+        return
     print(
-        f"{what:44} {times:5} times, CPU mean {1000 * np.mean(cpu):8.1f} ms, "
+        f"{what:44} {len(cpu):5} times, CPU mean {1000 * np.mean(cpu):8.1f} ms, "
         f"worst {1000 * max(cpu):8.1f} ms; by the clock mean {1000 * np.mean(clock):8.1f} ms"
     )
 
@@ -93,6 +100,11 @@ def main() -> None:
     parser.add_argument("--decisions", type=int, default=50_000)
     own = parser.parse_args()
     table = drawn_pairs(own.images, own.tags, own.pairs)
+    if (due := own.decisions + ANSWERS * len(ORDERS)) > len(table.image):
+        parser.error(
+            f"{len(table.image):,} pairs are drawn, but the decisions and the answers that are "
+            f"timed take {due:,}. Say more --images or --pairs, or fewer --decisions."
+        )
     with tempfile.TemporaryDirectory() as folder, DecisionStore(Path(folder) / FILE) as store:
         desk = desk_of(table, own.images, own.tags, store)
         rows = np.random.default_rng(1).choice(len(table.image), own.decisions, replace=False)
@@ -109,13 +121,16 @@ def main() -> None:
             timed(f"how many are left, {order}", partial(desk.left, order, None), 5)
         for order in ORDERS:
 
-            def turn(order: Any = order) -> None:
-                card = desk.cards("b", order, None, 1)[0]
+            def turn(order: Any = order) -> object:
+                if not (cards := desk.cards("b", order, None, 1)):
+                    return NOTHING_LEFT
+                (card,) = cards
                 name = desk.ground.images[card.image]
                 desk.answer(Decision(who="a", image=name, tag=card.tag, answer="no",
                                      shown=card.shown))  # fmt: skip
+                return None
 
-            timed(f"a card and its answer, {order}", turn, 100)
+            timed(f"a card and its answer, {order}", turn, ANSWERS)
 
         def back() -> None:
             desk.undo("a", None)

@@ -221,12 +221,11 @@ def _collected(
 
 
 class _Collected:
-    """The chunks of one rung, put together at the end."""
-
-    tag_ap: NDArray[np.float64]
+    """The chunks of one rung, put together at the end; ``tag_ap`` comes with the first of them."""
 
     def __init__(self, *, keep_tags: bool) -> None:
         self._keep_tags = keep_tags
+        self.tag_ap: NDArray[np.float64] = np.empty(0)
         self._like: _Collected | None = None
         self._chunks: list[Mapping[tuple[str, str], NDArray[np.float64]]] = []
         self._tag_f: list[NDArray[np.float32]] = []

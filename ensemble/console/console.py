@@ -117,7 +117,7 @@ class _LogLines:
     """Lines in a log, where nobody sees a bar: one now and then, the first after a while."""
 
     def __init__(self) -> None:
-        self.begin()
+        self._last = time.monotonic()
 
     def begin(self) -> None:
         """Wait anew, as something was just said."""

@@ -12,8 +12,9 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 MESSAGE = "Interrupted; run the same command again to go on."
 _GRACE_S = 2.0  # for the piece at hand; whoever has pressed Ctrl-C waits no longer
@@ -26,13 +27,18 @@ class Interruption:
     def __init__(self, grace_s: float = _GRACE_S) -> None:
         self._grace_s = grace_s
         self._seen: list[int] = []
+        # What `watch` took over, for `stop` to give back.
+        self._before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
+        self._heard_before = -1
+        self._pythons: socket.socket | None = None
 
     def watch(self) -> None:
         """Take over the signals; only the main thread can."""
         self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
-        ours, self._pythons = socket.socketpair()
-        self._pythons.setblocking(False)
-        self._heard_before = signal.set_wakeup_fd(self._pythons.fileno(), warn_on_full_buffer=False)
+        ours, pythons = socket.socketpair()
+        pythons.setblocking(False)
+        self._heard_before = signal.set_wakeup_fd(pythons.fileno(), warn_on_full_buffer=False)
+        self._pythons = pythons
         threading.Thread(target=self._wait, args=(ours,), daemon=True).start()
 
     def stop(self) -> None:
@@ -40,7 +46,8 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         signal.set_wakeup_fd(self._heard_before)
-        self._pythons.close()  # which ends the thread
+        if self._pythons is not None:
+            self._pythons.close()  # which ends the thread
 
     @property
     def exit_code(self) -> int | None:

@@ -38,7 +38,7 @@ class FoldedPairs:
         self.pairs, self.truth = scores.pairs, evidence.truth(scores.pairs)
         self.category = category_numbers(scores.vocabulary)
         self.n_folds = int(folds.max(initial=0)) + 1
-        self._count()
+        self._n_true, self._n_false = self._counted()
 
     def samples(self, member: int, left_out: Sequence[int | None]) -> Iterator[Sample]:
         """Yield what a member's calibration is fitted on without each fold."""
@@ -77,8 +77,8 @@ class FoldedPairs:
         n_true, n_false = self._n_true[kept].sum(axis=0), self._n_false[kept].sum(axis=0)
         return n_true, n_false
 
-    def _count(self) -> None:
-        """Count each fold's unlisted pairs by tag."""
+    def _counted(self) -> tuple[Ints, Ints]:
+        """Return each fold's unlisted pairs that are true and false, shape (n_folds, n_tags)."""
         weight = self.evidence.image_weight
         listed, true, unknown = (
             np.zeros((self.n_folds, self.pairs.n_tags), np.int64 if weight is None else np.float64)
@@ -96,8 +96,8 @@ class FoldedPairs:
                 count += np.bincount(key[chosen], own, count.size).reshape(count.shape)
         labels, hidden = self._by_fold(self.evidence.labels), self._by_fold(self.evidence.unknown)
         n_images = np.bincount(self.folds, weight, self.n_folds)[:, None]
-        self._n_true = _unlisted(labels - true)
-        self._n_false = _unlisted(n_images - listed - (hidden - unknown) - self._n_true)
+        n_true = _unlisted(labels - true)
+        return n_true, _unlisted(n_images - listed - (hidden - unknown) - n_true)
 
     def _by_fold(self, labels: sparse.csr_array) -> Ints:
         """Return how many images of each fold carry each tag, shape (n_folds, n_tags)."""

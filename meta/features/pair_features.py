@@ -264,6 +264,9 @@ class TakenTable(PairTable):
     images : array of shape (n_images,), integer
     """
 
+    _whole: PairTable
+    _rows: NDArray[np.int64]
+
     def __init__(self, whole: PairTable, images: NDArray[np.intp]) -> None:
         self._set(_whole=whole, _rows=whole.pairs.rows(images))
         self._set(
@@ -287,9 +290,6 @@ class TakenTable(PairTable):
     def _set(self, **fields: object) -> None:
         for name, value in fields.items():
             object.__setattr__(self, name, value)
-
-    _whole: PairTable
-    _rows: NDArray[np.int64]
 
 
 def pair_table(

@@ -184,6 +184,26 @@ class RungCalibration:
         return self._of_all.monotone(listed, base, self._category, self._how)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Room:
+    """Where the tables of some images are laid together."""
+
+    names: tuple[str, ...]
+    rising: frozenset[str]
+    values: NDArray[np.float32]
+    logit: Floats
+
+    @classmethod
+    def like(cls, table: PairTable, n_pairs: int, spill: Spill) -> "_Room":
+        """Return room for so many pairs with a table's columns."""
+        return cls(
+            names=table.names,
+            rising=table.rising,
+            values=spill.empty((n_pairs, len(table.names)), np.float32),
+            logit=spill.empty(n_pairs, np.float64),
+        )
+
+
 class _Tables:
     """The candidates' table, filled a few images at a time.
 
@@ -199,6 +219,7 @@ class _Tables:
     def __init__(self, pairs: Pairs, per_image: int, spill: Spill) -> None:
         self._most = int(np.minimum(np.diff(pairs.indptr), per_image).sum())
         self._spill, self._n = spill, 0
+        self._room: _Room | None = None  # how wide it is the first table says
 
     def add(self, parts: Sequence[tuple[NDArray[np.int64], PairTable]]) -> NDArray[np.int64]:
         """Add some images' tables and return where their pairs stand among the listed, ascending.
@@ -208,26 +229,25 @@ class _Tables:
         parts : sequence of (array of shape (n,), PairTable)
             Of one fold each; where its rows stand among the listed pairs.
         """
-        first = parts[0][1]
-        if not self._n:
-            self._names, self._rising = first.names, first.rising
-            self._values = self._spill.empty((self._most, len(first.names)), np.float32)
-            self._logit = self._spill.empty(self._most, np.float64)
+        if self._room is None:
+            self._room = _Room.like(parts[0][1], self._most, self._spill)
         rows = np.concatenate([own for own, _ in parts])
         order = np.argsort(rows)
         here = slice(self._n, self._n + len(rows))
-        self._values[here] = np.concatenate([table.values for _, table in parts])[order]
-        self._logit[here] = np.concatenate([table.logit for _, table in parts])[order]
+        self._room.values[here] = np.concatenate([table.values for _, table in parts])[order]
+        self._room.logit[here] = np.concatenate([table.logit for _, table in parts])[order]
         self._n = here.stop
         return rows[order]
 
     def whole(self, pairs: Pairs) -> PairTable:
         """Return all that was added, of these pairs."""
+        if self._room is None:
+            raise ValueError("Nothing was added, so there is no table; add some images' first.")
         return PairTable(
             pairs=pairs,
-            names=self._names,
-            values=self._values[: self._n],
-            logit=self._logit[: self._n],
-            rising=self._rising,
+            names=self._room.names,
+            values=self._room.values[: self._n],
+            logit=self._room.logit[: self._n],
+            rising=self._room.rising,
             spill=self._spill,
         )

@@ -71,6 +71,7 @@ class Stacker(Parameters):
         Fold of each fit image; held only after `fit`.
     """
 
+    stack_: FittedStack
     specs_: tuple[RungSpec, ...]
     chosen_: str
     ladder_: tuple[LadderRow, ...]
@@ -86,6 +87,7 @@ class Stacker(Parameters):
 
     def __init__(self, settings: StackSettings, *, seed: int, threads: int) -> None:
         self.settings, self.seed, self.threads = settings, seed, threads
+        self._out_of_fold: dict[str, PairProba] | None = None  # of the fit images, after a fit
 
     @property
     def rungs_(self) -> tuple[str, ...]:
@@ -156,7 +158,7 @@ class Stacker(Parameters):
             image_weight=image_weight,
             start=start,
         )
-        self.stack_: FittedStack = done.stack
+        self.stack_ = done.stack
         self.specs_, self.chosen_, self.ladder_ = done.specs, done.chosen, done.ladder
         self.bands_, self.rounds_ = done.bands, dict(done.rounds)
         self.rehearsal_, self.tuning_ = done.rehearsal, done.tuning
@@ -174,14 +176,13 @@ class Stacker(Parameters):
             If the stack was loaded from a file, or there is no such rung.
         """
         self._known(rung)
-        held: dict[str, PairProba] | None = getattr(self, "_out_of_fold", None)
-        if held is None:
+        if self._out_of_fold is None:
             msg = (
                 "A loaded stack holds no out-of-fold probabilities of the images it was fitted "
                 "on. Fit again to get them."
             )
             raise TagstackError(msg)
-        return held[rung]
+        return self._out_of_fold[rung]
 
     def fall_back(self, why: str) -> None:
         """Answer with the start from now on: what was fitted did worse on left-out images."""

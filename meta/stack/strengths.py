@@ -1,11 +1,12 @@
 """How strongly tags are held to their category, chosen by cross-validated log loss."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.base_models.pairs import Level1Scores
+from tagstack.base_models.pairs import Level1Scores, Pairs
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibrators.calibration import (
     MemberCalibration,
@@ -15,6 +16,7 @@ from tagstack.meta.calibrators.calibration import (
     member_samples,
 )
 from tagstack.meta.calibrators.registry import fit_maps
+from tagstack.meta.calibrators.tag_rows import TagRows
 from tagstack.meta.labels.drawn_images import drawn_images
 from tagstack.meta.labels.truth import Evidence, PairTruth
 from tagstack.meta.learners.shrunken_logistic import fit_on_rows, logistic_rows
@@ -58,9 +60,8 @@ def choose_strengths(
     if settings.calibrator == "none" or settings.calibration_pool != "hierarchical":
         candidates = candidates[:1]  # no pool, no strength: the first stands for all
     calibration = _best(candidates, [split.calibration_loss for split in splits])
-    for split in splits:
-        split.calibrate(calibration)
-    logistic = _best(settings.logistic_strengths, [split.logistic_loss for split in splits])
+    logistics = [split.logistic(calibration) for split in splits]
+    logistic = _best(settings.logistic_strengths, [one.loss for one in logistics])
     return Strengths(calibration=calibration, logistic=logistic)
 
 
@@ -106,17 +107,16 @@ class _Split:
         rows = zip(members.listed, members.base, strict=True)
         return sum(log_loss(listed, base, self.test_truth) for listed, base in rows)
 
-    def calibrate(self, strength: float) -> None:
-        """Choose the calibration that the logistic is fitted on."""
+    def logistic(self, strength: float) -> "_Logistic":
+        """Return what the logistic is fitted and judged on, given the calibration's strength."""
         fitted, self.samples = self._fitted(strength), ()
         members, category = fitted.apply(self.fit), category_numbers(self.fit.vocabulary)
-        self.rows = logistic_rows(members, self.fit.pairs, self.fit_truth, category)
-        self.test_members: MemberLogits = fitted.apply(self.test)
-
-    def logistic_loss(self, strength: float) -> float:
-        fitted = fit_on_rows(self.rows, strength)
-        listed, base = fitted.apply(self.test_members, self.test.pairs)
-        return log_loss(listed, base, self.test_truth)
+        return _Logistic(
+            rows=logistic_rows(members, self.fit.pairs, self.fit_truth, category),
+            test_members=fitted.apply(self.test),
+            test_pairs=self.test.pairs,
+            test_truth=self.test_truth,
+        )
 
     def _fitted(self, strength: float) -> MemberCalibration:
         if strength not in self.calibrations:
@@ -124,3 +124,18 @@ class _Split:
             maps = tuple(fit_maps(sample, how) for sample in self.samples)
             self.calibrations[strength] = MemberCalibration(maps=maps)
         return self.calibrations[strength]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Logistic:
+    """One fold held out, its members calibrated."""
+
+    rows: TagRows
+    test_members: MemberLogits
+    test_pairs: Pairs
+    test_truth: PairTruth
+
+    def loss(self, strength: float) -> float:
+        """Return the held-out loss of a logistic that is held to its category so strongly."""
+        listed, base = fit_on_rows(self.rows, strength).apply(self.test_members, self.test_pairs)
+        return log_loss(listed, base, self.test_truth)

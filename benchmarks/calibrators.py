@@ -20,7 +20,13 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
-from tagstack.meta.calibrators.calibration import MemberLogits, fit_members, member_how
+from tagstack.meta.calibrators.calibration import (
+    MemberCalibration,
+    MemberLogits,
+    member_how,
+    member_samples,
+)
+from tagstack.meta.calibrators.registry import fit_maps
 from tagstack.meta.labels.folds import stratified_group_folds
 from tagstack.meta.labels.truth import Evidence, positives_per_tag
 from tagstack.meta.learners.mean import mean_logit
@@ -57,7 +63,8 @@ def calibrated(fit: Dataset, test: Dataset, settings: Settings) -> MemberLogits:
     folds = stratified_group_folds(fit.labels, fit.groups, stack.folds, settings.seed)
     strengths = choose_strengths(fit.scores, evidence, folds, stack, settings.seed)
     how = member_how(stack, strengths.calibration)
-    return fit_members(fit.scores, evidence.truth(fit.scores.pairs), how).apply(test.scores)
+    samples = member_samples(fit.scores, evidence.truth(fit.scores.pairs))
+    return MemberCalibration(maps=tuple(fit_maps(one, how) for one in samples)).apply(test.scores)
 
 
 def judged(proba: PairProba, test: Dataset, settings: Settings) -> tuple[float, float, float]:

@@ -22,7 +22,9 @@ from PIL import Image
 
 from tagstack.base_models.runtimes.driver import examine_driver
 from tagstack.base_models.runtimes.probing import is_installed, probe
-from tagstack.base_models.scoring.pipeline import score_to_store
+from tagstack.base_models.scores.members import Members
+from tagstack.base_models.scores.store_writer import ScoreWriter
+from tagstack.base_models.scoring.pipeline import score_images
 from tagstack.base_models.scoring.sources import find_images
 from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.base_models.threads import usable_cores
@@ -80,9 +82,8 @@ def pipeline(scratch: Path, n_images: int, size: int, on_cpu: bool, tiny: bool) 
             return
         sources = find_images([folder], extensions=settings.extensions)
         with gpu_busy() as busy:
-            summary = score_to_store(
-                sources, taggers, scratch / f"store-{scaled}", settings, threads=usable_cores()
-            )
+            with ScoreWriter(scratch / f"store-{scaled}", Members.of(taggers)) as sink:
+                summary = score_images(sources, taggers, sink, settings, threads=usable_cores())
         for tagger in taggers:
             tagger.close()
         rate = summary.n_scored / summary.seconds

@@ -42,7 +42,9 @@ from tagstack.base_models.pictures.framed_pixels import framed_picture
 from tagstack.base_models.pictures.images import DecodingBudget
 from tagstack.base_models.pictures.preprocess import Framing, input_tensor
 from tagstack.base_models.pictures.resampling import chosen_resampler
-from tagstack.base_models.scoring.pipeline import score_to_store
+from tagstack.base_models.scores.members import Members
+from tagstack.base_models.scores.store_writer import ScoreWriter
+from tagstack.base_models.scoring.pipeline import score_images
 from tagstack.base_models.scoring.sources import find_images
 from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.base_models.taggers.tagger import Tagger
@@ -81,7 +83,8 @@ def whole_seconds(
     sources = find_images([images], extensions=settings.extensions)
     with tempfile.TemporaryDirectory() as store:
         began = time.perf_counter()
-        score_to_store(sources, taggers, Path(store), settings, threads=threads)
+        with ScoreWriter(Path(store), Members.of(taggers)) as sink:
+            score_images(sources, taggers, sink, settings, threads=threads)
         return time.perf_counter() - began
 
 

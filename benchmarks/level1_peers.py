@@ -23,8 +23,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tagstack.base_models.pictures.preprocess import input_tensor
 from tagstack.base_models.runtimes.ort import CALL_IMAGES
+from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.store import ScoreStore
-from tagstack.base_models.scoring.pipeline import score_to_store
+from tagstack.base_models.scores.store_writer import ScoreWriter
+from tagstack.base_models.scoring.pipeline import score_images
 from tagstack.base_models.scoring.sources import find_images
 from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.configs.level1 import ScoreSettings
@@ -203,7 +205,8 @@ def _own(work: Path, images: Path, settings: ScoreSettings, threads: int) -> dic
         tagger.session.run(input_tensor(pixels, tagger.contract.input))
     with tempfile.TemporaryDirectory() as store:
         began, cpu = time.perf_counter(), time.process_time()
-        score_to_store(sources, taggers, Path(store), settings, threads=threads)
+        with ScoreWriter(Path(store), Members.of(taggers)) as sink:
+            score_images(sources, taggers, sink, settings, threads=threads)
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
         tags = _decided(ScoreStore(Path(store)))
     for tagger in taggers:

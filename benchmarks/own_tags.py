@@ -30,7 +30,7 @@ from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence
 from tagstack.meta.probe.columns import Columns
-from tagstack.meta.probe.fitting import fit_probe
+from tagstack.meta.probe.fitting import with_probe
 
 N_HIDDEN, NEIGHBOURS = 30, 20
 GIVEN = (10, 20, 50, 200)
@@ -109,7 +109,10 @@ def probe_logits(
         groups=fit.groups,
         relations=TagRelations.none(len(tags)),
     )
-    probe = fit_probe(data, settings.stack, seed=settings.seed, threads=1)
+    _, probe = with_probe(
+        data, settings.stack, seed=settings.seed, threads=1, progress=lambda *_: None
+    )
+    assert probe is not None
     found = probe.apply(bare(test.scores, tags))
     logits = np.full((test.scores.n_images, len(tags)), float(probe.floor))
     logits[found.pairs.image, found.pairs.tag] = found.logit[-1]

@@ -13,7 +13,6 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.shown import shown
 
 OBJECT_STORES = ("s3", "gs")
-WEB = ("https", "http")
 # A path object has made one slash of two.
 _ADDRESS = re.compile(r"(s3|gs|https?):/{1,2}([^/].*)", re.DOTALL)
 _OF_THIS_MACHINE = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?/")

@@ -11,13 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
-from tagstack.base_models.scores.members import Members
 from tagstack.base_models.scores.sink import ScoreSink
-from tagstack.base_models.scores.store_writer import ScoreWriter
 from tagstack.base_models.scoring.intake import FramedTask, Intake
 from tagstack.base_models.scoring.lanes import Batch, Lanes, Scored
 from tagstack.base_models.scoring.sources import PictureSource
@@ -32,7 +29,7 @@ _DRAIN_S = 1.0  # after an interruption: what is still done
 # Batches that taggers have or wait for: one for each half of a device's input, and the next.
 _UNDER_WAY = 3
 
-__all__ = ["ScoreProgress", "ScoreSummary", "score_images", "score_to_store"]
+__all__ = ["ScoreProgress", "ScoreSummary", "score_images"]
 
 
 def score_images(
@@ -89,29 +86,6 @@ def score_images(
         if pool is not None:
             pool.shutdown(cancel_futures=True)
     return tally.summary()
-
-
-def score_to_store(
-    sources: PictureSource,
-    taggers: Sequence[Tagger],
-    store: Path,
-    settings: ScoreSettings,
-    *,
-    threads: int,
-    progress: Callable[[ScoreProgress], None] | None = None,
-    retry_failed: bool = False,
-) -> ScoreSummary:
-    """Score images into the store in a folder, which is created if needed; see `score_images`.
-
-    With ``retry_failed``, contents are tried again that an earlier run gave up on.
-
-    Raises
-    ------
-    TagstackError
-        As `score_images`; and if two taggers share a name, or the store is in use.
-    """
-    with ScoreWriter(store, Members.of(taggers), retry_failed=retry_failed) as sink:
-        return score_images(sources, taggers, sink, settings, threads=threads, progress=progress)
 
 
 class _Run:

@@ -1,6 +1,5 @@
 """One step of training, and what a network says of pictures: all trainers share these."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -107,6 +106,6 @@ def mixed(device: str, *, wanted: bool = True) -> Any:
     return torch.autocast(device.split(":")[0], torch.bfloat16, enabled=wanted and has)
 
 
-def chosen_device(devices: Iterable[str] = ()) -> str:
-    """Return the first of these devices, else CUDA where there is one, else the processor."""
-    return next(iter(devices), "cuda" if torch.cuda.is_available() else "cpu")
+def chosen_device() -> str:
+    """Return CUDA where there is a device, else the processor."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

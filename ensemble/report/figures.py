@@ -20,6 +20,7 @@ from tagstack.meta.metrics.bootstrap import Difference, Interval
 from tagstack.meta.metrics.calibration_error import Bins
 
 _WIDTH, _HEIGHT = 460, 320
+_MOST_TICKS = 7
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 26, 40
 _PLOT_WIDTH, _PLOT_HEIGHT = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
@@ -38,13 +39,13 @@ class Axis:
         return round(100 * min(1.0, max(0.0, share)), 2)
 
 
-def axis_over(values: Iterable[float], *, most_ticks: int = 7) -> Axis:
+def axis_over(values: Iterable[float]) -> Axis:
     """Return an axis that covers all finite values, with a little air and round ticks."""
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
     air = max((high - low) * 0.04, 1e-3)
     low, high = low - air, high + air
-    step = _round_step((high - low) / most_ticks)
+    step = _round_step((high - low) / _MOST_TICKS)
     ticks = np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step
     return Axis(low, high, tuple(round(float(tick), 10) for tick in ticks))
 

@@ -364,19 +364,19 @@ def average_goal(counts: Counts, settings: ThresholdSettings) -> Floats:
     return average_f(counts, settings)
 
 
-def average_f(counts: Counts, settings: ThresholdSettings, axis: int = 0) -> Floats:
-    """Return macro or micro F-beta over the tags on ``axis``, tags without positives left out.
+def average_f(counts: Counts, settings: ThresholdSettings) -> Floats:
+    """Return macro or micro F-beta over the tags on the first axis, tags without positives left out.
 
-    Of the counts' shape without ``axis``.
+    Of the counts' shape without that axis.
     """
     if settings.average == "macro":
-        if axis == 0 and counts.positives.ndim == counts.hits.ndim > 1:
+        if counts.positives.ndim == counts.hits.ndim > 1:
             # Of a large vocabulary most tags have none: the sum is the same without them.
             counts = counts.take(np.flatnonzero((counts.positives > 0).any(axis=1)))
         scores = counts.f_beta(settings.beta)
-        n_defined = np.maximum((~np.isnan(scores)).sum(axis=axis), 1)
-        return np.asarray(np.nansum(scores, axis=axis) / n_defined)
-    return np.asarray(np.nan_to_num(counts.total(axis).f_beta(settings.beta)))
+        n_defined = np.maximum((~np.isnan(scores)).sum(axis=0), 1)
+        return np.asarray(np.nansum(scores, axis=0) / n_defined)
+    return np.asarray(np.nan_to_num(counts.total().f_beta(settings.beta)))
 
 
 def gained(counts: Counts, settings: ThresholdSettings) -> Floats:

@@ -21,7 +21,6 @@ from tagstack.ensemble.thresholds.rounds import Rounds
 from tagstack.ensemble.thresholds.strategies.strategy import strategy_of
 
 _MOST_IMAGES = 20000  # of more, some are drawn: the third digit of F1 needs no more
-_LOST = 0.005  # half a point
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +52,6 @@ class Frontier:
     one_threshold: FrontierPoint
     in_use: float
     n_images: int
-
-    @property
-    def advised(self) -> FrontierPoint:
-        """The most macro F-beta for at most half a point of micro less than with one threshold."""
-        near = [p for p in self.points if p.micro_f >= self.one_threshold.micro_f - _LOST]
-        return max(near or [max(self.points, key=lambda p: p.micro_f)], key=lambda p: p.macro_f)
 
 
 def frontier(

@@ -87,20 +87,6 @@ def rung_how(settings: StackSettings) -> How:
     )
 
 
-def fit_members(scores: Level1Scores, truth: PairTruth, how: How) -> MemberCalibration:
-    """Return the calibration of every member, fitted on these scores and labels.
-
-    Parameters
-    ----------
-    scores : Level1Scores
-    truth : PairTruth
-    how : How
-    """
-    return MemberCalibration(
-        maps=tuple(fit_maps(sample, how) for sample in member_samples(scores, truth))
-    )
-
-
 def member_samples(scores: Level1Scores, truth: PairTruth) -> Iterator[Sample]:
     """Yield what each member's calibration is fitted on."""
     category = category_numbers(scores.vocabulary)

@@ -45,26 +45,6 @@ class ShrunkenLogistic:
         return self.listed(members, np.arange(len(self.theta), dtype=np.int32))
 
 
-def fit_shrunken_logistic(
-    members: MemberLogits,
-    pairs: Pairs,
-    truth: PairTruth,
-    category: NDArray[np.int64],
-    strength: float,
-) -> ShrunkenLogistic:
-    """Return the coefficients of all tags, fitted at once.
-
-    Parameters
-    ----------
-    members : MemberLogits
-        Calibrated logits.
-    pairs, truth, category
-    strength : float, positive
-        Precision of a tag's weights round those of its category.
-    """
-    return fit_on_rows(logistic_rows(members, pairs, truth, category), strength)
-
-
 def logistic_rows(
     members: MemberLogits, pairs: Pairs, truth: PairTruth, category: NDArray[np.int64]
 ) -> TagRows:

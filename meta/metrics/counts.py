@@ -43,12 +43,12 @@ class Counts:
         found = f_score(self.hits, self.predicted, self.positives, beta)
         return np.where(np.broadcast_to(self.positives == 0, np.shape(found)), np.nan, found)
 
-    def total(self, axis: int = 0) -> "Counts":
-        """Return the counts summed over an axis."""
+    def total(self) -> "Counts":
+        """Return the counts summed over the first axis."""
         return Counts(
-            hits=self.hits.sum(axis=axis),
-            predicted=self.predicted.sum(axis=axis),
-            positives=self.positives.sum(axis=axis),
+            hits=self.hits.sum(axis=0),
+            predicted=self.predicted.sum(axis=0),
+            positives=self.positives.sum(axis=0),
         )
 
     def take(self, chosen: NDArray[np.generic]) -> "Counts":

@@ -112,21 +112,6 @@ def with_probe(
     return replace(data, scores=scores, start=start), probe
 
 
-def fit_probe(data: Labelled, settings: StackSettings, *, seed: int, threads: int) -> Probe:
-    """Return the probe of all images; the first fold chooses its strength.
-
-    Parameters
-    ----------
-    data : Labelled
-        With features, in two folds or more.
-    settings : StackSettings
-    seed, threads : int
-    """
-    work = _Work.of(data, settings, seed, threads)
-    strength = work.chosen_strength(work.prepared(0), 0)
-    return work.fitted(work.prepared(None), strength)
-
-
 def completed(data: Labelled, probe: Probe | None) -> Labelled:
     """Return other images under a fitted probe, as `with_probe` returned those it was fitted on."""
     if probe is None:

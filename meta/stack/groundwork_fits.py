@@ -31,23 +31,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def fit_groundwork(
-    scores: Level1Scores, evidence: Evidence, strengths: Strengths, settings: StackSettings
-) -> Groundwork:
-    """Return the groundwork fitted on these images.
-
-    Parameters
-    ----------
-    scores : Level1Scores
-    evidence : Evidence
-    strengths : Strengths
-    settings : StackSettings
-        Its calibrator and what that pools.
-    """
-    alike = np.zeros(scores.n_images, np.int64)
-    return fit_groundworks(scores, evidence, alike, [None], strengths, settings)[0]
-
-
 def fit_groundworks(
     scores: Level1Scores,
     evidence: Evidence,

@@ -16,10 +16,10 @@ from tagstack.base_models.pictures.decoding_process import CRASHED, DecodingProc
 from tagstack.base_models.pictures.images import ImageError, decode, open_image
 from tagstack.base_models.pictures.png_chunks import without_large_texts
 from tagstack.base_models.scores.store import ScoreStore
-from tagstack.base_models.scoring.pipeline import score_to_store
 from tagstack.base_models.scoring.sources import find_images
 from tagstack.base_models.taggers.tagger import load_tagger
 from tagstack.configs.level1 import ScoreSettings
+from tests.base_models.scored import score_to_store
 
 MANY = 10**9
 

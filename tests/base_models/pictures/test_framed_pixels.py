@@ -17,10 +17,10 @@ from tagstack.base_models.pictures.framed_pixels import framed_picture, reductio
 from tagstack.base_models.pictures.images import DecodingBudget, ImageError, open_image, reduced
 from tagstack.base_models.pictures.preprocess import Framing, framed, framing_from_input
 from tagstack.base_models.scores.store import ScoreStore
-from tagstack.base_models.scoring.pipeline import score_to_store
 from tagstack.base_models.scoring.sources import find_images
 from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.configs.level1 import ScoreSettings
+from tests.base_models.scored import score_to_store
 
 GEOMETRIES = ("pad_square", "pad_square_up", "squash", "fit_pad", "fit_edge")
 MAX = 10**8

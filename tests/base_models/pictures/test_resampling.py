@@ -31,11 +31,11 @@ from tagstack.base_models.pictures.resampling import (
 from tagstack.base_models.pictures.resampling_weights import ONE, Side, side_weights
 from tagstack.base_models.pictures.squares import Canvas, alone, on_square
 from tagstack.base_models.scores.store import ScoreStore
-from tagstack.base_models.scoring.pipeline import score_to_store
 from tagstack.base_models.scoring.sources import find_images
 from tagstack.base_models.taggers.registry import load_taggers
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
+from tests.base_models.scored import score_to_store
 
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
 

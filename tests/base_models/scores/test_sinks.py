@@ -21,12 +21,13 @@ from tagstack.base_models.scores.shards import ShardWriter, merge_shards
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scores.store_parts import part_paths
 from tagstack.base_models.scores.store_writer import ScoreWriter
-from tagstack.base_models.scoring.pipeline import score_images, score_to_store
+from tagstack.base_models.scoring.pipeline import score_images
 from tagstack.base_models.scoring.sources import GivenPictures, ImageSources, find_images
 from tagstack.base_models.taggers.fingerprint import floor_logit
 from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
+from tests.base_models.scored import score_to_store
 
 FLOOR = 0.01
 N_FEATURES = 8 * 8 * 3  # the tiny taggers' whole picture

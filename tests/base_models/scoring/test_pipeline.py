@@ -30,16 +30,12 @@ from tagstack.base_models.scores.sink import Taken
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scores.store_parts import part_paths
 from tagstack.base_models.scoring import pipeline
-from tagstack.base_models.scoring.pipeline import (
-    ScoreProgress,
-    ScoreSummary,
-    score_images,
-    score_to_store,
-)
+from tagstack.base_models.scoring.pipeline import ScoreProgress, ScoreSummary, score_images
 from tagstack.base_models.scoring.sources import ImageSources, find_images
 from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
+from tests.base_models.scored import score_to_store
 
 Folder = Callable[..., Path]
 
@@ -592,7 +588,9 @@ def test_full_disk_is_one_line_and_leaves_whole_parts(
 _VICTIM = """
 import json, os, signal, sys
 from pathlib import Path
-from tagstack.base_models.scoring.pipeline import score_to_store
+from tagstack.base_models.scores.members import Members
+from tagstack.base_models.scores.store_writer import ScoreWriter
+from tagstack.base_models.scoring.pipeline import score_images
 from tagstack.base_models.scoring.sources import find_images
 from tagstack.base_models.taggers.tagger import load_tagger
 from tagstack.configs.level1 import ScoreSettings
@@ -615,7 +613,8 @@ def killed(self, target):
 
 Path.replace = killed
 sources = find_images([Path(task["images"])], extensions=settings.extensions)
-score_to_store(sources, taggers, Path(task["store"]), settings, threads=2)
+with ScoreWriter(Path(task["store"]), Members.of(taggers)) as sink:
+    score_images(sources, taggers, sink, settings, threads=2)
 """
 
 

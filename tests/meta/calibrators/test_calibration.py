@@ -4,8 +4,10 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from tagstack.meta.calibrators.calibration import fit_members
+from tagstack.base_models.pairs import Level1Scores
+from tagstack.meta.calibrators.calibration import MemberCalibration, member_samples
 from tagstack.meta.calibrators.protocol import How
+from tagstack.meta.calibrators.registry import fit_maps
 from tagstack.meta.labels.truth import PairTruth
 
 MakeLabelled = Callable[..., Any]
@@ -13,6 +15,12 @@ MakeLabelled = Callable[..., Any]
 
 def platt(strength: float) -> How:
     return How(kind="platt", pool="hierarchical", strength=strength)
+
+
+def fit_members(scores: Level1Scores, truth: PairTruth, how: How) -> MemberCalibration:
+    """Return the calibration of every member, fitted on these scores and labels."""
+    maps = tuple(fit_maps(sample, how) for sample in member_samples(scores, truth))
+    return MemberCalibration(maps=maps)
 
 
 def test_calibrated_probabilities_match_how_often_they_are_true(

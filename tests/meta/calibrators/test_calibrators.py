@@ -16,11 +16,12 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from venn_abers import VennAbers  # type: ignore[import-untyped]
 
-from tagstack.meta.calibrators.calibration import category_numbers, fit_members
+from tagstack.meta.calibrators.calibration import category_numbers
 from tagstack.meta.calibrators.protocol import How, Sample
 from tagstack.meta.calibrators.registry import fit_maps, maps_from_arrays, named_arrays
 from tagstack.meta.calibrators.step_maps import StepMaps
 from tagstack.meta.labels.truth import PairTruth
+from tests.meta.calibrators.test_calibration import fit_members
 
 MakeLabelled = Callable[..., Any]
 

@@ -16,7 +16,7 @@ from tagstack.meta.labels.truth import Evidence, PairTruth
 from tagstack.meta.learners.linear_svm import LinearSvms
 from tagstack.meta.learners.svm_design import svm_design
 from tagstack.meta.stack.groundwork import Strengths
-from tagstack.meta.stack.groundwork_fits import fit_groundwork
+from tagstack.meta.stack.groundwork_fits import fit_groundworks
 
 Labelled = tuple[PairTable, np.ndarray]
 
@@ -31,7 +31,8 @@ def labelled(make_labelled: Callable[..., Any]) -> Labelled:
     data = make_labelled(n_images=250, noise=(2.0, 2.5))
     stack = load_settings().stack
     strengths = Strengths(calibration=100.0, logistic=300.0)
-    work = fit_groundwork(data.scores, Evidence.of(data.labels), strengths, stack)
+    evidence, alike = Evidence.of(data.labels), np.zeros(data.scores.n_images, np.int64)
+    (work,) = fit_groundworks(data.scores, evidence, alike, [None], strengths, stack)
     ground = work.apply(data.scores, TagRelations.none(12), stack)
     return ground.table, PairTruth.of(data.scores.pairs, data.labels).listed[ground.rows]
 

@@ -11,7 +11,7 @@ from tagstack.configs.stack import StackSettings
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence
 from tagstack.meta.stack.groundwork import Groundwork, Strengths
-from tagstack.meta.stack.groundwork_fits import fit_groundwork
+from tagstack.meta.stack.groundwork_fits import fit_groundworks
 from tagstack.meta.stack.stacker import Stacker
 
 STRENGTHS = Strengths(calibration=100.0, logistic=300.0)
@@ -25,7 +25,8 @@ def test_the_groundwork_of_weighted_images_is_that_of_copies(
     copied = np.repeat(np.arange(made.scores.n_images), times)
 
     def work(scores: Any, evidence: Evidence) -> Groundwork:
-        return fit_groundwork(scores, evidence, STRENGTHS, settings)
+        alike = np.zeros(scores.n_images, np.int64)
+        return fit_groundworks(scores, evidence, alike, [None], STRENGTHS, settings)[0]
 
     one = work(made.scores, Evidence.of(made.labels, image_weight=times.astype(float)))
     other = work(made.scores.take(copied), Evidence.of(made.labels[copied]))

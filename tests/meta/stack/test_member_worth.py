@@ -7,7 +7,7 @@ from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibrators.calibration import MemberLogits, regression_rows
 from tagstack.meta.learners.shrunken_logistic import (
     fit_on_rows,
-    fit_shrunken_logistic,
+    logistic_rows,
     rows_of_some,
 )
 from tagstack.meta.stack.choice import Choice
@@ -97,7 +97,7 @@ def test_a_logistic_of_some_members_is_the_one_fitted_on_theirs_alone(
     rows = regression_rows(listed, base, pairs.tag, truth, category, known)
     some = fit_on_rows(rows_of_some(rows, [1, 2]), 3.0)
     alone = MemberLogits(listed=listed[1:], base=base[1:])
-    expected = fit_shrunken_logistic(alone, pairs, truth, category, 3.0)
+    expected = fit_on_rows(logistic_rows(alone, pairs, truth, category), 3.0)
     np.testing.assert_array_equal(some.theta, expected.theta)
 
 

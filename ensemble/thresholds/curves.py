@@ -365,7 +365,7 @@ def average_goal(counts: Counts, settings: ThresholdSettings) -> Floats:
 
 
 def average_f(counts: Counts, settings: ThresholdSettings) -> Floats:
-    """Return macro or micro F-beta over the tags on the first axis, tags without positives left out.
+    """Return macro or micro F-beta over the first axis, tags without positives left out.
 
     Of the counts' shape without that axis.
     """

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tagstack.base_models.atomic import write_text
+from tagstack.base_models.runtimes.stored_precision import weights_of
 from tagstack.base_models.taggers.fingerprint import floor_logit
 from tagstack.base_models.taggers.tagger import Tagger
 from tagstack.configs.errors import TagstackError
@@ -83,9 +84,9 @@ class ParityReport:
         """Return the share of flips that this precision may have."""
         if self.precision in _EXACT:
             return settings.max_flips_exact
-        if self.precision.startswith("fp8"):
+        if weights_of(self.precision) == "fp8":
             return settings.max_flips_fp8
-        if self.precision.startswith("int8"):
+        if weights_of(self.precision) == "int8":
             return settings.max_flips_int8
         return settings.max_flips_half
 

@@ -48,6 +48,16 @@ def shown_precision(model: Path, computed: str) -> str:
     return stored if computed in ("fp32", stored) else f"{stored}+{computed}"
 
 
+def weights_of(precision: str) -> str:
+    """Return what the weights of a session of this precision (`shown_precision`) are stored in."""
+    return precision.partition("+")[0]
+
+
+def computed_in(precision: str) -> str:
+    """Return what a session of this precision computes its other operators in."""
+    return precision.rpartition("+")[2]
+
+
 def _stored_types(content: mmap.mmap) -> Iterator[int]:
     """Yield the element types of a model's weights and constants."""
     whole = (0, len(content))

@@ -85,7 +85,12 @@ class MemberInfo:
     @property
     def is_imported(self) -> bool:
         """Whether there are scores alone, and no tagger that could score another picture."""
-        return self.source.startswith(IMPORTED)
+        return was_imported(self.source)
+
+
+def was_imported(source: str) -> bool:
+    """Return whether a member's source is a file of scores, and no tagger."""
+    return source.startswith(IMPORTED)
 
 
 def info_of_tagger(tagger: Tagger) -> MemberInfo:

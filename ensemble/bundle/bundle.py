@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tagstack.base_models.pairs import Level1Scores
-from tagstack.base_models.scores.member_info import IMPORTED
+from tagstack.base_models.scores.member_info import was_imported
 from tagstack.base_models.scores.reading import ScoreReader
 from tagstack.base_models.taggers.asked_names import asked_for
 from tagstack.base_models.vocabulary import Vocabulary
@@ -159,7 +159,7 @@ class Bundle:
             member was imported, that it has no tagger.
         """
         for member in self.members:
-            if member.source.startswith(IMPORTED):
+            if was_imported(member.source):
                 msg = (
                     f"The bundle's member {member.name!r} is scores that were imported, so it "
                     "cannot score new pictures. Import scores of these too (`tagstack scores "

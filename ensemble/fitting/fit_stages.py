@@ -49,20 +49,27 @@ def fit_stages(settings: Settings, n_images: int, *, rules: bool) -> dict[str, f
     on_top = (*(name for name in stack.learners if name == "xgboost"), "blend")
     tuned = ("tuning",) if stack.tuning.trials > 1 and "xgboost" in stack.learners else ()
     rehearsed = stack.outer_fold and stack.folds > 2
-    names = [f"rehearsal: {name}" for name in rungs] if rehearsed else []
-    names += [*tuned, *(f"rehearsal: {name}" for name in on_top)] if rehearsed else []
-    names += [*rungs, *on_top]
-    names += ["worth of members"] if stack.member_worth != "none" else []
-    names += ["final fit"]
-    names += ["holding against the start"] if n_images <= settings.start.floor_images else []
-    names += ["thresholds of every rung"]
-    names += ["macro against micro"] if settings.thresholds.frontier else []
+    stages: dict[str, float] = {}
+    if rehearsed:
+        stages |= {f"rehearsal: {name}": _seconds(name) for name in rungs}
+        stages |= {name: _seconds(name) for name in tuned}
+        stages |= {f"rehearsal: {name}": _seconds(name) for name in on_top}
+    stages |= {name: _seconds(name) for name in (*rungs, *on_top)}
+    if stack.member_worth != "none":
+        stages |= {"worth of members": _seconds("worth of members")}
+    stages |= {"final fit": _seconds("final fit")}
+    if n_images <= settings.start.floor_images:
+        stages |= {"holding against the start": _seconds("holding against the start")}
     half = 1.0 if rules else 0.5
-    return {
-        name: _SECONDS.get(name.removeprefix("rehearsal: "), _OTHER)
-        * (half if name in ("thresholds of every rung", "macro against micro") else 1.0)
-        for name in names
-    }
+    stages |= {"thresholds of every rung": half * _seconds("thresholds of every rung")}
+    if settings.thresholds.frontier:
+        stages |= {"macro against micro": half * _seconds("macro against micro")}
+    return stages
+
+
+def _seconds(name: str) -> float:
+    """Return what a stage or a learner takes where it was measured."""
+    return _SECONDS.get(name, _OTHER)
 
 
 def stacking_seconds(settings: Settings, n_images: int, n_pairs: int) -> float:

@@ -27,16 +27,11 @@ from tagstack.ensemble.report.pictures import thumbnail
 from tagstack.ensemble.report.words import number
 from tagstack.meta.metrics.scores import (
     Score,
+    averages_of_decisions,
     compared,
     f_name,
     of_decisions,
     of_probabilities,
-)
-
-_AVERAGES = tuple(
-    f"{average}_{field}"
-    for average in ("micro", "macro", "weighted", "sample")
-    for field in ("f", "precision", "recall")
 )
 
 _COLUMNS = 5  # of figures beside the rung's name, as many as a phone has room for
@@ -217,9 +212,9 @@ def full_tables(comparison: Comparison) -> tuple[tuple[Mapping[str, str], ...], 
 def _full_row(comparison: Comparison, rung: RungResult) -> dict[str, str]:
     beta, every = comparison.beta, rung.scores["all"]
     supported = rung.scores["supported"]["macro_ap"].value
-    decided, ranked = of_decisions(beta), of_probabilities()
-    averages = [score for score in decided if score.name.startswith(_AVERAGES)]
-    others = [score for score in decided if score not in averages]
+    averages, ranked = averages_of_decisions(beta), of_probabilities()
+    own = {score.name for score in averages}
+    others = [score for score in of_decisions(beta) if score.name not in own]
     return {
         "Rung": rung.title,
         "Votes on tags": f"{rung.votes_on:,}",

@@ -185,6 +185,8 @@ class PairTable:
         learner says of it. Trees are held to that.
     spill : Spill
         Where ``values`` lie; what was read of them is let go.
+    members : tuple of str
+        The taggers, each with a column of its own logits.
     """
 
     pairs: Pairs
@@ -194,6 +196,12 @@ class PairTable:
     groups: NDArray[np.int64] | None = None
     rising: frozenset[str] = frozenset()
     spill: Spill = IN_MEMORY
+    members: tuple[str, ...] = ()
+
+    @property
+    def member_columns(self) -> list[int]:
+        """Where each member's own logits stand among the columns."""
+        return [self.names.index(_own_logit(member)) for member in self.members]
 
     def column(self, name: str) -> Floats:
         """Return one column as float64, shape (n_pairs,)."""
@@ -252,6 +260,7 @@ class PairTable:
             groups=self.groups,
             rising=self.rising.union(rising),
             spill=spill,
+            members=self.members,
         )
 
 
@@ -276,6 +285,7 @@ class TakenTable(PairTable):
             groups=None if whole.groups is None else whole.groups[images],
             rising=whole.rising,
             spill=whole.spill,
+            members=whole.members,
         )
 
     def values_at(self, rows: NDArray[np.integer] | slice) -> NDArray[np.float32]:
@@ -324,10 +334,20 @@ def pair_table(
     values = np.empty((len(pairs), len(columns)), np.float32)
     for i, column in enumerate(columns.values()):
         values[:, i] = column
-    said = ("shrunken_logistic", "max", "min", "mean", *(f"logit:{name}" for name in names))
+    said = ("shrunken_logistic", "max", "min", "mean", *map(_own_logit, names))
     return PairTable(
-        pairs=pairs, names=tuple(columns), values=values, logit=logit, rising=frozenset(said)
+        pairs=pairs,
+        names=tuple(columns),
+        values=values,
+        logit=logit,
+        rising=frozenset(said),
+        members=names,
     )
+
+
+def _own_logit(member: str) -> str:
+    """Return the name of the column with a member's own logits."""
+    return f"logit:{member}"
 
 
 def _member_columns(
@@ -336,7 +356,7 @@ def _member_columns(
     """Return each member's logit, its distance from the member's best tag, and its skill."""
     columns = {}
     for m, name in enumerate(names):
-        columns[f"logit:{name}"] = members[m]
+        columns[_own_logit(name)] = members[m]
         columns[f"gap:{name}"] = members[m] - _image_max(pairs, members[m])
         columns[f"skill:{name}"] = statistics.skill[m, pairs.tag]
     return columns

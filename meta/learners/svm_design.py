@@ -30,7 +30,7 @@ def svm_design(
     array of shape (n_rows, n_columns), float32
     """
     values = table.values_at(rows)
-    members = [i for i, name in enumerate(table.names) if name.startswith("logit:")]
+    members = table.member_columns
     own = [table.names.index(name) for name in _OWN]
     mean = values[:, table.names.index("mean")]
     n_said = len(members) + len(own)

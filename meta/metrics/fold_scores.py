@@ -41,6 +41,8 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "utility": ("utility",),
     "metric": ("macro_metric",),
 }
+_AREAS = ("macro_ap", "micro_ap")
+_POOLED = ("micro_ap", "micro_f1")  # over all pairs together
 
 
 class FoldScorer:
@@ -201,29 +203,29 @@ class FoldScorer:
         """Return one score in each fold."""
         if part == "utility":
             return self._gained(rankings)[0]
-        if part.startswith("micro"):
+        if part in _POOLED:
             rankings = self._by_fold(rankings)
-        if part.endswith("ap"):
+        if part in _AREAS:
             found = area_of(rankings)
         elif part == "macro_metric":
             found = self._measured(rankings)[0]
         else:
             found = f1(rankings, self._tagged(rankings))
-        return found if part.startswith("micro") else self._over_tags(found)[0]
+        return found if part in _POOLED else self._over_tags(found)[0]
 
     def _influenced(self, part: str, rankings: Rankings) -> tuple[Floats, Floats]:
         """Return one score in each fold, and how each row moves the score of its fold."""
         if part == "utility":
             return self._gained(rankings)
-        if part.startswith("micro"):
+        if part in _POOLED:
             rankings = self._by_fold(rankings)
-        if part.endswith("ap"):
+        if part in _AREAS:
             found, influence = average_precision_influence(rankings)
         elif part == "macro_metric":
             found, influence = self._measured(rankings)
         else:
             found, influence = f1_influence(rankings, self._tagged(rankings))
-        if part.startswith("micro"):
+        if part in _POOLED:
             return found, influence
         mean, n_valued = self._over_tags(found)
         influence = self._between_positives(found, influence, rankings)

@@ -182,16 +182,19 @@ def compared(beta: float) -> tuple[Score, ...]:
     )
 
 
-def of_decisions(beta: float) -> tuple[Score, ...]:
-    """Return the scores of decided tags, in reading order."""
-    f = f_name(beta)
-    averages = [
+def averages_of_decisions(beta: float) -> tuple[Score, ...]:
+    """Return F-beta, precision and recall of decided tags under each way of averaging."""
+    return tuple(
         _decided(f"{average}_{field}", f"{average}-{title}")
         for average in ("micro", "macro", "weighted", "sample")
-        for field, title in (("f", f), ("precision", "P"), ("recall", "R"))
-    ]
+        for field, title in (("f", f_name(beta)), ("precision", "P"), ("recall", "R"))
+    )
+
+
+def of_decisions(beta: float) -> tuple[Score, ...]:
+    """Return the scores of decided tags, in reading order."""
     return (
-        *averages,
+        *averages_of_decisions(beta),
         _decided("micro_mcc", "micro-MCC"),
         _decided("macro_mcc", "macro-MCC"),
         _decided("subset_accuracy", "Subset accuracy"),

@@ -190,6 +190,7 @@ class _Room:
 
     names: tuple[str, ...]
     rising: frozenset[str]
+    members: tuple[str, ...]
     values: NDArray[np.float32]
     logit: Floats
 
@@ -199,6 +200,7 @@ class _Room:
         return cls(
             names=table.names,
             rising=table.rising,
+            members=table.members,
             values=spill.empty((n_pairs, len(table.names)), np.float32),
             logit=spill.empty(n_pairs, np.float64),
         )
@@ -250,4 +252,5 @@ class _Tables:
             logit=self._room.logit[: self._n],
             rising=self._room.rising,
             spill=self._spill,
+            members=self._room.members,
         )

@@ -20,6 +20,7 @@ from tagstack.base_models.locks import waited_for
 from tagstack.base_models.runtimes.added_output import output_names
 from tagstack.base_models.runtimes.faults import BackendError
 from tagstack.base_models.runtimes.model_io import fixed, with_named_scores
+from tagstack.base_models.runtimes.stored_precision import computed_in
 from tagstack.base_models.runtimes.tensorrt.dynamic_batch import write_dynamic
 from tagstack.base_models.runtimes.tensorrt.feature_output import write_features
 from tagstack.base_models.runtimes.tensorrt.half_precision import write_half
@@ -108,7 +109,7 @@ def prepared_model(
             model, batch = _derived(model, contract, folder, "dynamic", write_dynamic), None
         except BackendError as error:
             logger.warning("%s Going on with %d at a time.", error, batch)
-    kind = precision.rpartition("+")[2]
+    kind = computed_in(precision)
     if kind in ("fp16", "bf16"):
         step = f"{kind} attention" if attention else kind
         write = partial(write_half, kind=kind, attention=attention)

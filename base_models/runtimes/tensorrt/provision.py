@@ -14,6 +14,7 @@ from pathlib import Path
 from tagstack.base_models.contract import Contract
 from tagstack.base_models.runtimes.driver import Driver
 from tagstack.base_models.runtimes.faults import BackendError
+from tagstack.base_models.runtimes.stored_precision import weights_of
 from tagstack.base_models.runtimes.tensorrt.building import build_plan
 from tagstack.base_models.runtimes.tensorrt.engine_cache import EngineCache
 from tagstack.base_models.runtimes.tensorrt.engine_file import EngineHeader, StaleEngineError
@@ -170,7 +171,7 @@ class Workshop:
 
 
 def _check_fp8(model: Path, spec: EngineSpec, driver: Driver) -> None:
-    if not spec.precision.startswith("fp8") or not driver.devices:
+    if weights_of(spec.precision) != "fp8" or not driver.devices:
         return
     device = driver.devices[0]
     if tuple(map(int, device.compute_capability.split("."))) < _FP8_SINCE:

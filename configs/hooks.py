@@ -262,6 +262,17 @@ METRICS = Hook(
     group="tagstack.metrics",
     kind="metric",
     setting="compare.metrics",
+    built_in={
+        name: f"tagstack.meta.metrics.built_in:{name.upper()}"
+        for name in (
+            *("macro_f", "micro_f", "sample_f", "weighted_f"),
+            *("macro_precision", "micro_precision", "sample_precision", "weighted_precision"),
+            *("macro_recall", "micro_recall", "sample_recall", "weighted_recall"),
+            *("macro_mcc", "micro_mcc", "subset_accuracy", "hamming_loss"),
+            *("macro_ap", "micro_ap", "lrap", "coverage"),
+            *("brier", "log_loss", "classwise_ece"),
+        )
+    },
     needs=("title", "function", "needs", "larger_is_better"),
 )
 """Scores of a comparison beside the built-in ones; see `tagstack.meta.metrics.scores`."""

@@ -21,6 +21,7 @@ The object is a `Score`. Its values stand in every output beside the built-in on
 ... )
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -40,11 +41,9 @@ from tagstack.meta.metrics.calibration_error import (
     blocks_of,
     probability_scores,
 )
-from tagstack.meta.metrics.counts import Counts, count_by_image, count_by_tag, defined_mean
+from tagstack.meta.metrics.counts import Counts, count_by_image, count_by_tag
 from tagstack.meta.metrics.decision_scores import DecisionScores, decision_scores
 from tagstack.meta.metrics.label_ranking import LabelRanking, label_ranking
-from tagstack.meta.metrics.ranking import average_precision, micro_average_precision
-from tagstack.meta.metrics.weighted_ranking import without_abstentions
 
 Needs = Literal["proba", "decisions"]
 # Of true positives, false positives, false negatives and true negatives, all of one shape.
@@ -156,82 +155,52 @@ def f_name(beta: float) -> str:
     return f"F{beta:g}"
 
 
+_F = re.compile(r"\bF\b")  # in the titles of `built_in`
+
+# In reading order; `tagstack.configs.hooks.METRICS` says where each of them is.
+_COMPARED = ("macro_f", "micro_f", "sample_f", "macro_ap", "micro_ap")
+_AVERAGES = tuple(
+    f"{average}_{field}"
+    for average in ("micro", "macro", "weighted", "sample")
+    for field in ("f", "precision", "recall")
+)
+_DECISIONS = ("micro_mcc", "macro_mcc", "subset_accuracy", "hamming_loss")
+_PROBABILITIES = ("lrap", "coverage", "brier", "log_loss", "classwise_ece")
+
+
 def compared(beta: float) -> tuple[Score, ...]:
     """Return the scores that are resampled and compared, the headline's first."""
-    f = f_name(beta)
-    return (
-        _decided("macro_f", f"macro-{f}", f"mean of the tags' {f}: every tag counts the same"),
-        _decided("micro_f", f"micro-{f}", f"{f} of all (image, tag) pairs: common tags count most"),
-        _decided(
-            "sample_f", f"sample-{f}", f"mean of the images' {f}: every image counts the same"
-        ),
-        Score(
-            name="macro_ap",
-            title="macro-AP",
-            meaning="mean of the tags' average precision: the ranking alone, before any threshold",
-            needs="proba",
-            function=_macro_ap,
-        ),
-        Score(
-            name="micro_ap",
-            title="micro-AP",
-            meaning="average precision of all (image, tag) pairs ranked together",
-            needs="proba",
-            function=_micro_ap,
-        ),
-    )
+    return _built_in(_COMPARED, beta)
 
 
 def averages_of_decisions(beta: float) -> tuple[Score, ...]:
     """Return F-beta, precision and recall of decided tags under each way of averaging."""
-    return tuple(
-        _decided(f"{average}_{field}", f"{average}-{title}")
-        for average in ("micro", "macro", "weighted", "sample")
-        for field, title in (("f", f_name(beta)), ("precision", "P"), ("recall", "R"))
-    )
+    return _built_in(_AVERAGES, beta)
 
 
 def of_decisions(beta: float) -> tuple[Score, ...]:
     """Return the scores of decided tags, in reading order."""
-    return (
-        *averages_of_decisions(beta),
-        _decided("micro_mcc", "micro-MCC"),
-        _decided("macro_mcc", "macro-MCC"),
-        _decided("subset_accuracy", "Subset accuracy"),
-        replace(_decided("hamming_loss", "Hamming loss"), larger_is_better=False, digits=5),
-    )
+    return _built_in((*_AVERAGES, *_DECISIONS), beta)
 
 
 def of_probabilities() -> tuple[Score, ...]:
     """Return the scores of rankings of tags and of probabilities as such, in reading order."""
+    return _built_in(_PROBABILITIES, 1.0)
 
-    def loss(name: str, title: str, digits: int) -> Score:
-        def read(judged: Judged) -> float:
-            return float(getattr(judged.probabilities, name))
 
-        return Score(
-            name=name,
-            title=title,
-            needs="proba",
-            function=read,
-            larger_is_better=False,
-            digits=digits,
-        )
-
-    return (
-        Score(name="lrap", title="LRAP", needs="proba", function=lambda j: j.ranking.lrap),
-        Score(
-            name="coverage",
-            title="Coverage",
-            needs="proba",
-            function=lambda j: j.ranking.coverage,
-            larger_is_better=False,
-            digits=1,
-        ),
-        loss("brier", "Brier", 5),
-        loss("log_loss", "Log loss", 5),
-        loss("classwise_ece", "Classwise ECE", 4),
+def _built_in(names: Iterable[str], beta: float) -> tuple[Score, ...]:
+    """Return built-in scores; where they are of F-beta, they say which."""
+    own = f_name(beta)
+    return tuple(
+        replace(score, title=_F.sub(own, score.title), meaning=_F.sub(own, score.meaning))
+        for score in map(_loaded, names)
     )
+
+
+def _loaded(name: str) -> Score:
+    found = METRICS.load(name)
+    assert isinstance(found, Score)
+    return found
 
 
 def of_packages(names: Iterable[str]) -> tuple[Score, ...]:
@@ -247,6 +216,12 @@ def of_packages(names: Iterable[str]) -> tuple[Score, ...]:
 
 def _of_package(name: str) -> Score:
     offer = METRICS.offer(name)
+    if not offer.package:
+        msg = (
+            f"The metric {name!r} is built in and always shown; {METRICS.setting} is for those of "
+            f"installed packages. Leave it out."
+        )
+        raise TagstackError(msg)
     found = offer.load()
     if not isinstance(found, Score):
         msg = (
@@ -266,18 +241,3 @@ def _of_package(name: str) -> Score:
         return float(value)
 
     return replace(found, name=name, function=checked)
-
-
-def _decided(name: str, title: str, meaning: str = "") -> Score:
-    def read(judged: Judged) -> float:
-        return float(getattr(judged.decisions, name))
-
-    return Score(name=name, title=title, meaning=meaning, needs="decisions", function=read)
-
-
-def _macro_ap(judged: Judged) -> float:
-    return defined_mean(average_precision(without_abstentions(judged.proba), judged.labels))
-
-
-def _micro_ap(judged: Judged) -> float:
-    return micro_average_precision(without_abstentions(judged.proba), judged.labels)

@@ -10,8 +10,10 @@ from scipy import sparse
 from sklearn import metrics as reference
 
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.hooks import METRICS
 from tagstack.meta.metrics.scores import (
     Judged,
+    Score,
     compared,
     of_decisions,
     of_packages,
@@ -68,6 +70,26 @@ def test_names_are_unique_and_titles_say_beta() -> None:
     for score in (*compared(2.0), *every):
         assert score.name.endswith("_f") == ("F2" in score.title), score
         assert "F1" not in score.title + score.meaning
+
+
+def test_built_in_scores_are_found_by_the_hook_under_their_own_names() -> None:
+    every = {s.name for s in (*compared(1.0), *of_decisions(1.0), *of_probabilities())}
+    assert {*METRICS.built_in} == every
+    for name in METRICS.built_in:
+        score = METRICS.load(name)
+        assert isinstance(score, Score)
+        assert score.name == name
+
+
+def test_a_built_in_name_is_no_package_s_and_no_setting_s(
+    install_package: Callable[..., Path],
+) -> None:
+    """Two columns of one name would stand in every file."""
+    install_package("my_metric", OFFER + "3", {"tagstack.metrics": {"macro_f": "MINE"}})
+    (offer,) = METRICS.plug_ins()
+    assert offer.fault == "has the name of the built-in metric, which is used instead"
+    with pytest.raises(TagstackError, match="'macro_f' is built in and always shown"):
+        of_packages(["macro_f"])
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,8 @@ What happens by the way is told to the logger ``tagstack``: what of the labels c
 level INFO, the stages at level DEBUG.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
 from pathlib import Path
 
 from tagstack.base_models.atomic import file_sha256
@@ -27,22 +25,22 @@ from tagstack.ensemble.audit.files import Audited
 from tagstack.ensemble.audit.slices import TAG_KINDS
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import MANIFEST, load_bundle
-from tagstack.ensemble.face.in_memory import (
+from tagstack.ensemble.face.arguments import (
+    TAGGER,
     AnyPath,
     AnySettings,
-    Labels,
-    Scores,
-    Told,
     check_kind,
     folders_of,
+    rules_from,
     settings_from,
+    taggers_named,
     texts,
 )
+from tagstack.ensemble.face.in_memory import Labels, Scores, Told
 from tagstack.ensemble.face.open_stack import Stack
 from tagstack.ensemble.face.own_taggers import init_tagger, train
 from tagstack.ensemble.face.picture_quality import PictureQuality, picture_quality
 from tagstack.ensemble.rules.rule_set import Rules
-from tagstack.ensemble.rules.sources import load_rules
 from tagstack.ensemble.scoring.runs import found_images, score_sources
 from tagstack.ensemble.scoring.taggers import loaded_taggers
 from tagstack.ensemble.tasks.audit import AuditQuestion, audited
@@ -52,7 +50,6 @@ from tagstack.ensemble.tasks.calibrate import Goal, calibrated
 from tagstack.ensemble.tasks.compare import Compared, compared
 from tagstack.ensemble.tasks.fit import fit_dataset, fit_images
 
-_TAGGER = "wd-vit-tagger-v3"  # for messages
 CALIBRATED = "calibrated"  # what the thresholds' version of such a stack is called until saved
 
 __all__ = [
@@ -93,7 +90,7 @@ def load(
     let_idle_threads_sleep()
     begin_work()
     folder = Path(bundle)
-    given = _taggers(models)
+    given = taggers_named(models)
     return Stack(load_bundle(folder), settings_from(settings), models=given, folder=folder)
 
 
@@ -132,7 +129,7 @@ def score(
     (('grey',), {'broken': 'not an image that can be read: unknown format'})
     """
     own = settings_from(settings)
-    named = texts(models, "The models", _TAGGER)
+    named = texts(models, "The models", TAGGER)
     sources = _sources(images, own)
     let_idle_threads_sleep()
     begin_work()
@@ -189,10 +186,6 @@ def _sources(
     return found_images(folders_of(images), settings, Told())
 
 
-def _taggers(models: "Sequence[AnyPath] | None") -> tuple[str, ...] | None:
-    return None if models is None else texts(models, "The models", _TAGGER)
-
-
 def fit(
     scores: Scores,
     labels: Labels,
@@ -226,24 +219,14 @@ def fit(
         If scores, labels or rules do not go together.
     """
     own = settings_from(settings)
-    named = _taggers(models)
+    named = taggers_named(models)
     source = _labelled(scores, labels, where, group)
-    ruled = _rules(rules)
+    ruled = rules_from(rules)
     let_idle_threads_sleep()
     begin_work()
     dataset = fit_images(source, ruled, own, Told())
     bundle = fit_dataset(dataset, ruled, own, None, Told())
     return Stack(bundle, own, models=named)
-
-
-def _rules(given: "Rules | AnyPath | Sequence[AnyPath] | None") -> Rules:
-    if given is None or isinstance(given, Rules):
-        return given or Rules.none()
-    if isinstance(given, str):
-        return load_rules(given)
-    named = [given] if isinstance(given, os.PathLike) else given
-    paths = texts(named, "The rules", "danbooru")
-    return reduce(Rules.joined, map(load_rules, paths), Rules.none())
 
 
 def _labelled(

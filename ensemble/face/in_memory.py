@@ -5,10 +5,9 @@ the stages at level DEBUG.
 """
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.scores.members import Members
@@ -18,64 +17,14 @@ from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.scores.store_writer import ScoreWriter
 from tagstack.base_models.scoring.pipeline import ScoreProgress
 from tagstack.configs.errors import TagstackError
-from tagstack.configs.settings import Settings, load_settings
+from tagstack.configs.settings import load_settings
+from tagstack.ensemble.face.arguments import AnyPath, texts
 from tagstack.ensemble.progress import Silent
 from tagstack.meta.labels.label_files import LabelRow, LabelTable, read_labels
 
 logger = logging.getLogger("tagstack")
 
 _MISSING = ("NAType", "NaTType")  # pandas' own, that are not equal to anything
-
-AnyPath: TypeAlias = "str | os.PathLike[str]"
-# The keys of default.toml, nested alike; or a TOML file of them; or settings that are ready.
-AnySettings: TypeAlias = "Settings | Mapping[str, object] | str | os.PathLike[str] | None"
-
-
-def texts(given: "Iterable[AnyPath]", what: str, such: str = "a name") -> tuple[str, ...]:
-    """Return several names as a program gives them; one alone would be taken for its letters.
-
-    Parameters
-    ----------
-    given : iterable of str or path
-    what : str
-        What they are, for the message.
-    such : str
-        An example of one, for the message.
-
-    Raises
-    ------
-    TagstackError
-        If it is one text, or one of them is none.
-
-    Examples
-    --------
-    >>> texts("1girl", "The tags of '1.png'", "1girl")
-    Traceback (most recent call last):
-    ...
-    tagstack.configs.errors.TagstackError: The tags of '1.png' are one text, '1girl'; expected \
-several, such as ['1girl'].
-    """
-    if isinstance(given, str | bytes | os.PathLike) or not isinstance(given, Iterable):
-        kind = "one text," if isinstance(given, str) else f"of type {type(given).__name__},"
-        raise TagstackError(f"{what} are {kind} {given!r}; expected several, such as {[such]}.")
-    found = tuple(os.fspath(one) if isinstance(one, os.PathLike) else one for one in given)
-    for one in found:
-        if not isinstance(one, str):
-            kind = type(one).__name__
-            raise TagstackError(f"{what} hold {one!r} of type {kind}; expected text, as {such!r}.")
-    return found
-
-
-def check_kind(given: object, kind: type | tuple[type, ...], name: str, such: str) -> None:
-    """Raise a `TagstackError` unless an argument is of a kind, or of one of several.
-
-    ``such`` shows what one looks like, or how to come by it.
-    """
-    if not isinstance(given, kind):
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        wanted = " or ".join(one.__name__ for one in kinds)
-        msg = f"{name} is of type {type(given).__name__}; expected {wanted}, such as {such}."
-        raise TagstackError(msg)
 
 
 class Labels:
@@ -247,18 +196,3 @@ class Told(Silent):
         """Tell the program how far scoring is."""
         if self._scored is not None:
             self._scored(state)
-
-
-def settings_from(given: AnySettings) -> Settings:
-    """Return the settings that a program gives in one of many forms."""
-    if isinstance(given, Settings):
-        return given
-    if isinstance(given, Mapping):
-        return load_settings(changes=given)
-    return load_settings(None if given is None else Path(given))
-
-
-def folders_of(images: "AnyPath | Sequence[AnyPath]") -> list[Path]:
-    """Return files and folders of pictures, of which a program gives one or several."""
-    given = [images] if isinstance(images, str | os.PathLike) else images
-    return [Path(path) for path in texts(given, "The images", "images/1.png")]

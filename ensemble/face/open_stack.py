@@ -21,7 +21,8 @@ from tagstack.ensemble.bundle.decisions import TaggedImage
 from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of, save_bundle
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.cascade.routing import JoinedReader, Judges, Route, answering
-from tagstack.ensemble.face.in_memory import AnyPath, Scores, check_kind
+from tagstack.ensemble.face.arguments import AnyPath, check_kind
+from tagstack.ensemble.face.in_memory import Scores
 from tagstack.ensemble.face.open_bundle import OpenBundle
 from tagstack.ensemble.scoring.taggers import scoring_settings
 from tagstack.ensemble.tasks.explain import Explanation, check_tag, explained

@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tagstack.base_models.taggers.draft import answered
-from tagstack.ensemble.face.in_memory import (
+from tagstack.ensemble.face.arguments import (
     AnyPath,
     AnySettings,
-    Labels,
-    Told,
     check_kind,
     folders_of,
     settings_from,
 )
+from tagstack.ensemble.face.in_memory import Labels, Told
 from tagstack.ensemble.tasks.init_tagger import Initialised, InitRequest
 from tagstack.ensemble.tasks.init_tagger import init_tagger as write_contract
 from tagstack.ensemble.tasks.train import train_tagger

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.face.in_memory import AnyPath, AnySettings, Told, settings_from, texts
+from tagstack.ensemble.face.arguments import AnyPath, AnySettings, settings_from, texts
+from tagstack.ensemble.face.in_memory import Told
 from tagstack.ensemble.tasks.dataset_balance import balance_concepts
 from tagstack.ensemble.tasks.dataset_filter import Filtered, FilterRequest, filter_pictures
 from tagstack.ensemble.tasks.dataset_lint import LintReport, LintRequest, lint_captions

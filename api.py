@@ -40,6 +40,7 @@ from tagstack.ensemble.face.in_memory import Labels, Scores, Told
 from tagstack.ensemble.face.open_stack import Stack
 from tagstack.ensemble.face.own_taggers import init_tagger, train
 from tagstack.ensemble.face.picture_quality import PictureQuality, picture_quality
+from tagstack.ensemble.fitting.dataset_fit import fit_dataset
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.scoring.runs import found_images, score_sources
 from tagstack.ensemble.scoring.taggers import loaded_taggers
@@ -48,7 +49,7 @@ from tagstack.ensemble.tasks.audit_probes import ProbeRequest
 from tagstack.ensemble.tasks.audit_refits import RefitRequest
 from tagstack.ensemble.tasks.calibrate import Goal, calibrated
 from tagstack.ensemble.tasks.compare import Compared, compared
-from tagstack.ensemble.tasks.fit import fit_dataset, fit_images
+from tagstack.ensemble.tasks.fit import fit_images
 
 CALIBRATED = "calibrated"  # what the thresholds' version of such a stack is called until saved
 

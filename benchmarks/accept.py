@@ -30,9 +30,9 @@ from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of, save_bun
 from tagstack.ensemble.bundle.fitted_labels import FittedLabels
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.fitting.dataset_fit import fit_dataset
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.sources import load_rules
-from tagstack.ensemble.tasks.fit import fit_dataset
 
 RATES = (0.01, 0.02, 0.05, 0.1)
 Bools = NDArray[np.bool_]

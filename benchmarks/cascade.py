@@ -27,9 +27,10 @@ from tagstack.ensemble.cascade.frontier import Judging, Staged, frontier_rows
 from tagstack.ensemble.cascade.judged import staged_answers
 from tagstack.ensemble.console.console import stages
 from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.fitting.dataset_fit import fit_dataset
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.sources import load_rules
-from tagstack.ensemble.tasks.fit import fit_dataset, fit_images
+from tagstack.ensemble.tasks.fit import fit_images
 from tagstack.ensemble.tasks.scoring import score_folder
 from tagstack.meta.metrics.bootstrap import difference
 from tagstack.meta.stack.rung_spec import ruled_name, single_spec

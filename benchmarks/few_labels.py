@@ -29,10 +29,10 @@ from tagstack.ensemble.bundle.dataset import Dataset
 from tagstack.ensemble.bundle.start import start_bundle
 from tagstack.ensemble.comparison.ladder import DECODED, climb
 from tagstack.ensemble.comparison.rungs import Rung
+from tagstack.ensemble.fitting.dataset_fit import fit_dataset
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
-from tagstack.ensemble.tasks.fit import fit_dataset
 from tagstack.meta.metrics.bootstrap import Weightings, difference
 
 RESAMPLES = 400

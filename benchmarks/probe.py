@@ -32,10 +32,11 @@ from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
 from tagstack.ensemble.comparison.evaluator import Evaluator, Scope
 from tagstack.ensemble.console.console import stages
 from tagstack.ensemble.contradictions.decoder import Decoder
+from tagstack.ensemble.fitting.dataset_fit import fit_dataset
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
-from tagstack.ensemble.tasks.fit import fit_dataset, fit_images
+from tagstack.ensemble.tasks.fit import fit_images
 from tagstack.ensemble.tasks.scoring import score_folder
 from tagstack.meta.labels.label_files import read_labels
 from tagstack.meta.metrics.bootstrap import Weightings, difference

@@ -6,9 +6,9 @@ from scipy import sparse
 
 from tagstack.base_models.taggers.check import _with_commas
 from tagstack.base_models.vocabulary import Vocabulary
+from tagstack.ensemble.fitting.dataset_fit import broken_exclusions
 from tagstack.ensemble.rules.rule import Exclusive, Implication
 from tagstack.ensemble.rules.rule_set import Rules
-from tagstack.ensemble.tasks.fit import broken_exclusions
 
 TAGS = ("1girl", "2girls", "cat_ears", "animal_ears")
 RULES = Rules(

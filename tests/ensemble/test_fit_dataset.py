@@ -16,9 +16,10 @@ from tagstack.ensemble.bundle.dataset import Dataset
 from tagstack.ensemble.comparison.ladder import DECODED, climb
 from tagstack.ensemble.comparison.rungs import rival_of
 from tagstack.ensemble.console.ladder import balance_line
+from tagstack.ensemble.fitting.dataset_fit import fit_dataset
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.rule_set import Rules
-from tagstack.ensemble.tasks.fit import _digest, fit_dataset
+from tagstack.ensemble.tasks.fit import _digest
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.meta.stack.stacker import Stacker
 

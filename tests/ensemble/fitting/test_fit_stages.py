@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tagstack.configs.settings import load_settings
+from tagstack.ensemble.fitting.dataset_fit import fit_dataset
 from tagstack.ensemble.fitting.fit_stages import FitStages, fit_stages, stacking_seconds
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.rule import Exclusive
 from tagstack.ensemble.rules.rule_set import Rules
-from tagstack.ensemble.tasks.fit import fit_dataset
 from tests.ensemble.test_fit_dataset import QUICK, dataset_of
 
 

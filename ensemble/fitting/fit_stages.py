@@ -31,6 +31,9 @@ _PAIRS = 877_000
 # Trees, selection and judging look at drawn pairs: ten times as many cost four times as much.
 _GROWTH = 0.6
 _OTHER = 6.0  # of a learner that a package brings
+# Quick fits of 150 to 3,000 drawn images (`tagstack demo`; 128 tags, 20 to 390 thousand pairs) by 2
+# to 6 taggers, left-out thresholds included, took 0.4 to 1.9 times what is said of the stack.
+_MOST = 2.5
 _TRUSTED = 10.0  # seconds of work at which this machine's own speed counts as much as that one's
 
 
@@ -83,6 +86,18 @@ def stacking_seconds(settings: Settings, n_images: int, n_pairs: int) -> float:
     """
     stages = fit_stages(settings, n_images, rules=True)
     return sum(n for name, n in stages.items() if name not in _AFTER) * _times(n_pairs)
+
+
+def most_seconds(settings: Settings, n_images: int, n_pairs: int) -> float:
+    """Return at most about how many CPU seconds a fit and one table of thresholds take.
+
+    Parameters
+    ----------
+    settings : Settings
+    n_images, n_pairs : int
+        Labelled images, and their listed pairs of image and tag.
+    """
+    return _MOST * stacking_seconds(settings, n_images, n_pairs)
 
 
 def _times(n_pairs: int) -> float:

@@ -20,7 +20,7 @@ from tagstack.ensemble.audit.slices import ALL, COLUMN, Slice, column_slices
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset
 from tagstack.ensemble.contradictions.decoder import Decoder
-from tagstack.ensemble.fitting.fit_stages import stacking_seconds
+from tagstack.ensemble.fitting.fit_stages import most_seconds
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.thresholds.plan import assignments
 from tagstack.ensemble.thresholds.rounds import Rounds
@@ -77,7 +77,7 @@ def refitted(
     TagstackError
         If there is no such column, or too few images are left to fit on.
     """
-    fits = _Fits(bundle, dataset, progress)
+    fits = QuickFits(bundle, dataset, progress)
     left_out = _values(request.columns, dataset, settings, progress)
     members = fits.names if request.members and len(fits.names) > 1 else ()
     if request.members and not members:
@@ -110,7 +110,7 @@ def _values(
     return tuple(one for one in found if not one.pooled)
 
 
-class _Fits:
+class QuickFits:
     """Quick fits on one set of images."""
 
     def __init__(self, bundle: Bundle, dataset: Dataset, progress: Progress) -> None:
@@ -133,7 +133,7 @@ class _Fits:
         """Say before the work what it takes."""
         self._total = n_fits
         scores = self.dataset.scores
-        seconds = stacking_seconds(self.settings, scores.n_images, len(scores.pairs))
+        seconds = most_seconds(self.settings, scores.n_images, len(scores.pairs))
         self.progress.notice(
             f"{n_fits} quick fits on {scores.n_images:,} images, at most about "
             f"{max(round(n_fits * seconds / 60), 1)} CPU minutes in all"

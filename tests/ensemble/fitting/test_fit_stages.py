@@ -7,9 +7,15 @@ from typing import Any
 
 import pytest
 
-from tagstack.configs.settings import load_settings
+from tagstack.configs.quick import QUICK as QUICK_FIT
+from tagstack.configs.settings import changed_settings, load_settings
 from tagstack.ensemble.fitting.dataset_fit import fit_dataset
-from tagstack.ensemble.fitting.fit_stages import FitStages, fit_stages, stacking_seconds
+from tagstack.ensemble.fitting.fit_stages import (
+    FitStages,
+    fit_stages,
+    most_seconds,
+    stacking_seconds,
+)
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.rule import Exclusive
 from tagstack.ensemble.rules.rule_set import Rules
@@ -74,3 +80,13 @@ def test_ten_times_the_pairs_are_not_ten_times_the_work() -> None:
     told = Told()
     FitStages(told, {"a": 100.0, "b": 100.0}, 8_770_000, lambda: 0.0).stage("a")
     assert told.stages[0][0] == "a, 1 of 2, about 13 min left"
+
+
+def test_an_upper_end_is_above_what_any_measured_fit_took() -> None:
+    """CPU seconds of quick fits with their thresholds, as benchmarks/refit_costs.py measures."""
+    settings = changed_settings(load_settings(), QUICK_FIT)
+    taken = {51_193: 11.6, 153_585: 28.0, 383_953: 20.9}
+    for n_pairs, seconds in taken.items():
+        most = most_seconds(settings, 1200, n_pairs)
+        assert seconds < most < 4 * seconds
+        assert most > stacking_seconds(settings, 1200, n_pairs)

@@ -276,6 +276,8 @@ def broken_exclusions(rules: BoundRules, labels: sparse.csr_array) -> str:
 def utility_worths(dataset: Dataset, settings: Settings) -> tuple[NDArray[np.float64] | None, ...]:
     """Return what decisions are worth to the gate and to the thresholds, if tables say so.
 
+    Arrays of shape (4, n_tags), float64.
+
     Raises
     ------
     TagstackError

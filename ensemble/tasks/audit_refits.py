@@ -140,7 +140,7 @@ class QuickFits:
         )
 
     def whole(self) -> sparse.csr_array:
-        """Return what the fit with everything decides on left-out folds, (n_images, n_tags), bool."""
+        """Return what the whole fit decides on left-out folds, shape (n_images, n_tags), bool."""
         return self._crossed(self.dataset, "the whole fit")
 
     def without_member(self, name: str, slices: tuple[Slice, ...]) -> Arm:

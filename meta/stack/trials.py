@@ -1,7 +1,10 @@
 """Optuna's study on disk: opened, resumed, searched by one process or several, summed up."""
 
+import json
+import os
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,11 +59,12 @@ class StudyPlace:
 
     def __init__(self, folder: Path | None, name: str, settings: TuningSettings, seed: int) -> None:
         self.folder, self.name, self.settings, self.seed = folder, name, settings, seed
+        self._place: BaseStorage | None = None
         self._storage: BaseStorage | None = None
 
     def __getstate__(self) -> dict[str, object]:
         # Connections belong to their process.
-        return self.__dict__ | {"_storage": None}
+        return self.__dict__ | {"_place": None, "_storage": None}
 
     def open(self, n_done: int) -> "Study":
         """Return the study, made if it is not there, with the sampler of the next trial.
@@ -70,8 +74,9 @@ class StudyPlace:
         """
         import optuna
 
-        # Kept: to open the file anew costs as much as a small trial.
-        self._storage = self._storage or optuna.storages.get_storage(self._place())
+        if self._storage is None:  # kept: to open the file anew costs as much as a small trial
+            self._place = self._opened()
+            self._storage = optuna.storages.get_storage(self._place)
         return optuna.create_study(
             storage=self._storage,
             study_name=self.name,
@@ -83,16 +88,29 @@ class StudyPlace:
             load_if_exists=True,
         )
 
-    def _place(self) -> "BaseStorage | str":
-        from optuna.storages import InMemoryStorage, JournalStorage
+    def close(self) -> None:
+        """Let go of a study's file; `open` opens it again. One in memory stays."""
+        if self._place is None or self.folder is None:
+            return
+        from optuna.storages import RDBStorage
+
+        if isinstance(self._place, RDBStorage):
+            self._place.remove_session()
+            self._place.engine.dispose()
+        self._place = self._storage = None
+
+    def _opened(self) -> "BaseStorage":
+        from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage
         from optuna.storages.journal import JournalFileBackend
 
         if self.folder is None:
             return InMemoryStorage()
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.settings.storage == "journal":
-            return JournalStorage(JournalFileBackend(str(self.folder / "tuning.journal")))
-        return _sqlite(self.folder.absolute() / "tuning.sqlite")
+            journal = self.folder / "tuning.journal"
+            _without_torn_end(journal)
+            return JournalStorage(JournalFileBackend(str(journal)))
+        return RDBStorage(_sqlite(self.folder.absolute() / "tuning.sqlite"))
 
     def _pruner(self) -> "BasePruner":
         from optuna import pruners
@@ -205,7 +223,11 @@ def _run_beside(
     pool = Parallel(
         n_jobs=workers, backend="loky", return_as="generator_unordered", pre_dispatch=workers
     )
-    tasks = (delayed(one_trial)(place, n) for n in left if not _time_is_up(place, workers))
+    tasks = (
+        delayed(_one_elsewhere)(one_trial, place, n)
+        for n in left
+        if not _time_is_up(place, workers)
+    )
     try:
         for n, _ in enumerate(pool(tasks), start=left.start + 1):
             told(n)
@@ -215,6 +237,14 @@ def _run_beside(
             "stack.tuning.workers and run the same command again; finished trials are kept."
         )
         raise TagstackError(msg) from error
+
+
+def _one_elsewhere(
+    one_trial: Callable[[StudyPlace, int], None], place: StudyPlace, n_done: int
+) -> None:
+    """Run a trial in a process that has its own copy of the place."""
+    with closing(place):
+        one_trial(place, n_done)
 
 
 def _time_is_up(place: StudyPlace, workers: int) -> bool:
@@ -239,7 +269,43 @@ def _sqlite(path: Path) -> str:
                 made = RDBStorage(f"sqlite:///{temporary}")
                 made.remove_session()
                 made.engine.dispose()
+        # What is no database is told here: optuna would fail with its connections open.
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("select count(*) from sqlite_master")
     return f"sqlite:///{path}"
+
+
+def _without_torn_end(journal: Path) -> None:
+    """Drop what a kill or a full disk left of a last line: the next would be written into it.
+
+    Raises
+    ------
+    StorageInternalError
+        If any other line is none of a journal's: with what follows it, the file says nothing.
+    """
+    from optuna.exceptions import StorageInternalError
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    if not journal.exists():
+        return
+    lock = JournalFileSymlinkLock(str(journal))  # Optuna's own: no other process writes meanwhile
+    lock.acquire()
+    try:
+        whole, newline, end = journal.read_bytes().rpartition(b"\n")
+        if not all(map(_is_entry, whole.splitlines())) or (end and not end.startswith(b"{")):
+            msg = f"{journal.name} is no journal of trials"
+            raise StorageInternalError(msg)
+        if end:
+            os.truncate(journal, len(whole + newline))
+    finally:
+        lock.release()
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:  # no JSON, or no text
+        return False
 
 
 @contextmanager
@@ -250,7 +316,7 @@ def storage_faults(folder: Path | None) -> Iterator[None]:
 
     try:
         yield
-    except (StorageInternalError, SQLAlchemyError) as error:
+    except (StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         msg = (
             f"Cannot keep the tuning trials in {folder}: {reason}. Free some space, or delete "

@@ -7,6 +7,7 @@ resumed; several workers learn from each other's trials in the order in which th
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,7 +135,7 @@ class Tuner:
             If the trials cannot be stored, or a worker was killed.
         """
         place = StudyPlace(study_dir, self.name, self.settings, self.seed)
-        with quiet_optuna(), storage_faults(study_dir):
+        with quiet_optuna(), storage_faults(study_dir), closing(place):
             study = place.open(0)
             forget_running(study)
             if not finished(study):

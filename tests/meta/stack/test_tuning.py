@@ -2,10 +2,12 @@ import dataclasses
 import os
 import pickle
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -186,8 +188,6 @@ def test_every_storage_and_pruner_gives_the_same_search_again(
 def test_a_study_that_was_killed_while_it_was_made_is_made_whole(
     make_tuner: MakeTuner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import optuna
-
     def killed(path: str) -> None:
         Path(path.removeprefix("sqlite:///")).write_bytes(b"half")
         raise KeyboardInterrupt
@@ -257,8 +257,22 @@ def test_other_data_is_another_study(make_tuner: MakeTuner, tmp_path: Path) -> N
     assert other.name != tuner.name
     tuner.run(tmp_path, silent)
     other.run(tmp_path, silent)
-    storage = f"sqlite:///{tmp_path / 'tuning.sqlite'}"
-    assert set(optuna.get_all_study_names(storage)) == {tuner.name, other.name}
+    with closing(sqlite3.connect(tmp_path / "tuning.sqlite")) as kept:
+        names = {name for (name,) in kept.execute("select study_name from studies")}
+    assert names == {tuner.name, other.name}
+
+
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_search_that_ended_holds_no_file_open(
+    make_tuner: MakeTuner, tmp_path: Path, storage: str, damaged: bool
+) -> None:
+    if damaged:
+        (tmp_path / f"tuning.{storage}").write_bytes(b"not a study" * 100)
+    with suppress(TagstackError):
+        make_tuner(2, storage=storage).run(tmp_path, silent)
+    opened = [os.readlink(handle) for handle in Path("/proc/self/fd").iterdir() if handle.exists()]
+    assert not [name for name in opened if name.startswith(os.fspath(tmp_path))]
 
 
 def test_workers_share_one_storage_and_run_each_trial_once(
@@ -294,7 +308,25 @@ def test_importances_are_shares_of_the_searched_parameters(make_tuner: MakeTuner
     assert make_tuner(2).run(None, silent).importances == {}
 
 
-def test_a_damaged_study_says_what_to_do(make_tuner: MakeTuner, tmp_path: Path) -> None:
-    (tmp_path / "tuning.sqlite").write_bytes(b"not a database" * 100)
+@pytest.mark.parametrize("file", ["tuning.sqlite", "tuning.journal"])
+@pytest.mark.parametrize("content", [b"no study" * 100, b"no study\n" * 100, b"{}\n[1]\n{}\n"])
+def test_a_damaged_study_says_what_to_do(
+    make_tuner: MakeTuner, tmp_path: Path, file: str, content: bytes
+) -> None:
+    (tmp_path / file).write_bytes(content)
     with pytest.raises(TagstackError, match="delete that folder if it is damaged"):
-        make_tuner(2).run(tmp_path, silent)
+        make_tuner(2, storage=Path(file).suffix[1:]).run(tmp_path, silent)
+    assert (tmp_path / file).read_bytes() == content
+
+
+def test_a_journal_goes_on_after_a_line_that_was_cut(make_tuner: MakeTuner, tmp_path: Path) -> None:
+    through = make_tuner(3, storage="journal").run(tmp_path / "through", silent)
+    make_tuner(2, storage="journal").run(tmp_path / "cut", silent)
+    journal = tmp_path / "cut" / "tuning.journal"
+    journal.write_bytes(journal.read_bytes() + b'{"op_code":5,"worker_id":"a')
+    told: list[int] = []
+    found = make_tuner(3, storage="journal").run(
+        tmp_path / "cut", lambda stage, done, total: told.append(done)
+    )
+    assert found == through
+    assert told == [3]

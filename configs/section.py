@@ -1,11 +1,16 @@
 """What every section of the settings has in common: how it is checked, and in which words."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tagstack.configs.errors import TagstackError
+
+# A text with what stands for a byte of another encoding than UTF-8.
+_NO_UTF8 = re.compile(r'"[^"]*[\ud800-\udfff][^"]*"')
 _BOUNDS = {
     "greater_than": ("gt", "above {}"),
     "greater_than_equal": ("ge", "at least {}"),
@@ -49,9 +54,13 @@ def validated(section: type[Checked], values: Mapping[str, Any]) -> Checked:
     ------
     ValidationError
         If a key is unknown or missing, or a value is not allowed.
+    TagstackError
+        If a text has bytes that are no UTF-8, as arguments of a command line may.
     """
     # Lists are tuples in JSON's strict mode alone; dates become text, which no setting is.
-    text = json.dumps(values, default=_plain)
+    text = json.dumps(values, default=_plain, ensure_ascii=False)
+    if odd := _NO_UTF8.search(text):
+        raise TagstackError(f"The value {odd[0]:.60} is not UTF-8. Write it in UTF-8.")
     return section.model_validate_json(text, strict=True)
 
 

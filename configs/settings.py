@@ -97,8 +97,25 @@ def load_settings(
     try:
         return validated(Settings, values)
     except ValidationError as error:
-        msg = f"{path or 'Settings'}: {validation_summary(error)}."
-        raise TagstackError(msg) from error
+        blamed = _by_options(error, changes or {}) or f"{path or 'Settings'}: "
+        raise TagstackError(f"{blamed}{validation_summary(error)}.") from error
+
+
+def _by_options(error: ValidationError, changes: Mapping[str, object]) -> str:
+    """Return the words for an error that the command line's options alone made; else nothing."""
+
+    def changed(place: tuple[int | str, ...]) -> bool:
+        own: object = changes
+        for step in place:
+            if not isinstance(own, Mapping):
+                return True  # inside of a value that was given
+            if step not in own:
+                return False
+            own = own[step]
+        return True
+
+    faults = error.errors(include_url=False)
+    return "By an option: " if all(changed(fault["loc"]) for fault in faults) else ""
 
 
 def changed_settings(settings: Settings, changes: Mapping[str, object]) -> Settings:

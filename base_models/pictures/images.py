@@ -79,6 +79,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_BITS = 258  # TIFF's BitsPerSample
 _ORIENTATION = 0x0112
 _STRIP_PIXELS = 2_000_000
 _XMP = frozenset({"xmp", "XML:com.adobe.xmp"})
@@ -225,7 +226,8 @@ def decode(image: Image.Image) -> Image.Image:
     Raises
     ------
     ImageError
-        If the file is truncated or damaged, or its pixels have no defined range (float TIFF).
+        If the file is truncated or damaged, or its pixels have no defined range (TIFF of floats or
+        32 bits).
     """
     try:
         image.load()
@@ -241,6 +243,12 @@ def decode(image: Image.Image) -> Image.Image:
 def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ImageError("floating-point pixels have no defined white; expected 8 or 16 bits")
+    if image.mode == "I" and _BITS in getattr(image, "tag_v2", {}):
+        bits = max(image.tag_v2[_BITS])  # type: ignore[attr-defined]
+        if bits > 16:
+            raise ImageError(
+                f"whole numbers of {bits} bits have no defined white; expected 8 or 16"
+            )
     if image.mode == "I" or image.mode.startswith("I;"):
         return _scaled_down(image)
     if image.mode == "La":  # of which Pillow makes nothing else

@@ -7,6 +7,7 @@ command runs. The list of commands therefore says by itself what each is for.
 from collections.abc import Iterator, Mapping, MutableMapping
 from copy import copy
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -160,7 +161,7 @@ class _Made(MutableMapping[str, Any]):
         home = _HOMES.get(name)
         if home is not None and name not in self._made:
             self._made[name] = _command(name, home)
-        return self._made[name]
+        return _strict(self._made[name])
 
     def __setitem__(self, name: str, command: Any) -> None:
         if name not in self._names:
@@ -189,3 +190,39 @@ def _command(name: str, home: str) -> Any:
     alone = typer.Typer(add_completion=False)
     alone.command(name, epilog="\n\n".join(_EXAMPLES[name]))(found)
     return get_command(alone)
+
+
+def _strict(command: Any) -> Any:
+    """Make a command, or a group's commands, refuse a path without a letter.
+
+    ``"$DIR"`` of a variable that is not set would mean the current folder, and what is in it.
+    """
+    for own in getattr(command, "commands", {}).values():
+        _strict(own)
+    if hasattr(command, "commands") or hasattr(command, "_parse_args"):
+        return command
+    command._parse_args = command.parse_args
+
+    def parse_args(ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)
+        rest: list[str] = command._parse_args(ctx, args)
+        if "" in given or any(own.endswith("=") for own in given):
+            _refuse_empty_paths(command, ctx, given)
+        return rest
+
+    command.parse_args = parse_args
+    return command
+
+
+def _refuse_empty_paths(command: Any, ctx: Any, args: list[str]) -> None:
+    raw, _, _ = command.make_parser(ctx).parse_args(args=args)
+    for parameter in command.params:
+        found, written = ctx.params.get(parameter.name), raw.get(parameter.name)
+        of_paths = any(isinstance(own, Path) for own in _each(found))
+        if of_paths and "" in _each(written):
+            msg = 'a path is empty. Give a file or folder; "." is the current one.'
+            raise typer.BadParameter(msg, ctx=ctx, param=parameter)
+
+
+def _each(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)

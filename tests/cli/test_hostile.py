@@ -96,6 +96,34 @@ def test_odd_values_of_models(
         )
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tag", "", "--bundle", "b", "--out", "t"],
+        ["start", "--models", "doll_vit", "--bundle", ""],
+        ["start", "--models", "doll_vit", "--bundle=b", "--images="],
+        ["dataset", "lint", ""],
+        ["scores", "export", "s", "--out", ""],
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(
+    arguments: list[str], tagstack: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = tagstack(*arguments)
+    assert result.returncode == 2
+    assert "a path is empty" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_value_of_an_option_is_not_blamed_on_the_file(small: Path, tagstack: Command) -> None:
+    arguments = ["tag", picture(small), "--models", "doll_vit", "--config", small / "config.toml"]
+    result = tagstack(*arguments, "--precision", "half")
+    refused(result, "Error: By an option: score.precision = 'half'")
+    result = tagstack(*arguments, "--first", b"\xff")
+    refused(result, "is not UTF-8")
+
+
 def test_space_around_names_is_no_part_of_them(
     small: Path, tmp_path: Path, tagstack: Command
 ) -> None:

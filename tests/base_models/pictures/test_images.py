@@ -127,6 +127,11 @@ def test_float_pixels_are_refused() -> None:
         _decoded(_bytes(Image.new("F", (3, 3), 0.5), "TIFF"))
 
 
+def test_whole_numbers_of_32_bits_are_refused() -> None:
+    with pytest.raises(ImageError, match="of 32 bits have no defined white"):
+        _decoded(_bytes(Image.new("I", (3, 3), 200), "TIFF"))
+
+
 @pytest.mark.parametrize("transparency", [0, b"\x00\xff"])
 def test_palette_with_transparency_keeps_its_alpha(transparency: int | bytes) -> None:
     image = Image.new("P", (4, 2))

@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.stand_ins import HEAD_BYTES, stand_in
 
 MIB = 1 << 20
 # The largest that were ever met, many times over: 100,000 tags take 5 MB, a contract 4 kB.
@@ -130,7 +131,19 @@ def own_file(
             f"the folder that holds it."
         )
         raise TagstackError(msg)
+    _check_itself(path)
     return path
+
+
+def _check_itself(path: Path) -> None:
+    """Raise if a download left a pointer or a page in place of the file."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | _NONBLOCK), "rb") as stream:
+            other = stand_in(stream.read(HEAD_BYTES))
+    except OSError:  # whoever reads it says so
+        return
+    if other:
+        raise TagstackError(f"{path} is {other}.")
 
 
 def read_regular(path: Path, *, max_bytes: int, follow: bool = True) -> bytes:

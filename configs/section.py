@@ -11,6 +11,7 @@ from tagstack.configs.errors import TagstackError
 
 # A text with what stands for a byte of another encoding than UTF-8.
 _NO_UTF8 = re.compile(r'"[^"]*[\ud800-\udfff][^"]*"')
+_KIND = re.compile(r"\[|^constrained-|^(?:int|float|str|bool)$")
 _BOUNDS = {
     "greater_than": ("gt", "above {}"),
     "greater_than_equal": ("ge", "at least {}"),
@@ -71,24 +72,37 @@ def _plain(value: object) -> object:
 
 
 def validation_summary(error: ValidationError) -> str:
-    """Return a validation error as one line: each key, the value, what was expected."""
-    return "; ".join(map(_fault, error.errors(include_url=False)))
+    """Return a validation error as one line: each key, the value, what was expected.
+
+    Of a value that may be of several kinds, what each of them expects.
+    """
+    said: dict[str, list[str]] = {}
+    for item in error.errors(include_url=False):
+        steps = [str(step) for step in item["loc"] if not _is_kind(step)]
+        about, expected = _fault(item, ".".join(steps) or "the file")
+        said.setdefault(about, []).append(expected)
+    return "; ".join(about + " or ".join(dict.fromkeys(each)) for about, each in said.items())
 
 
-def _fault(item: Any) -> str:
-    key = ".".join(str(step) for step in item["loc"]) or "the file"
+def _is_kind(step: int | str) -> bool:
+    """Return whether a step of a place is no key but one of the kinds that a value may have."""
+    return isinstance(step, str) and bool(_KIND.search(step))
+
+
+def _fault(item: Any, key: str) -> tuple[str, str]:
+    """Return what is wrong, up to where it says what was expected, and that."""
     kind, value = item["type"], repr(item["input"])
     shown = value if len(value) <= 60 else f"{value[:57]}..."
     if kind == "missing":
-        return f"{key} is missing"
+        return f"{key} is missing", ""
     if kind == "extra_forbidden":
-        return f"{key} is no known key"
+        return f"{key} is no known key", ""
     if kind in {"value_error", "assertion_error"}:
-        return f"{key}: {item['ctx']['error']}"
+        return f"{key}: ", str(item["ctx"]["error"])
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
-        return f"{key} = {shown}: expected {words.format(item['ctx'].get(name))}"
+        return f"{key} = {shown}: expected ", words.format(item["ctx"].get(name))
     expected = _KINDS.get(kind.partition("_")[0])
     if expected is None:
-        return f"{key} = {shown}: {item['msg']}"
-    return f"{key} = {shown}: expected {expected}"
+        return f"{key} = {shown}: ", str(item["msg"])
+    return f"{key} = {shown}: expected ", expected

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.stand_ins import stand_in
 
 MAX_TEXT_BYTES = 2**30
 """A label file of a million pictures takes a quarter of this."""
@@ -77,9 +78,11 @@ def read_text(
     Raises
     ------
     TagstackError
-        If it cannot be read, is too large or is in another encoding.
+        If it cannot be read, is too large, in another encoding, or what a failed download left.
     """
     content = read_bytes(path, what=what, limit=limit)
+    if other := stand_in(content):
+        raise TagstackError(f"Cannot read the {what} {path}: it is {other}.")
     mark, encoding = next(
         ((mark, name) for mark, name in _MARKS if content.startswith(mark)), (b"", "")
     )

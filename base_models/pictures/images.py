@@ -26,6 +26,7 @@ from tagstack.base_models.pictures.formats import (
 )
 from tagstack.base_models.pictures.png_chunks import without_large_texts
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.stand_ins import stand_in
 
 
 class DecodingBudget:
@@ -165,6 +166,8 @@ def open_image(content: bytes, *, max_pixels: int, max_side: int | None = None) 
         If the bytes are no image of a known format, or the picture has over ``max_pixels`` pixels
         or a side of over ``max_side``.
     """
+    if other := stand_in(content):
+        raise ImageError(f"it is {other}")
     try:
         known = size_before_decoding(content)
         if known is not None:

@@ -49,7 +49,7 @@ def read_tag_file(path: Path, tags: Tags) -> tuple[TagRow, ...]:
     if not rows:
         raise TagstackError(f"{path}: no tags found; expected one for each output of the model.")
     for i, row in enumerate(rows):
-        if not row.tag:
+        if not row.tag.strip():
             msg = f"{path}: tag {i} is empty; every output needs a name. Restore the tag file."
             raise TagstackError(msg)
     return rows

@@ -82,3 +82,16 @@ def test_a_mistake_in_the_file_is_one_line(tmp_path: Path, text: str, message: s
 def test_settings_cannot_be_changed_in_place() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().seed = 3
+
+
+def test_a_value_of_several_kinds_says_what_each_expects() -> None:
+    from pydantic import ValidationError
+
+    from tagstack.configs.section import Section, validated, validation_summary
+
+    class Sized(Section):
+        size: int | tuple[int, int]
+
+    with pytest.raises(ValidationError) as caught:
+        validated(Sized, {"size": "x"})
+    assert validation_summary(caught.value) == "size = 'x': expected a whole number or a list"

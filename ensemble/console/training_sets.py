@@ -37,7 +37,8 @@ class Bucketing:
 
     def settings(self) -> dict[str, object] | None:
         """Return what was given as settings; None for nothing."""
-        given = {key: value for key, value in asdict(self).items() if value not in (None, False)}
+        # Compared by identity: 0 is equal to False, and is a value to be refused.
+        given = {k: v for k, v in asdict(self).items() if v is not None and v is not False}
         return given or None
 
 

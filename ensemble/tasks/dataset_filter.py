@@ -14,7 +14,13 @@ from tagstack.ensemble.outputs.format import printable
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.workshop.changing_alone import changing_alone
 from tagstack.ensemble.workshop.dataset.caption_text import key_of
-from tagstack.ensemble.workshop.dataset.filtering import Facts, Filters, rare_tags, reason_of
+from tagstack.ensemble.workshop.dataset.filtering import (
+    Facts,
+    Filters,
+    check_filters,
+    rare_tags,
+    reason_of,
+)
 from tagstack.ensemble.workshop.dataset.folder import CaptionFolder
 from tagstack.ensemble.workshop.dataset.pictures import MeasuredPictures
 from tagstack.ensemble.workshop.dataset.reading import tags_of_pictures, writing_of
@@ -132,6 +138,7 @@ def _left_out(
     """Return why each picture is left out, and on how many of the others each tag is."""
     filters, measured = request.filters, MeasuredPictures(folder, settings.score)
     columns = columns_of(request.table, folder)
+    check_filters(filters, columns.values())
     left_out: dict[str, tuple[str, str]] = {}
     pixels: dict[str, int] = {}
     tags_of: dict[str, frozenset[str]] = {}
@@ -196,6 +203,12 @@ def columns_of(path: Path | None, folder: CaptionFolder) -> dict[str, Mapping[st
         raise TagstackError(msg)
     rows = {row.cells[column]: row.cells for row in table.rows}
     found = match_names(tuple(rows), folder.images, roots=(str(folder.root),)).found
+    if not found and folder.images:
+        msg = (
+            f"{path} names none of the {len(folder.images)} pictures: it has "
+            f"{next(iter(rows), 'no row')!r}, the folder {folder.images[0]!r}."
+        )
+        raise TagstackError(msg)
     return {folder.images[i]: rows[name] for name, meant in found.items() for i in meant}
 
 

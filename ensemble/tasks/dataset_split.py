@@ -105,6 +105,8 @@ def _groups(
     request: SplitRequest, folder: CaptionFolder, settings: Settings, progress: Progress
 ) -> NDArray[np.int64]:
     values = [""] * len(folder.images)
+    if request.group is None and request.table is not None:
+        raise TagstackError("--table alone says nothing: name its column by --group.")
     if request.group is not None:
         if request.table is None:
             raise TagstackError("--group names a column; give the table that has it by --table.")

@@ -160,17 +160,42 @@ def test_of_near_duplicates_the_largest_stays(tmp_path: Path, tagstack: Command)
         (("--ids", "10:5-12"), "is no range of ids"),
         (("--least-images", "general"), "is not NAME=NUMBER"),
         (("--table", "t.csv"), "lacks the column 'image'"),
+        (("--created-before", "01/02/2024"), "'01/02/2024' is no ISO date"),
+        (("--created-after", "2024-13-01"), "is no ISO date"),
+        (("--created-after", "2024-01-01"), "the column 'created_at', which no picture has"),
+        (("--least-quality", "nan"), "Expected a number"),
+        (("--least-quality", "5"), "the column 'quality', which no picture has"),
+        (("--rating", "Explicit"), "--rating 'Explicit' is on no picture"),
+        (("--created-after", "2024", "--table", "dates.csv"), "'05/01/2024' is no ISO date"),
+        (("--table", "others.csv"), "names none of the 1 pictures: it has 'other.png'"),
     ],
 )
 def test_a_wrong_filter_is_said(
     tmp_path: Path, tagstack: Command, options: tuple[str, str], message: str
 ) -> None:
-    root = folder(tmp_path, {"1.txt": "a"})
+    root = folder(tmp_path / "set", {"1.txt": "a"})
     (tmp_path / "t.csv").write_text("x\n1\n")
-    words = [tmp_path / "t.csv" if word == "t.csv" else word for word in options]
-    found = tagstack("dataset", "filter", root, "--out", tmp_path / "m.csv", *words)
+    (tmp_path / "dates.csv").write_text("image,created_at\n1.png,05/01/2024\n")
+    (tmp_path / "others.csv").write_text("image,quality\nother.png,4\n")
+    words = [tmp_path / word if word.endswith(".csv") else word for word in options]
+    found = tagstack("dataset", "filter", root, "--out", tmp_path / "m.csv", "--apply", *words)
+    assert sorted(path.name for path in root.iterdir()) == ["1.png", "1.txt"]
     assert found.returncode in (1, 2)
     assert message in found.stderr
+
+
+@pytest.mark.parametrize("option", ["--resolution", "--bucket-reso-steps", "--max-bucket-reso"])
+def test_a_bucket_of_nothing_is_refused(tmp_path: Path, tagstack: Command, option: str) -> None:
+    found = tagstack("dataset", "stats", folder(tmp_path, {"1.txt": "a"}), option, 0)
+    assert found.returncode == 1
+    assert " = 0: expected at least" in found.stderr
+
+
+def test_a_table_without_a_group_is_not_passed_over(tmp_path: Path, tagstack: Command) -> None:
+    root = folder(tmp_path / "set", {"1.txt": "a"})
+    found = tagstack("dataset", "split", root, "--out", tmp_path / "s", "--table", tmp_path / "t")
+    assert found.returncode == 1
+    assert "--table alone says nothing" in found.stderr
 
 
 def test_groups_are_pruned_so_that_the_trigger_learns_them(

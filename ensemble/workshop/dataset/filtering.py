@@ -5,10 +5,12 @@ and split by id modulo 1000 (SW-CV-ModelZoo). A picture is left out for the firs
 fails, in a fixed order, and near-duplicates are looked for among what is left.
 """
 
+import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import PurePosixPath
 
 from tagstack.configs.errors import TagstackError
@@ -54,6 +56,59 @@ class Filters:
     def needs_pictures(self) -> bool:
         """Whether pictures must be opened."""
         return bool(self.least_side or self.least_pixels or self.near_duplicates)
+
+
+def check_filters(filters: Filters, columns: Iterable[Mapping[str, str]]) -> None:
+    """Hold filters to what is known: each would leave out every picture, or any, without it.
+
+    Parameters
+    ----------
+    filters : Filters
+    columns : iterable of mapping of str to str
+        The rows that a table has for pictures.
+
+    Raises
+    ------
+    TagstackError
+        If a filter or a cell is no date, a filter asks for a column that no row has, for a quality
+        that is no number, or for a rating that neither boorus nor the table have.
+    """
+    rows = list(columns)
+    dates = {"--created-before": filters.created_before, "--created-after": filters.created_after}
+    for option, text in dates.items():
+        if text:
+            _check_date(text, option)
+            _check_column("created_at", option, rows)
+    if any(dates.values()):
+        for row in rows:
+            _check_date(row["created_at"] or "1970", f"created_at of {row!r:.60}")
+    if filters.least_quality is not None:
+        if not math.isfinite(filters.least_quality):
+            msg = f"--least-quality is {filters.least_quality}. Expected a number."
+            raise TagstackError(msg)
+        _check_column("quality", "--least-quality", rows)
+    known = {row["rating"] for row in rows if row.get("rating")} | RATINGS
+    for rating in filters.ratings:
+        if rating not in known:
+            msg = f"--rating {rating!r} is on no picture. Expected some of {sorted(known)[:12]}."
+            raise TagstackError(msg)
+
+
+def _check_column(name: str, option: str, rows: Sequence[Mapping[str, str]]) -> None:
+    if not any(name in row for row in rows):
+        msg = f"{option} looks at the column {name!r}, which no picture has; give it by --table."
+        raise TagstackError(msg)
+
+
+def _check_date(text: str, what: str) -> None:
+    found = re.fullmatch(r"(\d{4})(?:-(\d\d))?(?:-(\d\d))?(?:[T ].*)?", text.strip())
+    try:
+        if found is None:
+            raise ValueError
+        date(*(int(part or 1) for part in found.groups()))
+    except ValueError as error:
+        msg = f"{what}: {text!r:.40} is no ISO date. Expected one such as 2024-12-31."
+        raise TagstackError(msg) from error
 
 
 @dataclass(frozen=True, kw_only=True)

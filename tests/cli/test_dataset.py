@@ -179,7 +179,7 @@ def test_a_wrong_filter_is_said(
     (tmp_path / "others.csv").write_text("image,quality\nother.png,4\n")
     words = [tmp_path / word if word.endswith(".csv") else word for word in options]
     found = tagstack("dataset", "filter", root, "--out", tmp_path / "m.csv", "--apply", *words)
-    assert sorted(path.name for path in root.iterdir()) == ["1.png", "1.txt"]
+    assert tree(root).keys() == {"1.png", "1.txt"}
     assert found.returncode in (1, 2)
     assert message in found.stderr
 

@@ -16,6 +16,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, ParamSpec, TypeVar
 
+from tagstack.base_models.libraries import reason
 from tagstack.configs.errors import TagstackError
 
 P = ParamSpec("P")
@@ -44,13 +45,13 @@ def _import_fault() -> str | None:
     try:
         import_module("numba")
     except Exception as error:  # a broken package raises whatever it likes
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        why = reason(error)
         logger.warning(
             "numba is installed but does not import (%s): slower code does its work, with the same "
             "results. Install tagstack[fast] anew, or uninstall numba.",
-            reason,
+            why,
         )
-        return reason
+        return why
     return None
 
 

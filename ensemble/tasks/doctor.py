@@ -5,11 +5,12 @@ import platform
 import shutil
 import sys
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 from tagstack.base_models.compilation import numba_fault
+from tagstack.base_models.libraries import mend, reason
 from tagstack.base_models.runtimes.bf16 import bf16_advice, bf16_units, openvino_takes_bf16
 from tagstack.base_models.runtimes.driver import examine_driver
 from tagstack.base_models.runtimes.probing import BACKENDS, Probe, probe
@@ -18,7 +19,17 @@ from tagstack.base_models.threads import usable_cores
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.hooks import HOOKS, Offer
 
-_REQUIRED = ("numpy", "scipy", "scikit-learn", "lightgbm", "optuna", "joblib", "pillow", "pyarrow")
+# Packages by the module that is imported, for one that is installed may lack a system's library.
+_REQUIRED = {
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "scikit-learn": "sklearn",
+    "lightgbm": "lightgbm",
+    "optuna": "optuna",
+    "joblib": "joblib",
+    "pillow": "PIL",
+    "pyarrow": "pyarrow",
+}
 _EITHER = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
     "xgboost": ("xgboost-cpu", "xgboost"),
@@ -51,7 +62,7 @@ def examine(directory: Path) -> tuple[Finding, ...]:
     """Return what was found on this machine; ``directory`` is where results would be written."""
     return (
         *_machine(directory),
-        *(_package(name) for name in _REQUIRED),
+        *(_package(name, module) for name, module in _REQUIRED.items()),
         *(_exactly_one(module, names) for module, names in _EITHER.items()),
         _gpu(),
         *_backends(),
@@ -80,25 +91,42 @@ def _machine(directory: Path) -> tuple[Finding, ...]:
     )
 
 
-def _package(name: str) -> Finding:
-    try:
-        return Finding(subject=name, state="ok", detail=metadata.version(name))
-    except metadata.PackageNotFoundError:
+def _package(name: str, module: str) -> Finding:
+    version = _version(name)
+    if version is None:
         advice = "not installed; run: pip install 'tagstack[cpu]'"
         return Finding(subject=name, state="fault", detail=advice)
+    return _loaded(module, Finding(subject=name, state="ok", detail=version))
 
 
 def _exactly_one(module: str, names: tuple[str, ...]) -> Finding:
     """Two builds of one module overwrite each other's files, so exactly one may be there."""
-    found = [name for name in names if _package(name).state == "ok"]
+    found = [name for name in names if _version(name) is not None]
     if len(found) == 1:
         detail = f"{found[0]} {metadata.version(found[0])}"
-        return Finding(subject=module, state="ok", detail=detail)
+        return _loaded(module, Finding(subject=module, state="ok", detail=detail))
     if found:
         advice = f"{' and '.join(found)} overwrite each other; uninstall both, then install one"
     else:
         advice = "not installed; run: pip install 'tagstack[cpu]' or 'tagstack[gpu]'"
     return Finding(subject=module, state="fault", detail=advice)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _loaded(module: str, found: Finding) -> Finding:
+    """Return a finding, or that its module does not load."""
+    try:
+        import_module(module)
+    except Exception as error:  # a broken package raises whatever it likes
+        detail = f"{found.detail}, but does not load ({reason(error)}). {mend(error)}"
+        return Finding(subject=found.subject, state="fault", detail=detail)
+    return found
 
 
 def _gpu() -> Finding:
@@ -141,7 +169,7 @@ def _bf16() -> Finding:
 def _optional(module: str, advice: str) -> Finding:
     if find_spec(module) is None:
         return Finding(subject=module, state="absent", detail=advice)
-    return Finding(subject=module, state="ok", detail="installed")
+    return _loaded(module, Finding(subject=module, state="ok", detail="installed"))
 
 
 def _numba() -> Finding:

@@ -7,6 +7,7 @@ error. LightGBM trains on the CPU: its published wheels hold no CUDA code.
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from tagstack.base_models.libraries import library
 from tagstack.base_models.runtimes.driver import Driver, examine_driver
 from tagstack.configs.errors import TagstackError
 
@@ -37,7 +38,7 @@ def check_device(
     if device == "cpu":
         return
     if build is None:
-        import xgboost
+        xgboost = library("xgboost")
 
         build = xgboost.build_info()
     if not build.get("USE_CUDA"):

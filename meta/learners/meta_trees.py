@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import written_whole
+from tagstack.base_models.libraries import library
 from tagstack.configs.stack import StackSettings, XgboostSettings
 from tagstack.configs.text_files import read_bytes
 from tagstack.meta.features.pair_features import PairTable
@@ -40,6 +41,7 @@ class MetaTrees(PairEstimator):
     """
 
     title = "XGBoost meta-model"
+    needs = "xgboost"
 
     def __init__(
         self, settings: XgboostSettings, *, seed: int, threads: int, device: Device = "cpu"
@@ -67,7 +69,7 @@ class MetaTrees(PairEstimator):
         weight: NDArray[np.float64] | None = None,
     ) -> Any:
         """Return the binned training data, which fits with other parameters can share."""
-        import xgboost
+        xgboost = library("xgboost")
 
         rows = counted_rows(table, true, weight, max_rows=self.settings.max_rows, seed=self.seed)
         return xgboost.QuantileDMatrix(
@@ -80,7 +82,7 @@ class MetaTrees(PairEstimator):
 
     def fit_matrix(self, matrix: Any, table: PairTable) -> Self:
         """Fit on what `matrix` returned for a table with the columns of ``table``."""
-        import xgboost
+        xgboost = library("xgboost")
 
         self.booster_ = xgboost.train(
             self.parameters(table.names, table.rising), matrix, self.settings.rounds

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.base_models.atomic import write_text
+from tagstack.base_models.libraries import library
 from tagstack.configs.stack import LightgbmSettings, StackSettings
 from tagstack.configs.text_files import read_text
 from tagstack.meta.features.pair_features import PairTable
@@ -40,6 +41,7 @@ class PairTrees(PairEstimator):
     """
 
     title = "LightGBM on pairs"
+    needs = "lightgbm"
 
     def __init__(self, settings: LightgbmSettings, *, seed: int, threads: int) -> None:
         self.settings, self.seed, self.threads = settings, seed, threads
@@ -56,7 +58,7 @@ class PairTrees(PairEstimator):
         weight: NDArray[np.float64] | None = None,
     ) -> Self:
         """Fit on candidate pairs and their labels; see the protocol."""
-        import lightgbm
+        lightgbm = library("lightgbm")
 
         rows = counted_rows(table, true, weight, max_rows=self.settings.max_rows, seed=self.seed)
         data = lightgbm.Dataset(
@@ -117,11 +119,11 @@ class PairTrees(PairEstimator):
         ValueError
             If the library could not be trusted with it.
         """
-        library = predicting("lightgbm")
+        package = predicting("lightgbm")
         text = read_text(directory / _FILE)
         try:
-            self.booster_ = library.Booster(model_str=checked_text(text))
-        except (ValueError, library.basic.LightGBMError) as error:
+            self.booster_ = package.Booster(model_str=checked_text(text))
+        except (ValueError, package.basic.LightGBMError) as error:
             msg = f"{_FILE}: {error}"
             raise ValueError(msg) from error
         return self

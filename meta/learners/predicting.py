@@ -21,6 +21,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Literal
 
+from tagstack.base_models.libraries import library, library_fault
+
 # What the two packages do without: wrappers, tables, plots.
 _LEFT_OUT = frozenset({"cudf", "dask", "datatable", "graphviz", "matplotlib", "pandas", "sklearn"})
 _LATER = frozenset({"narwhals"})
@@ -32,31 +34,38 @@ def predicting(name: Literal["lightgbm", "xgboost"]) -> Any:
     """Return a package good for loading a model and predicting with it.
 
     It is the whole package where that is imported already.
+
+    Raises
+    ------
+    TagstackError
+        If it is not installed or does not load.
     """
     if name in sys.modules:
-        return import_module(name)  # another thread may still be importing it
+        return library(name)  # another thread may still be importing it
     with _LOCK:
         copy = _COPY.format(name)
         return sys.modules.get(copy) or _imported(name, copy)
 
 
-def _imported(name: str, copy: str) -> ModuleType:
+def _imported(name: str, copy: str) -> Any:
     found = importlib.util.find_spec(name)
     if found is None or found.origin is None:
-        return import_module(name)  # says that it is not installed
+        return library(name)  # says that it is not installed
     spec = importlib.util.spec_from_file_location(
         copy, found.origin, submodule_search_locations=found.submodule_search_locations
     )
     if spec is None or spec.loader is None:
-        return import_module(name)
+        return library(name)
     module = importlib.util.module_from_spec(spec)
     sys.modules[copy] = module
     try:
         with _left_out():
             spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         for key in [key for key in sys.modules if key == copy or key.startswith(f"{copy}.")]:
             del sys.modules[key]
+        if isinstance(error, Exception):
+            raise library_fault(name, error) from error
         raise
     return module
 

@@ -20,6 +20,7 @@ from typing import Protocol, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack.base_models.libraries import library
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.hooks import LEARNERS, Offer
 from tagstack.configs.stack import StackSettings
@@ -136,6 +137,20 @@ def packages(learners: Sequence[str]) -> dict[str, str]:
     """Return which package and version each learner that is not built in comes from."""
     offers = (LEARNERS.offer(name) for name in learners)
     return {offer.name: offer.package for offer in offers if offer.package}
+
+
+def check_libraries(learners: Sequence[str]) -> None:
+    """Import what the built-in learners among these fit with; fits do so long after they began.
+
+    Raises
+    ------
+    TagstackError
+        Names the package that is not installed or does not load, and what to install.
+    """
+    for name in learners:
+        offer = LEARNERS.offer(name)
+        if not offer.package and (needed := getattr(offer.load(), "needs", "")):
+            library(needed)
 
 
 def check_packages(needed: dict[str, str]) -> None:

@@ -23,7 +23,7 @@ from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence
 from tagstack.meta.learners.device import check_device
-from tagstack.meta.learners.registry import packages
+from tagstack.meta.learners.registry import check_libraries, packages
 from tagstack.meta.probe.fitting import with_probe
 from tagstack.meta.probe.probe import Probe
 from tagstack.meta.progress import Progress
@@ -94,6 +94,7 @@ class StackFitter:
         _check_weight(image_weight, scores.n_images)
         # Before any work: is every learner installed, and the device there?
         packages(self.settings.learners)
+        check_libraries(self.settings.learners)
         check_device(self.settings.device)
         folds = stratified_group_folds(labels, groups, self.settings.folds, self.seed)
         spill = Spill(self.scratch_dir)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -269,10 +268,21 @@ def _sqlite(path: Path) -> str:
                 made = RDBStorage(f"sqlite:///{temporary}")
                 made.remove_session()
                 made.engine.dispose()
-        # What is no database is told here: optuna would fail with its connections open.
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute("select count(*) from sqlite_master")
+        _check_database(path)
     return f"sqlite:///{path}"
+
+
+def _check_database(path: Path) -> None:
+    """Refuse what is no database: Optuna would fail on it with its connections open."""
+    import sqlite3
+
+    from optuna.exceptions import StorageInternalError
+
+    with closing(sqlite3.connect(path)) as connection:
+        try:
+            connection.execute("select count(*) from sqlite_master")
+        except sqlite3.Error as error:
+            raise StorageInternalError(str(error)) from error
 
 
 def _without_torn_end(journal: Path) -> None:
@@ -316,7 +326,7 @@ def storage_faults(folder: Path | None) -> Iterator[None]:
 
     try:
         yield
-    except (StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
+    except (StorageInternalError, SQLAlchemyError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         msg = (
             f"Cannot keep the tuning trials in {folder}: {reason}. Free some space, or delete "

@@ -1,6 +1,6 @@
 """The examination of the machine names faults and what mends them."""
 
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,22 @@ def test_a_missing_package_comes_with_its_command(
 
     monkeypatch.setattr(metadata, "version", missing)
     assert "pip install 'tagstack[cpu]'" in state(doctor.examine(tmp_path), "numpy")[1]
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "onnx"])
+def test_a_package_that_does_not_load_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def loads(module: str) -> object:
+        if module == name:
+            raise OSError("libgomp.so.1: cannot open shared object file")
+        return import_module(module)
+
+    monkeypatch.setattr(doctor, "import_module", loads)
+    status, detail = state(doctor.examine(tmp_path), name)
+    assert status == "fault"
+    assert "does not load (OSError: libgomp.so.1" in detail
+    assert "install libgomp1" in detail
 
 
 def test_without_a_gpu_each_backend_says_what_is_missing(

@@ -2,12 +2,17 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
+from tagstack.configs.errors import TagstackError
+from tagstack.configs.settings import load_settings
 from tagstack.meta.learners.predicting import _left_out, predicting
+from tagstack.meta.learners.registry import check_libraries, make_learner
 
 _PROGRAM = """
 import sys
@@ -88,3 +93,25 @@ def test_another_thread_finds_what_this_one_does_not() -> None:
             assert is_found("numpy")
             assert pool.submit(is_found, "pandas").result()
         assert is_found("pandas")
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost"])
+def test_a_package_that_does_not_load_is_no_damaged_file(
+    install_package: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: Literal["lightgbm", "xgboost"],
+) -> None:
+    """Without libgomp, as in slim images: reading a stack and beginning a fit blame no file."""
+    settings = load_settings().stack
+    monkeypatch.delitem(sys.modules, f"_tagstack_predicting_{name}", raising=False)
+    install_package(name, "raise OSError('libgomp.so.1: cannot open shared object file')", {})
+    for reads in (
+        lambda: predicting(name),
+        lambda: check_libraries([name]),
+        lambda: make_learner(name, settings, seed=0, threads=1).restore(tmp_path),
+    ):
+        (tmp_path / f"{name}.ubj").touch()
+        with pytest.raises(TagstackError, match=f"{name} is installed but does not load"):
+            reads()
+    assert f"_tagstack_predicting_{name}" not in sys.modules

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.ensemble.feedback.moving import Gain, TagPairs, best_of, gains, grid_around
-from tagstack.ensemble.review.pairs import PairTable
+from tagstack.ensemble.review.pairs import ReviewPairs
 from tagstack.ensemble.review.queue import ORDERS, Queue
 
 THRESHOLD = PRICE = 0.4
@@ -33,7 +33,7 @@ Bools = NDArray[np.bool_]
 class Collection:
     """One tag's pairs, what is true of them, and a queue over them."""
 
-    table: PairTable
+    table: ReviewPairs
     true: Bools
     queue: Queue
 
@@ -43,7 +43,7 @@ class Collection:
         proba = rng.beta(0.8, 1.4, n).astype(np.float32)
         tagged, none = proba >= THRESHOLD, np.zeros(1)
         count = np.zeros(1, np.int64)
-        table = PairTable(
+        table = ReviewPairs(
             image=np.arange(n, dtype=np.int32), tag=np.zeros(n, np.int32), proba=proba,
             threshold=np.full(n, THRESHOLD, np.float32), tagged=tagged, has=tagged,
             wrong=none, missing=none, n_has=count, n_near=count, n_pairs=count,

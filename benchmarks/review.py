@@ -25,7 +25,7 @@ from tagstack.ensemble.feedback.decision import Decision, Shown
 from tagstack.ensemble.feedback.store import FILE, DecisionStore
 from tagstack.ensemble.review.board import board_columns
 from tagstack.ensemble.review.desk import Desk
-from tagstack.ensemble.review.pairs import PairTable
+from tagstack.ensemble.review.pairs import ReviewPairs
 from tagstack.ensemble.review.queue import ORDERS
 
 NOTHING_LEFT = object()
@@ -39,7 +39,7 @@ def summed(
     return np.bincount(tag, of_pairs, n_tags).astype(np.float64)
 
 
-def drawn_pairs(n_images: int, n_tags: int, per_image: int, seed: int = 0) -> PairTable:
+def drawn_pairs(n_images: int, n_tags: int, per_image: int, seed: int = 0) -> ReviewPairs:
     """Return pairs as frequent as tags are on a booru: a few everywhere, most of them rare."""
     rng = np.random.default_rng(seed)
     tag = (n_tags * rng.random(n_images * per_image) ** 3).astype(np.int64)
@@ -47,7 +47,7 @@ def drawn_pairs(n_images: int, n_tags: int, per_image: int, seed: int = 0) -> Pa
     tag, proba = key % n_tags, (rng.random(len(key)) ** 2).astype(np.float32)
     has = proba >= 0.5
     count = np.bincount(tag, minlength=n_tags)
-    return PairTable(
+    return ReviewPairs(
         image=(key // n_tags).astype(np.int32), tag=tag.astype(np.int32), proba=proba,
         threshold=np.full(len(key), 0.5, np.float32), tagged=has, has=has,
         wrong=summed(tag[has], 1 - proba[has], n_tags),
@@ -56,7 +56,7 @@ def drawn_pairs(n_images: int, n_tags: int, per_image: int, seed: int = 0) -> Pa
     )  # fmt: skip
 
 
-def desk_of(table: PairTable, n_images: int, n_tags: int, store: DecisionStore) -> Desk:
+def desk_of(table: ReviewPairs, n_images: int, n_tags: int, store: DecisionStore) -> Desk:
     """Return a desk with these pairs, of which one chunk is the whole."""
     tags = tuple(f"tag_{i:05d}" for i in range(n_tags))
     cutting = SimpleNamespace(value=np.full(n_tags, 0.5, np.float32))

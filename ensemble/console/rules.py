@@ -269,9 +269,9 @@ def audit(
 ) -> None:
     """Say how often labels break each rule and, with scores, what each rule changes."""
     from tagstack.ensemble.console.console import stages
-    from tagstack.ensemble.rule_study.auditing import AuditRequest, audit_labels
+    from tagstack.ensemble.rule_study.auditing import RuleAuditRequest, audit_labels
 
-    request = AuditRequest(
+    request = RuleAuditRequest(
         labels=labels,
         rules=rules,
         bundle=bundle,

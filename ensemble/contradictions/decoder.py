@@ -20,7 +20,7 @@ from scipy import sparse
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.decisions import DecoderSettings
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.contradictions.engines import Engine, EngineChoice
+from tagstack.ensemble.contradictions.engines import DecodingEngine, EngineChoice
 from tagstack.ensemble.contradictions.evidence import Evidence, Ints, RuleLists, merged
 from tagstack.ensemble.rules.bound_rules import BoundRules
 
@@ -184,7 +184,7 @@ class Decoder:
 
     def _solve_chunk(
         self,
-        engine: Engine,
+        engine: DecodingEngine,
         proba: PairProba,
         thresholds: NDArray[np.float32],
         worth: NDArray[np.float32] | None,

@@ -19,7 +19,7 @@ _WORTH_COMPILING = 20_000  # images: 3 s in Python, while compiling takes 20 s o
 _NONE = np.zeros(0, np.int64)
 
 
-class Engine(Protocol):
+class DecodingEngine(Protocol):
     """Decides on images."""
 
     def solve(self, evidence: Evidence) -> Kept:
@@ -89,9 +89,9 @@ class EngineChoice:
         self.python = PythonEngine(lists, settings)
         self._name = settings.engine
         self._asked = 0
-        self._compiled: Engine | None = None
+        self._compiled: DecodingEngine | None = None
 
-    def engine(self, n_images: int) -> Engine:
+    def engine(self, n_images: int) -> DecodingEngine:
         """Return the engine for a call about so many images."""
         self._asked += n_images
         wanted = self._name == "numba" or (

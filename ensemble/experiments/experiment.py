@@ -21,7 +21,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class ExperimentArm:
     """One way of tagging.
 
     Parameters
@@ -57,7 +57,7 @@ class Experiment:
     name : str
     outcome : str
         What the numbers mean, such as "share of tags accepted".
-    arms : mapping of "A" and "B" to Arm
+    arms : mapping of "A" and "B" to ExperimentArm
     share : float, in (0, 1)
         Chance of arm B.
     paired : bool
@@ -77,7 +77,7 @@ class Experiment:
 
     name: str
     outcome: str
-    arms: Mapping[str, Arm]
+    arms: Mapping[str, ExperimentArm]
     share: float
     paired: bool
     alpha: float
@@ -118,7 +118,7 @@ class Experiment:
             own = dict(content)
             if own.pop("format") != _FORMAT:
                 raise ValueError("another format")
-            arms = {arm: Arm(**own["arms"][arm]) for arm in (A, B)}
+            arms = {arm: ExperimentArm(**own["arms"][arm]) for arm in (A, B)}
             measure = None if own.get("measure") is None else Measure.read(own["measure"])
             found = cls(**{**own, "arms": arms, "measure": measure})
             if not (0 < found.share < 1 and 0 < found.alpha < 1 and isinstance(found.salt, str)):

@@ -38,7 +38,7 @@ _COLUMNS = 5  # of figures beside the rung's name, as many as a phone has room f
 
 
 @dataclass(frozen=True, kw_only=True)
-class LadderRow:
+class LadderLine:
     """One rung in one panel of the ladder."""
 
     title: str
@@ -70,7 +70,7 @@ class Panel:
     title: str
     scope_title: str
     ticks: tuple[Tick, ...]
-    rows: tuple[LadderRow, ...]
+    rows: tuple[LadderLine, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +270,7 @@ def _panel(comparison: Comparison, side: Side, measure: Score, scope: str, title
     below = _below(side.rungs, [score.value for score in scores])
     ours, theirs = (_on(comparison, n, side) for n in (comparison.reference, comparison.rival))
     rows = tuple(
-        LadderRow(
+        LadderLine(
             title=rung.title,
             note=_note(rung, comparison),
             value=number(score.value),

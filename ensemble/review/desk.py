@@ -28,7 +28,7 @@ from tagstack.ensemble.feedback.store import DecisionStore
 from tagstack.ensemble.review.consequences import Consequence, Consequences
 from tagstack.ensemble.review.ground import Ground
 from tagstack.ensemble.review.neighbours import Neighbours
-from tagstack.ensemble.review.pairs import PairTable
+from tagstack.ensemble.review.pairs import ReviewPairs
 from tagstack.ensemble.review.queue import Order, Queue
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Desk:
         self._find_groups = groups
         self.judging = np.zeros(len(ground.images), bool)
         self.groups: NDArray[np.int64] | None = None
-        self.queue = self._queue(PairTable.empty(len(ground.bundle.vocabulary)))
+        self.queue = self._queue(ReviewPairs.empty(len(ground.bundle.vocabulary)))
         self._neighbours: Neighbours | None = None
         self._held: dict[str, _Held] = {}
         self._rng = np.random.default_rng()
@@ -122,7 +122,7 @@ class Desk:
         try:
             self.groups = None if self._find_groups is None else self._find_groups()
             self.judging = self._find_judging()
-            tables: list[PairTable] = []
+            tables: list[ReviewPairs] = []
             for number in range(self.ground.n_chunks):
                 if self._stopped:
                     return
@@ -130,7 +130,7 @@ class Desk:
                 n_ready = number + 1
                 # Joined at 1, 2, 4, 8, ... chunks, so that the copying stays a small part.
                 if n_ready & (n_ready - 1) == 0 or n_ready == self.ground.n_chunks:
-                    tables = [PairTable.joined(tables)]
+                    tables = [ReviewPairs.joined(tables)]
                     self._take(tables[0])
                 self.n_ready = n_ready
         except TagstackError as error:
@@ -347,14 +347,14 @@ class Desk:
                 rows.append(self.queue.table.find(image, place))
         return [row for row in rows if row >= 0]
 
-    def _take(self, table: PairTable) -> None:
+    def _take(self, table: ReviewPairs) -> None:
         """Put a larger table in use."""
         with self.lock:
             self.queue = self._queue(table)
             self._newest = 0
             self._catch_up()
 
-    def _queue(self, table: PairTable) -> Queue:
+    def _queue(self, table: ReviewPairs) -> Queue:
         return Queue(
             table,
             self.judging,

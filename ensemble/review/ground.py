@@ -25,7 +25,7 @@ from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold, joined
 from tagstack.ensemble.cascade.routing import Route, answering
 from tagstack.ensemble.contradictions.decoder import Decoder
-from tagstack.ensemble.review.pairs import PairTable, margins
+from tagstack.ensemble.review.pairs import ReviewPairs, margins
 from tagstack.ensemble.thresholds.deciding import Cutting
 
 CHUNK = 512  # images: what is lost when a run is interrupted, and what the page first waits for
@@ -103,7 +103,7 @@ class Ground:
         """Return what answers for an image, and its scores as that takes them."""
         return answering(self.bundle, self.route, image, lambda _: self.reader)
 
-    def table(self, number: int) -> PairTable:
+    def table(self, number: int) -> ReviewPairs:
         """Return the pairs of one chunk, from its file where there is one."""
         if (kept := read_chunk(self.folder, number)) is not None:
             return kept
@@ -136,7 +136,7 @@ class Ground:
 
     def _pairs(
         self, answers: Sequence[_Answer], images: Keys, rng: np.random.Generator
-    ) -> PairTable:
+    ) -> ReviewPairs:
         n_tags = len(self.bundle.vocabulary)
         order = np.argsort(np.concatenate([own.images for own in answers]))
         proba = reduce(joined, [own.proba for own in answers]).take(order)
@@ -153,7 +153,7 @@ class Ground:
         kept |= holds
         kept |= _strays(~kept, key // n_tags, len(images), rng)
         tag, near = key % n_tags, np.abs(margins(value, least)) < _NEAR
-        return PairTable(
+        return ReviewPairs(
             image=(key[kept] // n_tags + images[0]).astype(np.int32),
             tag=tag[kept].astype(np.int32),
             proba=value[kept],
@@ -201,11 +201,11 @@ def _chunk(folder: Path, number: int) -> Path:
     return folder / f"pairs-{number:06d}.npz"
 
 
-def read_chunk(folder: Path, number: int) -> PairTable | None:
+def read_chunk(folder: Path, number: int) -> ReviewPairs | None:
     """Return the pairs of a chunk's file; None where there is none that is whole."""
     try:
         with np.load(_chunk(folder, number), allow_pickle=False) as arrays:
-            return PairTable(**{field.name: arrays[field.name] for field in fields(PairTable)})
+            return ReviewPairs(**{field.name: arrays[field.name] for field in fields(ReviewPairs)})
     except (OSError, ValueError, KeyError, EOFError):
         return None  # it is made again
 

@@ -8,7 +8,7 @@ from tagstack.base_models.atomic import write_text
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.text_files import read_json
 from tagstack.ensemble.review.ground import read_chunk
-from tagstack.ensemble.review.pairs import PairTable
+from tagstack.ensemble.review.pairs import ReviewPairs
 
 PAIRS = "pairs"
 _ABOUT = "about.json"
@@ -39,7 +39,7 @@ class PairsAbout:
         write_text(folder / _ABOUT, json.dumps(asdict(self)) + "\n")
 
 
-def kept_pairs(review: Path) -> tuple[PairsAbout, PairTable]:
+def kept_pairs(review: Path) -> tuple[PairsAbout, ReviewPairs]:
     """Return the pairs that a review was opened with last.
 
     Raises
@@ -72,4 +72,4 @@ def kept_pairs(review: Path) -> tuple[PairsAbout, PairTable]:
             "Open it again and let it run until the pictures are all there."
         )
         raise TagstackError(msg)
-    return about, PairTable.joined(whole)
+    return about, ReviewPairs.joined(whole)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tagstack.ensemble.review.pairs import PairTable
+from tagstack.ensemble.review.pairs import ReviewPairs
 
 
 class Neighbours:
@@ -16,10 +16,10 @@ class Neighbours:
 
     Parameters
     ----------
-    table : PairTable
+    table : ReviewPairs
     """
 
-    def __init__(self, table: PairTable) -> None:
+    def __init__(self, table: ReviewPairs) -> None:
         self.table = table
         n_images = int(table.image[-1]) + 1 if len(table.image) else 0
         n_tags = len(table.n_pairs)

@@ -16,7 +16,7 @@ _OF_TAGS = frozenset(("wrong", "missing", "n_has", "n_near", "n_pairs"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairTable:
+class ReviewPairs:
     """Pairs, ascending by image and then tag.
 
     Parameters
@@ -59,7 +59,7 @@ class PairTable:
         )  # fmt: skip
 
     @classmethod
-    def joined(cls, tables: Sequence["PairTable"]) -> "PairTable":
+    def joined(cls, tables: Sequence["ReviewPairs"]) -> "ReviewPairs":
         """Return the pairs of chunks in their order; what is told of tags is added up."""
         columns: dict[str, Any] = {}
         for field in fields(cls):

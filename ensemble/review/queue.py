@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.ensemble.review.pairs import PairTable
+from tagstack.ensemble.review.pairs import ReviewPairs
 
 Order: TypeAlias = Literal["twins", "wrong", "missing", "useful", "random"]
 ORDERS: tuple[Order, ...] = get_args(Order)
@@ -52,7 +52,7 @@ class Queue:
 
     Parameters
     ----------
-    table : PairTable
+    table : ReviewPairs
     judging : array of shape (n_images,), bool
         Pictures of the frozen slice.
     probes : float, in [0, 1)
@@ -67,7 +67,7 @@ class Queue:
 
     def __init__(
         self,
-        table: PairTable,
+        table: ReviewPairs,
         judging: NDArray[np.bool_],
         *,
         probes: float,
@@ -230,14 +230,14 @@ class Queue:
         return np.asarray(rows[np.argsort(-urgency, kind="stable")])
 
 
-def disagreeing(table: PairTable, groups: NDArray[np.int64] | None) -> NDArray[np.bool_]:
+def disagreeing(table: ReviewPairs, groups: NDArray[np.int64] | None) -> NDArray[np.bool_]:
     """Return the pairs of whose near-duplicates some have the tag and some do not.
 
     Shape (n_pairs,).
 
     Parameters
     ----------
-    table : PairTable
+    table : ReviewPairs
         Of the first images; those that are still to come count for nothing.
     groups : array of shape (n_images,), int64, optional
     """

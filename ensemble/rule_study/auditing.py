@@ -19,7 +19,7 @@ from tagstack.ensemble.tasks.honest_ground import ground_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditRequest:
+class RuleAuditRequest:
     """Which rules to hold against which labels.
 
     Parameters
@@ -76,7 +76,7 @@ class MineRequest:
     overwrite: bool = False
 
 
-def audit_labels(request: AuditRequest, settings: Settings, progress: Progress) -> AuditReport:
+def audit_labels(request: RuleAuditRequest, settings: Settings, progress: Progress) -> AuditReport:
     """Return how often labels break each rule and, with a bundle's scores, what each changes.
 
     Raises
@@ -142,7 +142,7 @@ def mine_labels(request: MineRequest, settings: Settings, progress: Progress) ->
 
 
 def _labelled(
-    request: AuditRequest | MineRequest, rules: Rules, settings: Settings, progress: Progress
+    request: RuleAuditRequest | MineRequest, rules: Rules, settings: Settings, progress: Progress
 ) -> LabelledTags:
     progress.stage("reading labels")
     unknown = request.unknown_if_absent

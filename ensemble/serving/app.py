@@ -23,14 +23,14 @@ from tagstack.ensemble.serving.arms import unit_of
 from tagstack.ensemble.serving.batching import QueueFullError, WaitedTooLongError
 from tagstack.ensemble.serving.fetching import Fetcher
 from tagstack.ensemble.serving.guard import Access, Guard
-from tagstack.ensemble.serving.heads import Heads
+from tagstack.ensemble.serving.heads import AnswerHeads
 from tagstack.ensemble.serving.limits import BodyLimits
 from tagstack.ensemble.serving.live import LiveStack
-from tagstack.ensemble.serving.metrics import CONTENT_TYPE, Counted, Counts
+from tagstack.ensemble.serving.metrics import CONTENT_TYPE, Counted, RequestCounts
 from tagstack.ensemble.serving.pages import evaluated_page, operations_page
 from tagstack.ensemble.serving.preferences import Preferences
 from tagstack.ensemble.serving.refusals import RefusedError, error_answer
-from tagstack.ensemble.serving.uploads import Intake
+from tagstack.ensemble.serving.uploads import UploadIntake
 
 logger = logging.getLogger("tagstack")
 
@@ -100,8 +100,8 @@ def create_app(
         redoc_url=None,
         lifespan=running,
     )
-    counts = Counts(live)
-    intake = Intake(live, settings.serve, fetcher)
+    counts = RequestCounts(live)
+    intake = UploadIntake(live, settings.serve, fetcher)
     routes = _Routes(live, access, settings, counts, intake, experiment)
     app.include_router(_operations(routes))
     for router in routers:
@@ -117,7 +117,7 @@ def create_app(
         return RedirectResponse("docs")
 
     # The last one added is the first one asked.
-    app.add_middleware(Heads)
+    app.add_middleware(AnswerHeads)
     app.add_middleware(
         BodyLimits, max_bytes=settings.serve.request_bytes, seconds=settings.serve.body_seconds
     )
@@ -133,8 +133,8 @@ class _Routes:
     live: LiveStack
     access: Access
     settings: Settings
-    counts: Counts
-    intake: Intake
+    counts: RequestCounts
+    intake: UploadIntake
     experiment: Experiment | None
 
     async def tags(self, request: Request) -> Response:

@@ -6,7 +6,7 @@ Monitors and ``curl -I`` ask so whether a service is there (RFC 9110, section 9.
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class Heads:
+class AnswerHeads:
     """Ask the application for what a HEAD would be the head of.
 
     Parameters

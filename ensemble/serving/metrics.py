@@ -13,7 +13,7 @@ _BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  
 _OTHER = "other"
 
 
-class Counts:
+class RequestCounts:
     """Requests and pictures since the start; only the event loop writes them.
 
     Parameters
@@ -76,10 +76,10 @@ class Counted:
     Parameters
     ----------
     app : ASGIApp
-    counts : Counts
+    counts : RequestCounts
     """
 
-    def __init__(self, app: ASGIApp, counts: Counts) -> None:
+    def __init__(self, app: ASGIApp, counts: RequestCounts) -> None:
         self._app = app
         self._counts = counts
 

@@ -69,7 +69,7 @@ class Asked:
         return value
 
 
-class Intake:
+class UploadIntake:
     """Reads requests while there is room for what they bring.
 
     Parameters

@@ -26,7 +26,12 @@ from tagstack.base_models.taggers.check import Finding
 from tagstack.base_models.taggers.tagger import Tagger, load_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
-from tagstack.ensemble.tasks.framing_search import FEWEST_PICTURES, Report, Search, better_ways
+from tagstack.ensemble.tasks.framing_search import (
+    FEWEST_PICTURES,
+    FramingSearch,
+    Report,
+    better_ways,
+)
 from tagstack.ensemble.tasks.framing_verdict import toml_of
 from tagstack.meta.labels.label_files import read_labels
 from tagstack.meta.labels.labels import align_labels
@@ -36,7 +41,7 @@ FEWEST_POSITIVES = 100
 
 
 @dataclass
-class Labelled:
+class LabelledPictures:
     """Labelled pictures, decoded anew for each round; it keeps which of them cannot be read.
 
     Parameters
@@ -55,7 +60,9 @@ class Labelled:
     unreadable: dict[Path, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, tagger: Tagger, images: Path, labels: Path, settings: ScoreSettings) -> "Labelled":
+    def of(
+        cls, tagger: Tagger, images: Path, labels: Path, settings: ScoreSettings
+    ) -> "LabelledPictures":
         """Return at most `MOST_PICTURES` of a folder, evenly spread.
 
         Raises
@@ -120,7 +127,7 @@ def check_framing(
     """
     tagger = load_tagger(folder, floor=settings.floor, threads=1, smoke=False, runtime=REFERENCE)
     try:
-        shown = Labelled.of(tagger, images, labels, settings)
+        shown = LabelledPictures.of(tagger, images, labels, settings)
         search = better_ways(tagger, shown.pictures, shown.truth, report)
     finally:
         tagger.close()
@@ -139,7 +146,9 @@ def _check_enough(truth: NDArray[np.bool_], labels: Path, n_unreadable: int = 0)
         raise TagstackError(msg)
 
 
-def _finding(search: Search, truth: NDArray[np.bool_], unreadable: Mapping[Path, str]) -> Finding:
+def _finding(
+    search: FramingSearch, truth: NDArray[np.bool_], unreadable: Mapping[Path, str]
+) -> Finding:
     what = f"{len(truth)} labelled pictures with {int(np.count_nonzero(truth))} tags"
     if unreadable:
         path, reason = next(iter(unreadable.items()))

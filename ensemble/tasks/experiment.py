@@ -14,7 +14,7 @@ from tagstack.configs.tables import number_of, read_table
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.files import MANIFEST, check_bundle, load_bundle
 from tagstack.ensemble.experiments.contrast import A, B, Outcome
-from tagstack.ensemble.experiments.experiment import FILE, Arm, Experiment
+from tagstack.ensemble.experiments.experiment import FILE, Experiment, ExperimentArm
 from tagstack.ensemble.experiments.measure import Measure
 from tagstack.ensemble.experiments.outcomes import OutcomeStore
 from tagstack.ensemble.experiments.page import render_page
@@ -36,7 +36,7 @@ class Recorded:
     n_known: int
 
 
-def arm_from(text: str) -> Arm:
+def arm_from(text: str) -> ExperimentArm:
     """Return the arm that ``BUNDLE``, ``BUNDLE@VERSION`` or ``note:TEXT`` means.
 
     Raises
@@ -48,7 +48,7 @@ def arm_from(text: str) -> Arm:
         note = text.removeprefix(NOTE).strip()
         if not note:
             raise TagstackError(f"{text!r} says nothing; expected a description after {NOTE!r}.")
-        return Arm(note=note)
+        return ExperimentArm(note=note)
     whole = Path(text)
     folder, at, version = text.rpartition("@")
     if (whole / MANIFEST).is_file() or not at:
@@ -56,14 +56,14 @@ def arm_from(text: str) -> Arm:
     path = Path(folder).absolute()
     check_bundle(path)
     versions = ThresholdVersions(path)
-    return Arm(
+    return ExperimentArm(
         bundle=str(path),
         manifest=file_sha256(path / MANIFEST),
         thresholds=versions.resolve(version),
     )
 
 
-def bundle_of(arm: Arm) -> Bundle:
+def bundle_of(arm: ExperimentArm) -> Bundle:
     """Return an arm's bundle with its thresholds, as they were when the experiment began.
 
     Raises
@@ -152,7 +152,7 @@ def start_experiment(
     return experiment
 
 
-def _check_judging(arms: Iterable[Arm], *, paired: bool, n_ways: int) -> None:
+def _check_judging(arms: Iterable[ExperimentArm], *, paired: bool, n_ways: int) -> None:
     """Refuse what answers of a review cannot be measured by."""
     if n_ways > 1:
         raise TagstackError("--utility and --metric each say what answers are worth; give one.")
@@ -165,7 +165,7 @@ def _check_judging(arms: Iterable[Arm], *, paired: bool, n_ways: int) -> None:
         raise TagstackError(msg)
 
 
-def _worths(table: Path, arms: Iterable[Arm]) -> Worths:
+def _worths(table: Path, arms: Iterable[ExperimentArm]) -> Worths:
     """Return the worths of a table's rows, over the tags of both arms."""
     parts = [load_bundle(Path(arm.bundle)).vocabulary for arm in arms]
     known = {

@@ -24,7 +24,7 @@ from tagstack.ensemble.feedback.drawn import Draws, answers_of
 from tagstack.ensemble.feedback.moving import Gain, TagPairs, best_of, gains, price_of
 from tagstack.ensemble.feedback.store import FILE, DecisionStore
 from tagstack.ensemble.review.kept import PairsAbout, kept_pairs
-from tagstack.ensemble.review.pairs import PairTable
+from tagstack.ensemble.review.pairs import ReviewPairs
 from tagstack.ensemble.tasks.threshold_versions import bundle_versions
 from tagstack.ensemble.thresholds.table import Thresholds
 
@@ -104,7 +104,7 @@ class _Ground:
     """Pairs with their answers; ``tagged`` by the thresholds in use."""
 
     about: PairsAbout
-    table: PairTable
+    table: ReviewPairs
     tagged: NDArray[np.bool_]
     answer: NDArray[np.int8]
     judging: NDArray[np.bool_]

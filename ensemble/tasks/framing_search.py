@@ -37,7 +37,7 @@ Pictures = Callable[[], Iterator[Image.Image | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class FramingSearch:
     """What was found on some pictures.
 
     Parameters
@@ -95,7 +95,7 @@ def better_ways(
     pictures: Pictures,
     truth: NDArray[np.bool_],
     report: Report = lambda done, total: None,
-) -> Search:
+) -> FramingSearch:
     """Return the changes under which scores surely agree better, to be made together.
 
     Parameters
@@ -127,7 +127,7 @@ def better_ways(
             break
         found.append(best)
         tagger = as_if(tagger, best.facts)
-    return Search(found=tuple(found), undecided=undecided, n_read=n_read)
+    return FramingSearch(found=tuple(found), undecided=undecided, n_read=n_read)
 
 
 def looked_at(truth: NDArray[np.bool_]) -> NDArray[np.int64]:

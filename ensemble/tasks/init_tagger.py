@@ -23,7 +23,7 @@ from tagstack.base_models.taggers.drafting import draft_of
 from tagstack.base_models.taggers.tagger import load_tagger
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
-from tagstack.ensemble.tasks.check_framing import Labelled
+from tagstack.ensemble.tasks.check_framing import LabelledPictures
 from tagstack.ensemble.tasks.framing_search import Report, as_if, logits_of_ways, looked_at
 from tagstack.ensemble.tasks.framing_verdict import Facts, losses, reach_of, surely_more
 
@@ -162,7 +162,7 @@ def _decided(
         contract=whole.contract(),
     )  # fmt: skip
     try:
-        shown = Labelled.of(tagger, request.images, request.labels, settings)
+        shown = LabelledPictures.of(tagger, request.images, request.labels, settings)
         found: dict[str, Any] = {}
         hints: dict[str, str] = {}
         for options in _rounds(asked):

@@ -63,7 +63,7 @@ Average = Callable[[Counts, ThresholdSettings], Floats]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class CutSample:
     """The images that thresholds are fitted on.
 
     Parameters

@@ -20,7 +20,7 @@ from tagstack.base_models.pairs import PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.thresholds.curves import Bools, Curves, Sorted
-from tagstack.ensemble.thresholds.cuts import Proposal, Sample, capped, thresholds_from_logits
+from tagstack.ensemble.thresholds.cuts import CutSample, Proposal, capped, thresholds_from_logits
 from tagstack.ensemble.thresholds.deciding import Cutting, Nearby
 from tagstack.ensemble.thresholds.measures import Measured
 from tagstack.ensemble.thresholds.plan import Assignment, limits
@@ -212,7 +212,7 @@ class Rounds:
             standing, self.labels, left.implied, self.proba.proba, self.image_weight
         )
 
-    def _sample(self, pairs: Sorted, images: Bools, contested: bool) -> Sample:
+    def _sample(self, pairs: Sorted, images: Bools, contested: bool) -> CutSample:
         folds = [self.folds == name for name in self.names if (images & (self.folds == name)).any()]
         parted = len(folds) > 1 and any(a.strategy.needs_parts for a in self.plan)
         curves = pairs.select(images)
@@ -221,7 +221,7 @@ class Rounds:
         if parted:
             parts = [pairs.select(images & ~fold) for fold in folds]
             held = [pairs.select(images & fold) for fold in folds]
-        return Sample(
+        return CutSample(
             curves=curves,
             parts=tuple(parts),
             held=tuple(held),
@@ -243,7 +243,7 @@ class Rounds:
             own[assignment.tags] = proposal.own[assignment.tags]
         return rows, own
 
-    def _proposal(self, assignment: Assignment, pairs: Sorted, sample: Sample) -> Proposal:
+    def _proposal(self, assignment: Assignment, pairs: Sorted, sample: CutSample) -> Proposal:
         """Return a strategy's candidates; without labels, those of the same pairs are kept."""
         strategy, settings = assignment.strategy, assignment.settings
         if not self._label_free:

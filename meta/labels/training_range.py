@@ -28,7 +28,7 @@ NO_ID = -1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lead:
+class OverlapLead:
     """What a member scores inside its range and outside, and the difference with its interval."""
 
     inside: float
@@ -48,7 +48,7 @@ class TrainingOverlap:
         What the contract says about its training images, in words.
     n_ids, n_inside : int
         Images with a known id, and those of them inside the range.
-    micro_ap, log_loss : Lead or None
+    micro_ap, log_loss : OverlapLead or None
         Of the member's own scores; None where either side has too few images or no positives.
         ``log_loss`` is in nats an image, lower is better.
     """
@@ -57,8 +57,8 @@ class TrainingOverlap:
     ids: str
     n_ids: int
     n_inside: int
-    micro_ap: Lead | None
-    log_loss: Lead | None
+    micro_ap: OverlapLead | None
+    log_loss: OverlapLead | None
 
     @property
     def notice(self) -> str:
@@ -246,7 +246,9 @@ class _Side:
         return float((weight * self.loss).sum() / weight.sum())
 
 
-def _lead(parts: list[_Side], score: Callable[[_Side, Floats], float], seed: int) -> Lead | None:
+def _lead(
+    parts: list[_Side], score: Callable[[_Side, Floats], float], seed: int
+) -> OverlapLead | None:
     """Return a score on both sides, and the interval of the difference from group resamples."""
     if not all(part.is_usable for part in parts):
         return None
@@ -257,7 +259,7 @@ def _lead(parts: list[_Side], score: Callable[[_Side, Floats], float], seed: int
         inside, outside = (score(part, _resampled(part, rng)) for part in parts)
         differences.append(inside - outside)
     low, high = np.percentile(differences, [_LOW, _HIGH])
-    return Lead(inside=values[0], outside=values[1], low=float(low), high=float(high))
+    return OverlapLead(inside=values[0], outside=values[1], low=float(low), high=float(high))
 
 
 def _resampled(part: _Side, rng: np.random.Generator) -> Floats:

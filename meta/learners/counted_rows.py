@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from tagstack.meta.features.pair_features import PairTable, informative_rows
+from tagstack.meta.features.pair_rows import informative_rows
+from tagstack.meta.features.pair_table import PairTable
 
 
 @dataclass(frozen=True, kw_only=True)

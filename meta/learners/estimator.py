@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tagstack.configs.errors import TagstackError
-from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.features.pair_table import PairTable
 from tagstack.meta.learners.parameters import Parameters
 
 

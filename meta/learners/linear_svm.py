@@ -18,7 +18,8 @@ from tagstack.configs.stack import StackSettings, SvmSettings
 from tagstack.meta.calibrators.newton import fit_hierarchy
 from tagstack.meta.calibrators.tag_rows import tag_rows
 from tagstack.meta.checked_arrays import CheckedArrays
-from tagstack.meta.features.pair_features import PairTable, informative_rows
+from tagstack.meta.features.pair_rows import informative_rows
+from tagstack.meta.features.pair_table import PairTable
 from tagstack.meta.learners.estimator import PairEstimator
 from tagstack.meta.learners.squared_hinge import HingeBatch, fit_squared_hinge
 from tagstack.meta.learners.svm_design import image_basis, svm_design

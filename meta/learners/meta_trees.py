@@ -17,7 +17,7 @@ from tagstack.base_models.atomic import written_whole
 from tagstack.base_models.libraries import library
 from tagstack.configs.stack import StackSettings, XgboostSettings
 from tagstack.configs.text_files import read_bytes
-from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.features.pair_table import PairTable
 from tagstack.meta.learners.counted_rows import counted_rows
 from tagstack.meta.learners.device import Device
 from tagstack.meta.learners.estimator import PairEstimator

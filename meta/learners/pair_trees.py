@@ -18,7 +18,7 @@ from tagstack.base_models.atomic import write_text
 from tagstack.base_models.libraries import library
 from tagstack.configs.stack import LightgbmSettings, StackSettings
 from tagstack.configs.text_files import read_text
-from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.features.pair_table import PairTable
 from tagstack.meta.learners.counted_rows import CountedRows, counted_rows
 from tagstack.meta.learners.estimator import PairEstimator
 from tagstack.meta.learners.lightgbm_text import checked_text

@@ -13,7 +13,7 @@ from typing import Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.features.pair_table import PairTable
 
 
 class PairLearner(Protocol):

@@ -24,7 +24,7 @@ from tagstack.base_models.libraries import library
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.hooks import LEARNERS, Offer
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.features.pair_table import PairTable
 from tagstack.meta.learners.estimator import PairEstimator
 from tagstack.meta.learners.protocol import PairLearner
 

@@ -15,7 +15,7 @@ from tagstack.base_models.pairs import Pairs
 from tagstack.meta.calibrators.calibration import MemberLogits, regression_rows
 from tagstack.meta.calibrators.newton import fit_hierarchy
 from tagstack.meta.calibrators.tag_rows import TagRows
-from tagstack.meta.features.pair_features import informative_rows
+from tagstack.meta.features.pair_rows import informative_rows
 from tagstack.meta.labels.truth import PairTruth
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.features.pair_table import PairTable
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.truth import PairTruth
 from tagstack.meta.learners.protocol import PairLearner

@@ -17,7 +17,7 @@ from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.base_models.spill import Spill
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.stack import StackSettings
-from tagstack.meta.features.pair_features import recall
+from tagstack.meta.features.pair_rows import recall
 from tagstack.meta.labels.folds import stratified_group_folds
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.relations import TagRelations

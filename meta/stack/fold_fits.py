@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tagstack.base_models.orders import distinct
 from tagstack.base_models.pairs import BLOCK_PAIRS
 from tagstack.base_models.spill import IN_MEMORY, Spill
-from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.features.pair_table import PairTable
 from tagstack.meta.learners.protocol import PairLearner, StagedLearner, StageTeller
 from tagstack.meta.learners.workers import done_apart
 

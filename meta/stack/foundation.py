@@ -16,7 +16,7 @@ from scipy.special import expit
 from tagstack.base_models.pairs import Pairs
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibrators.calibration import category_numbers
-from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.features.pair_table import PairTable
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.missing_labels import labelled_rates, pair_weights
 from tagstack.meta.learners.mean import mean_logit

@@ -15,7 +15,9 @@ from tagstack.meta.calibrators.calibration import (
     MemberCalibration,
     MemberLogits,
 )
-from tagstack.meta.features.pair_features import PairTable, candidate_rows, pair_table, subset
+from tagstack.meta.features.pair_features import pair_table
+from tagstack.meta.features.pair_rows import candidate_rows, subset
+from tagstack.meta.features.pair_table import PairTable
 from tagstack.meta.features.tag_statistics import TagStatistics
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.learners.shrunken_logistic import ShrunkenLogistic

@@ -15,7 +15,8 @@ from tagstack.base_models.spill import IN_MEMORY, Spill
 from tagstack.configs.stack import StackSettings
 from tagstack.meta.calibrators.calibration import MemberLogits, fit_monotone
 from tagstack.meta.calibrators.protocol import How, TagMaps
-from tagstack.meta.features.pair_features import PairTable, subset
+from tagstack.meta.features.pair_rows import subset
+from tagstack.meta.features.pair_table import PairTable
 from tagstack.meta.labels.drawn_images import drawn_images
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.labels.truth import Evidence, PairTruth

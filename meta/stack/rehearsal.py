@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.stack import StackSettings, XgboostSettings
-from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.features.pair_table import PairTable
 from tagstack.meta.labels.drawn_images import drawn_images
 from tagstack.meta.labels.labelled import Labelled
 from tagstack.meta.learners.meta_trees import MetaTrees

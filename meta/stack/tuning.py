@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tagstack.configs.stack import Objective, TuningSettings, XgboostSettings
-from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.features.pair_table import PairTable
 from tagstack.meta.learners.device import Device
 from tagstack.meta.learners.meta_trees import MetaTrees
 from tagstack.meta.learners.workers import done_apart, is_handed, threads_apart

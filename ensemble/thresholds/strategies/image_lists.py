@@ -3,7 +3,7 @@
 import numpy as np
 
 from tagstack.configs.decisions import ThresholdSettings
-from tagstack.ensemble.thresholds.cuts import Proposal, Sample
+from tagstack.ensemble.thresholds.cuts import CutSample, Proposal
 from tagstack.ensemble.thresholds.objective_texts import number_in
 from tagstack.ensemble.thresholds.strategies.strategy import Changes, Strategy, without_own
 
@@ -14,7 +14,7 @@ class _PerImage(Strategy):
     aim = "formula"
     refits = False
 
-    def propose(self, sample: Sample, settings: ThresholdSettings) -> Proposal:
+    def propose(self, sample: CutSample, settings: ThresholdSettings) -> Proposal:
         """Return no limit of the tag's own: the image's cut decides."""
         return Proposal.of(np.full(sample.curves.n_tags, -np.inf), own=without_own(sample))
 

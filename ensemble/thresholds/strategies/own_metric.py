@@ -5,7 +5,7 @@ import numpy as np
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.thresholds.curves import Bools, Curves, Floats
-from tagstack.ensemble.thresholds.cuts import Average, Goal, Sample
+from tagstack.ensemble.thresholds.cuts import Average, CutSample, Goal
 from tagstack.ensemble.thresholds.measures import Measured
 from tagstack.ensemble.thresholds.strategies.per_tag import Scut
 from tagstack.ensemble.thresholds.strategies.strategy import Changes, without_own
@@ -60,7 +60,7 @@ class OwnMetric(Scut):
         """Return the metric after ``metric:``."""
         return {"metric": text[len("metric:") :]} if text.startswith("metric:") else None
 
-    def hopeless(self, sample: Sample, settings: ThresholdSettings) -> Bools:
+    def hopeless(self, sample: CutSample, settings: ThresholdSettings) -> Bools:
         """Return that none is, since ``fbr`` speaks of F-beta. Shape (n_tags,), bool."""
         return without_own(sample)
 

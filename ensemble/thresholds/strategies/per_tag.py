@@ -8,9 +8,9 @@ from tagstack.configs.decisions import ThresholdSettings
 from tagstack.ensemble.thresholds.curves import Bools, Curves, Floats, goal_of
 from tagstack.ensemble.thresholds.cuts import (
     Average,
+    CutSample,
     Goal,
     Proposal,
-    Sample,
     above_all,
     best_cuts,
     best_shared,
@@ -37,7 +37,7 @@ class Scut(Strategy):
     )  # fmt: skip
     needs_parts = True
 
-    def propose(self, sample: Sample, settings: ThresholdSettings) -> Proposal:
+    def propose(self, sample: CutSample, settings: ThresholdSettings) -> Proposal:
         """Return each tag's best cut, averaged over folds and shrunk to its category's threshold.
 
         One candidate per entry of ``settings.shrinkage``: with ``n`` positives and strength ``k``
@@ -74,7 +74,7 @@ class Scut(Strategy):
         """Return what one cut for several tags is worth; None for what the settings say."""
         return None
 
-    def hopeless(self, sample: Sample, settings: ThresholdSettings) -> Bools:
+    def hopeless(self, sample: CutSample, settings: ThresholdSettings) -> Bools:
         """Return the tags that do not reach ``settings.fbr``, shape (n_tags,)."""
         return _hopeless(sample, settings)
 
@@ -91,7 +91,7 @@ class PluginF(Strategy):
     optimises = "the F-beta of each tag by itself that its probabilities lead to expect"
     reads: ClassVar[tuple[str, ...]] = (*GOAL, "value", "min_positives", "max_rate")
 
-    def propose(self, sample: Sample, settings: ThresholdSettings) -> Proposal:
+    def propose(self, sample: CutSample, settings: ThresholdSettings) -> Proposal:
         """Return ``F* / (1 + beta^2)`` of each tag; F* is what its probabilities lead to expect.
 
         Right as far as the probabilities are calibrated. It reads no label of the tag itself, so
@@ -129,7 +129,7 @@ class PluginF(Strategy):
         return f_text(settings.average, settings)
 
 
-def _hopeless(sample: Sample, settings: ThresholdSettings) -> Bools:
+def _hopeless(sample: CutSample, settings: ThresholdSettings) -> Bools:
     """Return the tags whose cuts of the other folds score below ``settings.fbr`` on each fold."""
     if not settings.fbr:
         return without_own(sample)

@@ -9,7 +9,7 @@ from scipy.special import logit
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.thresholds.curves import break_even
-from tagstack.ensemble.thresholds.cuts import Proposal, Sample, best_shared
+from tagstack.ensemble.thresholds.cuts import CutSample, Proposal, best_shared
 from tagstack.ensemble.thresholds.objective_texts import goal_text, number_in, utility_text
 from tagstack.ensemble.thresholds.strategies.strategy import Changes, Strategy, without_own
 
@@ -28,7 +28,7 @@ class Fixed(Strategy):
     aim = "formula"
     refits = False
 
-    def propose(self, sample: Sample, settings: ThresholdSettings) -> Proposal:
+    def propose(self, sample: CutSample, settings: ThresholdSettings) -> Proposal:
         """Return ``settings.value`` for every tag."""
         return Proposal.of(
             np.full(sample.curves.n_tags, logit(settings.value)), own=without_own(sample)
@@ -54,7 +54,7 @@ class ExpectedUtility(Strategy):
     aim = "formula"
     refits = False
 
-    def propose(self, sample: Sample, settings: ThresholdSettings) -> Proposal:
+    def propose(self, sample: CutSample, settings: ThresholdSettings) -> Proposal:
         """Return the probability at which tagging starts to pay, the same for every tag."""
         level = logit(break_even(settings))
         return Proposal.of(np.full(sample.curves.n_tags, level), own=without_own(sample))
@@ -99,7 +99,7 @@ class OneThreshold(Strategy):
     optimises = "F-beta or utility over all tags, with one threshold for all of them"
     reads = (*GOAL, "value")
 
-    def propose(self, sample: Sample, settings: ThresholdSettings) -> Proposal:
+    def propose(self, sample: CutSample, settings: ThresholdSettings) -> Proposal:
         """Return the one threshold that is best over all tags."""
         together = np.zeros(sample.curves.n_tags, np.intp)
         return Proposal.of(best_shared(sample.curves, together, settings), own=without_own(sample))
@@ -117,7 +117,7 @@ class ByCategory(Strategy):
     optimises = "F-beta or utility over the tags of each category, with one threshold for each"
     reads = (*GOAL, "value")
 
-    def propose(self, sample: Sample, settings: ThresholdSettings) -> Proposal:
+    def propose(self, sample: CutSample, settings: ThresholdSettings) -> Proposal:
         """Return the threshold that is best over the tags of each category."""
         shared = best_shared(sample.curves, sample.category, settings)
         return Proposal.of(shared, own=without_own(sample))

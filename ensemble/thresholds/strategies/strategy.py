@@ -20,7 +20,7 @@ from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.hooks import THRESHOLD_STRATEGIES
 from tagstack.ensemble.thresholds.curves import Bools, Floats, Ints, average_goal
-from tagstack.ensemble.thresholds.cuts import Proposal, Sample
+from tagstack.ensemble.thresholds.cuts import CutSample, Proposal
 from tagstack.ensemble.thresholds.deciding import Cutting, Values
 from tagstack.ensemble.thresholds.measures import Measured, goal_measured
 from tagstack.meta.metrics.counts import Counts
@@ -97,12 +97,12 @@ class Strategy(ABC):
     guarantee: ClassVar[Guarantee | None] = None
 
     @abstractmethod
-    def propose(self, sample: Sample, settings: ThresholdSettings) -> Proposal:
+    def propose(self, sample: CutSample, settings: ThresholdSettings) -> Proposal:
         """Return one or more candidates, rows of logits for all tags; cross-validation picks one.
 
         Parameters
         ----------
-        sample : Sample
+        sample : CutSample
             The images that thresholds are fitted on; they are judged on others.
         settings : ThresholdSettings
 
@@ -202,7 +202,7 @@ def strategy_of(name: str) -> Strategy:
         return found()
 
 
-def proposed(strategy: Strategy, sample: Sample, settings: ThresholdSettings) -> Proposal:
+def proposed(strategy: Strategy, sample: CutSample, settings: ThresholdSettings) -> Proposal:
     """Return a strategy's candidates, held to the shapes that the fit builds on.
 
     Raises
@@ -283,6 +283,6 @@ def plug_ins() -> Iterator[Strategy]:
             yield found
 
 
-def without_own(sample: Sample) -> Bools:
+def without_own(sample: CutSample) -> Bools:
     """Return that no tag's threshold rests on its own images, shape (n_tags,)."""
     return np.zeros(sample.curves.n_tags, bool)

@@ -6,8 +6,8 @@ from scipy.special import logit
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.ensemble.thresholds.curves import GRID, Bools, Ints
 from tagstack.ensemble.thresholds.cuts import (
+    CutSample,
     Proposal,
-    Sample,
     above_all,
     edge,
     first_best,
@@ -40,7 +40,7 @@ class PrecisionAtLeast(Strategy):
     aim = "target"
     guarantee = Guarantee(trials=_of_predicted, strict_first=True)
 
-    def propose(self, sample: Sample, settings: ThresholdSettings) -> Proposal:
+    def propose(self, sample: CutSample, settings: ThresholdSettings) -> Proposal:
         """Return each tag's laxest cut whose precision reaches ``settings.precision``."""
         curves, counts = sample.curves, sample.curves.cut_counts()
         enough = curves.n_positives >= settings.min_positives
@@ -82,7 +82,7 @@ class RecallAtLeast(Strategy):
     aim = "target"
     guarantee = Guarantee(trials=_of_positives, strict_first=False)
 
-    def propose(self, sample: Sample, settings: ThresholdSettings) -> Proposal:
+    def propose(self, sample: CutSample, settings: ThresholdSettings) -> Proposal:
         """Return each tag's strictest cut whose recall reaches ``settings.recall``."""
         curves = sample.curves
         enough = curves.n_positives >= settings.min_positives
@@ -119,7 +119,7 @@ class PEqualsR(Strategy):
     forms = ("p=r",)
     aim = "target"
 
-    def propose(self, sample: Sample, settings: ThresholdSettings) -> Proposal:
+    def propose(self, sample: CutSample, settings: ThresholdSettings) -> Proposal:
         """Return the cuts at which a tag is predicted as often as it is true: precision = recall.
 
         With ``average = "micro"`` one threshold does so for all tags together, as taggers publish

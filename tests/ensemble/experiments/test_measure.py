@@ -9,7 +9,7 @@ import pytest
 
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.experiments.contrast import A, B
-from tagstack.ensemble.experiments.experiment import FILE, Arm, Experiment
+from tagstack.ensemble.experiments.experiment import FILE, Experiment, ExperimentArm
 from tagstack.ensemble.experiments.measure import Measure
 from tagstack.ensemble.tasks.experiment_review import paired_outcomes
 
@@ -82,7 +82,8 @@ def test_an_experiment_keeps_its_measure(from_docs: FromDocs, tmp_path: Path) ->
     from_docs("A metric that is raised")
     own = Experiment(
         name="try", outcome="o", share=0.5, paired=True, alpha=0.05, effect=0.1, baseline=0.5,
-        arms={A: Arm(note="one"), B: Arm(note="two")}, salt="s", started_s=0.0, plan={},
+        arms={A: ExperimentArm(note="one"), B: ExperimentArm(note="two")},
+        salt="s", started_s=0.0, plan={},
         measure=Measure.of("review_worth", -1, 1),
     )  # fmt: skip
     own.save(tmp_path)

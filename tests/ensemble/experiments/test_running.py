@@ -9,7 +9,7 @@ import pytest
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.experiments.contrast import A, B, Outcome
-from tagstack.ensemble.experiments.experiment import FILE, Arm, Experiment
+from tagstack.ensemble.experiments.experiment import FILE, Experiment, ExperimentArm
 from tagstack.ensemble.experiments.outcomes import OutcomeStore
 from tagstack.ensemble.experiments.page import render_page
 from tagstack.ensemble.experiments.running import standing_of
@@ -20,7 +20,8 @@ from tagstack.ensemble.tasks.experiment import record_outcomes, status_of
 def experiment(**changes: object) -> Experiment:
     values: dict[str, object] = {
         "name": "try", "outcome": "accepted", "share": 0.3, "paired": False, "alpha": 0.05,
-        "arms": {A: Arm(note="one"), B: Arm(note="<script>two")}, "effect": 0.1, "baseline": 0.5,
+        "arms": {A: ExperimentArm(note="one"), B: ExperimentArm(note="<script>two")},
+        "effect": 0.1, "baseline": 0.5,
         "salt": "s", "started_s": 0.0, "plan": {"typical": 300, "long": None, "looked": 20_000},
     }  # fmt: skip
     return Experiment(**(values | changes))  # type: ignore[arg-type]  # as the fields above

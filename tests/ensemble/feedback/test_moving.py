@@ -7,21 +7,21 @@ import pytest
 from numpy.typing import NDArray
 
 from tagstack.ensemble.feedback.moving import TagPairs, best_of, gains, price_of
-from tagstack.ensemble.review.pairs import PairTable
+from tagstack.ensemble.review.pairs import ReviewPairs
 from tagstack.ensemble.review.queue import ORDERS, Queue
 
 THRESHOLD, PRICE = 0.4, 0.4
 SHIFTS = (0.5, 1.0, 1.5)
 
 
-def collection(rng: np.random.Generator, bias: float) -> tuple[PairTable, NDArray[np.bool_]]:
+def collection(rng: np.random.Generator, bias: float) -> tuple[ReviewPairs, NDArray[np.bool_]]:
     """Return one tag's pairs and what is true: as probable as said, or ``bias`` more."""
     n = 260
     proba = rng.beta(0.8, 1.4, n).astype(np.float32)
     tagged = proba >= THRESHOLD
     none = np.zeros(1)
     count = np.zeros(1, np.int64)
-    table = PairTable(
+    table = ReviewPairs(
         image=np.arange(n, dtype=np.int32), tag=np.zeros(n, np.int32), proba=proba,
         threshold=np.full(n, THRESHOLD, np.float32), tagged=tagged, has=tagged,
         wrong=none, missing=none, n_has=count, n_near=count, n_pairs=count,

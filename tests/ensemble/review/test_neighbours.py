@@ -3,7 +3,7 @@
 import numpy as np
 
 from tagstack.ensemble.review.neighbours import Neighbours
-from tagstack.ensemble.review.pairs import PairTable
+from tagstack.ensemble.review.pairs import ReviewPairs
 
 
 def test_the_most_alike_with_and_without_a_tag(rng: np.random.Generator) -> None:
@@ -14,7 +14,7 @@ def test_the_most_alike_with_and_without_a_tag(rng: np.random.Generator) -> None
     proba = dense[image, tag].astype(np.float32)
     has = proba > 0.5
     count = np.zeros(n_tags, np.int64)
-    table = PairTable(
+    table = ReviewPairs(
         image=image.astype(np.int32), tag=tag.astype(np.int32), proba=proba, threshold=proba,
         tagged=has, has=has, wrong=np.zeros(n_tags), missing=np.zeros(n_tags), n_has=count,
         n_near=count, n_pairs=count,
@@ -31,4 +31,4 @@ def test_the_most_alike_with_and_without_a_tag(rng: np.random.Generator) -> None
             without = [i for i in order if dense[i, asked] <= 0.5][:3]
             assert found.of(own, asked, 3) == (with_it, without)
     assert found.of(4, 0, 3) == ([], [])
-    assert Neighbours(PairTable.empty(3)).of(0, 1, 3) == ([], [])
+    assert Neighbours(ReviewPairs.empty(3)).of(0, 1, 3) == ([], [])

@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tagstack.ensemble.review.pairs import PairTable
+from tagstack.ensemble.review.pairs import ReviewPairs
 from tagstack.ensemble.review.queue import ORDERS, Draw, Queue
 
 N_IMAGES, N_TAGS = 30, 4
 JUDGING = np.arange(N_IMAGES) % 5 == 0
 
 
-def table(rng: np.random.Generator) -> PairTable:
+def table(rng: np.random.Generator) -> ReviewPairs:
     image, tag = np.divmod(np.arange(N_IMAGES * N_TAGS, dtype=np.int32), N_TAGS)
     proba = rng.random(len(image)).astype(np.float32)
     has = proba >= 0.5
     count = np.full(N_TAGS, N_IMAGES)
-    return PairTable(
+    return ReviewPairs(
         image=image.astype(np.int32), tag=tag.astype(np.int32), proba=proba,
         threshold=np.full(len(image), 0.5, np.float32), tagged=has, has=has,
         wrong=np.zeros(N_TAGS), missing=np.zeros(N_TAGS), n_has=count, n_near=count, n_pairs=count,
@@ -131,6 +131,6 @@ def test_what_somebody_looks_at_is_shown_to_nobody_else(
 
 def test_without_a_pair_there_is_no_card(rng: np.random.Generator) -> None:
     queue = Queue(
-        PairTable.empty(3), np.zeros(0, bool), probes=0.1, window=5, floor=0.05
+        ReviewPairs.empty(3), np.zeros(0, bool), probes=0.1, window=5, floor=0.05
     )  # fmt: skip
     assert [queue.draw(order, None, rng) for order in ORDERS] == [None] * len(ORDERS)

@@ -21,7 +21,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.tasks import check_framing as module
 from tagstack.ensemble.tasks.check_framing import check_framing
-from tagstack.ensemble.tasks.framing_search import Search, as_if, better_ways, ways
+from tagstack.ensemble.tasks.framing_search import FramingSearch, as_if, better_ways, ways
 from tagstack.ensemble.tasks.framing_verdict import losses, middle
 
 N = 22
@@ -64,7 +64,7 @@ def truth(name: str, seed: int) -> NDArray[np.bool_]:
     return np.array([[tag in picture.clean for tag in tags] for picture in gallery(seed)])
 
 
-def search(name: str, wrong: Mapping[str, Any], seed: int = 5) -> Search:
+def search(name: str, wrong: Mapping[str, Any], seed: int = 5) -> FramingSearch:
     return better_ways(as_if(tagger(name), wrong), lambda: drawn(seed), truth(name, seed))
 
 

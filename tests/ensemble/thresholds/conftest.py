@@ -15,7 +15,7 @@ from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.decisions import ThresholdSettings
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.thresholds.curves import Sorted
-from tagstack.ensemble.thresholds.cuts import Sample
+from tagstack.ensemble.thresholds.cuts import CutSample
 
 BASE = np.float32(0.01)
 
@@ -47,10 +47,10 @@ class Drawn:
         return Vocabulary(tuple(f"t{i}" for i in range(n_tags)), names)
 
     @property
-    def sample(self) -> Sample:
+    def sample(self) -> CutSample:
         curves = Sorted.from_pairs(self.proba, self.matrix).select(np.ones(len(self.dense), bool))
         category = np.arange(self.dense.shape[1]) % 2
-        return Sample(
+        return CutSample(
             curves=curves, parts=(curves,), held=(), n_images=len(self.dense), category=category
         )
 

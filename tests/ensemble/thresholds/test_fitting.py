@@ -22,7 +22,7 @@ from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.rules.rule import Exclusive, Implication
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.thresholds.curves import GRID, Sorted
-from tagstack.ensemble.thresholds.cuts import Sample, thresholds_from_logits
+from tagstack.ensemble.thresholds.cuts import CutSample, thresholds_from_logits
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.ensemble.thresholds.overrides import read_overrides
 from tagstack.ensemble.thresholds.strategies.per_tag import Scut
@@ -98,7 +98,7 @@ def test_unshrunk_scut_finds_the_best_cut_of_each_tag(
         np.ones(120, bool)
     )
     category = np.array([0, 1, 0, 1], np.intp)
-    sample = Sample(curves=curves, parts=(curves,), held=(), n_images=120, category=category)
+    sample = CutSample(curves=curves, parts=(curves,), held=(), n_images=120, category=category)
     chosen = settings(shrinkage=[0], max_rate=100, beta=beta, min_positives=1)
     proposal = Scut().propose(sample, chosen)
     (found,) = thresholds_from_logits(proposal.logits, curves.floor)

@@ -4,7 +4,7 @@ from scipy import sparse
 
 from tagstack.base_models.pairs import Pairs
 from tagstack.meta.calibrators.calibration import MemberLogits
-from tagstack.meta.features.pair_features import candidate_rows, recall, subset
+from tagstack.meta.features.pair_rows import candidate_rows, recall, subset
 from tagstack.meta.labels.truth import PairTruth
 
 

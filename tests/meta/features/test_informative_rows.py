@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagstack.meta.features.pair_features import informative_rows
+from tagstack.meta.features.pair_rows import informative_rows
 
 
 def case(seed: int, n: int = 5_000) -> tuple[np.ndarray, np.ndarray]:

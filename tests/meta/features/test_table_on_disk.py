@@ -8,7 +8,7 @@ import pytest
 from tagstack.base_models.pairs import Pairs
 from tagstack.base_models.spill import Spill
 from tagstack.meta.features import pair_features
-from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.features.pair_table import PairTable
 
 N_IMAGES, N_EACH = 40, 5
 

@@ -3,7 +3,7 @@ import pytest
 
 from tagstack.base_models.pairs import Pairs
 from tagstack.configs.settings import load_settings
-from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.features.pair_table import PairTable
 from tagstack.meta.learners.counted_rows import counted_rows
 from tagstack.meta.learners.meta_trees import MetaTrees
 from tagstack.meta.learners.pair_trees import PairTrees

@@ -10,7 +10,7 @@ from sklearn.svm import LinearSVC
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.configs.stack import SvmSettings
-from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.features.pair_table import PairTable
 from tagstack.meta.labels.relations import TagRelations
 from tagstack.meta.labels.truth import Evidence, PairTruth
 from tagstack.meta.learners.linear_svm import LinearSvms

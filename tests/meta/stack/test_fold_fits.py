@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import Pairs
-from tagstack.meta.features.pair_features import PairTable
+from tagstack.meta.features.pair_table import PairTable
 from tagstack.meta.stack.fold_fits import FoldFits, best_stage
 
 

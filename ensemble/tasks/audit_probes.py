@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.pictures.guises import GUISES, PLAIN
@@ -14,9 +16,10 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.audit.certainty import Certainty
 from tagstack.ensemble.audit.companions import STACK
-from tagstack.ensemble.audit.guised import GuisedPictures, drawn, name_of, originals_of
+from tagstack.ensemble.audit.guised import GuisedPictures, Original, drawn, name_of, originals_of
 from tagstack.ensemble.audit.probes import Probes, Shown
 from tagstack.ensemble.bundle.bundle import Bundle
+from tagstack.ensemble.bundle.dataset import Dataset
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.scoring.runs import score_sources
@@ -57,70 +60,130 @@ def probed(
     TagstackError
         If none of the audited images is there, or a tagger cannot be used.
     """
-    dataset = ground.dataset
-    n_images = dataset.scores.n_images
-    seen = np.arange(n_images) < ground.n_out_of_fold
-    chosen = drawn(dataset.contents, dataset.groups, seen, settings.audit.probe_images)
-    names = [dataset.scores.images[i] for i in chosen]
-    contents = [dataset.contents[i] for i in chosen]
-    originals, failures = originals_of(request.images, names, contents, settings.score)
-    if not originals:
-        why = failures[0].reason if failures else "there is no image"
-        msg = (
-            f"{request.images} has none of the {len(names)} images to probe, such as "
-            f"{names[0] if names else ''!r} ({why}). Expected the folder that was scored."
-        )
-        raise TagstackError(msg)
-    if failures:
-        progress.notice(
-            f"{len(failures)} of {len(names)} images to probe are not there as they were scored, "
-            f"such as {failures[0].name} ({failures[0].reason})"
-        )
-    guises = tuple(settings.audit.guises)
-    progress.notice(
-        f"probes: {len(bundle.members)} taggers look at {len(originals)} pictures in "
-        f"{len(guises)} guises and as they are, {len(originals) * (1 + len(guises)):,} pictures "
-        "(audit.probe_images, audit.guises)"
-    )
     own = scoring_settings(bundle, settings)
-    pictures = GuisedPictures(originals, (PLAIN, *guises), own.score)
-    with loaded_taggers(bundle.tagger_sources(request.models), own) as taggers:
-        sink = MemorySink(Members.of(taggers), hashes=False)
-        score_sources(pictures, taggers, sink, own, progress)
-    bundle.check_members(sink.members())
+    asked = _Asked.of(request, ground, own, progress)
+    sink = _scored(request, bundle, asked, own, progress)
     progress.stage("deciding what was probed")
-    failed = {record.path for record in sink.failures()}
-    whole = [
-        (name, int(i))
-        for name, i in zip(names, chosen, strict=True)
-        if name in originals and not failed & {name_of(guise, name) for guise in (PLAIN, *guises)}
-    ]
-    if not whole:
-        msg = f"No picture of {request.images} could be read in every guise."
-        raise TagstackError(msg)
-    shown_names, rows = [name for name, _ in whole], np.array([i for _, i in whole])
-    given = {
-        guise: _given(bundle, sink, [name_of(guise, name) for name in shown_names], decoder)
-        for guise in (PLAIN, *guises)
-    }
-    shown = Shown(
-        plain=given[PLAIN],
-        guised={(guise, by): given[guise][by] for guise in guises for by in given[guise]},
-        labels=sparse.csr_array(dataset.labels[rows]),
-        unknown=sparse.csr_array(dataset.unknown[rows]),
-        groups=dataset.groups[rows],
-    )
+    names, rows = asked.whole(sink, request.images)
+    shown = _shown(bundle, ground.dataset, sink, asked.guises, names, rows, decoder)
     certainty = Certainty.of(settings)
     weightings = certainty.weightings(shown.groups)
     tags, n_tested = shown.moved_tags(bundle.vocabulary, certainty, weightings)
     return Probes(
         n_images=len(rows),
-        n_groups=len(np.unique(dataset.groups[rows])),
-        n_seen=int(seen[rows].sum()),
-        guises={name: GUISES[name].takes for name in guises},
+        n_groups=len(np.unique(shown.groups)),
+        n_seen=int((rows < ground.n_out_of_fold).sum()),
+        guises={name: GUISES[name].takes for name in asked.guises},
         moved=shown.moved(certainty, weightings),
         tags=tags,
         n_tested=n_tested,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """The pictures that are looked at, by name, where each stands among the audited images."""
+
+    originals: Mapping[str, Original]
+    names: tuple[str, ...]
+    rows: NDArray[np.int64]
+    guises: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, request: ProbeRequest, ground: Ground, settings: Settings, progress: Progress
+    ) -> Self:
+        """Draw pictures and find them, and say which are not there.
+
+        Raises
+        ------
+        TagstackError
+            If none of them is there.
+        """
+        dataset = ground.dataset
+        seen = np.arange(dataset.scores.n_images) < ground.n_out_of_fold
+        rows = drawn(dataset.contents, dataset.groups, seen, settings.audit.probe_images)
+        names = tuple(dataset.scores.images[i] for i in rows)
+        contents = [dataset.contents[i] for i in rows]
+        originals, failures = originals_of(request.images, names, contents, settings.score)
+        if not originals:
+            why = failures[0].reason if failures else "there is no image"
+            msg = (
+                f"{request.images} has none of the {len(names)} images to probe, such as "
+                f"{names[0] if names else ''!r} ({why}). Expected the folder that was scored."
+            )
+            raise TagstackError(msg)
+        if failures:
+            progress.notice(
+                f"{len(failures)} of {len(names)} images to probe are not there as they were "
+                f"scored, such as {failures[0].name} ({failures[0].reason})"
+            )
+        guises = tuple(settings.audit.guises)
+        return cls(originals=originals, names=names, rows=np.asarray(rows), guises=guises)
+
+    @property
+    def every_guise(self) -> tuple[str, ...]:
+        """The guises, and the pictures as they are before them."""
+        return (PLAIN, *self.guises)
+
+    def whole(self, sink: MemorySink, folder: Path) -> tuple[list[str], NDArray[np.int64]]:
+        """Return the pictures that could be read in every guise, and where they stand.
+
+        Raises
+        ------
+        TagstackError
+            If there is none.
+        """
+        failed = {record.path for record in sink.failures()}
+        read = [
+            name in self.originals
+            and not failed & {name_of(guise, name) for guise in self.every_guise}
+            for name in self.names
+        ]
+        if not any(read):
+            raise TagstackError(f"No picture of {folder} could be read in every guise.")
+        names = [name for name, good in zip(self.names, read, strict=True) if good]
+        return names, self.rows[np.array(read)]
+
+
+def _scored(
+    request: ProbeRequest, bundle: Bundle, asked: _Asked, settings: Settings, progress: Progress
+) -> MemorySink:
+    """Return what the bundle's taggers say of the pictures in every guise."""
+    n_pictures = len(asked.originals) * len(asked.every_guise)
+    progress.notice(
+        f"probes: {len(bundle.members)} taggers look at {len(asked.originals)} pictures in "
+        f"{len(asked.guises)} guises and as they are, {n_pictures:,} pictures "
+        "(audit.probe_images, audit.guises)"
+    )
+    pictures = GuisedPictures(asked.originals, asked.every_guise, settings.score)
+    with loaded_taggers(bundle.tagger_sources(request.models), settings) as taggers:
+        sink = MemorySink(Members.of(taggers), hashes=False)
+        score_sources(pictures, taggers, sink, settings, progress)
+    bundle.check_members(sink.members())
+    return sink
+
+
+def _shown(
+    bundle: Bundle,
+    dataset: Dataset,
+    sink: MemorySink,
+    guises: Sequence[str],
+    names: Sequence[str],
+    rows: NDArray[np.int64],
+    decoder: Decoder,
+) -> Shown:
+    """Return what is given of the pictures as they are and in each guise."""
+    given = {
+        guise: _given(bundle, sink, [name_of(guise, name) for name in names], decoder)
+        for guise in (PLAIN, *guises)
+    }
+    return Shown(
+        plain=given[PLAIN],
+        guised={(guise, by): given[guise][by] for guise in guises for by in given[guise]},
+        labels=sparse.csr_array(dataset.labels[rows]),
+        unknown=sparse.csr_array(dataset.unknown[rows]),
+        groups=dataset.groups[rows],
     )
 
 

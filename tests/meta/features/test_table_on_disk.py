@@ -7,7 +7,7 @@ import pytest
 
 from tagstack.base_models.pairs import Pairs
 from tagstack.base_models.spill import Spill
-from tagstack.meta.features import pair_features
+from tagstack.meta.features import pair_table
 from tagstack.meta.features.pair_table import PairTable
 
 N_IMAGES, N_EACH = 40, 5
@@ -36,7 +36,7 @@ class Counting(Spill):
 def test_rows_far_apart_are_read_a_few_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: slice, n_reads: int
 ) -> None:
-    monkeypatch.setattr(pair_features, "_READ_TOGETHER", 20)
+    monkeypatch.setattr(pair_table, "_READ_TOGETHER", 20)
     spill = Counting(tmp_path, least_bytes=1)
     n = N_IMAGES * N_EACH
     values = np.arange(n * 3, dtype=np.float32).reshape(n, 3)

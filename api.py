@@ -44,8 +44,9 @@ from tagstack.ensemble.fitting.dataset_fit import fit_dataset
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.scoring.runs import found_images, score_sources
 from tagstack.ensemble.scoring.taggers import loaded_taggers
-from tagstack.ensemble.tasks.audit import AuditQuestion, audited
+from tagstack.ensemble.tasks.audit import audited
 from tagstack.ensemble.tasks.audit_probes import ProbeRequest
+from tagstack.ensemble.tasks.audit_question import AuditQuestion
 from tagstack.ensemble.tasks.audit_refits import RefitRequest
 from tagstack.ensemble.tasks.calibrate import Goal, calibrated
 from tagstack.ensemble.tasks.compare import Compared, compared

@@ -18,7 +18,8 @@ from tagstack.configs.settings import changed_settings, load_settings
 from tagstack.ensemble.audit.history import Change
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.tasks.audit import AuditQuestion, AuditRequest, audit_bundle
+from tagstack.ensemble.tasks.audit import AuditRequest, audit_bundle
+from tagstack.ensemble.tasks.audit_question import AuditQuestion
 from tagstack.ensemble.tasks.fit import FitRequest, fit_bundle
 
 

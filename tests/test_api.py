@@ -27,7 +27,8 @@ from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle
 from tagstack.ensemble.face import open_bundle, open_stack
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.tasks.audit import AuditQuestion, AuditRequest, audit_bundle
+from tagstack.ensemble.tasks.audit import AuditRequest, audit_bundle
+from tagstack.ensemble.tasks.audit_question import AuditQuestion
 from tagstack.ensemble.tasks.calibrate import CalibrateRequest, calibrate_bundle
 from tagstack.ensemble.tasks.compare import CompareRequest, compare_bundle
 from tagstack.ensemble.tasks.explain import explain_image

@@ -75,8 +75,9 @@ def audit(
     """Say on which kinds of images the tags are worse, and which come for company alone."""
     from tagstack.ensemble.console.console import out as console
     from tagstack.ensemble.console.console import print_json, stages
-    from tagstack.ensemble.tasks.audit import AuditQuestion, AuditRequest, audit_bundle
+    from tagstack.ensemble.tasks.audit import AuditRequest, audit_bundle
     from tagstack.ensemble.tasks.audit_probes import ProbeRequest
+    from tagstack.ensemble.tasks.audit_question import AuditQuestion
     from tagstack.ensemble.tasks.audit_refits import RefitRequest
 
     settings = settings_of(

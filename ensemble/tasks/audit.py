@@ -1,17 +1,15 @@
 """What a bundle's tags favour: slices against the rest, and tags given for company."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.pairs import PairProba
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.audit.companions import STACK, companions_of
+from tagstack.ensemble.audit.companions import STACK, Companions, companions_of
 from tagstack.ensemble.audit.counts import FIGURES, JudgedPairs, figures_of
 from tagstack.ensemble.audit.files import AUDIT, Audited
 from tagstack.ensemble.audit.history import (
@@ -21,15 +19,13 @@ from tagstack.ensemble.audit.history import (
     label_digests,
 )
 from tagstack.ensemble.audit.looks import Resampled
+from tagstack.ensemble.audit.probes import Probes
+from tagstack.ensemble.audit.refits import Refit
 from tagstack.ensemble.audit.results import Audit, Pooled
 from tagstack.ensemble.audit.shifts import Judging, Shift, ShiftedCounts, shifts_of
 from tagstack.ensemble.audit.slices import (
     COLUMN,
-    TAG_KINDS,
     Slice,
-    column_slices,
-    held_slices,
-    tag_slices,
 )
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
@@ -37,46 +33,13 @@ from tagstack.ensemble.bundle.files import MANIFEST, load_bundle, out_of_fold_of
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.audit_probes import ProbeRequest, probed
-from tagstack.ensemble.tasks.audit_refits import RefitRequest, refitted
+from tagstack.ensemble.tasks.audit_probes import probed
+from tagstack.ensemble.tasks.audit_question import AuditQuestion, asked_slices, families_of
+from tagstack.ensemble.tasks.audit_refits import refitted
 from tagstack.ensemble.tasks.honest_ground import Ground, honest_ground
 from tagstack.ensemble.thresholds.rung_tables import cutting_of
-from tagstack.ensemble.workshop.dataset.caption_text import key_of
-from tagstack.ensemble.workshop.dataset.tag_groups import tag_groups
 from tagstack.meta.metrics.bootstrap import Weightings
 from tagstack.meta.stack.rung_spec import single_spec
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuditQuestion:
-    """What is asked of a bundle's tags.
-
-    Parameters
-    ----------
-    by : tuple of str, optional
-        Label columns to slice by; by default all that part the images into a few kinds, except
-        the grouping one.
-    holding : tuple of str
-        Tags, or patterns of tags, whose images are slices.
-    parts : tuple of {"category", "frequency", "family"}
-        What parts the tags.
-    tag_groups : Path, optional
-        TOML with families of tags, laid over the shipped ones.
-    against : Path, optional
-        Folder of an earlier audit, to say what got worse since.
-    probes : ProbeRequest, optional
-        Where the pictures are that taggers are to see in other guises.
-    refits : RefitRequest, optional
-        What fits are to go without; nothing by default.
-    """
-
-    by: tuple[str, ...] | None = None
-    holding: tuple[str, ...] = ()
-    parts: tuple[str, ...] = TAG_KINDS
-    tag_groups: Path | None = None
-    against: Path | None = None
-    probes: ProbeRequest | None = None
-    refits: RefitRequest | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +59,7 @@ class AuditRequest:
     bundle: Path
     source: DatasetSource
     out: Path
-    question: AuditQuestion = AuditQuestion()
+    question: AuditQuestion = field(default_factory=AuditQuestion)
     overwrite: bool = False
 
 
@@ -146,53 +109,25 @@ def audited(
         If scores, labels, a column or a tag cannot be used, or no image is left.
     """
     old = None if question.against is None else KeptCounts.load(question.against)
-    families = _families(bundle, question.tag_groups)
+    families = families_of(bundle, question.tag_groups)
     ground = honest_ground(bundle, kept, source, progress)
     dataset, compare = ground.dataset, settings.compare
     progress.stage("deciding")
     decided = _decided(bundle, ground.proba)
     judged = JudgedPairs.of(ground.proba, decided, dataset.labels, dataset.unknown)
-    slices, said = _slices(question, source, dataset, judged, families, settings)
+    slices, said = asked_slices(question, source, dataset, judged, families, settings)
     for notice in said:
         progress.notice(notice)
     progress.stage("resampling")
-    weightings = Weightings(dataset.groups, resamples=compare.resamples, seed=settings.seed)
-    resampled = Resampled.of(slices, judged, dataset.groups, weightings)
-    rate = {"false_discovery_rate": compare.false_discovery_rate}
-    able = {"confidence": compare.confidence, "least_groups": settings.audit.least_groups}
+    resampled = _resampled(slices, judged, dataset, settings)
     shifts = _shifts(bundle, ground, slices, settings, progress)
     progress.stage("looking for companions")
     asked = {STACK: decided, **_by_members(bundle, kept, ground)}
-    met = companions_of(
-        asked,
-        dataset.labels,
-        dataset.unknown,
-        dataset.groups,
-        dataset.scores.vocabulary,
-        fewest_wrong=settings.audit.fewest_wrong,
-        confidence=compare.confidence,
-        **rate,
-    )
-    probes = (
-        None
-        if question.probes is None
-        else probed(question.probes, bundle, ground, _decoder(bundle), settings, progress)
-    )
-    refits = (
-        ()
-        if question.refits is None
-        else refitted(question.refits, bundle, dataset, slices, settings, progress)
-    )
-    new = KeptCounts.of(
-        judged,
-        slices,
-        dataset.contents,
-        label_digests(dataset.labels, dataset.unknown, dataset.scores.vocabulary),
-        dataset.scores.vocabulary,
-        bundle=digest,
-        thresholds=bundle.threshold_version,
-    )
-    overall = figures_of(judged.counts().sum(axis=1))
+    met = _companions(asked, dataset, settings)
+    probes, refits = _asked_for(question, bundle, ground, slices, settings, progress)
+    new = _kept_counts(bundle, judged, slices, dataset, digest)
+    able = {"confidence": compare.confidence, "least_groups": settings.audit.least_groups}
+    rate = {"false_discovery_rate": compare.false_discovery_rate}
     found = Audit(
         bundle=digest,
         n_images=dataset.scores.n_images,
@@ -201,15 +136,11 @@ def audited(
         thresholds=bundle.threshold_version,
         confidence=compare.confidence,
         least_groups=settings.audit.least_groups,
-        overall=dict(zip(FIGURES, overall.tolist(), strict=True)),
+        overall=_overall(judged),
         looks=resampled.looks(**able, **rate),
         disparities=resampled.disparities(**able),
         shifts=shifts,
-        pooled=tuple(
-            Pooled(kind=own.kind, column=own.column, values=own.pooled)
-            for own in slices
-            if own.pooled
-        ),
+        pooled=_pooled(slices),
         changes=None if old is None else _changes(old, new, slices, dataset, settings),
         companions=met.found,
         n_pairs=met.n_tested,
@@ -221,6 +152,76 @@ def audited(
     )
     provenance = {"bundle": digest, **_provenance(bundle, source, settings.seed)}
     return Audited(found=found, counts=new, provenance=provenance)
+
+
+def _overall(judged: JudgedPairs) -> dict[str, float]:
+    values = figures_of(judged.counts().sum(axis=1))
+    return dict(zip(FIGURES, values.tolist(), strict=True))
+
+
+def _pooled(slices: Sequence[Slice]) -> tuple[Pooled, ...]:
+    """Return which values of a column were looked at together."""
+    return tuple(
+        Pooled(kind=own.kind, column=own.column, values=own.pooled) for own in slices if own.pooled
+    )
+
+
+def _resampled(
+    slices: Sequence[Slice], judged: JudgedPairs, dataset: Dataset, settings: Settings
+) -> Resampled:
+    resamples = settings.compare.resamples
+    weightings = Weightings(dataset.groups, resamples=resamples, seed=settings.seed)
+    return Resampled.of(slices, judged, dataset.groups, weightings)
+
+
+def _companions(
+    asked: Mapping[str, sparse.csr_array], dataset: Dataset, settings: Settings
+) -> Companions:
+    """Return the tags that each of those that are asked gives for company."""
+    return companions_of(
+        asked,
+        dataset.labels,
+        dataset.unknown,
+        dataset.groups,
+        dataset.scores.vocabulary,
+        fewest_wrong=settings.audit.fewest_wrong,
+        confidence=settings.compare.confidence,
+        false_discovery_rate=settings.compare.false_discovery_rate,
+    )
+
+
+def _asked_for(
+    question: AuditQuestion,
+    bundle: Bundle,
+    ground: Ground,
+    slices: Sequence[Slice],
+    settings: Settings,
+    progress: Progress,
+) -> tuple[Probes | None, tuple[Refit, ...]]:
+    """Return what taggers or fits have to work for, where it is asked for."""
+    probes: Probes | None = None
+    refits: tuple[Refit, ...] = ()
+    if question.probes is not None:
+        probes = probed(question.probes, bundle, ground, _decoder(bundle), settings, progress)
+    if question.refits is not None:
+        refits = refitted(question.refits, bundle, ground.dataset, slices, settings, progress)
+    return probes, refits
+
+
+def _kept_counts(
+    bundle: Bundle, judged: JudgedPairs, slices: Sequence[Slice], dataset: Dataset, digest: str
+) -> KeptCounts:
+    """Return what a later audit can be held against."""
+    vocabulary = dataset.scores.vocabulary
+    return KeptCounts.of(
+        judged,
+        slices,
+        dataset.contents,
+        label_digests(dataset.labels, dataset.unknown, vocabulary),
+        vocabulary,
+        bundle=digest,
+        thresholds=bundle.threshold_version,
+    )
 
 
 def _decided(bundle: Bundle, proba: PairProba) -> sparse.csr_array:
@@ -265,48 +266,6 @@ def _shifts(
         false_discovery_rate=compare.false_discovery_rate,
     )
     return shifts_of(own, counts, dataset.groups, judging)
-
-
-def _families(bundle: Bundle, own: Path | None) -> dict[str, NDArray[np.bool_]]:
-    """Return the tags of each family with two or more: groups of the rules, shipped, one's own."""
-    keys = [key_of(tag) for tag in bundle.vocabulary.tags]
-    named = {name: {key_of(tag) for tag in tags} for name, tags in bundle.rules.groups.items()}
-    masks = {
-        name: np.array([key in members for key in keys], bool)
-        for name, members in (named | tag_groups(own)).items()
-    }
-    return {name: mask for name, mask in sorted(masks.items()) if mask.sum() > 1}
-
-
-def _slices(
-    question: AuditQuestion,
-    source: DatasetSource,
-    dataset: Dataset,
-    judged: JudgedPairs,
-    families: Mapping[str, NDArray[np.bool_]],
-    settings: Settings,
-) -> tuple[tuple[Slice, ...], tuple[str, ...]]:
-    """Return all slices that are asked for, and notices about those that are none."""
-    least, vocabulary = settings.audit.least_images, dataset.scores.vocabulary
-    by = question.by
-    if by is None:
-        by = tuple(sorted(set(dataset.kinds()) - {source.group or "", "id"}))
-    columns, said = column_slices(
-        dataset.columns, by, most_values=settings.compare.max_slice_values, least_images=least
-    )
-    held, said_of_tags = held_slices(
-        question.holding, dataset.labels, vocabulary, least_images=least
-    )
-    tags = tag_slices(
-        question.parts,
-        vocabulary,
-        dataset.labels,
-        judged.evidence(),
-        families,
-        bands=settings.compare.frequency_bands,
-        least_pairs=settings.audit.least_pairs,
-    )
-    return (*columns, *held, *tags), (*said, *said_of_tags)
 
 
 def _by_members(

@@ -6,6 +6,11 @@ from pydantic import Field, field_validator, model_validator
 
 from tagstack.configs.section import Section
 
+_PICTURES = frozenset(
+    ".apng .avif .bmp .gif .heic .heif .ico .jfif .jp2 .jpe .jpeg .jpg .jxl .png .ppm .qoi .tga"
+    " .tif .tiff .webp".split()
+)
+
 
 class OutputSettings(Section):
     """How tags are written; each default and its reason stand in default.toml."""
@@ -38,7 +43,19 @@ class OutputSettings(Section):
         if not plain or "/" in extension or extension.endswith(".") or not extension.isprintable():
             msg = "expected a suffix with its dot, such as .caption"
             raise ValueError(msg)
+        if extension.lower() in _PICTURES:
+            msg = f"{extension!r} is a picture's, and a later run would read captions as pictures"
+            raise ValueError(f"{msg}; expected another, such as .txt")
         return extension
+
+    @field_validator("separator")
+    @classmethod
+    def _is_no_part_of_tags(cls, separator: str) -> str:
+        plain = separator.strip()
+        if plain == "_" or (len(plain) == 1 and plain.isalnum()):
+            msg = f"{separator!r} is part of tags and would be taken out of them; take another"
+            raise ValueError(msg)
+        return separator
 
     @model_validator(mode="after")
     def _can_be_read_back(self) -> Self:

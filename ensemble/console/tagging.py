@@ -156,6 +156,7 @@ def tag(
         cascade=cascading.cascade,
         cascade_loss=cascading.cascade_loss,
         ray=ray,
+        given=tuple(given),
     )
     with stages() as progress:
         summary = tag_images(request, settings, progress)
@@ -205,5 +206,5 @@ def _replacements(texts: list[str] | None) -> dict[str, str] | None:
         if not (old.strip() and equals):
             msg = f"{text!r} is not OLD=NEW, such as 1girl=woman."
             raise typer.BadParameter(msg, param_hint="--replace")
-        found[old.strip()] = new.strip()
+        found["_".join(old.split())] = new.strip()
     return found

@@ -19,8 +19,8 @@ from tagstack.ensemble.moderation.moderator import Moderator
 from tagstack.ensemble.outputs.tag_text import tag_of, tag_text
 
 RATING = "rating"
-_OTHERS = "*"
-_CATEGORY = "category:"
+OTHERS = "*"
+CATEGORY = "category:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,17 +155,15 @@ class Captions:
         key = (tag.name, tag.category)
         if key not in self._excluded:
             self._excluded[key] = any(map(self._matcher(tag), self.settings.exclude))
-        listed = tag.category in self.settings.categories or _OTHERS in self.settings.categories
+        listed = tag.category in self.settings.categories or OTHERS in self.settings.categories
         wanted = self.settings.rating or tag.category != RATING
         return listed and wanted and not self._excluded[key]
 
     def _matcher(self, tag: CaptionTag) -> Callable[[str], bool]:
         def matches(pattern: str) -> bool:
-            if pattern.startswith(_CATEGORY):
-                return fnmatchcase(tag.category, pattern.removeprefix(_CATEGORY))
-            # A bracket is part of a tag, never a class of characters.
-            plain = "_".join(pattern.split()).replace("[", "[[]")
-            return fnmatchcase(tag.name, plain)
+            if pattern.startswith(CATEGORY):
+                return fnmatchcase(tag.category, pattern.removeprefix(CATEGORY))
+            return fnmatchcase(tag.name, name_pattern(pattern))
 
         return matches
 
@@ -175,7 +173,7 @@ class Captions:
         if self.settings.order == "proba":
             return 0, -tag.proba, tag.name
         listed = self.settings.categories
-        others = listed.index(_OTHERS) if _OTHERS in listed else len(listed)
+        others = listed.index(OTHERS) if OTHERS in listed else len(listed)
         rank = listed.index(tag.category) if tag.category in listed else others
         return rank, -tag.proba, tag.name
 
@@ -185,6 +183,14 @@ class Captions:
         digest = int(sha256[:16] or "0", 16)
         order = np.random.default_rng((self._seed, digest)).permutation(len(tags[keep:]))
         return [*tags[:keep], *(tags[keep + i] for i in order)]
+
+
+def name_pattern(name: str) -> str:
+    """Return a name or wildcard of the settings as a pattern: spaces are underscores.
+
+    A bracket is part of a tag, never a class of characters.
+    """
+    return "_".join(name.split()).replace("[", "[[]")
 
 
 def copyrights_of(source: str) -> dict[str, tuple[str, ...]]:

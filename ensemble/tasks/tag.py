@@ -26,6 +26,7 @@ from tagstack.ensemble.cascade.routing import Judges, Route
 from tagstack.ensemble.moderation.moderator import moderator_of
 from tagstack.ensemble.outputs.captions import TaggedFile
 from tagstack.ensemble.outputs.folder import OutputFolder, failures_of
+from tagstack.ensemble.outputs.idle_names import idle_names
 from tagstack.ensemble.outputs.opening import output_folder
 from tagstack.ensemble.outputs.stale import settle_stale, stale_rows
 from tagstack.ensemble.outputs.written import FOLDER, WrittenRecord, uncollected
@@ -70,6 +71,8 @@ def tag_images(
         replacing = settings.output.model_copy(update={"existing": "replace"})
         settings = settings.model_copy(update={"output": replacing})
     bundle, route, key = _bundle(request, settings)
+    for line in idle_names(settings.output, request.given, bundle.vocabulary):
+        progress.notice(line)
     if sources is None:
         sources = found_images(request.images, settings, progress)
     out = request.out if request.out is not None else sources.root

@@ -46,6 +46,8 @@ class TagRequest:
         Largest loss of micro-F1 instead.
     ray : str, optional
         Address of a Ray cluster whose workers score what has no scores yet.
+    given : tuple of str
+        Settings of ``[output]`` that were given for this run: their names should mean something.
     """
 
     images: tuple[Path, ...]
@@ -62,6 +64,7 @@ class TagRequest:
     cascade: float | None = None
     cascade_loss: float | None = None
     ray: str | None = None
+    given: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

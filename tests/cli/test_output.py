@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,18 @@ def test_a_mistake_is_named(arguments: list[str], code: int, message: str) -> No
     shown = " ".join((result.output + str(result.exception or "")).split())
     assert result.exit_code == code, shown
     assert message in re.sub(r"[^\w'-]+", " ", shown) or message in shown
+
+
+def test_a_spaced_name_is_replaced_and_a_name_in_vain_is_said(
+    small: Path, tmp_path: Path, tagstack: Callable[..., Any]
+) -> None:
+    picture = small / "images" / "doll_000000.png"
+    options = ("--replace", "white background=plain", "--exclude", "sollo")
+    result = tagstack("tag", picture, "--bundle", small / "bundle", "--out", tmp_path, *options)
+    assert "--exclude names 'sollo', which is no tag of these taggers. Did you mean solo?" in (
+        result.stderr
+    )
+    assert "--replace" not in result.stderr
+    text = (tmp_path / "doll_000000.txt").read_text()
+    assert "plain" in text
+    assert "white_background" not in text

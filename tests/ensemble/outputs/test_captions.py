@@ -147,6 +147,18 @@ def test_spaces_cannot_stand_in_and_between_tags() -> None:
         load_settings(changes={"output": {"separator": " ", "spaces": True}})
 
 
+@pytest.mark.parametrize("separator", ["_", " _ ", "x", "7"])
+def test_a_separator_is_no_part_of_tags(separator: str) -> None:
+    with pytest.raises(TagstackError, match="is part of tags and would be taken out of them"):
+        load_settings(changes={"output": {"separator": separator, "spaces": False}})
+
+
+@pytest.mark.parametrize("extension", [".png", ".PNG", ".jxl"])
+def test_captions_are_not_named_as_pictures(extension: str) -> None:
+    with pytest.raises(TagstackError, match="would read captions as pictures"):
+        load_settings(changes={"output": {"extension": extension}})
+
+
 @pytest.mark.parametrize("extension", ["txt", ".", ".a/b", "", ".x\n"])
 def test_an_extension_is_a_suffix(extension: str) -> None:
     with pytest.raises(TagstackError, match="expected a suffix with its dot"):

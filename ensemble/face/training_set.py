@@ -108,6 +108,8 @@ class TrainingSet:
         known = [field.name for field in fields(Filters)]
         if strange := sorted(set(demands) - set(known)):
             raise TagstackError(f"filter has no {strange}. Expected any of {known}.")
+        if "ratings" in demands:
+            demands["ratings"] = texts(demands["ratings"], "The ratings", "general")
         request = FilterRequest(
             folder=self.folder,
             filters=Filters(**demands),

@@ -73,7 +73,9 @@ def _counted(
         sizes.add(measured.size(image))
     by_frequency = tags.by_frequency()
     pairs = PairCounts(by_frequency)
-    for _, keys in tags_of_pictures(folder, writing, progress, "counting pairs of tags"):
+    for _, keys in tags_of_pictures(
+        folder, writing, progress, "counting pairs of tags", again=True
+    ):
         pairs.add(keys)
     numbers = measured.groups(folder.images, progress).tolist() if near_duplicates else []
     return Stats(

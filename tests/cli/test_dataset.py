@@ -304,6 +304,34 @@ def test_a_folder_is_counted(tmp_path: Path, tagstack: Command) -> None:
     assert "min_bucket_reso <= resolution <= max_bucket_reso" in wrong.stderr
 
 
+def test_a_folder_of_captions_alone_and_one_without_tags_have_a_page(
+    tmp_path: Path, tagstack: Command
+) -> None:
+    alone, bare = (
+        folder(tmp_path / "alone", {"1.txt": "a"}),
+        folder(tmp_path / "bare", {"1.txt": ""}),
+    )
+    (alone / "1.png").unlink()
+    for root in (alone, bare):
+        page = tmp_path / f"{root.name}.html"
+        found = tagstack("dataset", "stats", root, "--out", page)
+        assert (found.returncode, found.stderr.count("Traceback")) == (0, 0)
+        assert "</html>" in page.read_text("utf-8")
+
+
+def test_captions_that_cannot_be_read_are_told_once(tmp_path: Path, tagstack: Command) -> None:
+    root = folder(tmp_path, {"1.txt": "a, b", "2.txt": "a"})
+    (root / "2.txt").write_bytes(b"\xff\xfe\x00")
+    out = tmp_path / "out.csv"
+    for words in (
+        ("stats", root),
+        ("filter", root, "--least-general", 1, "--out", out),
+        ("split", root, "--folds", 2, "--out", tmp_path / "folds.csv"),
+    ):
+        told = tagstack("dataset", *words).stderr
+        assert told.count("1 caption cannot be read, such as 2.txt") == 1
+
+
 def test_the_page_of_a_folder_holds_its_pictures_and_shows_names_as_text(
     tmp_path: Path, tagstack: Command
 ) -> None:

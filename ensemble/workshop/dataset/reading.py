@@ -23,16 +23,32 @@ def writing_of(folder: CaptionFolder) -> Writing:
 
 
 def tags_of_pictures(
-    folder: CaptionFolder, writing: Writing, progress: Progress, stage: str = "reading captions"
+    folder: CaptionFolder,
+    writing: Writing,
+    progress: Progress,
+    stage: str = "reading captions",
+    *,
+    again: bool = False,
 ) -> Iterator[tuple[str, frozenset[str]]]:
-    """Yield each picture and the keys of the tags in its captions; none of unreadable ones."""
+    """Yield each picture and the keys of the tags in its captions; none of unreadable ones.
+
+    At the end it is noted how many captions could not be read, unless they are read ``again``.
+    """
+    refused: list[str] = []
     for n, image in enumerate(folder.images, 1):
         keys: set[str] = set()
         for name in folder.captions_of[image]:
             try:
                 text = read_caption(folder.path(name))
             except TagstackError:
+                refused.append(name)
                 continue
             keys.update(key_of(part) for part in writing.parts(text) if part)
         yield image, frozenset(keys)
         progress.stage(stage, n, len(folder.images))
+    if refused and not again:
+        what = "captions cannot be read" if len(refused) > 1 else "caption cannot be read"
+        progress.notice(
+            f"{len(refused)} {what}, such as {refused[0]}; nothing is known of their tags. "
+            "`tagstack dataset lint` says why."
+        )

@@ -69,7 +69,7 @@ def bars(
 ) -> list[Bar]:
     """Return the first lines of a list, with a share of a whole (``of``) where there is one."""
     chosen = list(counts)[:most]
-    longest = max((n for _, n in chosen), default=1)
+    longest = max((n for _, n in chosen), default=0) or 1
     return [
         Bar(name, n, round(100 * n / longest, 1), note(name) or (f"{n / of:.1%}" if of else ""))
         for name, n in chosen

@@ -97,7 +97,8 @@ class Captions:
 
     def joined(self, tags: Iterable[str]) -> str:
         """Return tags as one line."""
-        return self.settings.separator.join(tag_text(tag, self.settings) for tag in tags)
+        written = (tag_text(tag, self.settings) for tag in tags)
+        return self.settings.separator.join(filter(None, written))  # of "," nothing is left
 
     def parted(self, text: str) -> tuple[str, ...]:
         """Return the tags of a line, each once, in their order."""

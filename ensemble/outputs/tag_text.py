@@ -4,6 +4,8 @@ import re
 
 from tagstack.configs.output import OutputSettings
 
+# What a terminal or an editor would obey instead of showing it.
+_OBEYED = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _SCORE = re.compile(r"score_\d(_up)?")  # models were trained with its underscores
 
 
@@ -11,7 +13,8 @@ def tag_text(tag: str, settings: OutputSettings) -> str:
     """Return a tag as it is written: with spaces or escaped where asked for, and never as two.
 
     A kaomoji keeps its underscores, and is recognised by having no two letters in a row. What
-    would part the tag in two (a comma where commas separate, a line break) is left out.
+    would part the tag in two (a comma where commas separate, a line break) is left out, and so are
+    control characters.
     """
     text = unparted(tag, settings.separator)
     if settings.spaces:
@@ -86,6 +89,8 @@ def unparted(tag: str, separator: str) -> str:
     ('great_white_shark_white_shark', 'two_words')
     """
     bare = separator.strip()
+    if not tag.isprintable():
+        tag = _OBEYED.sub("", tag)
     if not bare:
         return "_".join(tag.split())
     return " ".join(tag.replace(bare, "").split())

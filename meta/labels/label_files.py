@@ -25,7 +25,8 @@ __all__ = ["LabelRow", "LabelTable", "csv_rows", "jsonl_rows", "label_texts", "r
 # lets the two meet.
 _ERRORS = "surrogateescape"
 _IMAGE = ("image", "filename", "file_name", "file", "path")
-_TAGS = ("tags", "tag", "tag_string")
+_SPACED = "tag_string"  # as boorus have it: spaces part, and nothing else
+_TAGS = ("tags", "tag", _SPACED)
 _OWN_KEYS = {"image", "tags", "unknown", "known"}
 SIDECARS = (".txt",)
 
@@ -107,6 +108,11 @@ def csv_rows(source: Path) -> list[LabelRow]:
         source, what="labels", expected=(*_IMAGE, *_TAGS, "unknown", "known"), errors=_ERRORS
     )
     records = _listed(_with_own_names(table))
+    column = table.first_of(*_TAGS)
+    if column is not None and column == table.first_of(_SPACED):
+        return _rows(_split_at_spaces(records))
+    if column == table.first_of("tag") and len({r["image"] for r in records}) < len(records):
+        return _rows([{**r, "tags": [r["tags"]]} for r in records])  # a row a tag: commas too
     # A column of that name holds one tag a row, so spaces are part of it.
     whole = "," if table.first_of(*_TAGS) == table.first_of("tag") else None
     return _rows(records, whole)
@@ -133,6 +139,13 @@ def _listed(records: list[dict[str, str]]) -> Sequence[Mapping[str, Any]]:
     if lists is None:
         return records
     return [{**record, "tags": own} for record, own in zip(records, lists, strict=True)]
+
+
+def _split_at_spaces(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {**own, "tags": own["tags"].split() if isinstance(own["tags"], str) else own["tags"]}
+        for own in records
+    ]
 
 
 def jsonl_rows(source: Path) -> list[LabelRow]:
@@ -199,7 +212,8 @@ def _own_keys(record: object, where: str) -> dict[str, Any]:
             msg = f"{where}: expected an object with 'image' and 'tags', got {list(record)!r:.200}."
             raise TagstackError(msg)
         names[key] = own
-    return {str(names.get(name, name)): value for name, value in record.items()}
+    own_record = {str(names.get(name, name)): value for name, value in record.items()}
+    return _split_at_spaces([own_record])[0] if names.get(_SPACED) else own_record
 
 
 def _check_texts(value: object, key: str, where: str) -> None:

@@ -132,6 +132,7 @@ def test_words_are_not_kaomoji(tag: str) -> None:
         (" ", "great white shark", "great_white_shark"),
         (" | ", "a|b", "ab"),
         (", ", "two\nlines", "two lines"),
+        (", ", "a\x1b[31m\x00\u202eb", "a[31mb"),
     ],
 )
 def test_a_tag_never_becomes_two(
@@ -140,6 +141,10 @@ def test_a_tag_never_becomes_two(
     captions = make_captions(separator=separator)
     assert tag_text(tag, captions.settings) == written
     assert len(captions.parted(captions.joined([tag, "solo"]))) == 2
+
+
+def test_a_tag_of_which_nothing_is_left_is_left_out(make_captions: Make) -> None:
+    assert make_captions(separator=", ").joined([",", "solo", "\x01"]) == "solo"
 
 
 def test_spaces_cannot_stand_in_and_between_tags() -> None:

@@ -93,6 +93,20 @@ def test_json_lines_of_other_programs_name_image_and_tags_in_their_way(tmp_path:
     assert labels_of(tmp_path / "labels.jsonl", text) == WANTED
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.csv", 'image,tag\na.png,"a,b"\na.png,"c, d"\na.png,;d\n'),
+        ("l.csv", 'image,tag_string\na.png,"a,b c,_d ;d"\n'),
+        ("l.jsonl", '{"image": "a.png", "tag_string": "a,b c,_d ;d"}\n'),
+        ("l.jsonl", '{"image": "a.png", "tags": ["a,b", "c, d", ";d"]}\n'),
+    ],
+)
+def test_tags_that_hold_commas_stay_whole(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert read_labels(tmp_path / name).rows[0].tags == ("a,b", "c,_d", ";d")
+
+
 @pytest.mark.parametrize("column", ["tag", "tags"])
 def test_a_tag_whose_words_are_tags_too_stays_beside_them(tmp_path: Path, column: str) -> None:
     tags = ("bow", "hair_bow", "shirt", "striped", "striped_shirt")

@@ -19,6 +19,7 @@ _BOUNDS = {
     "less_than_equal": ("le", "at most {}"),
     "too_short": ("min_length", "at least {} entries"),
     "too_long": ("max_length", "at most {} entries"),
+    "string_too_short": ("min_length", "at least {} character"),
     "string_too_long": ("max_length", "at most {} characters"),
     "string_pattern_mismatch": ("pattern", "text of the form {}"),
     "literal_error": ("expected", "{}"),

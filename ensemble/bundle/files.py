@@ -4,6 +4,7 @@ The folder holds TOML, CSV, JSON, safetensors, LightGBM text and XGBoost UBJSON,
 objects, and a manifest with the SHA-256 of every file.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -200,10 +201,30 @@ def out_of_fold_of(directory: Path) -> OutOfFold | None:
 
 
 def refuse_existing(directory: Path, *, overwrite: bool) -> None:
-    """Raise if ``directory`` holds something that is not to be replaced."""
+    """Raise if ``directory`` holds something that is not to be replaced, or cannot come to be.
+
+    What a command writes at its end is asked for at its beginning.
+    """
+    _refuse_unwritable(directory)
     empty = os.path.isdir(directory) and not os.listdir(directory)
     if os.path.lexists(directory) and not empty and not overwrite:
         msg = f"{directory} exists. Choose another folder or pass --overwrite to replace it."
+        raise TagstackError(msg)
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Raise if a path's name is too long, or no folder above it lets a file be made."""
+    try:
+        above = next(place for place in path.absolute().parents if os.path.lexists(place))
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()
+    except OSError as error:
+        msg = f"Cannot write {path}: {error.strerror}. Choose another place."
+        raise TagstackError(msg) from error
+    if not above.is_dir():
+        raise TagstackError(f"Cannot write {path}: {above} is no folder. Choose another place.")
+    if not os.path.lexists(path) and not os.access(above, os.W_OK | os.X_OK):
+        msg = f"Cannot write {path}: {above} may not be written to. Choose another place."
         raise TagstackError(msg)
 
 

@@ -116,6 +116,24 @@ def test_an_empty_path_is_not_the_current_folder(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("file/x", "is no folder"), ("x" * 300, "File name too long"), ("file/a/b", "is no folder")],
+)
+@pytest.mark.parametrize("command", ["compare", "audit", "labels suspects", "rules mine"])
+def test_what_cannot_be_written_is_said_before_the_work(
+    small: Path, tmp_path: Path, tagstack: Command, command: str, place: str, message: str
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    labels = ["--labels", small / "labels.csv", "--out", tmp_path / place]
+    scored = ["--bundle", small / "bundle", "--scores", small / "scores"]
+    more = [] if command == "rules mine" else [*scored, "--where", "part=test"]
+    result = tagstack(*command.split(), *labels[:2], *more, *labels[2:])
+    refused(result, message)
+    assert len(result.stderr.splitlines()) == 1  # no stage had begun
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_value_of_an_option_is_not_blamed_on_the_file(small: Path, tagstack: Command) -> None:
     arguments = ["tag", picture(small), "--models", "doll_vit", "--config", small / "config.toml"]
     result = tagstack(*arguments, "--precision", "half")
@@ -151,7 +169,7 @@ def test_verbose_shows_our_lines_alone(small: Path, tmp_path: Path, in_a_process
 def test_a_bundle_that_cannot_be_written_is_refused_at_once(
     small: Path, bundle: str, tagstack: Command
 ) -> None:
-    refused(fit(tagstack, small, small / bundle), "Cannot write beside the bundle")
+    refused(fit(tagstack, small, small / bundle), "Cannot write")
 
 
 def test_explain_wants_one_image(small: Path, tagstack: Command) -> None:

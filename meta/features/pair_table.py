@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tagstack.base_models.pairs import Pairs
 from tagstack.base_models.spill import IN_MEMORY, Spill
+from tagstack.configs.errors import TagstackError
 
 Floats = NDArray[np.float64]
 
@@ -53,6 +54,36 @@ class PairTable:
     def member_columns(self) -> list[int]:
         """Where each member's own logits stand among the columns."""
         return [self.names.index(own_logit(member)) for member in self.members]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Pairs and columns: what scikit-learn's searches ask of a table that they split."""
+        return len(self.pairs), len(self.names)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, rows: object) -> "PairTable":
+        """Return the rows of whole images, ascending: how scikit-learn's searches split a table.
+
+        Parameters
+        ----------
+        rows : array of int, or tuple that begins with one
+
+        Raises
+        ------
+        TagstackError
+            If an image's pairs would be parted: they belong together.
+        """
+        chosen = np.asarray(rows[0] if isinstance(rows, tuple) else rows, np.int64)
+        images = np.unique(self.pairs.image[chosen]).astype(np.int64)
+        if not np.array_equal(self.pairs.rows(images), chosen):
+            msg = (
+                "A table of pairs is split by whole images, in their order. Give scikit-learn's "
+                "search cv=GroupKFold(), and its fit groups=table.pairs.image."
+            )
+            raise TagstackError(msg)
+        return self.take(images)
 
     def column(self, name: str) -> Floats:
         """Return one column as float64, shape (n_pairs,)."""

@@ -1,6 +1,6 @@
-"""Parameters of an estimator the scikit-learn way, so that its `clone` and `get_tags` work.
+"""Parameters of an estimator the scikit-learn way: its `clone`, `get_tags` and searches work.
 
-Its searches do not: they split rows of arrays, and a learner's rows belong to images.
+A search splits a table by whole images; see `PairTable.__getitem__`.
 
 Written out instead of inherited: importing scikit-learn costs more than loading a bundle.
 """

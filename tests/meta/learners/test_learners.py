@@ -8,6 +8,8 @@ from typing import Any, Generic, TypeVar, cast
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.metrics import average_precision_score
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold
 
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
@@ -354,3 +356,43 @@ def test_scikit_learn_reads_parameters_and_tags(stack_settings: Make, name: str)
     assert tags.estimator_type == "classifier"
     assert tags.target_tags.required
     assert not tags.input_tags.two_d_array
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "values"),
+    [
+        ("svm", "settings__cost", [0.01, 0.3]),
+        ("lightgbm", "settings__rounds", [3, 30]),
+        ("xgboost", "settings__rounds", [3, 30]),
+    ],
+)
+def test_scikit_learn_searches_over_whole_images(
+    stack_settings: Make, lay: Lay, name: str, parameter: str, values: list[float]
+) -> None:
+    laid = lay(n_images=90)
+    table, true = laid.ground.table, laid.fitter.true
+    learner: Any = make_learner(name, stack_settings(), seed=3, threads=1)
+    search = GridSearchCV(
+        learner, {parameter: values}, cv=GroupKFold(3), scoring="average_precision"
+    ).fit(table, true, groups=table.pairs.image)
+    expected = []
+    for value in values:
+        scores = []
+        for fit, test in GroupKFold(3).split(true, groups=table.pairs.image):
+            images = [np.unique(table.pairs.image[rows]) for rows in (fit, test)]
+            own = clone(learner).set_params(**{parameter: value})
+            own.fit(table.take(images[0]), true[fit])
+            logit = own.predict_logit(table.take(images[1]))
+            scores.append(average_precision_score(true[test], logit))
+        expected.append(np.mean(scores))
+    np.testing.assert_allclose(search.cv_results_["mean_test_score"], expected)
+    assert search.best_params_ == {parameter: values[int(np.argmax(expected))]}
+
+
+def test_a_search_never_parts_an_image(stack_settings: Make, lay: Lay) -> None:
+    laid = lay(n_images=30)
+    learner: Any = make_learner("lightgbm", stack_settings(), seed=3, threads=1)
+    ap = "average_precision"
+    search = GridSearchCV(learner, {"settings__rounds": [3]}, cv=KFold(7), scoring=ap)
+    with pytest.raises(TagstackError, match=r"split by whole images.*groups=table\.pairs\.image"):
+        search.fit(laid.ground.table, laid.fitter.true)

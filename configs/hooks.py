@@ -86,7 +86,7 @@ class Offer:
         """Note on whatever is raised inside whose it is, and catch nothing."""
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # and raised again as it is
             if self.package:
                 error.add_note(f"Raised by the {self}.")
             raise

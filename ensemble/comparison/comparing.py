@@ -16,10 +16,12 @@ from scipy import sparse
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.comparing import CompareSettings
 from tagstack.configs.settings import load_settings
+from tagstack.ensemble.comparison.evaluator import Scope
 from tagstack.ensemble.comparison.images import confusion_in, decision_changes, worst_images
 from tagstack.ensemble.comparison.resamples import Resamples, resample, tag_scopes
 from tagstack.ensemble.comparison.results import (
     Comparison,
+    Confusion,
     DecisionChanges,
     ScopeResult,
     TagVerdicts,
@@ -119,14 +121,9 @@ def compare(
         seed=seed,
     )
     n_differing = differing_groups(ours.decided, other.decided, groups)[found.labelled]
-    tests = compare_tags(
-        found.tag_f[ours.name],
-        found.tag_f[other.name],
-        n_differing,
-        confidence=settings.confidence,
-        false_discovery_rate=settings.false_discovery_rate,
-        freedom=n_differing.astype(np.float64) - 1,
-    ).of_all(found.labelled, len(vocabulary))
+    tests = _tests(found, (ours, other), n_differing, settings).of_all(
+        found.labelled, len(vocabulary)
+    )
     positives = positives_per_tag(labels)
     return Comparison(
         n_images=labels.shape[0],
@@ -150,11 +147,7 @@ def compare(
         opponent=asked,
         best_single=_best_single(like_for_like(rungs, ours), found),
         best_published=_best_single([rung for rung in rungs if rung.spec.is_published], found),
-        scopes={
-            scope.key: (scope.title, int(scope.tags.sum()))
-            for scope in scopes
-            if scope.kind == "vocabulary"
-        },
+        scopes=_sizes(scopes),
         rungs=tuple(
             rung_result(
                 rung,
@@ -171,11 +164,7 @@ def compare(
         verdicts=_verdicts(tests),
         curves=curves_of(ours.proba, labels, settings.curve_points),
         rival_curves=curves_of(other.proba, labels, settings.curve_points),
-        confusions=tuple(
-            confusion_in(rule.id, rule.tags, ours.decided, labels, vocabulary, unknown)
-            for rule in (rules.exclusives if rules else ())
-            if len(rule.tags) > 1  # a soft implication is no group
-        ),
+        confusions=_confusions(ours, rules, labels, vocabulary, unknown),
         changes=_changes(rungs, ours, labels, vocabulary),
         rules=_rule_effects(whole[reference], rules, labels, unknown),
         worst=worst_images(
@@ -183,6 +172,47 @@ def compare(
         ),
         thumbnail_px=settings.thumbnail_px,
         personal=personal,
+    )
+
+
+def _tests(
+    found: Resamples,
+    pair: tuple[Rung, Rung],
+    n_differing: NDArray[np.int64],
+    settings: CompareSettings,
+) -> TagTests:
+    """Return what is sure of each labelled tag between two rungs."""
+    return compare_tags(
+        found.tag_f[pair[0].name],
+        found.tag_f[pair[1].name],
+        n_differing,
+        confidence=settings.confidence,
+        false_discovery_rate=settings.false_discovery_rate,
+        freedom=n_differing.astype(np.float64) - 1,
+    )
+
+
+def _sizes(scopes: Sequence[Scope]) -> dict[str, tuple[str, int]]:
+    """Return title and number of tags of each scope that is a whole vocabulary."""
+    return {
+        scope.key: (scope.title, int(scope.tags.sum()))
+        for scope in scopes
+        if scope.kind == "vocabulary"
+    }
+
+
+def _confusions(
+    ours: Rung,
+    rules: BoundRules | None,
+    labels: sparse.csr_array,
+    vocabulary: Vocabulary,
+    unknown: sparse.csr_array | None,
+) -> tuple[Confusion, ...]:
+    """Return what is taken for what inside each exclusive group."""
+    return tuple(
+        confusion_in(rule.id, rule.tags, ours.decided, labels, vocabulary, unknown)
+        for rule in (rules.exclusives if rules else ())
+        if len(rule.tags) > 1  # a soft implication is no group
     )
 
 

@@ -135,7 +135,7 @@ class Desk:
                 self.n_ready = n_ready
         except TagstackError as error:
             self.fault = str(error)
-        except Exception as error:
+        except Exception as error:  # in a thread of its own, where nobody would see it
             logger.exception("the pairs of the review")
             self.fault = f"{type(error).__name__}: {error}"
 

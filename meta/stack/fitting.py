@@ -89,25 +89,11 @@ class StackFitter:
         """Fit every rung and choose one."""
         began, told = time.perf_counter(), self.progress or _silent
         evidence = Evidence.of(labels, unknown, image_weight)
-        labels = evidence.labels
-        _check(scores, labels, groups, relations, self.settings.folds)
+        _check(scores, evidence.labels, groups, relations, self.settings.folds)
         _check_weight(image_weight, scores.n_images)
-        # Before any work: is every learner installed, and the device there?
-        packages(self.settings.learners)
-        check_libraries(self.settings.learners)
-        check_device(self.settings.device)
-        folds = stratified_group_folds(labels, groups, self.settings.folds, self.seed)
-        spill = Spill(self.scratch_dir)
-        spill.adopt(scores.logit)
-        data = Labelled(
-            scores=scores,
-            evidence=evidence,
-            folds=folds,
-            groups=groups,
-            relations=relations,
-            start=start,
-            spill=spill,
-        )
+        self._check_machine()
+        data = self._in_folds(scores, evidence, groups, relations, start)
+        folds, labels = data.folds, evidence.labels
         rehearsal = self._rehearsed(data, told)
         ladder, probe = self._climbed(data, rehearsal, told)
         foundation, choice = ladder.foundation, choose(ladder)
@@ -146,6 +132,34 @@ class StackFitter:
             n_judged=len(foundation.judges.images),
             folds=folds,
             out_of_fold=out_of_fold,
+        )
+
+    def _check_machine(self) -> None:
+        """Find out before any work whether every learner is installed, and the device there."""
+        packages(self.settings.learners)
+        check_libraries(self.settings.learners)
+        check_device(self.settings.device)
+
+    def _in_folds(
+        self,
+        scores: Level1Scores,
+        evidence: Evidence,
+        groups: NDArray[np.int64],
+        relations: TagRelations,
+        start: StartAnswer | None,
+    ) -> Labelled:
+        """Return the images in folds, their scores where the disk may take them."""
+        spill = Spill(self.scratch_dir)
+        spill.adopt(scores.logit)
+        n_folds = self.settings.folds
+        return Labelled(
+            scores=scores,
+            evidence=evidence,
+            folds=stratified_group_folds(evidence.labels, groups, n_folds, self.seed),
+            groups=groups,
+            relations=relations,
+            start=start,
+            spill=spill,
         )
 
     def _rehearsed(self, data: Labelled, told: Progress) -> Rehearsal | None:

@@ -31,9 +31,9 @@ from tagstack.ensemble.audit.slices import COLUMN, Slice
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle
+from tagstack.ensemble.bundle.honest_ground import Ground, ground_of
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Silent
-from tagstack.ensemble.tasks.honest_ground import Ground, ground_of
 from tagstack.meta.metrics.bootstrap import Weightings
 from tagstack.meta.metrics.counts import canonical
 

@@ -20,9 +20,9 @@ from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.quick import QUICK
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.bundle import Bundle
+from tagstack.ensemble.bundle.cascade import Cascade
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle, save_bundle
-from tagstack.ensemble.cascade.cascade import Cascade
 from tagstack.ensemble.cascade.frontier import Judging, Staged, frontier_rows
 from tagstack.ensemble.cascade.judged import staged_answers
 from tagstack.ensemble.console.console import stages

@@ -29,11 +29,11 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of
+from tagstack.ensemble.bundle.honest_ground import Ground, honest_ground
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.bound_rules import BoundRules
 from tagstack.ensemble.rules.hygiene import canonical_names
-from tagstack.ensemble.tasks.honest_ground import Ground, honest_ground
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.meta.labels.folds import stratified_group_folds
 from tagstack.meta.labels.truth import without_unknown

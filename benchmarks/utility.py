@@ -21,11 +21,11 @@ from tagstack.configs.settings import changed_settings, load_settings
 from tagstack.configs.tables import TableWriter
 from tagstack.ensemble.bundle.dataset import DatasetSource, load_dataset
 from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of
+from tagstack.ensemble.bundle.honest_ground import honest_ground
 from tagstack.ensemble.console.options import utility_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.hygiene import canonical_names
-from tagstack.ensemble.tasks.honest_ground import honest_ground
 from tagstack.ensemble.thresholds.fitting import fit_thresholds
 from tagstack.ensemble.thresholds.objectives import parse_objective
 from tagstack.meta.labels.folds import stratified_group_folds

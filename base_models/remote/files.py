@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tagstack.base_models.remote.address import OBJECT_STORES, scheme_of
+from tagstack.base_models.addresses import OBJECT_STORES, scheme_of
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.remote import RemoteSettings
 from tagstack.configs.shown import shown

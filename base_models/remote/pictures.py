@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 
+from tagstack.base_models.addresses import OBJECT_STORES, plain_name, scheme_of
 from tagstack.base_models.pictures.formats import readable
 from tagstack.base_models.pictures.given import Picture
 from tagstack.base_models.pictures.images import FileContent, ImageError
-from tagstack.base_models.remote.address import OBJECT_STORES, plain_name, scheme_of
 from tagstack.base_models.remote.cache import FileCache, pictures_folder
 from tagstack.base_models.remote.files import RemoteError, RemoteFile, RemoteFiles
 from tagstack.base_models.scoring.sources import ImageFailure, is_of_system

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tagstack.base_models.addresses import OBJECT_STORES, address_of, scheme_of
 from tagstack.base_models.atomic import write_text, written_whole
 from tagstack.base_models.locks import waited_for
-from tagstack.base_models.remote.address import OBJECT_STORES, address_of, scheme_of
 from tagstack.base_models.remote.files import RemoteFile, RemoteFiles
 from tagstack.base_models.scores.member_info import read_store_index, write_store_index
 from tagstack.base_models.user_cache import cache_root

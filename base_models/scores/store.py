@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack.base_models.addresses import address_of
 from tagstack.base_models.pictures.picture_hash import PictureHashes
-from tagstack.base_models.remote.address import address_of
 from tagstack.base_models.scores.arrow_arrays import numbers_of
 from tagstack.base_models.scores.member_info import MemberInfo, read_member_info, read_store_index
 from tagstack.base_models.scores.members import NO_ROWS, Rows

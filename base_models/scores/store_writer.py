@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tagstack.base_models.addresses import address_of
 from tagstack.base_models.atomic import remove_leftovers
 from tagstack.base_models.locks import ProcessLock
 from tagstack.base_models.pictures.picture_hash import PictureHash
-from tagstack.base_models.remote.address import address_of
 from tagstack.base_models.scores.arrow_arrays import (
     bytes_array,
     list_array,

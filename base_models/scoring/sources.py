@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from tagstack.base_models.addresses import addresses_of
 from tagstack.base_models.pictures.formats import readable
 from tagstack.base_models.pictures.given import Given, Picture, content_of, picture_of
 from tagstack.base_models.pictures.images import FileContent, file_content, read_content
-from tagstack.base_models.remote.address import addresses_of
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.level1 import ScoreSettings
 

@@ -16,9 +16,9 @@ from tagstack.base_models.taggers.asked_names import asked_for
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
+from tagstack.ensemble.bundle.cascade import Cascade
 from tagstack.ensemble.bundle.fitted_images import FittedImages
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
-from tagstack.ensemble.cascade.cascade import Cascade
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.thresholds.deciding import Cutting
 from tagstack.ensemble.thresholds.rung_tables import RungTables, cutting_of

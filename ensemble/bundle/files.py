@@ -25,11 +25,11 @@ from tagstack.configs.own_files import MIB, own_file, own_path
 from tagstack.configs.settings import Settings, load_settings
 from tagstack.configs.text_files import read_json
 from tagstack.ensemble.bundle.bundle import Bundle, BundleMember
+from tagstack.ensemble.bundle.cascade import FOLDER as CASCADE
+from tagstack.ensemble.bundle.cascade import Cascade
 from tagstack.ensemble.bundle.fitted_images import FittedImages
 from tagstack.ensemble.bundle.out_of_fold import FILE as OUT_OF_FOLD
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
-from tagstack.ensemble.cascade.cascade import FOLDER as CASCADE
-from tagstack.ensemble.cascade.cascade import Cascade
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.thresholds.rung_tables import checked_tables
 from tagstack.ensemble.thresholds.table import Thresholds

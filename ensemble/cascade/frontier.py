@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tagstack.ensemble.cascade.cascade import FrontierRow
+from tagstack.ensemble.bundle.cascade import FrontierRow
 from tagstack.meta.metrics.bootstrap import Weightings, difference
 from tagstack.meta.metrics.counts import f_score
 

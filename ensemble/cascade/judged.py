@@ -11,8 +11,8 @@ from tagstack.base_models.pairs import Level1Scores
 from tagstack.base_models.scores.reading import ScoreReader
 from tagstack.configs.cascade import CascadeSettings
 from tagstack.ensemble.bundle.bundle import Bundle
+from tagstack.ensemble.bundle.cascade import Cascade, FrontierRow, Head
 from tagstack.ensemble.bundle.dataset import Dataset
-from tagstack.ensemble.cascade.cascade import Cascade, FrontierRow, Head
 from tagstack.ensemble.cascade.frontier import Judging, Staged, frontier_rows
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.thresholds.versions import FIT

@@ -13,8 +13,8 @@ from tagstack.base_models.scores.reading import Digests, ImageRecord, ScoredMemb
 from tagstack.configs.cascade import CascadeSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.bundle.bundle import Bundle
+from tagstack.ensemble.bundle.cascade import Cascade, FrontierRow
 from tagstack.ensemble.bundle.decisions import Judge, TaggedImage
-from tagstack.ensemble.cascade.cascade import Cascade, FrontierRow
 from tagstack.ensemble.thresholds.versions import FIT
 
 _CHUNK = 1000  # images looked at together: bounds memory, changes no result

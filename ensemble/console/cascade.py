@@ -1,6 +1,6 @@
 """What a cascade would save, as a table on the terminal."""
 
-from tagstack.ensemble.cascade.cascade import Cascade, FrontierRow
+from tagstack.ensemble.bundle.cascade import Cascade, FrontierRow
 from tagstack.ensemble.console.console import out
 
 _SHOWN = 11  # rows; the JSON has all

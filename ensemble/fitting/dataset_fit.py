@@ -240,7 +240,7 @@ def _held(fit: _Fit, fitted: ThresholdFit, stacker: Stacker, progress: Progress)
 
 def _with_cascade(bundle: Bundle, fit: _Fit, progress: Progress) -> Bundle:
     """Return the bundle with what was learnt of which tagger a picture needs."""
-    from tagstack.ensemble.cascade.fitting import fit_cascade
+    from tagstack.ensemble.fitting.cascade_fit import fit_cascade
 
     found = fit_cascade(bundle, fit.dataset, fit.start, fit.settings, progress)
     learnt = None if found.cascade is None else found.cascade.facts()

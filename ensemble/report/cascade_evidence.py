@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tagstack.ensemble.cascade.cascade import FrontierRow
+from tagstack.ensemble.bundle.cascade import FrontierRow
 
 _SHOWN = 11  # rows of the table; the picture and the JSON have all
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup, escape
 
-from tagstack.ensemble.cascade.cascade import FrontierRow
+from tagstack.ensemble.bundle.cascade import FrontierRow
 from tagstack.ensemble.comparison.results import TagTable
 from tagstack.ensemble.report.fit_evidence import Frontier, FrontierPoint
 from tagstack.ensemble.report.words import between, signed, verdict_class

@@ -13,7 +13,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from tagstack.base_models.atomic import write_text
-from tagstack.ensemble.cascade.cascade import FrontierRow
+from tagstack.ensemble.bundle.cascade import FrontierRow
 from tagstack.ensemble.comparison.results import Comparison, RungResult
 from tagstack.ensemble.report import advice, glossary, sections, view, words
 from tagstack.ensemble.report import data as tables

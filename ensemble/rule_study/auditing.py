@@ -8,6 +8,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle, refuse_existing
+from tagstack.ensemble.bundle.honest_ground import ground_of
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.rule_study.audit import RuleAudit, audit_rules
 from tagstack.ensemble.rule_study.effects import Effect, Evaluation, effects_of_rules
@@ -15,7 +16,6 @@ from tagstack.ensemble.rule_study.labelled import LabelledTags, read_labelled
 from tagstack.ensemble.rule_study.proposals import Proposals, propose_rules
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.rules.sources import load_rules
-from tagstack.ensemble.tasks.honest_ground import ground_of
 
 
 @dataclass(frozen=True, kw_only=True)

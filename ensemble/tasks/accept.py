@@ -24,10 +24,10 @@ from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of, refuse_existing
 from tagstack.ensemble.bundle.fitted_labels import FittedLabels
+from tagstack.ensemble.bundle.honest_ground import honest_ground
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.outputs.format import printable
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.honest_ground import honest_ground
 from tagstack.ensemble.tasks.tag_scoring import SCORES
 
 NOT_PROMISED = (

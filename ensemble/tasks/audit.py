@@ -30,13 +30,13 @@ from tagstack.ensemble.audit.slices import (
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
 from tagstack.ensemble.bundle.files import MANIFEST, load_bundle, out_of_fold_of, refuse_existing
+from tagstack.ensemble.bundle.honest_ground import Ground, honest_ground
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.tasks.audit_probes import probed
 from tagstack.ensemble.tasks.audit_question import AuditQuestion, asked_slices, families_of
 from tagstack.ensemble.tasks.audit_refits import refitted
-from tagstack.ensemble.tasks.honest_ground import Ground, honest_ground
 from tagstack.ensemble.thresholds.rung_tables import cutting_of
 from tagstack.meta.metrics.bootstrap import Weightings
 from tagstack.meta.stack.rung_spec import single_spec

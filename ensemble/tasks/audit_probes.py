@@ -20,11 +20,11 @@ from tagstack.ensemble.audit.guised import GuisedPictures, Original, drawn, name
 from tagstack.ensemble.audit.probes import Probes, Shown
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset
+from tagstack.ensemble.bundle.honest_ground import Ground
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.scoring.runs import score_sources
 from tagstack.ensemble.scoring.taggers import loaded_taggers, scoring_settings
-from tagstack.ensemble.tasks.honest_ground import Ground
 from tagstack.ensemble.thresholds.rung_tables import cutting_of
 from tagstack.meta.stack.rung_spec import single_spec
 

@@ -22,11 +22,11 @@ from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of
+from tagstack.ensemble.bundle.honest_ground import Ground, honest_ground
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.fitting.threshold_fit import ThresholdFit
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.honest_ground import Ground, honest_ground
 from tagstack.ensemble.thresholds.objectives import (
     objective_text,
     parse_objective,

@@ -11,10 +11,10 @@ from tagstack.configs.serving import ModerationSettings, Policy
 from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle
+from tagstack.ensemble.bundle.honest_ground import ground_of
 from tagstack.ensemble.moderation.moderator import policy_tags
 from tagstack.ensemble.moderation.promises import Promise, promised
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.honest_ground import ground_of
 from tagstack.ensemble.thresholds.objectives import parse_objective
 
 _RECALL = "recall_at_least"

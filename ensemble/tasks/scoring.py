@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tagstack.base_models.remote.address import addresses_of
+from tagstack.base_models.addresses import addresses_of
 from tagstack.base_models.remote.pictures import find_remote
 from tagstack.base_models.remote.stores import writable_here
 from tagstack.base_models.scoring.pipeline import ScoreSummary

@@ -12,8 +12,8 @@ from tagstack.base_models.atomic import write_text
 from tagstack.configs.tables import TableWriter
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle, refuse_existing
+from tagstack.ensemble.bundle.honest_ground import ground_of
 from tagstack.ensemble.progress import Progress
-from tagstack.ensemble.tasks.honest_ground import ground_of
 from tagstack.meta.labels.label_noise import SuspectPairs, label_suspects
 
 MISSING, WRONG = "probably_missing.csv", "probably_wrong.csv"

@@ -17,13 +17,13 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle
+from tagstack.ensemble.bundle.honest_ground import ground_of
 from tagstack.ensemble.bundle.start import start_bundle
 from tagstack.ensemble.bundle.trial import ask
 from tagstack.ensemble.comparison.ladder import climb
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.rule_set import Rules
 from tagstack.ensemble.tasks.explain import explain_image
-from tagstack.ensemble.tasks.honest_ground import ground_of
 from tagstack.ensemble.tasks.tag import tag_images
 from tagstack.ensemble.tasks.tag_request import TagRequest
 

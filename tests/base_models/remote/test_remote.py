@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tagstack.base_models.addresses import address_of, addresses_of, plain_name
 from tagstack.base_models.pictures.images import FileContent, ImageError
-from tagstack.base_models.remote.address import address_of, addresses_of, plain_name
 from tagstack.base_models.remote.cache import FileCache
 from tagstack.base_models.remote.files import RemoteError, RemoteFiles
 from tagstack.base_models.remote.pictures import RemotePictures, find_remote

@@ -22,10 +22,10 @@ from tagstack.base_models.zoo.gallery import draw_gallery
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.bundle import Bundle
+from tagstack.ensemble.bundle.cascade import Cascade
 from tagstack.ensemble.bundle.dataset import DatasetSource
+from tagstack.ensemble.bundle.doubt import Doubt, Margins
 from tagstack.ensemble.bundle.files import load_bundle
-from tagstack.ensemble.cascade.cascade import Cascade
-from tagstack.ensemble.cascade.doubt import Doubt, Margins
 from tagstack.ensemble.cascade.frontier import EVERYBODY, Judging, Staged, frontier
 from tagstack.ensemble.cascade.judged import judged_rows
 from tagstack.ensemble.cascade.order import best_order

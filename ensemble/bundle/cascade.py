@@ -20,7 +20,7 @@ from tagstack.base_models.atomic import write_text
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.text_files import read_json
-from tagstack.ensemble.cascade.doubt import SIGNS, Doubt, Margins
+from tagstack.ensemble.bundle.doubt import SIGNS, Doubt, Margins
 from tagstack.ensemble.thresholds.table import Thresholds
 from tagstack.meta.stack.prefixes import prefix_scores
 from tagstack.meta.stack.stacker import Stacker

@@ -13,10 +13,10 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.quick import QUICK
 from tagstack.configs.settings import Settings, changed_settings
 from tagstack.ensemble.bundle.bundle import Bundle
+from tagstack.ensemble.bundle.cascade import Cascade, Head
 from tagstack.ensemble.bundle.dataset import Dataset
+from tagstack.ensemble.bundle.doubt import Doubt, Margins, linear_worth
 from tagstack.ensemble.bundle.start import rival_worth
-from tagstack.ensemble.cascade.cascade import Cascade, Head
-from tagstack.ensemble.cascade.doubt import Doubt, Margins, linear_worth
 from tagstack.ensemble.cascade.frontier import Staged, frontier
 from tagstack.ensemble.cascade.order import best_order
 from tagstack.ensemble.cascade.timing import member_seconds

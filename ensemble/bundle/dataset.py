@@ -16,6 +16,7 @@ from tagstack.base_models.scores.member_info import MemberInfo
 from tagstack.base_models.scores.reading import ScoreReader
 from tagstack.base_models.scores.store import ScoreStore
 from tagstack.base_models.spill import IN_MEMORY, Spill
+from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.labels import LabelSettings
 from tagstack.configs.level1 import NearDuplicateSettings
@@ -198,17 +199,14 @@ def load_dataset(
     scores = _scores(store, by_name, bundle, probe, spill)
     table = source.read(labels)
     records = store.records()
+    asked = source.unknown_if_absent
     align = partial(
         align_labels,
         table,
         scores.images,
         aliases=aliases,
         groups=groups,
-        unknown_if_absent=(
-            labels.unknown_if_absent
-            if source.unknown_if_absent is None
-            else source.unknown_if_absent
-        ),
+        unknown_if_absent=labels.unknown_if_absent if asked is None else asked,
         roots=sorted({record.root for record in records if record.root}),
     )
     own = OwnTags.none()
@@ -216,14 +214,7 @@ def load_dataset(
         own = own_tags(align(scores.vocabulary).foreign, scores.vocabulary, probe.own_positives)
         scores = over_vocabulary(scores, own.added_to(scores.vocabulary))
     aligned = align(scores.vocabulary, least_understood=labels.least_understood)
-    if not aligned.matrix.nnz:
-        found = sorted({tag for row in table.rows for tag in row.tags})[:5]
-        msg = (
-            f"{table.source} names no tag that a tagger knows on any scored image; its tags are "
-            f"{found or 'none at all'}. Expected tags as the taggers write them, such as "
-            f"{list(scores.vocabulary.tags[:3])}."
-        )
-        raise TagstackError(msg)
+    _check_known(aligned, table, scores.vocabulary)
     every = np.array_equal(aligned.rows, np.arange(scores.n_images))
     taken = scores if every else scores.take(aligned.rows, spill)
     content = {record.path: record.sha256 for record in records}
@@ -243,6 +234,18 @@ def load_dataset(
         members=tuple(by_name[name] for name in scores.members if name in by_name),
         notices=(*aligned.notices, *own.notices(), *said),
     )
+
+
+def _check_known(aligned: AlignedLabels, table: LabelTable, vocabulary: Vocabulary) -> None:
+    """Refuse labels of which no tagger knows a single one."""
+    if not aligned.matrix.nnz:
+        found = sorted({tag for row in table.rows for tag in row.tags})[:5]
+        msg = (
+            f"{table.source} names no tag that a tagger knows on any scored image; its tags are "
+            f"{found or 'none at all'}. Expected tags as the taggers write them, such as "
+            f"{list(vocabulary.tags[:3])}."
+        )
+        raise TagstackError(msg)
 
 
 def _scores(

@@ -5,15 +5,18 @@ temporary file is locked for as long as its writer lives, so that the next one t
 folder can tell those of the dead, and removes them.
 """
 
+import errno
 import hashlib
 import os
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from tagstack.configs.errors import TagstackError
 
@@ -33,7 +36,9 @@ def written_whole(target: Path, *, label: str = "") -> Iterator[Path]:
     """Yield a temporary path beside ``target`` that replaces it when the block ends well.
 
     The bytes reach the disk before the rename, so that a crash leaves the old file or the new
-    one. If the block raises, ``target`` stays as it was and the temporary file is removed.
+    one. If the block raises, ``target`` stays as it was and the temporary file is removed. A device
+    or a pipe (``/dev/null``, ``/dev/stdout``) is no file that another could stand for: the bytes go
+    into it when they are complete.
 
     Parameters
     ----------
@@ -47,6 +52,10 @@ def written_whole(target: Path, *, label: str = "") -> Iterator[Path]:
         If the system refuses to write: no space, no permission, a read-only disk.
     """
     try:
+        if _is_stream(target):
+            with _poured_into(target) as temporary:
+                yield temporary
+            return
         temporary, mode, lock = _reserve(target, label)
         try:
             yield temporary
@@ -63,6 +72,39 @@ def written_whole(target: Path, *, label: str = "") -> Iterator[Path]:
             "mend that (space, permissions) and run the same command again."
         )
         raise TagstackError(msg) from error
+
+
+def _is_stream(target: Path) -> bool:
+    """Return whether a path names a device, a pipe or one of a process's open files."""
+    try:
+        kind = target.stat().st_mode
+    except OSError:
+        return False
+    if stat.S_ISREG(kind):
+        # What /dev/stdout leads to may be a file; its own name is still not to be replaced.
+        folder = os.path.realpath(target.parent)
+        return folder == "/dev" or folder.startswith("/proc/")
+    return not stat.S_ISDIR(kind)
+
+
+@contextmanager
+def _poured_into(stream: Path) -> Iterator[Path]:
+    """Yield a temporary file whose bytes go into a stream when the block ends well."""
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder:
+        temporary = Path(folder) / f"written{stream.suffix}"
+        yield temporary
+        with temporary.open("rb") as source, _opened_stream(stream) as sink:
+            shutil.copyfileobj(source, sink)
+
+
+def _opened_stream(stream: Path) -> IO[bytes]:
+    """Open a stream for writing; a disk is none, and a pipe that nobody reads is not waited for."""
+    kind = stream.stat().st_mode
+    if stat.S_ISBLK(kind) or stat.S_ISSOCK(kind):
+        raise OSError(errno.EINVAL, "it is no file")
+    handle = os.open(stream, os.O_WRONLY | os.O_APPEND | _NO_WAIT)
+    os.set_blocking(handle, True)
+    return os.fdopen(handle, "wb")
 
 
 def write_text(target: Path, text: str) -> None:

@@ -16,6 +16,7 @@ from tagstack.base_models.atomic import file_sha256, write_text
 from tagstack.base_models.taggers.check import CheckReport
 from tagstack.base_models.taggers.own_folder import tagger_files
 from tagstack.base_models.taggers.pull_record import check_pulled
+from tagstack.base_models.user_cache import home_folder
 from tagstack.configs.errors import TagstackError
 
 FORMAT = 1
@@ -131,14 +132,7 @@ def _pulled(folder: Path) -> str | None:
 def _bare(text: str, report: CheckReport) -> str:
     """Return a text without the folders in it; the names of files stay."""
     given = report.folder
-    for folder in (given.resolve(), given.absolute(), given, Path.cwd(), _home()):
+    for folder in (given.resolve(), given.absolute(), given, Path.cwd(), home_folder()):
         if len(str(folder)) > 1:
             text = text.replace(f"{folder}/", "").replace(str(folder), "the folder")
     return _FOLDERS.sub("", text)
-
-
-def _home() -> Path:
-    try:
-        return Path.home()
-    except RuntimeError:  # a user without one
-        return Path()

@@ -49,21 +49,16 @@ class CheckNote:
         self._name = hashlib.sha256(self._text.encode()).hexdigest() + ".json"
 
     @property
-    def path(self) -> Path | None:
-        """Where the note lies or would lie; None for a user without a home."""
-        try:
-            return cache_root() / "checked" / self._name
-        except RuntimeError:
-            return None
+    def path(self) -> Path:
+        """Where the note lies or would lie."""
+        return cache_root() / "checked" / self._name
 
     def exists(self) -> bool:
         """Return whether there is the very note that `write` leaves, and it is the user's."""
-        path, expected = self.path, self._text.encode()
-        if path is None:
-            return False
+        expected = self._text.encode()
         try:
             # Never waits on a pipe, follows a link, or reads more than the note has.
-            handle = os.open(path, os.O_RDONLY | _flag("O_NOFOLLOW") | _flag("O_NONBLOCK"))
+            handle = os.open(self.path, os.O_RDONLY | _flag("O_NOFOLLOW") | _flag("O_NONBLOCK"))
             with os.fdopen(handle, "rb") as file:
                 return _is_own(os.fstat(handle)) and file.read(len(expected) + 1) == expected
         except OSError:
@@ -71,11 +66,10 @@ class CheckNote:
 
     def write(self) -> None:
         """Leave the note; where the folder cannot be written, there is none."""
-        if (path := self.path) is not None:
-            try:
-                write_text(path, self._text)
-            except (TagstackError, OSError) as error:
-                logger.debug("no note that a tagger was checked: %s", error)
+        try:
+            write_text(self.path, self._text)
+        except (TagstackError, OSError) as error:
+            logger.debug("no note that a tagger was checked: %s", error)
 
 
 def _is_own(facts: os.stat_result) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tagstack.base_models.contract import Contract
 from tagstack.base_models.runtimes.external_weights import weight_files
+from tagstack.base_models.user_cache import home_folder
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.own_files import (
     DESCRIPTION_BYTES,
@@ -47,7 +48,7 @@ def registry_folder() -> Path:
     home = os.environ.get("TAGSTACK_HOME")
     if home:
         return Path(home) / "taggers"
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    data = os.environ.get("XDG_DATA_HOME") or home_folder() / ".local" / "share"
     return Path(data) / "tagstack" / "taggers"
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tagstack.base_models.atomic import written_whole
+from tagstack.base_models.array_files import write_arrays
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.audit.counts import COUNTED, FIGURES, JudgedPairs
@@ -145,8 +145,6 @@ class KeptCounts:
 
     def save(self, path: Path) -> None:
         """Write it as safetensors."""
-        from safetensors.numpy import save_file
-
         rows = [self.total, *(part.toarray() for part in self.parts.values())]
         every = sparse.csr_array(np.concatenate(rows).astype(np.float32))
         arrays: dict[str, NDArray[Any]] = {
@@ -161,8 +159,7 @@ class KeptCounts:
             "thresholds": self.thresholds,
             "parts": json.dumps([list(key) for key in self.parts]),
         }
-        with written_whole(path) as temporary:
-            save_file({n: np.ascontiguousarray(a) for n, a in arrays.items()}, temporary, facts)
+        write_arrays(path, arrays, facts)
 
     @classmethod
     def load(cls, folder: Path) -> "KeptCounts":

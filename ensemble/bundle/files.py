@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstack import __version__
+from tagstack.base_models.array_files import write_arrays
 from tagstack.base_models.atomic import file_sha256
 from tagstack.base_models.staging import recover, staged_folder
 from tagstack.base_models.trials import Trial
@@ -253,13 +254,11 @@ def refuse_other_content(directory: Path) -> None:
 
 
 def _write_files(bundle: Bundle, folder: Path) -> None:
-    from safetensors.numpy import save_file
-
     bundle.stacker.save(folder / "stack")
     (folder / "rules.toml").write_text(bundle.rules.to_toml(), encoding="utf-8")
     bundle.thresholds.to_csv(folder / "thresholds.csv")
-    save_file(dict(bundle.rung_thresholds), folder / _RUNGS)
-    save_file(bundle.fitted_images.arrays(), folder / _FITTED)
+    write_arrays(folder / _RUNGS, bundle.rung_thresholds)
+    write_arrays(folder / _FITTED, bundle.fitted_images.arrays())
     if bundle.cascade is not None:
         bundle.cascade.save(folder / CASCADE)
     if bundle.out_of_fold is not None:

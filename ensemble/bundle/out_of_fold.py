@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstack.base_models.array_files import write_arrays
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.ensemble.bundle.fitted_labels import FittedLabels
 from tagstack.meta.checked_arrays import CheckedArrays
@@ -72,8 +73,6 @@ class OutOfFold:
 
     def save(self, path: Path) -> None:
         """Write the arrays as safetensors."""
-        from safetensors.numpy import save_file
-
         pairs = self.proba.pairs
         small = pairs.n_tags <= np.iinfo(np.uint16).max
         arrays: dict[str, NDArray[Any]] = {
@@ -87,7 +86,7 @@ class OutOfFold:
             arrays |= {f"{_PROBA}{rung}": own.proba, f"{_BASE}{rung}": own.base}
         if self.truth is not None:
             arrays |= self.truth.arrays()
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+        write_arrays(path, arrays)
 
     @classmethod
     def load(cls, path: Path) -> "OutOfFold":

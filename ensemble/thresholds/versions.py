@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from tagstack.base_models.array_files import write_arrays
 from tagstack.base_models.atomic import TEMPORARY, file_sha256, remove_leftovers, write_text
 from tagstack.base_models.locks import ProcessLock
 from tagstack.configs.errors import TagstackError
@@ -246,11 +245,9 @@ class ThresholdVersions:
 def _write(
     folder: Path, thresholds: Thresholds, about: Mapping[str, Any], rungs: RungTables | None
 ) -> None:
-    from safetensors.numpy import save_file
-
     thresholds.to_csv(folder / _TABLE)
     if rungs is not None:
-        save_file({name: np.ascontiguousarray(own) for name, own in rungs.items()}, folder / _RUNGS)
+        write_arrays(folder / _RUNGS, rungs)
     files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
     text = json.dumps({"about": dict(about), "files": files}, indent=1, allow_nan=False)
     write_text(folder / _ABOUT, text + "\n")

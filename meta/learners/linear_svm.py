@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from tagstack.base_models.atomic import written_whole
+from tagstack.base_models.array_files import write_arrays
 from tagstack.base_models.orders import distinct
 from tagstack.configs.stack import StackSettings, SvmSettings
 from tagstack.meta.calibrators.newton import fit_hierarchy
@@ -96,12 +96,7 @@ class LinearSvms(PairEstimator):
 
     def save(self, directory: Path) -> None:
         """Write the arrays as safetensors."""
-        from safetensors.numpy import save_file
-
-        with written_whole(directory / _FILE) as temporary:
-            save_file(
-                {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}, temporary
-            )
+        write_arrays(directory / _FILE, {name: getattr(self, name) for name in _ARRAYS})
 
     def restore(self, directory: Path) -> Self:
         """Read what `save` wrote.

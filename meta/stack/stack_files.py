@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 from scipy import sparse
 
-from tagstack.base_models.atomic import write_text, written_whole
+from tagstack.base_models.array_files import write_arrays
+from tagstack.base_models.atomic import write_text
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.section import validation_summary
@@ -62,14 +63,10 @@ def save_stack(
     candidate_recall: float,
 ) -> None:
     """Write a fitted stack into ``directory``; `stack.json` comes last."""
-    from safetensors.numpy import save_file
-
     directory.mkdir(parents=True, exist_ok=True)
     for learner in stack.learners.values():
         learner.save(directory)
-    arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(stack).items()}
-    with written_whole(directory / _ARRAYS) as temporary:
-        save_file(arrays, temporary)
+    write_arrays(directory / _ARRAYS, _arrays(stack))
     record = {
         "version": _VERSION,
         "seed": seed,

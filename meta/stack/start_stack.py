@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstack.base_models.atomic import write_text, written_whole
+from tagstack.base_models.array_files import write_arrays
+from tagstack.base_models.atomic import write_text
 from tagstack.base_models.pairs import Level1Scores, PairProba
 from tagstack.base_models.vocabulary import Vocabulary
 from tagstack.configs.errors import TagstackError
@@ -102,11 +103,8 @@ class StartStack:
 
     def save(self, directory: Path) -> None:
         """Write the stack into ``directory``: JSON and safetensors."""
-        from safetensors.numpy import save_file
-
         directory.mkdir(parents=True, exist_ok=True)
-        with written_whole(directory / _ARRAYS) as temporary:
-            save_file(answer_arrays(self.answer), temporary)
+        write_arrays(directory / _ARRAYS, answer_arrays(self.answer))
         record = {
             "version": _VERSION,
             "members": self.members,

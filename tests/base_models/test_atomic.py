@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import socket
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from tagstack.base_models.atomic import (
     write_text,
     written_whole,
 )
+from tagstack.configs.errors import TagstackError
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o002])
@@ -116,3 +119,49 @@ def test_a_file_taken_for_a_dead_writers_before_it_was_locked_is_made_anew(
     write_text(tmp_path / "a.txt", "a")
     assert calls
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    device = tmp_path / "null.json"
+    device.symlink_to("/dev/null")
+    write_text(device, "a\n")
+    assert device.is_char_device()
+    assert os.path.realpath(device) == "/dev/null"
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+def test_what_a_process_has_open_is_written_to_under_any_name(tmp_path: Path) -> None:
+    """As `/dev/stdout` where the shell sends it into a file."""
+    kept = tmp_path / "kept"
+    with kept.open("wb", buffering=0) as stream:
+        stream.write(b"before\n")
+        write_text(Path(f"/proc/self/fd/{stream.fileno()}"), "a\n")
+        stream.seek(0, os.SEEK_END)
+        stream.write(b"after\n")
+    assert kept.read_bytes() == b"before\na\nafter\n"
+
+
+def test_a_pipe_gets_the_bytes_where_somebody_reads(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(TagstackError, match=r"Cannot write .*pipe: No such device or address"):
+        write_text(pipe, "nobody reads")
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with suppress(KeyError), written_whole(pipe) as temporary:
+            temporary.write_text("half")
+            raise KeyError
+        write_text(pipe, "whole")
+        assert os.read(reader, 100) == b"whole"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_no_file_takes_the_place_of_a_socket(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.fspath(tmp_path / "socket"))
+        with pytest.raises(TagstackError, match="socket: it is no file"):
+            write_text(tmp_path / "socket", "a")
+    assert (tmp_path / "socket").is_socket()

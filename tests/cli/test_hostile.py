@@ -172,6 +172,45 @@ def test_a_bundle_that_cannot_be_written_is_refused_at_once(
     refused(fit(tagstack, small, small / bundle), "Cannot write")
 
 
+def test_a_user_without_a_home_can_tag(
+    small: Path, tagstack: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a container's user may be: a number, without a name and without HOME."""
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("TAGSTACK_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    for command in (
+        ("models", "list"),
+        ("tag", picture(small), "--bundle", small / "bundle", "--out", tmp_path / "tags"),
+    ):
+        done = tagstack(*command)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
+def test_every_file_of_a_bundle_may_be_read_by_whom_the_umask_lets(
+    small: Path, tagstack: Command, tmp_path: Path
+) -> None:
+    """A service of another user reads it; safetensors makes files for their owner alone."""
+    shutil.copytree(small / "bundle", tmp_path / "bundle")
+    done = tagstack(
+        "calibrate", "--bundle", tmp_path / "bundle", "--scores", small / "scores",
+        "--labels", small / "labels.csv", "--where", "part=test", "--config", small / "config.toml",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    plain = tmp_path / "plain"
+    plain.touch()
+    odd = {
+        path.relative_to(tmp_path): oct(path.stat().st_mode)
+        for path in (tmp_path / "bundle").rglob("*")
+        if path.is_file() and path.stat().st_mode != plain.stat().st_mode
+    }
+    assert odd == {}
+
+
 def test_explain_wants_one_image(small: Path, tagstack: Command) -> None:
     result = tagstack("explain", small / "images", "--bundle", small / "bundle")
     refused(result, "is a folder; expected one image file")

@@ -46,11 +46,14 @@ class Table:
         spreadsheets leave them behind the last one, is left out.
     rows : tuple of TableRow
         With every column each; rows without a single filled cell are left out.
+    separator : str
+        Of its cells.
     """
 
     source: str
     columns: tuple[str, ...]
     rows: tuple[TableRow, ...]
+    separator: str = ","
 
     @property
     def shown(self) -> str:
@@ -115,6 +118,7 @@ def parse_table(text: str, source: str, *, expected: Sequence[str] = ()) -> Tabl
         rows=tuple(
             TableRow({names[i]: unguarded(cells[i]) for i in kept}, line) for line, cells in rows
         ),
+        separator=separator,
     )
 
 
@@ -191,15 +195,22 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def number_of(text: str, where: str) -> float:
+def number_of(text: str, where: str, separator: str = ";") -> float:
     """Return a cell as a number; a decimal comma is read as Excel writes it.
+
+    Excel parts cells by semicolons where a comma is decimal. Where cells are parted by commas it
+    parts thousands: there ``1,234`` may be either.
 
     Raises
     ------
     TagstackError
-        If it is none; ``where`` names the cell.
+        If it is none, or may be two; ``where`` names the cell.
     """
     plain = text.strip()
+    if separator == "," and re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", plain):
+        whole, point = plain.replace(",", ""), plain.replace(",", ".")
+        msg = f"{where}: {plain!r} may be {whole} or {point}; write the one that is meant."
+        raise TagstackError(msg)
     if re.fullmatch(r"[+-]?\d+,\d+", plain):
         plain = plain.replace(",", ".")
     try:

@@ -189,14 +189,19 @@ def _csv(path: Path, _: tuple[str, ...] | None) -> ScoreTable:
     if tag is None:
         tags = tag_columns(table.columns)
         cells = [
-            [number_of(row.cells[name], f"{path}, line {row.line}, {shown(name)}") for name in tags]
+            [
+                number_of(row.cells[n], f"{path}, line {row.line}, {shown(n)}", table.separator)
+                for n in tags
+            ]
             for row in table.rows
         ]
         scores = np.array(cells, np.float32).reshape(len(cells), len(tags))
         return wide_table(str(path), key, pictures, tuple(map(unguarded, tags)), scores)
     empty = np.array([not row.cells[tag] and not row.cells[value or ""] for row in table.rows])
     numbers = [
-        0.0 if gone else number_of(row.cells[value or ""], f"{path}, line {row.line}")
+        0.0
+        if gone
+        else number_of(row.cells[value or ""], f"{path}, line {row.line}", table.separator)
         for row, gone in zip(table.rows, empty, strict=True)
     ]
     names = pa.chunked_array([_arrow(pictures)])

@@ -95,7 +95,7 @@ def _count(row: Mapping[str, str]) -> float | None:
     It is a hint and no fact that a score depends on: a cell that is no number says nothing.
     """
     try:
-        value = number_of(row.get("count", ""), "")
+        value = number_of(row.get("count", ""), "", ",")
     except TagstackError:
         return None
     return value if 0 < value < float("inf") else None

@@ -65,7 +65,8 @@ def read_utility(
         seen.add(place)
         for name in columns:
             if cell := row.cells[name].strip():
-                value = number_of(cell, f"{path}, line {row.line}, {name}")
+                where = f"{path}, line {row.line}, {name}"
+                value = number_of(cell, where, table.separator)
                 if not np.isfinite(value):
                     raise TagstackError(f"{path}, line {row.line}: {name} is {cell}, no number.")
                 worth[OUTCOMES.index(name), slice(None) if place is None else place] = value

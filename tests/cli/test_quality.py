@@ -261,3 +261,19 @@ def test_two_scores_agree_on_the_worst_and_one_alone_is_said(
     assert "--second-score changes nothing" in " ".join(vain.stderr.split())
     gone = tagstack(*asked, "--second-score", "shadow", "--dry-run")
     assert "has no column 'shadow', which holds the second score" in " ".join(gone.stderr.split())
+
+
+def test_votes_with_commas_between_thousands_are_not_read_as_fractions(
+    tagstack: Command, done: Callable[..., str], tmp_path: Path
+) -> None:
+    path = tmp_path / "votes.csv"
+    path.write_text('image,votes\na.png,"1,234"\nb.png,12\n')
+    words = ("quality", "tag", path, "--preset", "dbaesthetic", "--score", "votes")
+    refused = tagstack(*words, "--dry-run")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "line 2, votes: '1,234' may be 1234 or 1.234" in refused.stderr
+    path.write_text("image;votes\na.png;1,234\nb.png;0,5\n")
+    done(*words, "--out", tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as stream:
+        tags = {row["image"]: row["tags"] for row in csv.DictReader(stream)}
+    assert tags == {"a.png": "great", "b.png": "normal"}

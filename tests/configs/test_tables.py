@@ -47,6 +47,24 @@ def test_decimal_commas_are_numbers(text: str, value: float) -> None:
     assert number_of(text, "x") == value
 
 
+@pytest.mark.parametrize("text", ["1,234", "-12,500", "999,000"])
+def test_a_comma_that_may_part_thousands_is_asked_about(text: str) -> None:
+    with pytest.raises(TagstackError, match=rf"t, line 2: '{text}' may be {text.replace(',', '')}"):
+        number_of(text, "t, line 2", ",")
+    assert number_of(text, "") == float(text.replace(",", "."))  # as Excel writes it beside ;
+
+
+def test_a_comma_that_cannot_part_thousands_is_decimal() -> None:
+    for text in ("0,125", "1,5", "12,34", "1234,567", "1,2345"):
+        assert number_of(text, "", ",") == float(text.replace(",", "."))
+
+
+def test_a_table_knows_what_parts_its_cells() -> None:
+    for separator in (",", ";", "\t"):
+        text = separator.join(("image", "favs")) + "\n" + separator.join(("a", "1"))
+        assert parse_table(text, "t", expected=("image", "favs")).separator == separator
+
+
 def test_what_is_no_number_is_named() -> None:
     with pytest.raises(TagstackError, match=r"row 3: '1,2,3' is no number"):
         number_of("1,2,3", "row 3")

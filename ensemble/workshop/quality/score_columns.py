@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,10 @@ from tagstack.configs.tables import number_of, read_table
 IMAGE = ("image", "filename", "file_name", "file", "path")
 DATE = ("created_at", "date", "posted", "timestamp")
 _MISSING = {"", "na", "n/a", "nan", "none", "null"}
+
+
+# Columns, where each row is, and what parts the cells.
+_Read: TypeAlias = "tuple[dict[str, tuple[str, ...]], tuple[str, ...], str]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +34,15 @@ class ScoreColumns:
     columns : mapping of column name to tuple of str
     lines : tuple of str
         Where each row is, for messages.
+    separator : str
+        Of the file's cells.
     """
 
     source: str
     images: tuple[str, ...]
     columns: Mapping[str, tuple[str, ...]]
     lines: tuple[str, ...]
+    separator: str = ","
 
     @classmethod
     def read(cls, path: Path, expected: Sequence[str] = ()) -> "ScoreColumns":
@@ -45,7 +53,8 @@ class ScoreColumns:
         TagstackError
             If it cannot be read, has no column of images or names a picture twice.
         """
-        columns, lines = _parquet(path) if path.suffix == ".parquet" else _csv(path, expected)
+        is_parquet = path.suffix == ".parquet"
+        columns, lines, separator = _parquet(path) if is_parquet else _csv(path, expected)
         own = {name.casefold(): name for name in columns}
         image = next((own[name] for name in IMAGE if name in own), None)
         if image is None:
@@ -61,7 +70,9 @@ class ScoreColumns:
                 msg = f"{path}: {name!r:.80} stands in {seen[name]} and in {line}. Leave one."
                 raise TagstackError(msg)
             seen[name] = line
-        return cls(source=str(path), images=images, columns=columns, lines=lines)
+        return cls(
+            source=str(path), images=images, columns=columns, lines=lines, separator=separator
+        )
 
     def joined(self, other: "ScoreColumns") -> "ScoreColumns":
         """Return this table with the other's further columns; empty where it lacks a picture."""
@@ -78,6 +89,7 @@ class ScoreColumns:
             images=self.images,
             columns={**self.columns, **more},
             lines=self.lines,
+            separator="," if "," in (self.separator, other.separator) else self.separator,
         )
 
     def texts(self, name: str, use: str) -> tuple[str, ...]:
@@ -91,7 +103,9 @@ class ScoreColumns:
     def numbers(self, name: str, use: str) -> NDArray[np.float64]:
         """Return a column's numbers, shape (n_rows,); NaN where there is none that is finite."""
         cells = zip(self.texts(name, use), self.lines, strict=True)
-        found = [_number(cell, f"{self.source}, {line}, {name}") for cell, line in cells]
+        found = [
+            _number(cell, f"{self.source}, {line}, {name}", self.separator) for cell, line in cells
+        ]
         return np.array(found, np.float64)
 
     def dates(self, use: str) -> NDArray[np.float64]:
@@ -102,13 +116,13 @@ class ScoreColumns:
         return np.array([day_of(cell, f"{self.source}, {line}, {name}") for cell, line in cells])
 
 
-def _csv(path: Path, expected: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+def _csv(path: Path, expected: Sequence[str]) -> _Read:
     table = read_table(path, what="scores", expected=(*IMAGE, *expected), errors="surrogateescape")
     columns = {name: tuple(r.cells[name] for r in table.rows) for name in table.columns}
-    return columns, tuple(f"line {row.line}" for row in table.rows)
+    return columns, tuple(f"line {row.line}" for row in table.rows), table.separator
 
 
-def _parquet(path: Path) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+def _parquet(path: Path) -> _Read:
     import pyarrow
     from pyarrow import parquet
 
@@ -121,13 +135,13 @@ def _parquet(path: Path) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
         name: tuple("" if v is None else str(v) for v in table.column(name).to_pylist())
         for name in table.column_names
     }
-    return columns, tuple(f"row {i + 1}" for i in range(table.num_rows))
+    return columns, tuple(f"row {i + 1}" for i in range(table.num_rows)), ","
 
 
-def _number(cell: str, where: str) -> float:
+def _number(cell: str, where: str, separator: str) -> float:
     if cell.strip().casefold() in _MISSING:
         return math.nan
-    value = number_of(cell, where)
+    value = number_of(cell, where, separator)
     return value if math.isfinite(value) else math.nan
 
 

@@ -201,8 +201,18 @@ def columns_of(path: Path | None, folder: CaptionFolder) -> dict[str, Mapping[st
     if column is None:
         msg = f"{path} lacks the column 'image'. It has {table.shown}."
         raise TagstackError(msg)
-    rows = {row.cells[column]: row.cells for row in table.rows}
-    found = match_names(tuple(rows), folder.images, roots=(str(folder.root),)).found
+    rows: dict[str, Mapping[str, str]] = {}
+    for row in table.rows:
+        name = row.cells[column]
+        if rows.setdefault(name, row.cells) != row.cells:
+            msg = (
+                f"{path}, line {row.line}: {name!r} is there twice, with different cells. Keep one."
+            )
+            raise TagstackError(msg)
+    matched = match_names(tuple(rows), folder.images, roots=(str(folder.root),))
+    if same := matched.doubled():
+        raise TagstackError(f"{path}: {same[0]!r} and {same[1]!r} are one picture. Keep one row.")
+    found = matched.found
     if not found and folder.images:
         msg = (
             f"{path} names none of the {len(folder.images)} pictures: it has "

@@ -333,6 +333,8 @@ def _contents(
     names = list(records)
     roots = sorted({record.root for record in records.values()} - {""})
     matched = match_names(table.pictures, names, roots=roots)
+    if same := matched.doubled():
+        raise TagstackError(f"{same[0]!r} and {same[1]!r} are one picture. Keep the scores of one.")
     found = {}
     for i, picture in enumerate(table.pictures):
         meant = {records[names[k]].sha256 for k in matched.found.get(picture, ())}

@@ -154,7 +154,8 @@ def import_overrides(bundle: Path, table: Path) -> tuple[str, int, tuple[str, ..
     """
     versions, by_hand = bundle_versions(bundle), read_overrides(table)
     current = versions.thresholds(versions.current)
-    ignored = TagNames(current.vocabulary).unknown(by_hand)
+    names = TagNames(current.vocabulary)
+    ignored = names.unknown(by_hand)
     if len(ignored) == len(by_hand):
         msg = f"{table} names no tag of {bundle}; its tags are like {list(by_hand)[:3]}."
         raise TagstackError(msg)
@@ -167,7 +168,8 @@ def import_overrides(bundle: Path, table: Path) -> tuple[str, int, tuple[str, ..
     }
     rungs = versions.rung_thresholds(versions.current)
     name = versions.add(current.overridden(by_hand), about, rungs)
-    return name, len(by_hand) - len(ignored), ignored
+    n_set = len({names.find(tag) for tag in by_hand} - {None})
+    return name, n_set, ignored
 
 
 def export_version(bundle: Path, version: str, target: Path, *, overwrite: bool) -> str:

@@ -134,13 +134,23 @@ class Thresholds:
         ----------
         by_hand : mapping of tag to threshold
             As `overrides.read_overrides` returns it. Tags outside the vocabulary are ignored.
+
+        Raises
+        ------
+        TagstackError
+            If two writings of one tag have two thresholds.
         """
         value, state, objective = self.value.copy(), list(self.state), list(self.objective)
         names = TagNames(self.vocabulary)
-        found = {names.find(tag): threshold for tag, threshold in by_hand.items()}
-        given = [place for place in found if place is not None]
-        for place in given:
-            threshold = found[place]
+        found: dict[int, float] = {}
+        for tag, threshold in by_hand.items():
+            place = names.find(tag)
+            if place is not None and found.setdefault(place, threshold) != threshold:
+                own = self.vocabulary.tags[place]
+                msg = f"{own!r} is set by hand twice, to {found[place]} and {threshold}. Leave one."
+                raise TagstackError(msg)
+        given = list(found)
+        for place, threshold in found.items():
             value[place], state[place], objective[place] = threshold, "fixed", BY_HAND
         estimates = {name: getattr(self, name).copy() for name in ("estimate", "low", "high")}
         for column in estimates.values():

@@ -37,6 +37,14 @@ class Matched:
     found: Mapping[str, tuple[int, ...]]
     steps: Mapping[str, int]
 
+    def doubled(self) -> tuple[str, ...]:
+        """Return the first names that mean one image, where several do; empty where none do."""
+        names: defaultdict[int, list[str]] = defaultdict(list)
+        for name, own in self.found.items():
+            for i in own:
+                names[i].append(name)
+        return next((tuple(own) for own in names.values() if len(own) > 1), ())
+
 
 def match_names(
     names: Sequence[str],

@@ -167,6 +167,8 @@ def test_of_near_duplicates_the_largest_stays(tmp_path: Path, tagstack: Command)
         (("--least-quality", "5"), "the column 'quality', which no picture has"),
         (("--rating", "Explicit"), "--rating 'Explicit' is on no picture"),
         (("--created-after", "2024", "--table", "dates.csv"), "'05/01/2024' is no ISO date"),
+        (("--table", "twice.csv"), "line 3: '1.png' is there twice, with different cells"),
+        (("--table", "both.csv"), "'1.png' and './1.png' are one picture"),
         (("--table", "others.csv"), "names none of the 1 pictures: it has 'other.png'"),
     ],
 )
@@ -176,6 +178,8 @@ def test_a_wrong_filter_is_said(
     root = folder(tmp_path / "set", {"1.txt": "a"})
     (tmp_path / "t.csv").write_text("x\n1\n")
     (tmp_path / "dates.csv").write_text("image,created_at\n1.png,05/01/2024\n")
+    (tmp_path / "twice.csv").write_text("image,quality\n1.png,4\n1.png,5\n")
+    (tmp_path / "both.csv").write_text("image,quality\n1.png,4\n./1.png,5\n")
     (tmp_path / "others.csv").write_text("image,quality\nother.png,4\n")
     words = [tmp_path / word if word.endswith(".csv") else word for word in options]
     found = tagstack("dataset", "filter", root, "--out", tmp_path / "m.csv", "--apply", *words)

@@ -365,6 +365,10 @@ FAULTS: dict[str, tuple[Callable[[Foreign], Path], str]] = {
     "tag left out": (_csv("image,1girl,sky", "1.png,0,0"), "no column for the tag 'long_hair'"),
     "tag in two writings": (_csv(HEAD + ",Sky", "1.png,0,0,0,0,0"), "two of its tags mean 'sky'"),
     "picture twice": (_csv(HEAD, "1.png,0,0,0,0", "1.png,0,0,0,1"), "'1.png' is there twice"),
+    "picture in two writings": (
+        _csv(HEAD, "1.png,0,0,0,0", "./1.png,0,0,0,1"),
+        "'1.png' and './1.png' are one picture",
+    ),
     "no picture": (_csv(HEAD), "no picture in it"),
     "no picture column": (_csv("1girl,sky", "0,0"), "no column names the pictures"),
     "word": (_csv(HEAD, "1.png,0,much,0,0"), "line 2, long_hair: 'much' is no number"),

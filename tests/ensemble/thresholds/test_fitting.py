@@ -446,6 +446,12 @@ def test_hand_overrides_win(tmp_path: Path) -> None:
     assert table.value[0] == np.float32(0.1)
 
 
+def test_a_tag_in_two_writings_is_set_by_hand_once() -> None:
+    assert example().overridden({"c": 0.5, "C": 0.5}).value[2] == np.float32(0.5)
+    with pytest.raises(TagstackError, match=r"'c' is set by hand twice, to 0.5 and 0.6"):
+        example().overridden({"c": 0.5, "C": 0.6})
+
+
 @pytest.mark.parametrize(
     ("reader", "text", "message"),
     [

@@ -25,6 +25,8 @@ from tagstack.ensemble.fitting.floor import start_thresholds
 from tagstack.ensemble.fitting.threshold_fit import ThresholdFit
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.thresholds.cuts import logits_of
+from tagstack.meta.labels.truth import known_labels
+from tagstack.meta.metrics.counts import count_by_image, f_beta
 from tagstack.meta.stack.prefixes import prefix_scores
 from tagstack.meta.stack.rung_spec import START, single_spec
 from tagstack.meta.stack.stacker import Stacker
@@ -235,11 +237,7 @@ def _gains(decided: Sequence[sparse.csr_array], dataset: Dataset) -> Floats:
     With F1 = 2 TP / (PP + P), a further hit adds 2 and a further tag costs F1, both over PP + P.
     Shape (n_stages, n_images), float64.
     """
-    rows = []
-    for own in decided:
-        known = own.astype(np.int8) - own.multiply(dataset.unknown).astype(np.int8)
-        hits = np.asarray(known.multiply(dataset.labels).sum(axis=1), np.float64).ravel()
-        rows.append((hits, np.asarray(known.sum(axis=1), np.float64).ravel()))
-    hits, given = rows[-1]
-    f_score = 2 * hits.sum() / max(given.sum() + dataset.labels.nnz, 1)
-    return np.array([2 * hits - f_score * given for hits, given in rows])
+    known = (known_labels(own, dataset.unknown) for own in decided)
+    counts = [count_by_image(own, dataset.labels) for own in known]
+    whole = float(np.nan_to_num(f_beta(counts[-1].total(), 1.0)))
+    return np.array([2.0 * own.hits - whole * own.predicted for own in counts])

@@ -31,7 +31,7 @@ from tagstack.ensemble.audit.slices import COLUMN, Slice
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle
-from tagstack.ensemble.bundle.honest_ground import Ground, ground_of
+from tagstack.ensemble.bundle.honest_ground import HonestGround, ground_of
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Silent
 from tagstack.meta.metrics.bootstrap import Weightings
@@ -47,7 +47,7 @@ class Material:
     """What is audited over and over."""
 
     bundle: Bundle
-    ground: Ground
+    ground: HonestGround
     decided: sparse.csr_array
     settings: Settings
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.quick import QUICK
 from tagstack.configs.settings import changed_settings, load_settings
-from tagstack.ensemble.audit.history import Change
+from tagstack.ensemble.audit.history import FigureChange
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.tasks.audit import AuditRequest, audit_bundle
@@ -79,7 +79,7 @@ def main() -> None:
     print(f"\n{time.process_time() - began:.0f} CPU seconds of this process")
 
 
-def _row(one: Change) -> str:
+def _row(one: FigureChange) -> str:
     return (
         f"| {one.value} | {one.n_images} | {one.n_groups} | {one.before:.3f} | {one.after:.3f} | "
         f"{one.difference:+.3f} [{one.low:+.3f}, {one.high:+.3f}] | {one.q_value:.2f} |"

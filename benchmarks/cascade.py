@@ -23,7 +23,7 @@ from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.cascade import Cascade
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle, save_bundle
-from tagstack.ensemble.cascade.frontier import Judging, Staged, frontier_rows
+from tagstack.ensemble.cascade.frontier import CascadeJudging, Staged, frontier_rows
 from tagstack.ensemble.cascade.judged import staged_answers
 from tagstack.ensemble.console.console import stages
 from tagstack.ensemble.contradictions.decoder import Decoder
@@ -44,14 +44,14 @@ def staged(bundle: Bundle, cascade: Cascade, test: Dataset) -> Staged:
     return staged_answers(bundle, cascade, whole, lambda head: head.completed(test.scores))
 
 
-def at_random(test: Staged, judging: Judging, ends: np.ndarray) -> tuple[float, float]:
+def at_random(test: Staged, judging: CascadeJudging, ends: np.ndarray) -> tuple[float, float]:
     """Return micro-F1 and macro-F1 where as many pictures end at each stage, whichever."""
     rng = np.random.default_rng(0)
     drawn = [judging(test.tags(rng.permutation(ends))) for _ in range(DRAWS)]
     return tuple(float(np.mean([one[k][0] for one in drawn])) for k in (0, 1))  # type: ignore[return-value]
 
 
-def singles(bundle: Bundle, cascade: Cascade, test: Dataset, judging: Judging) -> None:
+def singles(bundle: Bundle, cascade: Cascade, test: Dataset, judging: CascadeJudging) -> None:
     """Print each tagger alone."""
     decoder = Decoder(bundle.rules.bind(bundle.vocabulary), bundle.settings.decoder)
     whole = judging(staged(bundle, cascade, test).decided[-1])
@@ -99,7 +99,7 @@ def run(root: Path, out: Path, name: str, seed: int) -> None:
     print("| way | cost | ended | micro-F1 | lost | at random | macro-F1 | lost | at random |")
     print("|---|--:|---|--:|--:|--:|--:|--:|--:|")
     judged = staged(bundle, cascade, test)
-    judging = Judging(judged, resamples=settings.cascade.resamples, seed=seed)
+    judging = CascadeJudging(judged, resamples=settings.cascade.resamples, seed=seed)
     levels = [row.least_promise for row in cascade.rows]
     for level, row in zip(levels, frontier_rows(judged, judging, levels), strict=True):
         micro, macro = at_random(judged, judging, judged.ends(level))

@@ -29,7 +29,7 @@ from tagstack.configs.settings import load_settings
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource, load_dataset
 from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of
-from tagstack.ensemble.bundle.honest_ground import Ground, honest_ground
+from tagstack.ensemble.bundle.honest_ground import HonestGround, honest_ground
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Silent
 from tagstack.ensemble.rules.bound_rules import BoundRules
@@ -49,7 +49,7 @@ PASSES = 3
 class Judged:
     """The judging images, and thresholds fitted on the bundle's own."""
 
-    def __init__(self, bundle: Bundle, test: Dataset, fit: Ground, seed: int) -> None:
+    def __init__(self, bundle: Bundle, test: Dataset, fit: HonestGround, seed: int) -> None:
         self.bundle, self.test, self.fit = bundle, test, fit
         self.proba = bundle.stacker.predict_proba(test.scores)
         self._seen = without_unknown(fit.proba, fit.dataset.unknown)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Changes(Protocol):
+class PictureChanges(Protocol):
     """How far pictures are changed: the settings of a training, or a recipe."""
 
     @property
@@ -31,14 +31,14 @@ class Changes(Protocol):
 
 
 def augmented(
-    pixels: NDArray[np.uint8], changes: Changes, rng: np.random.Generator
+    pixels: NDArray[np.uint8], changes: PictureChanges, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Return the pictures mirrored, shifted, recoloured, greyed and erased as asked.
 
     Parameters
     ----------
     pixels : array of shape (n_images, height, width, 3), uint8
-    changes : Changes
+    changes : PictureChanges
     rng : numpy Generator
 
     Returns

@@ -12,7 +12,7 @@ from tagstack.base_models.atomic import write_text
 from tagstack.configs.tables import TableWriter
 from tagstack.ensemble.audit.companions import Companion
 from tagstack.ensemble.audit.history import FILE as KEPT
-from tagstack.ensemble.audit.history import Change, KeptCounts
+from tagstack.ensemble.audit.history import FigureChange, KeptCounts
 from tagstack.ensemble.audit.looks import Disparity, Look
 from tagstack.ensemble.audit.page import render_page
 from tagstack.ensemble.audit.probes import Moved, MovedTag
@@ -71,7 +71,7 @@ def _tables(found: Audit) -> Iterator[tuple[str, Any, Sequence[Row]]]:
     yield SLICES, Look, found.looks
     yield DISPARITIES, Disparity, found.disparities
     yield SHIFTS, Shift, found.shifts
-    yield CHANGES, Change, () if found.changes is None else found.changes.found
+    yield CHANGES, FigureChange, () if found.changes is None else found.changes.found
     yield COMPANIONS, Companion, found.companions
     if found.probes is not None:
         yield PROBES, Moved, found.probes.moved

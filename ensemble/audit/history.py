@@ -35,7 +35,7 @@ Numbers = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class FigureChange:
     """One figure of one slice before and after, on the same images.
 
     ``difference`` is above 0 where it got better: after minus before, and for ``tagging`` and
@@ -58,7 +58,7 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Changes:
+class FigureChanges:
     """What changed since an earlier audit.
 
     Parameters
@@ -68,7 +68,7 @@ class Changes:
     n_images, n_relabelled, n_missing : int
         Images that are compared, copies once; that both have seen, but under other labels; and
         that one of both has not seen.
-    found : tuple of Change
+    found : tuple of FigureChange
     """
 
     bundle: str
@@ -76,7 +76,7 @@ class Changes:
     n_images: int
     n_relabelled: int
     n_missing: int
-    found: tuple[Change, ...]
+    found: tuple[FigureChange, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +238,7 @@ def changes_since(
     seed: int,
     confidence: float,
     false_discovery_rate: float,
-) -> Changes:
+) -> FigureChanges:
     """Return what each slice's figures were and are, on the images that both audits have.
 
     Parameters
@@ -260,7 +260,7 @@ def changes_since(
     same = new.labels[here] == old.labels[there]
     seen = len(here)
     here, there = here[same], there[same]
-    nothing = Changes(
+    nothing = FigureChanges(
         bundle=old.bundle,
         thresholds=old.thresholds,
         n_images=len(here),
@@ -289,7 +289,7 @@ def changes_since(
     )
     inside = [_inside(one, row, here) for one, row in zip(own, after, strict=True)]
     found = tuple(
-        Change(
+        FigureChange(
             kind=one.kind,
             column=one.column,
             value=one.value,

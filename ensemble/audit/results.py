@@ -6,14 +6,14 @@ from typing import Any
 
 from tagstack import __version__
 from tagstack.ensemble.audit.companions import Companion
-from tagstack.ensemble.audit.history import Change, Changes
+from tagstack.ensemble.audit.history import FigureChange, FigureChanges
 from tagstack.ensemble.audit.looks import Disparity, Look
 from tagstack.ensemble.audit.probes import Moved, MovedTag, Probes
 from tagstack.ensemble.audit.refits import Refit
 from tagstack.ensemble.audit.shifts import Shift
 from tagstack.ensemble.audit.slices import TAG_KINDS
 
-Row = Look | Disparity | Shift | Change | Companion | Moved | MovedTag | Refit
+Row = Look | Disparity | Shift | FigureChange | Companion | Moved | MovedTag | Refit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Audit:
     shifts : tuple of Shift
         What thresholds of their own do for kinds of images.
     pooled : tuple of Pooled
-    changes : Changes or None
+    changes : FigureChanges or None
         Since the earlier audit that was named.
     companions : tuple of Companion
     n_pairs : int
@@ -73,7 +73,7 @@ class Audit:
     disparities: tuple[Disparity, ...]
     shifts: tuple[Shift, ...]
     pooled: tuple[Pooled, ...]
-    changes: Changes | None
+    changes: FigureChanges | None
     companions: tuple[Companion, ...]
     n_pairs: int
     probes: Probes | None

@@ -1,7 +1,7 @@
 """What an audit says in words: terminal and page."""
 
 from tagstack.ensemble.audit.companions import STACK, Companion
-from tagstack.ensemble.audit.history import Change, Changes
+from tagstack.ensemble.audit.history import FigureChange, FigureChanges
 from tagstack.ensemble.audit.looks import Look
 from tagstack.ensemble.audit.probes import Moved, MovedTag
 from tagstack.ensemble.audit.refits import VALUE, Refit
@@ -78,7 +78,7 @@ def proposed(one: Shift) -> str:
     )
 
 
-def since(changes: Changes) -> str:
+def since(changes: FigureChanges) -> str:
     """Return in words how much changed since an earlier audit."""
     n_worse, n_better = (
         sum(one.verdict == verdict for one in changes.found) for verdict in (WORSE, BETTER)
@@ -98,7 +98,7 @@ def since(changes: Changes) -> str:
     )
 
 
-def changed(one: Change) -> str:
+def changed(one: FigureChange) -> str:
     """Return one change in words."""
     return (
         f"{title_of(one.kind, one.column, one.value)} ({one.n_images:,} images): "

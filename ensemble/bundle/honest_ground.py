@@ -18,7 +18,7 @@ from tagstack.ensemble.rules.hygiene import canonical_names
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class HonestGround:
     """Labelled images with probabilities from models that had not seen them."""
 
     dataset: Dataset
@@ -47,7 +47,9 @@ class Ground:
         return {rung: joined(old[rung].take(self.kept_rows), new[rung]) for rung in rungs}
 
 
-def ground_of(directory: Path, source: DatasetSource, bundle: Bundle, progress: Progress) -> Ground:
+def ground_of(
+    directory: Path, source: DatasetSource, bundle: Bundle, progress: Progress
+) -> HonestGround:
     """Return the labelled images of ``source`` that a bundle can be held against honestly.
 
     Parameters
@@ -68,7 +70,7 @@ def ground_of(directory: Path, source: DatasetSource, bundle: Bundle, progress: 
 
 def honest_ground(
     bundle: Bundle, kept: OutOfFold | None, source: DatasetSource, progress: Progress
-) -> Ground:
+) -> HonestGround:
     """Return what `ground_of` does, with the out-of-fold probabilities given."""
     dataset = load_dataset(
         source,
@@ -98,7 +100,7 @@ def _joined(
     known: NDArray[np.bool_],
     fresh: NDArray[np.bool_],
     notices: tuple[str, ...],
-) -> Ground:
+) -> HonestGround:
     """Return fitted images with kept probabilities, then fresh ones with predicted ones."""
     first, second = np.flatnonzero(known), np.flatnonzero(fresh & ~known)
     if not len(first) and not len(second):
@@ -112,7 +114,7 @@ def _joined(
     if len(second):
         parts.append(bundle.stacker.predict_proba(dataset.scores.take(second)))
     proba = parts[0] if len(parts) == 1 else joined(*parts)
-    return Ground(
+    return HonestGround(
         dataset=taken,
         proba=proba,
         n_out_of_fold=len(first),

@@ -71,7 +71,7 @@ class Staged:
         return float(np.nextafter(self.promise.max(), np.inf))
 
 
-class Judging:
+class CascadeJudging:
     """Scores of decisions on the same resamples of the images' groups."""
 
     def __init__(self, staged: Staged, *, resamples: int, seed: int) -> None:
@@ -95,7 +95,7 @@ class Judging:
 
 def frontier(staged: Staged, *, points: int, resamples: int, seed: int) -> tuple[FrontierRow, ...]:
     """Return the cascade's rows, the cheapest first, the last with all taggers everywhere."""
-    judging = Judging(staged, resamples=resamples, seed=seed)
+    judging = CascadeJudging(staged, resamples=resamples, seed=seed)
     least_cost = staged.cost(staged.ends(staged.nobody))
     shares = np.linspace(least_cost, 1.0, points)[:-1]
     levels = [
@@ -108,7 +108,7 @@ def frontier(staged: Staged, *, points: int, resamples: int, seed: int) -> tuple
 
 
 def frontier_rows(
-    staged: Staged, judging: Judging, levels: Sequence[float]
+    staged: Staged, judging: CascadeJudging, levels: Sequence[float]
 ) -> tuple[FrontierRow, ...]:
     """Return what each least promise gives."""
     whole = judging(staged.decided[-1])

@@ -13,7 +13,7 @@ from tagstack.configs.cascade import CascadeSettings
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.cascade import Cascade, FrontierRow, Head
 from tagstack.ensemble.bundle.dataset import Dataset
-from tagstack.ensemble.cascade.frontier import Judging, Staged, frontier_rows
+from tagstack.ensemble.cascade.frontier import CascadeJudging, Staged, frontier_rows
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.thresholds.versions import FIT
 
@@ -45,7 +45,7 @@ def judged_rows(
         return head.completed(reader.load(dataset.scores.images, head.members, features=features))
 
     staged = staged_answers(bundle, cascade, dataset, completed)
-    judging = Judging(staged, resamples=settings.resamples, seed=seed)
+    judging = CascadeJudging(staged, resamples=settings.resamples, seed=seed)
     return frontier_rows(staged, judging, [row.least_promise for row in cascade.rows])
 
 

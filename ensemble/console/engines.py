@@ -22,7 +22,7 @@ from tagstack.ensemble.console.options import (
 if TYPE_CHECKING:  # printing must not wait for what these need
     from tagstack.base_models.parity.parity import ParityReport
     from tagstack.base_models.runtimes.tensorrt.engine_cache import EngineEntry
-    from tagstack.ensemble.tasks.engines import BuildResult, Exported, Verified
+    from tagstack.ensemble.tasks.engines import BuildResult, ExportedEngine, Verified
 
 _MIB = 2**20
 
@@ -53,7 +53,7 @@ def print_layers(results: Sequence["BuildResult"]) -> None:
         out.print(table)
 
 
-def print_exported(found: "Exported", *, as_json: bool) -> None:
+def print_exported(found: "ExportedEngine", *, as_json: bool) -> None:
     """Print where a model lies for TensorRT's tools, and the command for it."""
     if as_json:
         print_json({"model": str(found.model), "command": found.command})

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # commands start fast: everything heavier is imported where i
     from tagstack.ensemble.experiments.contrast import Outcome
     from tagstack.ensemble.experiments.experiment import Experiment
     from tagstack.ensemble.experiments.measure import Measure
-    from tagstack.ensemble.experiments.running import Standing
+    from tagstack.ensemble.experiments.running import ExperimentStanding
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the experiment.")]
 Page = Annotated[Path | None, typer.Option(help="Write the page with the running interval here.")]
@@ -207,7 +207,11 @@ def _measure(metric: str | None, between: str | None) -> "Measure | None":
 
 
 def _print(
-    experiment: "Experiment", standing: "Standing", stopped_s: float | None, *, as_json: bool
+    experiment: "Experiment",
+    standing: "ExperimentStanding",
+    stopped_s: float | None,
+    *,
+    as_json: bool,
 ) -> None:
     from tagstack.ensemble.console.console import out, print_json
     from tagstack.ensemble.experiments.page import progress_of

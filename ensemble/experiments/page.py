@@ -7,20 +7,22 @@ from typing import Any
 
 from tagstack.ensemble.experiments.contrast import A, B
 from tagstack.ensemble.experiments.experiment import Experiment
-from tagstack.ensemble.experiments.running import Point, Standing, sentence
+from tagstack.ensemble.experiments.running import ExperimentStanding, Point, sentence
 from tagstack.ensemble.report.rendering import rendered
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 900, 360, 84, 866, 12, 318
 _ROWS, _NEAR = 3, 80  # scale lines to a side at most, and how near two numbers of units may stand
 
 
-def render_page(experiment: Experiment, standing: Standing, stopped_s: float | None) -> str:
+def render_page(
+    experiment: Experiment, standing: ExperimentStanding, stopped_s: float | None
+) -> str:
     """Return the page as HTML.
 
     Parameters
     ----------
     experiment : Experiment
-    standing : Standing
+    standing : ExperimentStanding
     stopped_s : float or None
         When it was stopped.
     """
@@ -38,7 +40,7 @@ def render_page(experiment: Experiment, standing: Standing, stopped_s: float | N
     )
 
 
-def progress_of(experiment: Experiment, standing: Standing) -> str:
+def progress_of(experiment: Experiment, standing: ExperimentStanding) -> str:
     """Return in words how far it is."""
     unit = "pairs of outcomes" if experiment.paired else "units"
     estimate = "" if math.isnan(standing.estimate) else f", B minus A {standing.estimate:+.3f}"
@@ -56,7 +58,7 @@ def plan_text(plan: Mapping[str, Any]) -> str:
     return f"{number('typical')} units in half of the cases, {number('long')} in nine of ten"
 
 
-def _rows(experiment: Experiment, standing: Standing) -> list[Mapping[str, object]]:
+def _rows(experiment: Experiment, standing: ExperimentStanding) -> list[Mapping[str, object]]:
     return [
         {
             "arm": arm,
@@ -68,7 +70,7 @@ def _rows(experiment: Experiment, standing: Standing) -> list[Mapping[str, objec
     ]
 
 
-def _chart(standing: Standing, effect: float) -> Mapping[str, Any]:
+def _chart(standing: ExperimentStanding, effect: float) -> Mapping[str, Any]:
     """Return coordinates of the curve: units on a logarithmic scale, differences on a plain one."""
     last = standing.curve[-1]
     # What the first units leave open fills the page with nothing: the later half sets the scale.

@@ -23,7 +23,7 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class ExperimentStanding:
     """Where an experiment stands.
 
     Parameters
@@ -51,7 +51,7 @@ class Standing:
     verdict: str
 
 
-def standing_of(experiment: Experiment, outcomes: Sequence[Outcome]) -> Standing:
+def standing_of(experiment: Experiment, outcomes: Sequence[Outcome]) -> ExperimentStanding:
     """Return where an experiment stands after its outcomes, in their order."""
     values = list(contrasts(outcomes, experiment.share, paired=experiment.paired))
     bound = bound_of(experiment.share, paired=experiment.paired)
@@ -66,7 +66,7 @@ def standing_of(experiment: Experiment, outcomes: Sequence[Outcome]) -> Standing
         curve.append(Point(n=end, low=low, high=high, mean=float(np.mean(values[:end]))))
     low, high = sequence.interval
     found = means_of(outcomes)
-    return Standing(
+    return ExperimentStanding(
         n=len(values),
         counts=(found[A][0], found[B][0]),
         means=(found[A][1], found[B][1]),
@@ -86,7 +86,7 @@ def _verdict(low: float, high: float, effect: float) -> str:
     return "alike" if -effect < low and high < effect else "open"
 
 
-def sentence(experiment: Experiment, standing: Standing) -> str:
+def sentence(experiment: Experiment, standing: ExperimentStanding) -> str:
     """Return in words what is proven."""
     interval = f"{standing.low:+.3f} to {standing.high:+.3f}"
     sure = f"{1 - experiment.alpha:.0%}"

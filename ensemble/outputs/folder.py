@@ -19,7 +19,14 @@ from tagstack.ensemble.outputs.format import Add, Sidecar, Table, TextTable
 from tagstack.ensemble.outputs.merging import Merging
 from tagstack.ensemble.outputs.names import SidecarNames
 from tagstack.ensemble.outputs.table_rows import KeptRows, RowWriter
-from tagstack.ensemble.outputs.written import FOLDER, FileRow, ImageRow, Seen, WrittenRecord, digest
+from tagstack.ensemble.outputs.written import (
+    FOLDER,
+    FileRow,
+    ImageRow,
+    SeenFile,
+    WrittenRecord,
+    digest,
+)
 
 _MAX_BYTES = 16_777_216  # of a file to merge into; what is larger is no caption and no XMP
 
@@ -110,7 +117,7 @@ class OutputFolder:
     def is_taken(self, image: str) -> bool:
         """Return whether all sidecars of a picture are there and none of them was ever written."""
         return bool(self.sidecars) and all(
-            Seen.of(path) is not None
+            SeenFile.of(path) is not None
             and not getattr(self._record.files.get((image, name)), "sha256", "")
             for name, path in self._paths(image)
         )
@@ -128,13 +135,13 @@ class OutputFolder:
         paths = [Path(row.path) for row in rows if row is not None and row.kept]
         self.outcome.kept = list(dict.fromkeys((*self.outcome.kept, *paths)))
 
-    def write(self, files: Sequence[TaggedFile], seen: Mapping[str, Seen], root: str) -> None:
+    def write(self, files: Sequence[TaggedFile], seen: Mapping[str, SeenFile], root: str) -> None:
         """Write the sidecars of some pictures, and record them.
 
         Parameters
         ----------
         files : sequence of TaggedFile
-        seen : mapping of image name to Seen
+        seen : mapping of image name to SeenFile
             What each picture looked like before it was read.
         root : str
             What the pictures' names are relative to.
@@ -272,7 +279,7 @@ class OutputFolder:
             and row.key == self._keys[form]
             and row.content == content
             and row.path == path
-            and row.seen == Seen.of(path)
+            and row.seen == SeenFile.of(path)
         )
 
     def _written(self, batch: AtomicBatch, form: str, path: Path, file: TaggedFile) -> FileRow:
@@ -289,7 +296,7 @@ class OutputFolder:
             content=file.sha256,
             sha256=row.sha256 if row else "",
             before=row.before if row else "",
-            seen=Seen.of(path) or Seen(0, 0, -1),
+            seen=SeenFile.of(path) or SeenFile(0, 0, -1),
             whole=content.whole,
             added=content.added,
             refused=content.refused,
@@ -300,7 +307,7 @@ class OutputFolder:
         data = content.text.encode("utf-8", "backslashreplace")
         if there == data:
             return new._replace(sha256=digest(data), before="")
-        seen = Seen.from_stat(batch.write(path, data))
+        seen = SeenFile.from_stat(batch.write(path, data))
         return new._replace(sha256=digest(data), before=new.sha256, seen=seen)
 
     def _moved(self, rows: Sequence[FileRow]) -> list[Path]:
@@ -328,7 +335,7 @@ class OutputFolder:
         row = self._record.files.get(("", name))
         if row is None or not row.sha256:
             return True
-        return row.seen != Seen.of(path) and _file_digest(path) not in (row.sha256, row.before)
+        return row.seen != SeenFile.of(path) and _file_digest(path) not in (row.sha256, row.before)
 
     def _note_table(self, name: str, written: Path, path: Path, content: str, *, kept: bool) -> str:
         """Record a table and return its SHA-256 as it is recorded."""
@@ -342,7 +349,7 @@ class OutputFolder:
             content=content,
             sha256=before if kept else _file_digest(written),
             before=before,
-            seen=Seen.of(written) or Seen(0, 0, -1),
+            seen=SeenFile.of(written) or SeenFile(0, 0, -1),
             kept=kept,
         )
         self._record.save(files=[row])
@@ -361,7 +368,7 @@ def content_of(keys: Mapping[str, bytes]) -> str:
 
 def _there(path: Path) -> tuple[bool, bytes | None]:
     """Return whether a path is taken, and its bytes if it is a file that can be read."""
-    seen = Seen.of(path)
+    seen = SeenFile.of(path)
     if seen is None or seen.size > _MAX_BYTES:
         return os.path.lexists(path), None
     try:
@@ -372,6 +379,6 @@ def _there(path: Path) -> tuple[bool, bytes | None]:
 
 def _file_digest(path: Path) -> str:
     try:
-        return file_sha256(path) if Seen.of(path) is not None else ""
+        return file_sha256(path) if SeenFile.of(path) is not None else ""
     except OSError:
         return ""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from tagstack.ensemble.outputs.written import FileRow, Seen, WrittenRecord
+from tagstack.ensemble.outputs.written import FileRow, SeenFile, WrittenRecord
 
 
 def stale_rows(record: WrittenRecord, root: Path, images: Sequence[str]) -> list[FileRow]:
@@ -51,6 +51,6 @@ def settle_stale(
 
 
 def _is_own(row: FileRow, path: Path) -> bool:
-    if row.kept or (row.seen != Seen.of(path) and not row.owns(path.read_bytes())):
+    if row.kept or (row.seen != SeenFile.of(path) and not row.owns(path.read_bytes())):
         return False
     return row.whole  # what was merged into somebody's file is theirs

@@ -28,7 +28,7 @@ _INODES = 2**63  # that SQLite can tell from each other
 _RACY_NS = 2_000_000_000
 
 
-class Seen(NamedTuple):
+class SeenFile(NamedTuple):
     """What tells a file from a changed one without reading it: size, time of change and inode."""
 
     size: int
@@ -36,7 +36,7 @@ class Seen(NamedTuple):
     inode: int
 
     @classmethod
-    def of(cls, path: Path | str) -> "Seen | None":
+    def of(cls, path: Path | str) -> "SeenFile | None":
         """Return what a path's regular file looks like now; None if there is none."""
         try:
             facts = os.stat(path)
@@ -47,15 +47,15 @@ class Seen(NamedTuple):
         return cls(facts.st_size, facts.st_mtime_ns, facts.st_ino % _INODES)
 
     @classmethod
-    def from_stat(cls, facts: os.stat_result) -> "Seen":
+    def from_stat(cls, facts: os.stat_result) -> "SeenFile":
         """Return what an open file looks like."""
         return cls(facts.st_size, facts.st_mtime_ns, facts.st_ino % _INODES)
 
     @property
-    def settled(self) -> "Seen":
+    def settled(self) -> "SeenFile":
         """The same, but unlike any file if it was changed too recently to be sure of it."""
         recent = time.time_ns() - self.mtime_ns < _RACY_NS
-        return Seen(self.size, self.mtime_ns, -1) if recent else self
+        return SeenFile(self.size, self.mtime_ns, -1) if recent else self
 
 
 class ImageRow(NamedTuple):
@@ -65,7 +65,7 @@ class ImageRow(NamedTuple):
     ----------
     name, root : str
         As in `tagstack.base_models.scoring.sources.ImageSources`.
-    seen : Seen
+    seen : SeenFile
     sha256 : str
         Of its bytes, in hexadecimal.
     n_tags : int
@@ -73,7 +73,7 @@ class ImageRow(NamedTuple):
 
     name: str
     root: str
-    seen: Seen
+    seen: SeenFile
     sha256: str
     n_tags: int
 
@@ -94,7 +94,7 @@ class FileRow(NamedTuple):
         SHA-256 of the picture; of a table, of all pictures in it.
     sha256, before : str
         Of what was written last and before that: after a crash the file is one of them.
-    seen : Seen
+    seen : SeenFile
         The file as it was left.
     kept : bool
         Whether somebody else's content was there and stayed.
@@ -111,7 +111,7 @@ class FileRow(NamedTuple):
     content: str
     sha256: str
     before: str
-    seen: Seen
+    seen: SeenFile
     kept: bool = False
     whole: bool = False
     added: tuple[str, ...] = ()
@@ -254,7 +254,7 @@ def _image_row(values: tuple[Any, ...]) -> ImageRow:
     return ImageRow(
         name.decode("utf-8", "surrogateescape"),
         sys.intern(root.decode("utf-8", "surrogateescape")),
-        Seen(size, mtime_ns, inode),
+        SeenFile(size, mtime_ns, inode),
         sha256.hex(),
         n_tags,
     )
@@ -271,7 +271,7 @@ def _file_row(values: tuple[Any, ...]) -> FileRow:
         content.hex(),
         sha256.hex(),
         before.hex(),
-        Seen(size, mtime_ns, inode),
+        SeenFile(size, mtime_ns, inode),
         bool(kept),
         bool(whole),
         _listed(added),

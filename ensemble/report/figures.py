@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from tagstack.ensemble.bundle.cascade import FrontierRow
 from tagstack.ensemble.comparison.results import TagTable
-from tagstack.ensemble.report.fit_evidence import Frontier, FrontierPoint
+from tagstack.ensemble.report.fit_evidence import FrontierDot, FrontierEvidence
 from tagstack.ensemble.report.words import between, signed, verdict_class
 from tagstack.meta.metrics.bootstrap import Difference, Interval
 from tagstack.meta.metrics.calibration_error import Bins
@@ -123,12 +123,12 @@ def trials_picture(trials: Sequence[float]) -> Markup:
     return _picture("Value of each tuning trial and the best so far", parts)
 
 
-def frontier_picture(frontier: Frontier) -> Markup:
+def frontier_picture(frontier: FrontierEvidence) -> Markup:
     """Return micro F-beta against macro F-beta, a dot for each share of the macro average."""
     every = (*frontier.points, frontier.one_threshold)
     across, up = axis_over([p.macro_f for p in every]), axis_over([p.micro_f for p in every])
 
-    def at(point: FrontierPoint) -> tuple[float, float]:
+    def at(point: FrontierDot) -> tuple[float, float]:
         x = _LEFT + across.percent(point.macro_f) / 100 * _PLOT_WIDTH
         return x, _y(up.percent(point.micro_f) / 100)
 

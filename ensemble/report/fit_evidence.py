@@ -15,7 +15,7 @@ NEXT_TO_NOTHING = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class TrialEvidence:
     """One tuning trial; ``value`` is NaN for one without a value, higher is better."""
 
     number: int
@@ -24,7 +24,7 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuningWorth:
+class TuningEvidence:
     """Default against tuned settings on images that no trial saw; NaN where not measured."""
 
     default: float
@@ -35,7 +35,7 @@ class TuningWorth:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemberLoss:
+class MemberLossEvidence:
     """Average precision that is lost, out of fold, when one member is left out."""
 
     member: str
@@ -72,7 +72,7 @@ class Likeness:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrontierPoint:
+class FrontierDot:
     """Both F-beta on left-out folds, after the rules.
 
     ``macro_share`` is NaN for one threshold for all tags.
@@ -84,23 +84,23 @@ class FrontierPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frontier:
+class FrontierEvidence:
     """What each share of the macro average costs in micro.
 
     Parameters
     ----------
-    points : tuple of FrontierPoint
+    points : tuple of FrontierDot
         By rising share.
-    one_threshold : FrontierPoint
+    one_threshold : FrontierDot
     in_use : float
     """
 
-    points: tuple[FrontierPoint, ...]
-    one_threshold: FrontierPoint
+    points: tuple[FrontierDot, ...]
+    one_threshold: FrontierDot
     in_use: float
 
     @property
-    def used(self) -> FrontierPoint | None:
+    def used(self) -> FrontierDot | None:
         """The point of the share in use."""
         return next((point for point in self.points if point.macro_share == self.in_use), None)
 
@@ -111,32 +111,32 @@ class FitEvidence:
 
     Parameters
     ----------
-    trials : tuple of Trial
+    trials : tuple of TrialEvidence
     importances : tuple of (parameter, share)
         Largest first.
-    worth : TuningWorth, optional
+    worth : TuningEvidence, optional
     kept : bool
         Whether the tuned settings were kept.
-    losses : tuple of MemberLoss
+    losses : tuple of MemberLossEvidence
         The member that is missed most first.
     losses_of : str
         The rung that was fitted without each member; empty where it is not said.
     likeness : Likeness, optional
-    frontier : Frontier, optional
+    frontier : FrontierEvidence, optional
     cascade : CascadeEvidence, optional
     n_images, n_judged : int
         That were fitted on, and those of them that the rungs were judged on; 0 where it is not
         said.
     """
 
-    trials: tuple[Trial, ...] = ()
+    trials: tuple[TrialEvidence, ...] = ()
     importances: tuple[tuple[str, float], ...] = ()
-    worth: TuningWorth | None = None
+    worth: TuningEvidence | None = None
     kept: bool = True
-    losses: tuple[MemberLoss, ...] = ()
+    losses: tuple[MemberLossEvidence, ...] = ()
     losses_of: str = ""
     likeness: Likeness | None = None
-    frontier: Frontier | None = None
+    frontier: FrontierEvidence | None = None
     cascade: CascadeEvidence | None = None
     n_images: int = 0
     n_judged: int = 0
@@ -153,9 +153,13 @@ def fit_evidence(evidence: Mapping[str, Any]) -> FitEvidence:
     tuning = evidence.get("tuning") or {}
     importances = (tuning.get("importances") or {}).items()
     losses = tuple(
-        MemberLoss(
+        MemberLossEvidence(
             member=row["member"],
-            **{key: _number(row.get(key)) for key in MemberLoss.__annotations__ if key != "member"},
+            **{
+                key: _number(row.get(key))
+                for key in MemberLossEvidence.__annotations__
+                if key != "member"
+            },
         )
         for row in evidence.get("members_worth") or ()
     )
@@ -174,10 +178,10 @@ def fit_evidence(evidence: Mapping[str, Any]) -> FitEvidence:
     )
 
 
-def _trials(tuning: Mapping[str, Any]) -> tuple[Trial, ...]:
+def _trials(tuning: Mapping[str, Any]) -> tuple[TrialEvidence, ...]:
     if tuning.get("trials"):
         return tuple(
-            Trial(
+            TrialEvidence(
                 number=row["number"],
                 value=_number(row.get("value")),
                 pruned=str(row.get("state", "")).lower() == "pruned",
@@ -185,15 +189,17 @@ def _trials(tuning: Mapping[str, Any]) -> tuple[Trial, ...]:
             for row in tuning["trials"]
         )
     return tuple(
-        Trial(number=number, value=_number(value), pruned=False)
+        TrialEvidence(number=number, value=_number(value), pruned=False)
         for number, value in enumerate(tuning.get("history", ()))
     )
 
 
-def _worth(found: Mapping[str, Any] | None) -> TuningWorth | None:
+def _worth(found: Mapping[str, Any] | None) -> TuningEvidence | None:
     if not found:
         return None
-    return TuningWorth(**{key: _number(found.get(key)) for key in TuningWorth.__annotations__})
+    return TuningEvidence(
+        **{key: _number(found.get(key)) for key in TuningEvidence.__annotations__}
+    )
 
 
 def _likeness(found: Mapping[str, Any] | None) -> Likeness | None:
@@ -206,18 +212,18 @@ def _likeness(found: Mapping[str, Any] | None) -> Likeness | None:
     return Likeness(members=tuple(found["members"]), **tables)
 
 
-def _frontier(found: Mapping[str, Any] | None) -> Frontier | None:
+def _frontier(found: Mapping[str, Any] | None) -> FrontierEvidence | None:
     if not found or not found["points"]:
         return None
-    return Frontier(
+    return FrontierEvidence(
         points=tuple(_point(row) for row in found["points"]),
         one_threshold=_point(found["one_threshold"]),
         in_use=float(found["in_use"]),
     )
 
 
-def _point(row: Mapping[str, Any]) -> FrontierPoint:
-    return FrontierPoint(**{key: _number(row.get(key)) for key in FrontierPoint.__annotations__})
+def _point(row: Mapping[str, Any]) -> FrontierDot:
+    return FrontierDot(**{key: _number(row.get(key)) for key in FrontierDot.__annotations__})
 
 
 def _number(value: float | None) -> float:

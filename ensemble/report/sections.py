@@ -19,7 +19,12 @@ from tagstack.ensemble.report.figures import (
     ticks_of,
     trials_picture,
 )
-from tagstack.ensemble.report.fit_evidence import FitEvidence, Frontier, Likeness, TuningWorth
+from tagstack.ensemble.report.fit_evidence import (
+    FitEvidence,
+    FrontierEvidence,
+    Likeness,
+    TuningEvidence,
+)
 from tagstack.ensemble.report.words import between, number, signed
 from tagstack.meta.metrics.bootstrap import Difference, verdict
 
@@ -83,7 +88,7 @@ class RuleRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibration:
+class CalibrationSection:
     """One rung's reliability before and after calibration, with its errors in words."""
 
     title: str
@@ -157,7 +162,7 @@ def rule_rows(comparison: Comparison) -> tuple[RuleRow, ...]:
     )
 
 
-def calibrations(comparison: Comparison) -> tuple[Calibration, ...]:
+def calibrations(comparison: Comparison) -> tuple[CalibrationSection, ...]:
     """Return each calibrated rung beside its probabilities as they came."""
     found = []
     for before in comparison.rungs:
@@ -179,7 +184,7 @@ def calibrations(comparison: Comparison) -> tuple[Calibration, ...]:
             for name, a, b, digits in changes
         )
         found.append(
-            Calibration(title=after.title, words=words, picture=reliability_picture(series))
+            CalibrationSection(title=after.title, words=words, picture=reliability_picture(series))
         )
     return tuple(found)
 
@@ -194,7 +199,7 @@ def cascade_figures(cascade: CascadeEvidence) -> tuple[tuple[str, Markup], ...]:
     return tuple((own, cost_picture(cascade.rows, own)) for own in ("micro", "macro"))
 
 
-def frontier_figure(frontier: Frontier) -> Markup:
+def frontier_figure(frontier: FrontierEvidence) -> Markup:
     """Return the picture of what each share of macro F-beta costs."""
     return frontier_picture(frontier)
 
@@ -207,7 +212,7 @@ def importance_rows(fit: FitEvidence) -> tuple[tuple[str, str, float], ...]:
     )
 
 
-def worth_sentence(worth: TuningWorth, *, kept: bool) -> str:
+def worth_sentence(worth: TuningEvidence, *, kept: bool) -> str:
     """Return what tuning gained on images that no trial saw."""
     found = Difference(
         value=worth.difference,

@@ -52,7 +52,7 @@ class LadderLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class ViewSide:
     """Rungs that are compared like for like, by key of the choice "with or without rules"."""
 
     key: str
@@ -103,20 +103,20 @@ def panels(comparison: Comparison) -> tuple[Panel, ...]:
     )
 
 
-def sides(comparison: Comparison) -> tuple[Side, ...]:
+def sides(comparison: Comparison) -> tuple[ViewSide, ...]:
     """Return the ladder with rules and without; all rungs at once where only the stack has both.
 
     Taggers as published and other tools stand on both sides.
     """
     rungs = comparison.rungs
     if sum(bool(rung.spec.rules_of) for rung in rungs) < 2:
-        return (Side(key="all", title="", rungs=rungs),)
+        return (ViewSide(key="all", title="", rungs=rungs),)
     today = [rung for rung in rungs if rung.spec.is_published or rung.spec.is_foreign]
     ruled = [rung for rung in rungs if rung.spec.rules_of or rung in today]
     plain = [rung for rung in rungs if not rung.spec.rules_of]
     return (
-        Side(key="with", title="with rules", rungs=tuple(ruled)),
-        Side(key="without", title="without rules", rungs=tuple(plain)),
+        ViewSide(key="with", title="with rules", rungs=tuple(ruled)),
+        ViewSide(key="without", title="without rules", rungs=tuple(plain)),
     )
 
 
@@ -263,7 +263,7 @@ def _percent(share: float) -> str:
     return number(share) if math.isnan(share) else f"{share:.1%}"
 
 
-def _panel(comparison: Comparison, side: Side, measure: Score, scope: str, title: str) -> Panel:
+def _panel(comparison: Comparison, side: ViewSide, measure: Score, scope: str, title: str) -> Panel:
     scores = [rung.scores[scope][measure.name] for rung in side.rungs]
     leads = [rung.differences[scope][measure.name] for rung in side.rungs]
     axis, around_zero = axis_of(scores), axis_of(leads, with_zero=True)
@@ -293,7 +293,7 @@ def _panel(comparison: Comparison, side: Side, measure: Score, scope: str, title
     )
 
 
-def _on(comparison: Comparison, name: str, side: Side) -> str:
+def _on(comparison: Comparison, name: str, side: ViewSide) -> str:
     """Return the name of a rung, or of the one that it is with rules, as a side has it."""
     names = {rung.name for rung in side.rungs}
     if not name or name in names:

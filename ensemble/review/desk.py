@@ -26,7 +26,7 @@ from tagstack.ensemble.feedback.decision import Answer, Decision, Shown, Standin
 from tagstack.ensemble.feedback.drawn import SCOPED
 from tagstack.ensemble.feedback.store import DecisionStore
 from tagstack.ensemble.review.consequences import Consequence, Consequences
-from tagstack.ensemble.review.ground import Ground
+from tagstack.ensemble.review.ground import ReviewGround
 from tagstack.ensemble.review.neighbours import Neighbours
 from tagstack.ensemble.review.pairs import ReviewPairs
 from tagstack.ensemble.review.queue import Order, Queue
@@ -70,7 +70,7 @@ class Desk:
 
     Parameters
     ----------
-    ground : Ground
+    ground : ReviewGround
     store : DecisionStore
         Open.
     root : Path
@@ -87,7 +87,7 @@ class Desk:
 
     def __init__(
         self,
-        ground: Ground,
+        ground: ReviewGround,
         store: DecisionStore,
         root: Path,
         settings: ReviewSettings,

@@ -56,7 +56,7 @@ class _Answer(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class ReviewGround:
     """What pairs are made from.
 
     Parameters

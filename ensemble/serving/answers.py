@@ -11,7 +11,7 @@ from tagstack import __version__
 from tagstack.ensemble.bundle.decisions import TagEntry, TaggedImage
 from tagstack.ensemble.bundle.in_use import Versions
 from tagstack.ensemble.outputs.records import candidate
-from tagstack.ensemble.serving.live import Judged, LiveStack
+from tagstack.ensemble.serving.live import JudgedPicture, LiveStack
 from tagstack.ensemble.serving.preferences import Preferences
 from tagstack.ensemble.tasks.explain import Explanation
 
@@ -102,14 +102,14 @@ class ReloadAnswer(BaseModel):
 
 
 def picture_answer(
-    name: str, judged: Judged, preferences: Preferences, *, floor: float, share: float
+    name: str, judged: JudgedPicture, preferences: Preferences, *, floor: float, share: float
 ) -> dict[str, Any]:
     """Return one picture's answer.
 
     Parameters
     ----------
     name : str
-    judged : Judged
+    judged : JudgedPicture
     preferences : Preferences
     floor : float
         Candidates that are not tagged are listed from this probability on, in [0, 1].
@@ -159,7 +159,7 @@ def bundle_answer(live: LiveStack) -> dict[str, Any]:
     }
 
 
-def failures(names: Sequence[str], judged: Sequence[Judged]) -> Iterator[str]:
+def failures(names: Sequence[str], judged: Sequence[JudgedPicture]) -> Iterator[str]:
     """Yield why pictures have no tags, each with its name."""
     for name, one in zip(names, judged, strict=True):
         if one.tagged.failure:

@@ -23,7 +23,7 @@ logger = logging.getLogger("tagstack")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class JudgedPicture:
     """A picture's tags, the answer of the policies if there are any, and what decided."""
 
     tagged: TaggedImage
@@ -39,9 +39,9 @@ class _Use:
     versions: Versions
     moderator: Moderator | None
 
-    def judged(self, pictures: Sequence[bytes]) -> list[Judged]:
+    def judged(self, pictures: Sequence[bytes]) -> list[JudgedPicture]:
         return [
-            Judged(
+            JudgedPicture(
                 tagged=tagged,
                 verdict=None if self.moderator is None else self.moderator.judged(tagged),
                 versions=self.versions,
@@ -65,7 +65,7 @@ class LiveStack:
         self._folder = folder
         self._watched_folder = BundleFolder(folder)
         self._use: _Use | None = self._in_use(stack)
-        self._batcher: Batcher[bytes, Judged] | None = None
+        self._batcher: Batcher[bytes, JudgedPicture] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._swapping = asyncio.Lock()
         self.reloads = {"done": 0, "failed": 0, "unchanged": 0}
@@ -86,7 +86,7 @@ class LiveStack:
         return self._used().versions
 
     @property
-    def batcher(self) -> Batcher[bytes, Judged]:
+    def batcher(self) -> Batcher[bytes, JudgedPicture]:
         """The queue before it."""
         if self._batcher is None:
             raise RuntimeError("not started")
@@ -117,7 +117,7 @@ class LiveStack:
             await asyncio.to_thread(self._use.stack.close)
             self._use = None
 
-    async def judged(self, pictures: Sequence[bytes]) -> list[Judged]:
+    async def judged(self, pictures: Sequence[bytes]) -> list[JudgedPicture]:
         """Return the tags of each picture; one that cannot be read says why in ``failure``."""
         return await self.batcher.results(pictures)
 
@@ -174,7 +174,7 @@ class LiveStack:
         moderator = moderator_of(stack.settings, stack.bundle.vocabulary)
         return _Use(stack=stack, versions=versions, moderator=moderator)
 
-    def _judged(self, pictures: Sequence[bytes]) -> list[Judged]:
+    def _judged(self, pictures: Sequence[bytes]) -> list[JudgedPicture]:
         return self._used().judged(pictures)
 
     def _used(self) -> _Use:

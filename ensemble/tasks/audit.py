@@ -13,7 +13,7 @@ from tagstack.ensemble.audit.companions import STACK, Companions, companions_of
 from tagstack.ensemble.audit.counts import FIGURES, JudgedPairs, figures_of
 from tagstack.ensemble.audit.files import AUDIT, Audited
 from tagstack.ensemble.audit.history import (
-    Changes,
+    FigureChanges,
     KeptCounts,
     changes_since,
     label_digests,
@@ -30,7 +30,7 @@ from tagstack.ensemble.audit.slices import (
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
 from tagstack.ensemble.bundle.files import MANIFEST, load_bundle, out_of_fold_of, refuse_existing
-from tagstack.ensemble.bundle.honest_ground import Ground, honest_ground
+from tagstack.ensemble.bundle.honest_ground import HonestGround, honest_ground
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
@@ -193,7 +193,7 @@ def _companions(
 def _asked_for(
     question: AuditQuestion,
     bundle: Bundle,
-    ground: Ground,
+    ground: HonestGround,
     slices: Sequence[Slice],
     settings: Settings,
     progress: Progress,
@@ -234,7 +234,7 @@ def _decoder(bundle: Bundle) -> Decoder:
 
 def _shifts(
     bundle: Bundle,
-    ground: Ground,
+    ground: HonestGround,
     slices: Sequence[Slice],
     settings: Settings,
     progress: Progress,
@@ -269,7 +269,7 @@ def _shifts(
 
 
 def _by_members(
-    bundle: Bundle, kept: OutOfFold | None, ground: Ground
+    bundle: Bundle, kept: OutOfFold | None, ground: HonestGround
 ) -> dict[str, sparse.csr_array]:
     """Return what each tagger alone gives, with thresholds fitted like the stack's, unruled.
 
@@ -295,7 +295,7 @@ def _changes(
     slices: Sequence[Slice],
     dataset: Dataset,
     settings: Settings,
-) -> Changes:
+) -> FigureChanges:
     compare = settings.compare
     return changes_since(
         old,

@@ -20,7 +20,7 @@ from tagstack.ensemble.audit.guised import GuisedPictures, Original, drawn, name
 from tagstack.ensemble.audit.probes import Probes, Shown
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset
-from tagstack.ensemble.bundle.honest_ground import Ground
+from tagstack.ensemble.bundle.honest_ground import HonestGround
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.scoring.runs import score_sources
@@ -48,7 +48,7 @@ class ProbeRequest:
 def probed(
     request: ProbeRequest,
     bundle: Bundle,
-    ground: Ground,
+    ground: HonestGround,
     decoder: Decoder,
     settings: Settings,
     progress: Progress,
@@ -91,7 +91,7 @@ class _Asked:
 
     @classmethod
     def of(
-        cls, request: ProbeRequest, ground: Ground, settings: Settings, progress: Progress
+        cls, request: ProbeRequest, ground: HonestGround, settings: Settings, progress: Progress
     ) -> Self:
         """Draw pictures and find them, and say which are not there.
 

@@ -22,7 +22,7 @@ from tagstack.configs.settings import Settings
 from tagstack.ensemble.bundle.bundle import Bundle
 from tagstack.ensemble.bundle.dataset import Dataset, DatasetSource
 from tagstack.ensemble.bundle.files import load_bundle, out_of_fold_of
-from tagstack.ensemble.bundle.honest_ground import Ground, honest_ground
+from tagstack.ensemble.bundle.honest_ground import HonestGround, honest_ground
 from tagstack.ensemble.bundle.out_of_fold import OutOfFold
 from tagstack.ensemble.contradictions.decoder import Decoder
 from tagstack.ensemble.fitting.threshold_fit import ThresholdFit
@@ -161,12 +161,12 @@ class Calibrated:
     rungs : RungTables or None
         New thresholds of every rung; None where a bundle of before keeps the chosen one's
         out-of-fold probabilities alone and some of the images are those it was fitted on.
-    ground : Ground
+    ground : HonestGround
     """
 
     thresholds: Thresholds
     rungs: RungTables | None
-    ground: "Ground"
+    ground: "HonestGround"
 
     def used(self, bundle: Bundle, version: str) -> Bundle:
         """Return a bundle with these thresholds in use."""
@@ -271,7 +271,7 @@ def _about(
     request: CalibrateRequest,
     bundle: Bundle,
     plain: ThresholdSettings,
-    ground: Ground,
+    ground: HonestGround,
     settings: Settings,
 ) -> dict[str, Any]:
     """Return where a version came from; the same input gives the same."""

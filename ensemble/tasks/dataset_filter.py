@@ -24,7 +24,7 @@ from tagstack.ensemble.workshop.dataset.filtering import (
 from tagstack.ensemble.workshop.dataset.folder import CaptionFolder
 from tagstack.ensemble.workshop.dataset.pictures import MeasuredPictures
 from tagstack.ensemble.workshop.dataset.reading import tags_of_pictures, writing_of
-from tagstack.ensemble.workshop.dataset.undo import Changes, Move
+from tagstack.ensemble.workshop.dataset.undo import FolderChanges, Move
 from tagstack.meta.labels.image_names import match_names
 
 LEFT_OUT = ".left-out"
@@ -114,7 +114,7 @@ def _filtered(request: FilterRequest, settings: Settings, progress: Progress) ->
     rare = rare_tags(counts, request.filters, category)
     _write(request.out, left_out, rare)
     moves = _moves(folder, left_out) if request.apply else []
-    changes = Changes(folder.root, lambda n: progress.stage("moving files", n, len(moves)))
+    changes = FolderChanges(folder.root, lambda n: progress.stage("moving files", n, len(moves)))
     stayed = changes.move(moves)
     return Filtered(
         n_images=len(folder.images),

@@ -28,7 +28,7 @@ from tagstack.ensemble.workshop.dataset.lint import (
     Linter,
     SharedTags,
 )
-from tagstack.ensemble.workshop.dataset.undo import Changes, Rewrite, place_in
+from tagstack.ensemble.workshop.dataset.undo import FolderChanges, Rewrite, place_in
 
 _NAMED = 5  # files named for each kind of finding
 _SUGGESTED = 20  # unknown tags for which a known one is looked for
@@ -147,7 +147,7 @@ def lint_captions(request: LintRequest, settings: Settings, progress: Progress) 
     source = captions_from(request.source, settings, fix=request.fix)
     shared, names = SharedTags(own), source.names
     checking = _Checking(
-        source, _linter(request, source, settings), shared, Changes(source.root), request.fix
+        source, _linter(request, source, settings), shared, FolderChanges(source.root), request.fix
     )
     with ExitStack() as stack:
         stack.enter_context(changing_alone(source.root, changes=request.fix))
@@ -201,7 +201,7 @@ class _Checking:
     source: CaptionSource
     linter: Linter
     shared: SharedTags
-    changes: Changes
+    changes: FolderChanges
     fix: bool
     fixed: Counter[str] = field(default_factory=Counter)
 

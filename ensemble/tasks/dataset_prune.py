@@ -14,7 +14,7 @@ from tagstack.ensemble.workshop.changing_alone import changing_alone
 from tagstack.ensemble.workshop.dataset.caption_text import MAX_BYTES, key_of, read_caption
 from tagstack.ensemble.workshop.dataset.folder import CaptionFolder
 from tagstack.ensemble.workshop.dataset.reading import writing_of
-from tagstack.ensemble.workshop.dataset.undo import Changes, Rewrite, place_in
+from tagstack.ensemble.workshop.dataset.undo import FolderChanges, Rewrite, place_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def _pruned(
     folder = CaptionFolder.of(
         source, extensions=settings.score.extensions, endings=own.caption_extensions
     )
-    writing, changes = writing_of(folder), Changes(folder.root)
+    writing, changes = writing_of(folder), FolderChanges(folder.root)
     trigger, counts = {key_of(word) for word in own.trigger}, Counter[str]()
     is_meant = lru_cache(maxsize=2**18)(tags.__contains__)  # a group matches patterns
     emptied, unread, n_changed = [], [], 0

@@ -83,7 +83,7 @@ class BuildResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exported:
+class ExportedEngine:
     """What lies in a folder for TensorRT's own tools.
 
     Parameters
@@ -157,7 +157,7 @@ def build_engines(
     return tuple(results)
 
 
-def export_model(model: str, out: Path, settings: Settings) -> Exported:
+def export_model(model: str, out: Path, settings: Settings) -> ExportedEngine:
     """Write the file that a tagger's engine is built from into a new folder, for ``trtexec``.
 
     Raises
@@ -187,7 +187,7 @@ def export_model(model: str, out: Path, settings: Settings) -> Exported:
         spec = spec.fixed_at(prepared.batch)
     target = out / prepared.path.name
     name = check_ports(target, contract).picture.name
-    return Exported(
+    return ExportedEngine(
         model=target, command=trtexec_command(target, name, image_shape(contract), spec)
     )
 

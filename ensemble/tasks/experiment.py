@@ -19,7 +19,7 @@ from tagstack.ensemble.experiments.measure import Measure
 from tagstack.ensemble.experiments.outcomes import OutcomeStore
 from tagstack.ensemble.experiments.page import render_page
 from tagstack.ensemble.experiments.planning import expected_duration
-from tagstack.ensemble.experiments.running import Standing, standing_of
+from tagstack.ensemble.experiments.running import ExperimentStanding, standing_of
 from tagstack.ensemble.experiments.worth import Worths, range_of, worths_from
 from tagstack.ensemble.thresholds.versions import ThresholdVersions
 from tagstack.meta.metrics.utility import utility_of
@@ -228,7 +228,7 @@ def outcomes_of_table(folder: Path, table: Path) -> list[Outcome]:
     return found
 
 
-def status_of(folder: Path) -> tuple[Experiment, Standing, float | None]:
+def status_of(folder: Path) -> tuple[Experiment, ExperimentStanding, float | None]:
     """Return an experiment, where it stands, and when it was stopped."""
     experiment = Experiment.load(folder)
     with OutcomeStore(folder) as store:

@@ -25,7 +25,7 @@ from tagstack.ensemble.feedback.store import FILE, DecisionStore
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.review.desk import Desk
 from tagstack.ensemble.review.frozen import frozen_slice
-from tagstack.ensemble.review.ground import CHUNK, Ground, Known
+from tagstack.ensemble.review.ground import CHUNK, Known, ReviewGround
 from tagstack.ensemble.review.kept import PAIRS, PairsAbout
 from tagstack.ensemble.rules.hygiene import canonical_names
 from tagstack.ensemble.scoring.runs import found_images, score_to_store
@@ -129,7 +129,7 @@ def _desk(
     records = reader.image_records()
     contents = tuple(records[name].sha256 for name in images)
     known = _known(request, bundle, reader, images, progress)
-    ground = Ground(
+    ground = ReviewGround(
         bundle=bundle,
         reader=reader,
         images=images,

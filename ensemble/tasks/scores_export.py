@@ -298,7 +298,7 @@ def _tag_file(info: MemberInfo) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pruned:
+class PrunedScores:
     """What `prune_store` deleted.
 
     Parameters
@@ -311,7 +311,7 @@ class Pruned:
     size_bytes: int
 
 
-def prune_store(directory: Path, *, delete: bool) -> Pruned:
+def prune_store(directory: Path, *, delete: bool) -> PrunedScores:
     """Delete the scores that another version of their member has replaced.
 
     Parameters
@@ -340,7 +340,7 @@ def prune_store(directory: Path, *, delete: bool) -> Pruned:
         raise TagstackError(msg) from error
     finally:
         lock.release()
-    return Pruned(folders=tuple(unused), size_bytes=sizes)
+    return PrunedScores(folders=tuple(unused), size_bytes=sizes)
 
 
 def _unused(directory: Path, used: set[str]) -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tagstack.base_models.scoring.sources import ImageSources
 from tagstack.ensemble.outputs.folder import OutputFolder, content_of
 from tagstack.ensemble.outputs.table_rows import row_key
-from tagstack.ensemble.outputs.written import ImageRow, Seen, WrittenRecord
+from tagstack.ensemble.outputs.written import ImageRow, SeenFile, WrittenRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class Pictures:
 
     Parameters
     ----------
-    seen : mapping of name to Seen
+    seen : mapping of name to SeenFile
         What each looks like now; without those that are no files.
     known : mapping of name to str
         SHA-256 of those that look as they did when they were last read.
@@ -34,7 +34,7 @@ class Pictures:
         What the others are below.
     """
 
-    seen: Mapping[str, Seen]
+    seen: Mapping[str, SeenFile]
     known: Mapping[str, str]
     skipped: frozenset[str]
     unknown: tuple[str, ...]
@@ -82,10 +82,10 @@ def look_at(
     root = str(sources.root)
     skip = folder.settings.existing == "skip"
     skipped = frozenset(name for name in sources.names if skip and folder.is_taken(name))
-    seen: dict[str, Seen] = {}
+    seen: dict[str, SeenFile] = {}
     known: dict[str, str] = {}
     for name in sources.names:
-        now = Seen.of(f"{root}/{name}")
+        now = SeenFile.of(f"{root}/{name}")
         if now is None or name in skipped:
             continue
         seen[name] = now.settled

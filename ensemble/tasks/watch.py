@@ -24,7 +24,7 @@ from tagstack.ensemble.tasks.tag import tag_images
 from tagstack.ensemble.tasks.tag_request import TagRequest, TagSummary
 from tagstack.ensemble.watching.failed import FailedPictures
 from tagstack.ensemble.watching.reports import matters, reported_changes
-from tagstack.ensemble.watching.settling import Facts, Settling
+from tagstack.ensemble.watching.settling import FileFacts, Settling
 from tagstack.ensemble.watching.taggers import OpenTaggers
 
 logger = logging.getLogger("tagstack")
@@ -232,7 +232,7 @@ class FolderWatch:
         every = self._settings.watch.look_seconds
         return self._looked is None or 0 < every <= self._clock() - self._looked
 
-    def _parted(self) -> tuple[ImageSources, dict[str, Facts]]:
+    def _parted(self) -> tuple[ImageSources, dict[str, FileFacts]]:
         """Return what a run is to look at, and what every picture that may fail looks like."""
         found = find_images(
             (self.folder,), extensions=self._settings.score.extensions, none_allowed=True
@@ -240,10 +240,10 @@ class FolderWatch:
         names: list[str] = []
         apart: list[str] = []
         failures = list(found.failures)
-        seen: dict[str, Facts] = {}
+        seen: dict[str, FileFacts] = {}
         for name in found.names:
             path = f"{found.root}/{name}"
-            facts = Facts.of(path)
+            facts = FileFacts.of(path)
             if facts is None:  # gone, or a link to nowhere, which the run names
                 names.append(name)
                 continue
@@ -258,7 +258,7 @@ class FolderWatch:
         parted = replace(found, names=tuple(names), apart=tuple(apart), failures=tuple(failures))
         return parted, seen
 
-    def _remember(self, summary: TagSummary, facts: dict[str, Facts]) -> None:
+    def _remember(self, summary: TagSummary, facts: dict[str, FileFacts]) -> None:
         """Keep which pictures cannot be read; that a file cannot be written is no fault of one."""
         written = set(summary.unwritten)
         self._failed.keep(

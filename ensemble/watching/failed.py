@@ -10,10 +10,10 @@ from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import Settings
 from tagstack.configs.text_files import read_bytes
 from tagstack.ensemble.outputs.written import FOLDER
-from tagstack.ensemble.watching.settling import Facts
+from tagstack.ensemble.watching.settling import FileFacts
 
 _FILE = "failed.json"
-_ENTRY = 5  # Facts and the reason
+_ENTRY = 5  # FileFacts and the reason
 
 
 class FailedPictures:
@@ -40,12 +40,12 @@ class FailedPictures:
         self._rows = self._read()
         self._known = {} if forget else self._rows
 
-    def reason(self, name: str, facts: Facts) -> str | None:
+    def reason(self, name: str, facts: FileFacts) -> str | None:
         """Return why a picture failed; None if it did not, or looks otherwise now."""
         row = self._known.get(name)
         return row[1] if row is not None and row[0] == facts else None
 
-    def keep(self, rows: Mapping[str, tuple[Facts, str]]) -> None:
+    def keep(self, rows: Mapping[str, tuple[FileFacts, str]]) -> None:
         """Replace what is known, and write it if it is something else."""
         self._known = dict(rows)
         if rows == self._rows:
@@ -54,13 +54,13 @@ class FailedPictures:
         images = {name: [*facts, reason] for name, (facts, reason) in sorted(rows.items())}
         write_text(self._path, json.dumps({"made_by": self._made_by, "images": images}))
 
-    def _read(self) -> dict[str, tuple[Facts, str]]:
+    def _read(self) -> dict[str, tuple[FileFacts, str]]:
         try:
             content = json.loads(read_bytes(self._path))
             if content["made_by"] != self._made_by:
                 return {}
             return {
-                str(name): (Facts(*map(int, row[:-1])), str(row[-1]))
+                str(name): (FileFacts(*map(int, row[:-1])), str(row[-1]))
                 for name, row in content["images"].items()
                 if len(row) == _ENTRY
             }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 
-class Facts(NamedTuple):
+class FileFacts(NamedTuple):
     """What tells a file from a changed one without reading it.
 
     Stricter than `tagstack.ensemble.outputs.written.Seen`: the time of any change to the file's
@@ -19,7 +19,7 @@ class Facts(NamedTuple):
     inode: int
 
     @classmethod
-    def of(cls, path: str) -> "Facts | None":
+    def of(cls, path: str) -> "FileFacts | None":
         """Return what a path looks like now; None if there is nothing."""
         try:
             facts = os.stat(path)
@@ -46,8 +46,8 @@ class Settling:
     def __init__(self, settle_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.settle_s = settle_s
         self._clock = clock
-        self._waiting: dict[str, tuple[Facts | None, float]] = {}
-        self._stood: dict[str, Facts] = {}  # what has stood still, until its age shows it too
+        self._waiting: dict[str, tuple[FileFacts | None, float]] = {}
+        self._stood: dict[str, FileFacts] = {}  # what has stood still, until its age shows it too
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -56,13 +56,13 @@ class Settling:
         """Take note that something happened to paths just now."""
         now = self._clock()
         for path in paths:
-            self._waiting[path] = (Facts.of(path), now)
+            self._waiting[path] = (FileFacts.of(path), now)
 
     def settled(self) -> set[str]:
         """Return the paths that have stood still for long enough, and let go of them."""
         now, done = self._clock(), set()
         for path, (before, since) in list(self._waiting.items()):
-            facts = Facts.of(path)
+            facts = FileFacts.of(path)
             if facts != before:
                 self._waiting[path] = (facts, now)
             elif now - since >= self.settle_s:
@@ -72,7 +72,7 @@ class Settling:
                     self._stood[path] = facts
         return done
 
-    def waits_for(self, path: str, facts: Facts) -> bool:
+    def waits_for(self, path: str, facts: FileFacts) -> bool:
         """Return whether a file may still be written; one that nobody reported is noted.
 
         What changed long enough ago by the clock on the wall needs no wait. That clock and the

@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from tagstack.cli import app
 from tagstack.ensemble.experiments.experiment import Experiment
-from tagstack.ensemble.experiments.running import Standing
+from tagstack.ensemble.experiments.running import ExperimentStanding
 from tagstack.ensemble.tasks.accept import Acceptance
 from tagstack.ensemble.tasks.experiment import Recorded
 from tagstack.ensemble.tasks.feedback_apply import Applied, Move
@@ -57,7 +57,7 @@ def test_answers_that_are_results_have_their_fields(schemas: dict[str, Any]) -> 
         (moves, Move, set()),
         (schemas["experiment start"], Experiment, set()),
         (schemas["experiment record"], Recorded, set()),
-        (standing, Standing, {"stopped_s"}),
+        (standing, ExperimentStanding, {"stopped_s"}),
     ):
         names = {field.name for field in fields(result)} | more
         assert set(schema["required"]) == set(schema["properties"]) == names, result

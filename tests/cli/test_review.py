@@ -214,7 +214,7 @@ def test_labels_say_what_pictures_have_and_a_second_run_makes_nothing_again(
         image = desk.ground.images[3]
         assert set(desk.tags_of(3)) == labels[image] & set(tags)
         first = desk.queue.table
-    monkeypatch.setattr("tagstack.ensemble.review.ground.Ground._answers", None)
+    monkeypatch.setattr("tagstack.ensemble.review.ground.ReviewGround._answers", None)
     for _, desk in opened(small, out, Access(), labels=small / "labels.csv"):
         assert np.array_equal(desk.queue.table.proba, first.proba)
 

@@ -63,7 +63,7 @@ class Undone:
     refused: list[tuple[str, str]] = field(default_factory=list)
 
 
-class Changes:
+class FolderChanges:
     """Changes files below a folder, and keeps how to take that back.
 
     Parameters

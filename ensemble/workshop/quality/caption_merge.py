@@ -20,7 +20,7 @@ from tagstack.ensemble.outputs.captions import Captions, TaggedFile
 from tagstack.ensemble.outputs.folder import OutputFolder
 from tagstack.ensemble.outputs.names import SidecarNames
 from tagstack.ensemble.outputs.txt import Caption
-from tagstack.ensemble.outputs.written import FOLDER, Seen, WrittenRecord, digest
+from tagstack.ensemble.outputs.written import FOLDER, SeenFile, WrittenRecord, digest
 from tagstack.ensemble.workshop.changing_alone import changing_alone
 
 _CATEGORY = "quality"
@@ -92,7 +92,7 @@ def _merged(
     due = [f for f in files if not writer.is_current(f.tagged.image, f.sha256)]
     for start in range(0, len(due), _CHUNK):
         chunk = due[start : start + _CHUNK]
-        seen = {f.tagged.image: Seen.of(f.path) or Seen(0, 0, -1) for f in chunk}
+        seen = {f.tagged.image: SeenFile.of(f.path) or SeenFile(0, 0, -1) for f in chunk}
         writer.write(chunk, seen, str(folder))
     kept = tuple(writer.outcome.kept)
     return Merge(len(there) - len(kept), len(tags) - len(there), kept)

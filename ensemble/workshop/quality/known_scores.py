@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 
 from tagstack.base_models.locks import ProcessLock
 from tagstack.configs.errors import TagstackError
-from tagstack.ensemble.outputs.written import FOLDER, Seen, digest, uncollected
+from tagstack.ensemble.outputs.written import FOLDER, SeenFile, digest, uncollected
 
 _FORMAT = 1
 
@@ -23,7 +23,7 @@ class SeenPicture(NamedTuple):
     """A picture as it was looked at: where its name lies, what the file was, its content."""
 
     root: str
-    seen: Seen
+    seen: SeenFile
     sha256: str
 
 
@@ -198,7 +198,7 @@ class ScoreRecord(KnownScores):
         for name, root, size, mtime_ns, inode, sha256 in connection.execute(
             "select * from pictures"
         ):
-            seen = Seen(size, mtime_ns, inode)
+            seen = SeenFile(size, mtime_ns, inode)
             self.pictures[_text(name)] = SeenPicture(_text(root), seen, sha256.hex())
         for sha256, scorer, value in connection.execute("select * from scores"):
             self._put(sha256, scorer.hex(), float("nan") if value is None else value)

@@ -19,7 +19,7 @@ from tagstack.base_models.scoring.sources import ImageFailure, ImageSources, Pic
 from tagstack.base_models.threads import thread_count
 from tagstack.configs.level1 import ScoreSettings
 from tagstack.configs.settings import Settings
-from tagstack.ensemble.outputs.written import Seen
+from tagstack.ensemble.outputs.written import SeenFile
 from tagstack.ensemble.progress import Progress
 from tagstack.ensemble.workshop.quality.known_scores import KnownScores, SeenPicture
 from tagstack.ensemble.workshop.quality.scorers.scorer import Pixels, Scorer
@@ -27,7 +27,7 @@ from tagstack.ensemble.workshop.quality.scorers.scorer import Pixels, Scorer
 _SAVE_S = 2.0  # what a killed run loses
 _BYTES_A_PIXEL = 12  # that the hungriest built-in scorer takes beside the picture
 _MOST_THREADS = 64
-_UNSEEN = Seen(-1, -1, -1)
+_UNSEEN = SeenFile(-1, -1, -1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,9 +191,9 @@ class _Run:
         kept = seen.settled if seen is not None and seen == self._seen(name) else _UNSEEN
         return _Looked(name, SeenPicture(origin, kept, content.sha256), content)
 
-    def _seen(self, name: str) -> Seen | None:
+    def _seen(self, name: str) -> SeenFile | None:
         sources = self._sources
-        return Seen.of(sources.path(name)) if isinstance(sources, ImageSources) else None
+        return SeenFile.of(sources.path(name)) if isinstance(sources, ImageSources) else None
 
     def _score(self, one: _Looked) -> _Scored:
         sha256 = one.content.sha256

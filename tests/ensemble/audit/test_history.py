@@ -14,7 +14,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.audit.counts import JudgedPairs
 from tagstack.ensemble.audit.history import (
     FILE,
-    Changes,
+    FigureChanges,
     KeptCounts,
     changes_since,
     label_digests,
@@ -57,7 +57,7 @@ def drawn() -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
     return truth, before, now
 
 
-def changes(old: KeptCounts, new: KeptCounts, vocabulary: Vocabulary = TAGS) -> Changes:
+def changes(old: KeptCounts, new: KeptCounts, vocabulary: Vocabulary = TAGS) -> FigureChanges:
     return changes_since(
         old, new, [*STYLES, FIRST], np.arange(len(new.contents)), vocabulary, resamples=200,
         seed=0, confidence=0.95, false_discovery_rate=0.05,

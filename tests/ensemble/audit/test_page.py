@@ -6,7 +6,7 @@ import pytest
 
 from tagstack.ensemble.audit.companions import Companion
 from tagstack.ensemble.audit.counts import FIGURES
-from tagstack.ensemble.audit.history import Change, Changes
+from tagstack.ensemble.audit.history import FigureChange, FigureChanges
 from tagstack.ensemble.audit.looks import Disparity, Look
 from tagstack.ensemble.audit.page import render_page, tables_of
 from tagstack.ensemble.audit.probes import Moved, MovedTag, Probes
@@ -60,10 +60,10 @@ def audit(n_slices: int = 2) -> Audit:
             ),
         ),
         pooled=(Pooled(kind="column", column="style", values=("tiny", HOSTILE)),),
-        changes=Changes(
+        changes=FigureChanges(
             bundle="ba9876543210", thresholds="v1", n_images=70, n_relabelled=3, n_missing=14,
             found=(
-                Change(
+                FigureChange(
                     kind="column", column="style", value=HOSTILE, figure="recall", n_images=40,
                     n_groups=20, before=0.5, after=0.4, difference=-0.1, low=-0.15, high=-0.05,
                     q_value=0.01, verdict="worse",

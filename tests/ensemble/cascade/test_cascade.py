@@ -26,7 +26,7 @@ from tagstack.ensemble.bundle.cascade import Cascade
 from tagstack.ensemble.bundle.dataset import DatasetSource
 from tagstack.ensemble.bundle.doubt import Doubt, Margins
 from tagstack.ensemble.bundle.files import load_bundle
-from tagstack.ensemble.cascade.frontier import EVERYBODY, Judging, Staged, frontier
+from tagstack.ensemble.cascade.frontier import EVERYBODY, CascadeJudging, Staged, frontier
 from tagstack.ensemble.cascade.judged import judged_rows
 from tagstack.ensemble.cascade.order import best_order
 from tagstack.ensemble.cascade.routing import Judges, Route
@@ -195,7 +195,7 @@ def test_a_table_of_known_images() -> None:
     np.testing.assert_allclose([row.cost for row in rows], [0.25, 0.4375, 0.625, 0.8125, 1])
     np.testing.assert_allclose([row.micro_f for row in rows], [0.5, 0.75, 1, 1, 1])
     assert rows[-1].least_promise == EVERYBODY
-    judging = Judging(replace(staged, unknown=true), resamples=10, seed=0)
+    judging = CascadeJudging(replace(staged, unknown=true), resamples=10, seed=0)
     assert judging(true)[0][0] == 0  # what is unknown counts for nobody
 
 

@@ -10,7 +10,7 @@ import pytest
 from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.console import ladder
 from tagstack.ensemble.console.ladder import print_comparison
-from tagstack.ensemble.report.fit_evidence import FitEvidence, MemberLoss, TuningWorth
+from tagstack.ensemble.report.fit_evidence import FitEvidence, MemberLossEvidence, TuningEvidence
 from tagstack.ensemble.report.writing import write_report
 from tagstack.meta.stack.ladder_row import Band, LadderRow
 
@@ -89,13 +89,13 @@ def test_fit_says_why_it_chose_and_what_may_go() -> None:
         Band(low=5, high=None, n_tags=90, rung="caruana", why="as overall"),
     )
     losses = tuple(
-        MemberLoss(
+        MemberLossEvidence(
             member=name, macro_ap=value, macro_low=value - 0.01, macro_high=value + 0.01,
             micro_ap=value, micro_low=value - 0.01, micro_high=value + 0.01,
         )
         for name, value in (("needed", 0.05), ("spare", 0.001))
     )  # fmt: skip
-    worth = TuningWorth(default=0.6, tuned=0.61, difference=0.01, low=0.002, high=0.02)
+    worth = TuningEvidence(default=0.6, tuned=0.61, difference=0.01, low=0.002, high=0.02)
     lines = ladder.fit_lines(rows, "caruana", bands, FitEvidence(losses=losses, worth=worth))
     assert lines[0] == (
         "No significant difference between caruana and blend: "

@@ -17,7 +17,7 @@ from PIL import Image
 from tagstack.ensemble.comparison.comparing import Comparison
 from tagstack.ensemble.report.data import page_data
 from tagstack.ensemble.report.figures import axis_over
-from tagstack.ensemble.report.fit_evidence import FitEvidence, Trial
+from tagstack.ensemble.report.fit_evidence import FitEvidence, TrialEvidence
 from tagstack.ensemble.report.words import headline, signed
 from tagstack.ensemble.report.writing import ReportExtra, ReportPaths, cell, page, write_report
 from tagstack.meta.metrics.bootstrap import Difference
@@ -158,7 +158,7 @@ def test_tuning_trials_are_drawn_with_the_best_so_far(
     make_comparison: Callable[..., Comparison], tmp_path: Path
 ) -> None:
     values = (0.5, float("nan"), 0.4, 0.6)
-    trials = tuple(Trial(number=i, value=v, pruned=False) for i, v in enumerate(values))
+    trials = tuple(TrialEvidence(number=i, value=v, pruned=False) for i, v in enumerate(values))
     extra = ReportExtra(fit=FitEvidence(trials=trials))
     text = write(make_comparison(), tmp_path, extra=extra).html.read_text("utf-8")
     figure = text[text.index("Value of each tuning trial") :]

@@ -16,7 +16,7 @@ from tagstack.configs.errors import TagstackError
 from tagstack.ensemble.workshop.changing_alone import LOCK
 from tagstack.ensemble.workshop.dataset import undo as module
 from tagstack.ensemble.workshop.dataset.undo import (
-    Changes,
+    FolderChanges,
     Move,
     Rewrite,
     move_to_free_place,
@@ -45,7 +45,7 @@ def test_a_change_and_its_undoing_are_nothing(files: dict[str, bytes], data: st.
         for name, before in files.items():
             (root / name).write_bytes(before)
         moved = data.draw(st.sets(st.sampled_from(sorted(files))))
-        changes = Changes(root)
+        changes = FolderChanges(root)
         assert not changes.move([Move(name, f".out/x/{name}") for name in sorted(moved)])
         for name in sorted(set(files) - moved):
             changes.rewrite(Rewrite(name, files[name], files[name] + b"!"))
@@ -87,7 +87,7 @@ def test_a_kill_at_any_step_loses_nothing(
         patch.setattr(os, "link", counted(os.link))
         patch.setattr(Path, "unlink", counted(Path.unlink))
         patch.setattr(Path, "replace", counted(Path.replace))
-        changes = Changes(tmp_path)
+        changes = FolderChanges(tmp_path)
         try:
             changes.move([Move("a.png", ".out/a.png"), Move("b.png", ".out/b.png")])
             changes.rewrite(Rewrite("a.txt", b"old", b"new"))
@@ -107,7 +107,7 @@ def test_a_kill_at_any_step_loses_nothing(
 def test_what_was_changed_since_stays(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"old")
     (tmp_path / "b.png").write_bytes(b"1")
-    changes = Changes(tmp_path)
+    changes = FolderChanges(tmp_path)
     changes.rewrite(Rewrite("a.txt", b"old", b"new"))
     changes.finish()
     changes.move([Move("b.png", ".out/b.png")])
@@ -122,7 +122,7 @@ def test_what_was_changed_since_stays(tmp_path: Path) -> None:
 def test_nothing_is_overwritten_by_a_move(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"1")
     (tmp_path / "b").write_bytes(b"2")
-    assert Changes(tmp_path).move([Move("a", "b")]) == [("a", "File exists")]
+    assert FolderChanges(tmp_path).move([Move("a", "b")]) == [("a", "File exists")]
     assert content(tmp_path) == {"a": b"1", "b": b"2"}
 
 

@@ -1,6 +1,8 @@
 """How many threads a setting stands for, and what becomes of them where processes fork."""
 
+import math
 import os
+from pathlib import Path
 
 from tagstack.configs.errors import TagstackError
 
@@ -48,7 +50,41 @@ def was_forked() -> bool:
     return _at_work not in (None, os.getpid())
 
 
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
+def usable_cores(groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the number of cores that this process may use.
+
+    A container with two cores' time on a machine of sixty-four may run on each of them: with a
+    thread for each it would be stopped for most of every tenth of a second.
+
+    Parameters
+    ----------
+    groups : Path
+        Where the kernel says what control groups may use.
+    """
     affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    quota = _quota(groups)
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def _quota(groups: Path) -> float | None:
+    """Return how many cores' time a container may use, None without a limit.
+
+    References
+    ----------
+    Linux, "Control Group v2", cpu.max, and "CFS Bandwidth Control", cpu.cfs_quota_us.
+    """
+    both = _numbers(groups / "cpu.max") or [
+        *_numbers(groups / "cpu" / "cpu.cfs_quota_us"),
+        *_numbers(groups / "cpu" / "cpu.cfs_period_us"),
+    ]
+    if len(both) != 2 or min(both) <= 0:  # "max", and -1, are no limit
+        return None
+    return both[0] / both[1]
+
+
+def _numbers(path: Path) -> list[int]:
+    try:
+        return [int(word) for word in path.read_text("ascii").split()]
+    except (OSError, ValueError):
+        return []

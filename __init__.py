@@ -4,7 +4,13 @@ The names in ``__all__`` are the package's public face; each is imported when it
 for, so ``import tagstack`` costs next to nothing. docs/python.md shows how to use them.
 """
 
+import os
 from typing import TYPE_CHECKING
+
+# From 1.29 on ONNX Runtime tells its makers of every model that is loaded, names and hashes, and
+# keeps a number for the user, unless this is set before it is imported. Nothing here reaches the
+# network unasked; whoever has set the variable is not overruled.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from tagstack.api import Labels as Labels

@@ -4,9 +4,9 @@ Linux names the instructions; OpenVINO, which alone runs them here, is asked whe
 anyway. A processor that hides its flags, as in some containers, counts as one without.
 """
 
-import importlib
 from pathlib import Path
 
+from tagstack.base_models.runtimes.openvino_library import openvino_library
 from tagstack.base_models.runtimes.probing import INSTALL, is_installed
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -29,7 +29,7 @@ def openvino_takes_bf16() -> bool:
     if not is_installed("openvino"):
         return False
     try:
-        core = importlib.import_module("openvino").Core()
+        core = openvino_library().Core()
         return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except (ImportError, RuntimeError):  # a wheel that does not fit the machine
         return False

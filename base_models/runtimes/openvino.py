@@ -12,7 +12,6 @@ References
 https://docs.openvino.ai/2026/openvino-workflow/running-inference/inference-devices-and-modes/cpu-device.html
 """
 
-import importlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -36,11 +35,11 @@ from tagstack.base_models.runtimes.model_io import (
     image_shape,
     model_inputs,
 )
+from tagstack.base_models.runtimes.openvino_library import openvino_library
 from tagstack.base_models.runtimes.stored_precision import shown_precision
 from tagstack.configs.errors import TagstackError
 
-# Not an import statement: type checkers would then ask for an extra that few have installed.
-openvino: Any = importlib.import_module("openvino")
+openvino: Any = openvino_library()
 # Its binding sets numpy up at first use. Two threads that are the first together can wait for each
 # other for ever, so one is the first here, while the module is imported.
 _ = openvino.Tensor(np.zeros(1, np.float32)).data

@@ -257,7 +257,8 @@ def _searched(
             continue
         for entry in entries:
             if is_of_system(entry.name):
-                passed[SYSTEM] += not entry.is_dir(follow_symlinks=False)
+                if not entry.is_dir(follow_symlinks=False):
+                    passed[SYSTEM] += 1
             elif entry.is_dir(follow_symlinks=False):
                 real.append(entry.path)
             elif _links_to_folder(entry):

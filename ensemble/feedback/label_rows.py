@@ -18,6 +18,7 @@ from tagstack.configs.tables import TableWriter
 from tagstack.ensemble.feedback.decision import Decision, Shown, Standing
 from tagstack.ensemble.feedback.store import DecisionStore
 from tagstack.meta.labels.label_files import LabelRow, LabelTable
+from tagstack.meta.labels.labels import rows_of_images
 
 TRAIN, JUDGE = "train", "judge"
 IMPORT = "import"
@@ -156,6 +157,7 @@ def keep_labels(
     who: str,
     images: Sequence[str],
     content: Callable[[str], str],
+    roots: Sequence[str] = (),
 ) -> int:
     """Keep what a label table or sidecars say as decisions; return how many were new.
 
@@ -172,12 +174,25 @@ def keep_labels(
         The pictures of the collection; rows of others are passed over.
     content : callable
         From a picture's name to the SHA-256 of its bytes.
+    roots : sequence of str
+        Folders that the pictures lie below; labels may name them from there.
+
+    Raises
+    ------
+    TagstackError
+        If no row is of one of the pictures.
     """
+    found, _ = rows_of_images(table, images, roots)
+    if not found:
+        msg = (
+            f"None of the {len(table.rows)} images in {table.source} is among the {len(images)} "
+            f"pictures: it names {table.rows[0].image!r}, they are like {images[0]!r}."
+        )
+        raise TagstackError(msg)
     known = {(item.image, item.tag) for item in store.standing() if item.answer == "yes"}
-    rows = {row.image: row for row in table.rows}
     fresh = []
-    for image in images:
-        row = rows.get(_key_in(rows, image, table.by_stem))
+    for i, image in enumerate(images):
+        row = found.get(i)
         new = [tag for tag in row.tags if (image, tag) not in known] if row else []
         own = content(image) if new else ""
         fresh += [_imported(who, image, tag, own) for tag in new]

@@ -73,4 +73,4 @@ def import_labels(
 
     review.mkdir(parents=True, exist_ok=True)
     with DecisionStore(review / FILE) as store:
-        return keep_labels(store, table, who, found.names, content)
+        return keep_labels(store, table, who, found.names, content, (found.origin,))

@@ -91,7 +91,7 @@ def align_labels(
         If not one scored image has labels, too few tags are understood, or such a family has
         fewer than two tags.
     """
-    found, notices = _match(table, images, roots)
+    found, notices = rows_of_images(table, images, roots)
     if not found:
         msg = (
             f"None of the {len(table.rows)} images in {table.source} was scored: it names "
@@ -132,6 +132,50 @@ def align_labels(
         notices=tuple(notices),
         foreign=foreign,
     )
+
+
+def rows_of_images(
+    table: LabelTable, images: Sequence[str], roots: Sequence[str] = ()
+) -> tuple[dict[int, LabelRow], list[str]]:
+    """Return the row that each of some images has in a table, and what there is to say of it.
+
+    Parameters
+    ----------
+    table : LabelTable
+    images : sequence of str
+        Paths relative to their folder.
+    roots : sequence of str
+        Folders that the images lie below; labels may name images from there.
+
+    Returns
+    -------
+    dict of int to LabelRow
+        By the image's index; images without a row are left out.
+    list of str
+        A line for each kind of thing that was overlooked or is missing.
+    """
+    stems = _stems(images, {row.image for row in table.rows}) if table.by_stem else {}
+    rest = [row.image for row in table.rows if row.image not in stems]
+    matched = match_names(rest, images, roots=roots)
+    meant = {**matched.found, **stems}
+    rows: defaultdict[int, list[LabelRow]] = defaultdict(list)
+    doubled = set(table.joined)
+    missing = [row.image for row in table.rows if row.image not in meant]
+    for row in table.rows:
+        for i in meant.get(row.image, ()):
+            rows[i].append(row)
+    found = {i: union_of(own) for i, own in rows.items()}
+    several = [name for name in table.joined if name not in meant]
+    several += [images[i] for i in sorted(rows) if len(rows[i]) > 1 or rows[i][0].image in doubled]
+    without = [image for i, image in enumerate(images) if i not in found]
+    kinds = {
+        "labelled images have no scores": missing,
+        "images have several rows, which are joined": several,
+        "further columns differ between rows of one image; the first row counts": table.differing,
+        "scored images have no labels": [] if table.filtered else without,
+    }
+    steps = [f"{n} image names matched but for {step}" for step, n in matched.steps.items()]
+    return found, steps + [_notice(what, names) for what, names in kinds.items() if names]
 
 
 def group_numbers(values: Sequence[str], contents: Sequence[str]) -> NDArray[np.int64]:
@@ -183,33 +227,6 @@ def _unknown_notices(
     if stated.nnz > matrix.nnz:
         notices.append(f"{stated.nnz - matrix.nnz} labels stand at unknown pairs and are ignored")
     return notices
-
-
-def _match(
-    table: LabelTable, images: Sequence[str], roots: Sequence[str]
-) -> tuple[dict[int, LabelRow], list[str]]:
-    stems = _stems(images, {row.image for row in table.rows}) if table.by_stem else {}
-    rest = [row.image for row in table.rows if row.image not in stems]
-    matched = match_names(rest, images, roots=roots)
-    meant = {**matched.found, **stems}
-    rows: defaultdict[int, list[LabelRow]] = defaultdict(list)
-    doubled = set(table.joined)
-    missing = [row.image for row in table.rows if row.image not in meant]
-    for row in table.rows:
-        for i in meant.get(row.image, ()):
-            rows[i].append(row)
-    found = {i: union_of(own) for i, own in rows.items()}
-    several = [name for name in table.joined if name not in meant]
-    several += [images[i] for i in sorted(rows) if len(rows[i]) > 1 or rows[i][0].image in doubled]
-    without = [image for i, image in enumerate(images) if i not in found]
-    kinds = {
-        "labelled images have no scores": missing,
-        "images have several rows, which are joined": several,
-        "further columns differ between rows of one image; the first row counts": table.differing,
-        "scored images have no labels": [] if table.filtered else without,
-    }
-    steps = [f"{n} image names matched but for {step}" for step, n in matched.steps.items()]
-    return found, steps + [_notice(what, names) for what, names in kinds.items() if names]
 
 
 def _stems(images: Sequence[str], named: Collection[str]) -> dict[str, tuple[int, ...]]:

@@ -98,6 +98,16 @@ def test_sidecars_become_decisions_once(store: DecisionStore, tmp_path: Path) ->
     assert len(list(store.standing("a.png"))) == 3  # an import is no slip of a key
 
 
+def test_imported_labels_name_pictures_as_labels_of_a_fit_do(
+    store: DecisionStore, tmp_path: Path
+) -> None:
+    (tmp_path / "l.csv").write_text("image,tags\n./c.png,1girl\nC:\\\\pics\\\\c.png,hat\n")
+    table = read_labels(tmp_path / "l.csv")
+    assert keep_labels(store, table, "me", ("c.png",), lambda _: "00" * 32, ("/my/pics",)) == 2
+    with pytest.raises(TagstackError, match=r"None of the 2 images .* among the 1 pictures"):
+        keep_labels(store, table, "me", ("other.png",), lambda _: "00" * 32)
+
+
 def test_sidecars_are_corrected(store: DecisionStore, tmp_path: Path) -> None:
     folder = tmp_path / "sidecars"
     (folder / "sub").mkdir(parents=True)

@@ -16,6 +16,7 @@ import typer
 from tagstack import __version__
 from tagstack.base_models.threads import let_idle_threads_sleep
 from tagstack.configs.errors import TagstackError
+from tagstack.configs.hooks import RAISED_BY
 from tagstack.configs.shown import shown
 from tagstack.ensemble.console.commands import Commands
 from tagstack.ensemble.console.groups import Audience, Cascading, Running, grouped
@@ -75,8 +76,8 @@ def main() -> None:
         logging.getLogger("tagstack").debug("where it happened", exc_info=True)
         typer.echo(f"Error: {system_fault(error)}", err=True)
         sys.exit(1)
-    except Exception:
-        typer.echo(OUR_FAULT, err=True)
+    except Exception as error:
+        typer.echo(fault_of(error), err=True)
         raise
 
 
@@ -90,6 +91,16 @@ def _speak_utf8() -> None:
 
 
 OUR_FAULT = "This is a fault of tagstack itself, not of your files. Please report what follows:"
+
+
+def fault_of(error: Exception) -> str:
+    """Return the line above a traceback: whose fault it is, and who is to be told."""
+    notes = getattr(error, "__notes__", ())
+    whose = next((note for note in notes if note.startswith(RAISED_BY)), None)
+    if whose is None:
+        return OUR_FAULT
+    name = whose.removeprefix(RAISED_BY).rstrip(".")
+    return shown(f"This is a fault of the {name}, not of your files. Please tell its authors:")
 
 
 def system_fault(error: OSError | MemoryError) -> str:

@@ -14,18 +14,21 @@ built-in thing, add its line to a table below; to add a hook, add a `Hook` to ``
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from tagstack.configs.errors import TagstackError
 
 if TYPE_CHECKING:  # half of the time that this file takes to import
     from importlib.metadata import Distribution
 
+P = ParamSpec("P")
+T = TypeVar("T")
+RAISED_BY = "Raised by the "  # how a note begins on whatever a package's code raised
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]*")
 
 
@@ -83,13 +86,34 @@ class Offer:
 
     @contextmanager
     def blamed(self) -> Iterator[None]:
-        """Note on whatever is raised inside whose it is, and catch nothing."""
+        """Note on whatever is raised inside whose it is; an end of the program is refused.
+
+        Raises
+        ------
+        TagstackError
+            If a package's code would end the program, with an exit code that says nothing.
+        """
         try:
             yield
+        except SystemExit as error:
+            if not self.package:
+                raise
+            msg = f"The {self} would end the program ({error}). Report this to its authors."
+            raise TagstackError(msg) from error
         except Exception as error:  # and raised again as it is
             if self.package:
-                error.add_note(f"Raised by the {self}.")
+                error.add_note(f"{RAISED_BY}{self}.")
             raise
+
+    def blaming(self, call: Callable[P, T]) -> Callable[P, T]:
+        """Return a function that does the same, `blamed`."""
+
+        @wraps(call)
+        def blamed(*arguments: P.args, **options: P.kwargs) -> T:
+            with self.blamed():
+                return call(*arguments, **options)
+
+        return blamed
 
     def _refuse(self, fault: str, error: BaseException | None = None) -> None:
         if fault:

@@ -93,9 +93,21 @@ def _reader_of(source: Path) -> Callable[[Path], Iterable[LabelRow]] | None:
                 if not isinstance(row, LabelRow):
                     msg = f"The {offer} gave {row!r:.60} for a row; expected a LabelRow."
                     raise TagstackError(msg)
+                if not _is_text(row):
+                    msg = f"The {offer} gave {row!r:.120}; expected texts in image, tags, columns."
+                    raise TagstackError(msg)
                 yield row
 
     return rows
+
+
+def _is_text(row: LabelRow) -> bool:
+    """Return whether a row of a package holds texts alone; one text has no tags but letters."""
+    several = (row.tags, row.unknown, row.unsure, row.known)
+    if any(isinstance(own, str) for own in several) or not isinstance(row.columns, Mapping):
+        return False
+    named = (row.image, *(text for own in several for text in own))
+    return all(isinstance(text, str) for text in (*named, *row.columns, *row.columns.values()))
 
 
 def _is_format(suffix: str) -> bool:

@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
-
-import numpy as np
+from typing import NoReturn
 
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.hooks import SCORERS
@@ -86,12 +86,16 @@ def _of_hook(name: str) -> Scorer:
     def checked(pixels: Pixels) -> float:
         with offer.blamed():
             value = theirs(pixels)
-        if not isinstance(value, int | float | np.number):
-            msg = (
-                f"The {offer} returned {type(value).__name__}; expected one number. Report this to "
-                "its authors."
-            )
-            raise TagstackError(msg)
-        return float(value)
+        try:
+            return float(value) if isinstance(value, Real) else _none(value)
+        except OverflowError:  # of a whole number with hundreds of digits
+            return _none(value)
+
+    def _none(value: object) -> NoReturn:
+        msg = (
+            f"The {offer} returned {type(value).__name__}; expected one number. Report this to "
+            "its authors."
+        )
+        raise TagstackError(msg)
 
     return replace(found, name=name, function=checked, version=f"{offer.package} {found.version}")

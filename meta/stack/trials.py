@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _STARTUP_TRIALS = 5
 _FEWEST_FOR_IMPORTANCE = 4
+# A journal is locked for as long as a line takes to write. Who holds it longer was killed, and
+# its lock outlives it: the lock is a link, the one kind that old network drives keep to.
+_LONGEST_WRITE_S = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +103,7 @@ class StudyPlace:
 
     def _opened(self) -> "BaseStorage":
         from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage
-        from optuna.storages.journal import JournalFileBackend
+        from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
         if self.folder is None:
             return InMemoryStorage()
@@ -108,7 +111,8 @@ class StudyPlace:
         if self.settings.storage == "journal":
             journal = self.folder / "tuning.journal"
             _without_torn_end(journal)
-            return JournalStorage(JournalFileBackend(str(journal)))
+            lock = JournalFileSymlinkLock(str(journal), grace_period=_LONGEST_WRITE_S)
+            return JournalStorage(JournalFileBackend(str(journal), lock))
         return RDBStorage(_sqlite(self.folder.absolute() / "tuning.sqlite"))
 
     def _pruner(self) -> "BasePruner":

@@ -465,13 +465,17 @@ def test_taggers_on_the_processor_take_turns(
 def test_writing_holds_up_no_tagger(
     images: Path, taggers: list[Tagger], settings: ScoreSettings
 ) -> None:
-    added, waited = threading.Event(), list[bool]()
+    added, over, waited = threading.Event(), threading.Event(), list[bool]()
 
     class Slow(MemorySink):
         def take(self) -> Taken:
             taken = super().take()
             added.clear()
-            return Taken(taken.n_images, lambda: waited.append(added.wait(20)))
+            return Taken(taken.n_images, self.write)
+
+        def write(self) -> None:
+            # After the interruption nothing comes, and what is written then is not looked at.
+            waited.append(added.wait(0 if over.is_set() else 20))
 
         def add_scores(self, *arguments: Any) -> None:
             super().add_scores(*arguments)
@@ -479,11 +483,15 @@ def test_writing_holds_up_no_tagger(
 
     each = settings.model_copy(update={"part_images": 4})
     found, n_parts = _found(images, each), 23 // 4
+
+    def interrupt(state: ScoreProgress) -> None:
+        if state.n_scored >= 4 * n_parts:
+            over.set()
+            added.set()  # for a part that is being written
+        _interrupt_at(state, 4 * n_parts)
+
     with pytest.raises(KeyboardInterrupt):
-        score_images(
-            found, taggers, Slow(Members.of(taggers)), each, threads=2,
-            progress=lambda state: _interrupt_at(state, 4 * n_parts),
-        )  # fmt: skip
+        score_images(found, taggers, Slow(Members.of(taggers)), each, threads=2, progress=interrupt)
     assert waited[: n_parts - 1] == [True] * (n_parts - 1)
 
 

@@ -5,24 +5,30 @@ installed, or is installed and does not import (another numpy, a missing library
 and no result. A setting that asks for compiled code goes through `require_numba` and gets an error.
 
 Compiled code is kept on disk beside the module, or in the user's cache folder where that cannot be
-written, so that only the first run on a machine waits for the compiler. Numba keeps a function's
+written, so that only the first run on a machine waits for the compiler. Of processes that begin
+together one compiles a function, and the others wait for what it keeps. Numba keeps a function's
 code until *its* file changes: a kernel must not call a kernel of another file.
 """
 
 import logging
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache, wraps
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from tagstack.base_models.libraries import reason
+from tagstack.base_models.locks import ProcessLock
 from tagstack.configs.errors import TagstackError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
+
+_LONGEST_S = 120.0  # that the dearest function compiles, and then some: longer, nobody waits
 
 
 def can_compile() -> bool:
@@ -85,15 +91,49 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Return a function compiled for this processor, for one thread and exact arithmetic.
 
     Dividing by zero gives infinity or NaN, as in numpy: a check would keep loops from running on
-    several values at once.
+    several values at once. Only Python calls it; what compiled code calls is a `compiled_part`.
     """
     from numba import njit
 
     try:
-        kernel: Callable[P, R] = njit(cache=True, nogil=True, error_model="numpy")(function)
+        kernel: Any = njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:  # no folder for the cache can be written: compile anew in each process
-        kernel = njit(nogil=True, error_model="numpy")(function)
-    return kernel
+        plain: Callable[P, R] = njit(nogil=True, error_model="numpy")(function)
+        return plain
+    return function if kernel is function else _compiled_once(function, kernel)
+
+
+def _compiled_once(function: Callable[P, R], kernel: Any) -> Callable[P, R]:
+    """Return a kernel whose first call looks on disk, and compiles, while no other process does."""
+    from numba import typeof
+
+    place = Path(kernel.stats.cache_path)
+    lock = place / f"{function.__module__.rpartition('.')[2]}.{function.__name__}.lock"
+    ready = False
+
+    @wraps(function)
+    def call(*arguments: P.args, **_: P.kwargs) -> R:
+        nonlocal ready
+        if not ready:
+            with _turn(lock):
+                kernel.compile(tuple(typeof(argument) for argument in arguments))
+            ready = True
+        result: R = kernel(*arguments)
+        return result
+
+    return call
+
+
+@contextmanager
+def _turn(path: Path) -> Iterator[None]:
+    """Hold a lock for a while; go without where it is not to be had, which costs time alone."""
+    lock = ProcessLock(path)
+    with suppress(TagstackError, OSError, NotImplementedError):
+        lock.take(wait_s=_LONGEST_S)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def compiled_part(function: Callable[P, R]) -> Callable[P, R]:

@@ -1,7 +1,8 @@
-"""A numba that is installed but does not import costs time, never a run and never a result."""
+"""A numba that does not import costs time, never a run and never a result; one process compiles."""
 
 import logging
 from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL.Image import Resampling
 from scipy import sparse
 
 from tagstack.base_models import compilation
+from tagstack.base_models.locks import ProcessLock
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.base_models.pictures import resampling
 from tagstack.base_models.pictures.squares import alone
@@ -99,3 +101,82 @@ def test_doctor_says_whether_it_is_there(tmp_path: Path, monkeypatch: pytest.Mon
     found = {finding.subject: finding for finding in examine(tmp_path)}
     assert found["numba"].state == "absent"
     assert "Install tagstack[fast]" in found["numba"].detail
+
+
+_KERNEL = """
+from tagstack.base_models.compilation import compiled
+
+@compiled
+def twice(value):
+    return value * 2
+"""
+
+
+@pytest.fixture
+def twice(tmp_path: Path) -> Any:
+    """Return a maker of one compiled function, each time as another process would import it."""
+    pytest.importorskip("numba", reason="needs the extra `fast`")
+    file = tmp_path / "kernel_of_a_test.py"
+    file.write_text(_KERNEL)
+
+    def imported() -> Any:
+        spec = spec_from_file_location("kernel_of_a_test", file)
+        assert spec
+        assert spec.loader
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.twice
+
+    return imported
+
+
+@pytest.fixture
+def others_wait(tmp_path: Path) -> Iterator[list[bool]]:
+    """Return whether the lock was held, for each time that numba compiles."""
+    event = pytest.importorskip("numba.core.event", reason="needs the extra `fast`")
+    found: list[bool] = []
+
+    class Compiling(event.Listener):  # type: ignore[misc]  # numba has no types
+        def on_start(self, _: Any) -> None:
+            (path,) = tmp_path.rglob("*.lock")
+            lock = ProcessLock(path)
+            found.append(not lock.take())
+            lock.release()
+
+        def on_end(self, _: Any) -> None:
+            """Nothing: only the beginning counts."""
+
+    with event.install_listener("numba:compile", Compiling()):
+        yield found
+
+
+def test_of_processes_that_begin_together_one_compiles(
+    twice: Any, others_wait: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one waits for its turn, another has compiled: the first finds that on disk."""
+    mine, others = twice(), twice()
+
+    class Later(ProcessLock):
+        def take(self, **wait: float) -> bool:
+            monkeypatch.undo()
+            assert others(3) == 6
+            return super().take(**wait)
+
+    monkeypatch.setattr(compilation, "ProcessLock", Later)
+    assert mine(4) == 8
+    assert mine(2.5) == 5.0  # of other types
+    assert others_wait == [True, False]  # one for each: the second holds up nobody
+
+
+def test_where_there_is_no_lock_each_compiles(
+    twice: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(lock: ProcessLock, **wait: float) -> bool:
+        raise OSError("No locks available")
+
+    monkeypatch.setattr(ProcessLock, "take", refused)
+    assert twice()(4) == 8
+    monkeypatch.undo()
+    (tmp_path / "__pycache__" / "kernel_of_a_test.twice.lock").symlink_to(tmp_path / "elsewhere")
+    assert twice()(4) == 8
+    assert not (tmp_path / "elsewhere").exists()

@@ -1,10 +1,9 @@
 """Random rules and images, and an oracle: a mixed-integer program over whole images."""
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from itertools import product
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -19,7 +18,6 @@ from tagstack.configs.decisions import DecoderSettings
 from tagstack.configs.errors import TagstackError
 from tagstack.configs.settings import load_settings
 from tagstack.ensemble.contradictions.decoder import Decoder
-from tagstack.ensemble.contradictions.explanations import explain
 from tagstack.ensemble.contradictions.search import UNMET
 from tagstack.ensemble.rules.rule import Exclusive, Implication
 from tagstack.ensemble.rules.rule_set import Rules
@@ -295,21 +293,6 @@ def _minimum(
     )
     assert result.status == 0
     return float(result.fun)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def kernels(once: Callable[[str, Callable[[Path], None]], Path]) -> None:
-    """Compile the decoder in one process of a run alone: the others find its code on disk."""
-
-    def compile_all(_: Path) -> None:
-        bench = Bench("numba")
-        rules, dense, threshold = bench.drawn_images(0, 20, 9)
-        decoder = bench.decoder(rules, 9)
-        explain(decoder, pair_proba(dense[:1]), threshold)
-        decoder.decode(pair_proba(dense), threshold)
-
-    if find_spec("numba") is not None:
-        once("kernels", compile_all)
 
 
 _NUMBA = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")

@@ -10,6 +10,9 @@ from tagstack.base_models.compilation import compiled, compiled_part
 from tagstack.ensemble.contradictions.evidence import Ints
 from tagstack.ensemble.contradictions.kernel_arrays import Components, ImageArrays, RuleArrays, Work
 
+# What is called with a number that is written out, numba compiles once more for just that.
+_NONE, _NO, _YES = np.int64(0), np.bool_(False), np.bool_(True)
+
 MASK_BITS = 62
 """Most tags of a component: its masks are signed integers of 64 bits and must stay positive."""
 
@@ -73,9 +76,25 @@ def _choose_fillers(
 
 
 @compiled_part
+def _sort(values: Ints, n: int) -> None:
+    """Sort the first values in place, after Shell: numba takes longer to compile its own."""
+    gap = 1
+    while gap < n // 3:
+        gap = 3 * gap + 1
+    while gap:
+        for i in range(gap, n):
+            value, at = values[i], i
+            while at >= gap and values[at - gap] > value:
+                values[at] = values[at - gap]
+                at -= gap
+            values[at] = value
+        gap //= 3
+
+
+@compiled_part
 def _collect(rules: RuleArrays, images: ImageArrays, work: Work, image: int) -> int:
     """Lay out the nodes of an image, tags ascending; return their number."""
-    first, n_nodes = images.start[image], 0
+    first, n_nodes = images.start[image], _NONE
     for pair in range(first, images.start[image + 1]):
         work.pair[images.tag[pair]] = pair
     for pair in range(first, images.start[image + 1]):
@@ -85,7 +104,7 @@ def _collect(rules: RuleArrays, images: ImageArrays, work: Work, image: int) -> 
         if work.pair[tag] < first:
             n_nodes = _choose(rules, work, n_nodes, tag)
     n_nodes = _choose_fillers(rules, images, work, n_nodes, first)
-    work.tag[:n_nodes].sort()
+    _sort(work.tag, n_nodes)
     for node in range(n_nodes):
         tag = work.tag[node]
         work.node[tag] = node
@@ -106,7 +125,7 @@ def _could_bite(rules: RuleArrays, work: Work, rule: int) -> bool:
 @compiled_part
 def _activate(rules: RuleArrays, work: Work, n_nodes: int) -> int:
     """List the exclusions that could bite, ascending; return their number."""
-    n_touched, n_active = 0, 0
+    n_touched, n_active = _NONE, 0
     for node in range(n_nodes):
         tag = work.tag[node]
         lone = rules.lone[tag] and work.weight[node] > 0
@@ -117,7 +136,7 @@ def _activate(rules: RuleArrays, work: Work, n_nodes: int) -> int:
                 n_touched += 1
             work.held[rule] += 1
             work.met[rule] |= lone
-    work.rule[:n_touched].sort()
+    _sort(work.rule, n_touched)
     for i in range(n_touched):
         rule = work.rule[i]
         if _could_bite(rules, work, rule):
@@ -401,9 +420,9 @@ def reduce_images(
             return image
         n_nodes, n_parts = _collect(rules, images, work, image), 0
         n_active = _activate(rules, work, n_nodes)
-        if _find_unsafe(rules, work, n_nodes, n_active, False):
+        if _find_unsafe(rules, work, n_nodes, n_active, _NO):
             n_active = _drop_guarded(rules, work, n_nodes, n_active)
-            _find_unsafe(rules, work, n_nodes, n_active, True)
+            _find_unsafe(rules, work, n_nodes, n_active, _YES)
             n_parts = _split(rules, work, n_nodes, n_active)
         if _is_large(work, n_nodes, n_parts, search_tags):
             out.large[out.sizes[4]] = image

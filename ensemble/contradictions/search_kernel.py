@@ -16,6 +16,9 @@ from tagstack.ensemble.contradictions.search import UNMET
 _BITS = 64
 _INFINITY = math.inf
 _UNMET = UNMET  # a kernel sees the globals of its own module alone
+_NONE = np.int64(
+    0
+)  # of a number that is written out, numba compiles what is called with it once more
 
 
 class Batch(NamedTuple):
@@ -88,7 +91,7 @@ def _value(part: _Part, kept: int) -> float:
 @compiled_part
 def _lay_out(part: _Part) -> int:
     """Fill in what lies below each tag and the order of the choices; return their number."""
-    n_tags, n_choices, guards = part.n_tags, 0, 0
+    n_tags, n_choices, guards = part.n_tags, 0, _NONE
     for tag in range(n_tags):
         part.below[tag] = 0
     for tag in range(n_tags):
@@ -228,7 +231,7 @@ def _branch_and_bound(part: _Part, n_choices: int, budget: int) -> tuple[int, fl
 @compiled_part
 def _greedy(part: _Part, n_choices: int) -> tuple[int, float]:
     """Return the tags taken heaviest first, each with what it implies if that gains anything."""
-    kept, value = 0, _value(part, 0)
+    kept, value = 0, _value(part, _NONE)
     for place in range(n_choices):
         trial = kept | part.above[part.order[place]]
         gained = _value(part, trial)
@@ -264,7 +267,7 @@ def _solve(part: _Part, budget: int) -> tuple[int, bool]:
     n_choices = _lay_out(part)
     if n_choices == 1:
         kept = part.above[part.order[0]]
-        return (kept, True) if _value(part, kept) >= _value(part, 0) else (0, True)
+        return (kept, True) if _value(part, kept) >= _value(part, _NONE) else (0, True)
     kept, best, exact = _branch_and_bound(part, n_choices, budget)
     if not exact:
         fallback, value = _greedy(part, n_choices)

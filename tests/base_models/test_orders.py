@@ -58,3 +58,19 @@ def test_a_few_at_a_time_is_the_same_order(monkeypatch: pytest.MonkeyPatch) -> N
     for before, after in itertools.pairwise(parts):
         assert ascending[before.stop - 1] < ascending[after.start]
     assert sum(part.stop - part.start > 50 for part in parts) == 1
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_what_is_no_number_comes_last_and_infinities_where_they_belong(kind: type) -> None:
+    values: NDArray[np.floating] = np.array([1, np.nan, -np.inf, -np.nan, np.inf, 0, -1], kind)
+    assert falling_within(np.zeros(7, np.int64), values).tolist() == [4, 0, 5, 6, 2, 1, 3]
+
+
+def test_more_rows_of_a_number_than_places_fit_beside_their_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two million are looked at together, but never are a number's rows parted."""
+    values = np.random.default_rng(2).permutation(100).astype(np.float32)
+    monkeypatch.setattr(orders, "_PLACE_BITS", 4)
+    found = falling_within(np.repeat([0, 3], 50), values)
+    assert found.tolist() == np.lexsort((-values, np.repeat([0, 3], 50))).tolist()

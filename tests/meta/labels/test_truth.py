@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score
 from tagstack.base_models.pairs import PairProba, Pairs
 from tagstack.configs.errors import TagstackError
 from tagstack.meta.features.context import log_lift
-from tagstack.meta.labels.truth import Evidence, PairTruth, without_unknown
+from tagstack.meta.labels.truth import Evidence, KnownPairs, PairTruth, without_unknown
 from tagstack.meta.metrics.ranking import average_precision
 
 MakeLabelled = Callable[..., Any]
@@ -79,6 +79,21 @@ def test_unknown_pairs_are_never_tagged_and_abstentions_stay() -> None:
     known = ~unknown[:, others]
     np.testing.assert_array_equal(masked[:, others][known], proba.dense()[:, others][known])
     assert without_unknown(proba, sparse.csr_array((30, 5), dtype=bool)) is proba
+
+
+def test_what_was_found_once_is_for_the_same_pairs_alone() -> None:
+    pairs, _, unknown = random_case(3)
+    known = KnownPairs.of(pairs, sparse.csr_array(unknown))
+    assert known.are(pairs)
+    assert known.are(Pairs(indptr=pairs.indptr.copy(), tag=pairs.tag.copy(), n_tags=5))
+    assert not known.are(Pairs(indptr=pairs.indptr, tag=pairs.tag, n_tags=6))
+    moved = pairs.indptr.copy()
+    moved[1] = moved[2]  # the pairs of the second image are the first's
+    assert not known.are(Pairs(indptr=moved, tag=pairs.tag, n_tags=5))
+    other = pairs.tag.copy()
+    other[pairs.indptr[1] - 1] = 4 if other[pairs.indptr[1] - 1] < 4 else 3
+    assert not known.are(Pairs(indptr=pairs.indptr, tag=other, n_tags=5))
+    assert not known.are(pairs.take(np.arange(29)))
 
 
 def test_labels_under_unknown_are_dropped() -> None:

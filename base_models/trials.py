@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -119,6 +120,7 @@ def run_apart(
         raise TagstackError(msg) from error
 
 
+@cache  # looking through what is installed takes as long as reading a small tagger
 def _version(package: str) -> str:
     try:
         return f"{package} {version(package)}"

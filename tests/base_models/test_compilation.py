@@ -136,7 +136,7 @@ def others_wait(tmp_path: Path) -> Iterator[list[bool]]:
     event = pytest.importorskip("numba.core.event", reason="needs the extra `fast`")
     found: list[bool] = []
 
-    class Compiling(event.Listener):  # type: ignore[misc]  # numba has no types
+    class Compiling(event.Listener):  # type: ignore[misc, name-defined]  # numba has no types
         def on_start(self, _: Any) -> None:
             (path,) = tmp_path.rglob("*.lock")
             lock = ProcessLock(path)

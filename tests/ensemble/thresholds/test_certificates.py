@@ -152,6 +152,58 @@ def test_the_guarantee_is_about_what_the_rules_leave(
     assert missed / 125 < 0.1 + 3 * np.sqrt(0.09 / 125)
 
 
+TIED = [0, 1, 2, 4]  # by RULES
+
+
+def certified_tags(found: Thresholds) -> list[int]:
+    return np.flatnonzero(np.array(found.state) == "certified").tolist()
+
+
+@pytest.mark.parametrize(("n_wrong", "expected"), [(30, []), (5, [0])])
+def test_cuts_are_tried_from_the_strictest_and_the_first_that_fails_ends_it(
+    settings_with: Callable[..., Any], n_wrong: int, expected: list[int]
+) -> None:
+    """A laxer one that passes, behind it, was one of many tries; too few images are no try."""
+    chosen = settings_with(
+        strategy="precision_at_least", precision=0.8, confidence=0.9, decoder_rounds=0
+    )
+    wrong = np.arange(1000) < n_wrong
+    right = (np.arange(1000) < 600) & ~wrong
+    said = np.select([wrong, right], [0.9, 0.6], 0.05).astype(np.float32)[:, None]
+    assert certified_tags(fit(said, right[:, None], chosen)) == expected
+
+
+def test_tags_that_rules_tie_are_tested_on_other_images_than_chose_their_thresholds(
+    settings_with: Callable[..., Any], rng: np.random.Generator
+) -> None:
+    decoder = Decoder(RULES.bind(words(5)), load_settings().decoder)
+    chosen = settings_with(strategy="precision_at_least", precision=0.7, confidence=0.9)
+    said, labels = tied(rng, 1600)
+    assert set(certified_tags(fit(said, labels, chosen, decoder))) & set(TIED)
+    testing = np.arange(1600) % 4 >= 2  # of four folds, the first half choose
+    labels[np.ix_(testing, TIED)] = False
+    assert not set(certified_tags(fit(said, labels, chosen, decoder))) & set(TIED)
+
+
+def test_images_of_one_group_count_once_for_tags_that_rules_tie_too(
+    settings_with: Callable[..., Any], rng: np.random.Generator
+) -> None:
+    decoder = Decoder(RULES.bind(words(5)), load_settings().decoder)
+    chosen = settings_with(strategy="precision_at_least", precision=0.7, confidence=0.9)
+    said, labels = tied(rng, 12)  # six certify: seven are the fewest that could
+    copied, copies = np.tile(said, (80, 1)), np.tile(labels, (80, 1))
+    groups = np.tile(np.arange(12), 80)  # each in one fold
+    assert set(certified_tags(fit(copied, copies, chosen, decoder))) & set(TIED)
+    assert not set(certified_tags(fit(copied, copies, chosen, decoder, groups))) & set(TIED)
+
+
+def test_guards_are_connected_with_what_they_guard() -> None:
+    guarded = Exclusive(id="x", tags=("t0", "t1"), source="test", when=("t3",), unless=("t5",))
+    number = components(Rules(exclusives=(guarded,)).bind(words(7)))
+    assert len({int(number[i]) for i in (0, 1, 3, 5)}) == 1
+    assert number[2] == number[4] == number[6] == -1
+
+
 def test_components_are_what_rules_connect() -> None:
     number = components(RULES.bind(words(7)))
     assert number[3] == number[5] == number[6] == -1

@@ -4,6 +4,8 @@ It yields the same components. An image with a component that is too large for a
 search, is left to the Python engine.
 """
 
+from typing import Any
+
 import numpy as np
 
 from tagstack.base_models.compilation import compiled, compiled_part
@@ -11,7 +13,9 @@ from tagstack.ensemble.contradictions.evidence import Ints
 from tagstack.ensemble.contradictions.kernel_arrays import Components, ImageArrays, RuleArrays, Work
 
 # What is called with a number that is written out, numba compiles once more for just that.
-_NONE, _NO, _YES = np.int64(0), np.bool_(False), np.bool_(True)
+_NONE: Any = np.int64(0)
+_NO: Any = np.bool_(False)
+_YES: Any = np.bool_(True)
 
 MASK_BITS = 62
 """Most tags of a component: its masks are signed integers of 64 bits and must stay positive."""

@@ -5,7 +5,7 @@ ends finds the same tags.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,9 +16,8 @@ from tagstack.ensemble.contradictions.search import UNMET
 _BITS = 64
 _INFINITY = math.inf
 _UNMET = UNMET  # a kernel sees the globals of its own module alone
-_NONE = np.int64(
-    0
-)  # of a number that is written out, numba compiles what is called with it once more
+# What is called with a plain 0, numba compiles once more for just that.
+_NONE: Any = np.int64(0)
 
 
 class Batch(NamedTuple):

@@ -213,6 +213,12 @@ class ForeignLearner(PairEstimator):
         """
         with self.offer.blamed():
             logit = np.asarray(self.learner.predict_logit(table))
+        if logit.dtype.kind not in "fiu":  # no text, no object, and no imaginary part to lose
+            msg = (
+                f"The {self.offer} returned logits of type {logit.dtype}; expected numbers. Report "
+                "this to its authors."
+            )
+            raise TagstackError(msg)
         if logit.shape != (len(table.pairs),) or not np.isfinite(logit).all():
             msg = (
                 f"The {self.offer} returned logits of shape "

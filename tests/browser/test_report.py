@@ -91,6 +91,21 @@ def test_the_address_keeps_what_was_chosen(visit: Visit, address: str) -> None:
     assert again.page.get_attribute("[data-metric=micro_ap]", "aria-pressed") == "true"
 
 
+def test_a_tag_of_thousands_of_letters_does_not_bury_the_others(
+    visit: Visit, make_comparison: Callable[..., Any], tmp_path: Path
+) -> None:
+    tags = ("x" * 5000, *(f"tag_{n}" for n in range(11)))
+    path = write_report(make_comparison(tags=tags), tmp_path, pictures=lambda _: None).html
+    for size in SIZES.values():
+        seen = visit(path.as_uri(), size)
+        seen.page.wait_for_selector("[data-ready=true]")
+        heights = seen.page.evaluate(
+            "() => [...document.querySelectorAll('.tag')].map((tag) => tag.offsetHeight)"
+        )
+        assert 0 < max(heights) < 100
+        assert not seen.is_too_wide()
+
+
 def test_thousands_of_tags_make_few_rows_and_hostile_tags_stay_text(
     visit: Visit, make_comparison: Callable[..., Any], tmp_path: Path
 ) -> None:

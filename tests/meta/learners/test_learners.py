@@ -314,6 +314,19 @@ def test_logits_of_a_package_are_checked(
         learner.predict_logit(lay(n_images=30).ground.table)
 
 
+@pytest.mark.parametrize(
+    "logit", ["None", "table.logit.astype(complex)", "table.logit.astype(str)",
+              "table.logit.astype(object)", "table.logit > 0"],
+)  # fmt: skip
+def test_logits_of_a_package_are_real_numbers(
+    stack_settings: Make, install_learner: Install, lay: Lay, logit: str
+) -> None:
+    install_learner("bad", broken(logit=logit))
+    learner = make_learner("bad", stack_settings(), seed=0, threads=1)
+    with pytest.raises(TagstackError, match=r"'bad' of tagstack-bad 1\.2 returned logits of type"):
+        learner.predict_logit(lay(n_images=30).ground.table)
+
+
 def test_a_pickle_in_a_bundle_is_refused(
     stack_settings: Make, install_learner: Install, tmp_path: Path
 ) -> None:

@@ -47,8 +47,11 @@ def booru_form(tag: str) -> str:
     >>> booru_form(r" hat  \(blue\) ")
     'hat_(blue)'
     """
-    joined = _ESCAPED.sub(r"\1", "_".join(_UNSEEN.sub("", tag).split()))
-    return unicodedata.normalize("NFC", joined)
+    plain = tag.isascii()  # labels hold millions of tags, most of them plain
+    joined = "_".join((tag if plain else _UNSEEN.sub("", tag)).split())
+    if "\\" in joined:
+        joined = _ESCAPED.sub(r"\1", joined)
+    return joined if plain else unicodedata.normalize("NFC", joined)
 
 
 def unmarked(tag: str) -> str:

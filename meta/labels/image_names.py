@@ -72,16 +72,18 @@ def match_names(
     }
     steps: dict[str, int] = {}
     for step, name_key, image_key in _steps(roots, elsewhere=elsewhere):
+        asking: defaultdict[str, list[str]] = defaultdict(list)
+        for name in names:
+            if name not in found:
+                asking[name_key(name)].append(name)
+        if not asking:
+            break
         one_path = step in _ONE_PATH
         taken = set() if one_path else {i for own in found.values() for i in own}
         meant: defaultdict[str, list[int]] = defaultdict(list)
         for image, i in positions.items():
             if i not in taken:
                 meant[image_key(image)].append(i)
-        asking: defaultdict[str, list[str]] = defaultdict(list)
-        for name in names:
-            if name not in found:
-                asking[name_key(name)].append(name)
         sure = {
             name: (meant[key][0],)
             for key, own in asking.items()

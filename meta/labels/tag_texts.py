@@ -95,6 +95,8 @@ def parts_of(text: str, separator: str | None = None) -> list[str]:
 
 def _meant(text: str) -> str:
     """Return a text with the marks that its writer means, spelled as we know them."""
+    if text.isascii() and not any(sign in text for sign in ("\r", "|||", "BREAK")):
+        return text
     return _MEANT.sub(lambda found: _AS.get(found[0].strip(), "\n"), text)
 
 

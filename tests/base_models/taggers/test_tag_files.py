@@ -79,7 +79,9 @@ def test_names_are_literal(tmp_path: Path) -> None:
 
 @given(
     names=st.lists(
-        st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), min_size=1, max_size=8
+        st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip),
+        min_size=1,
+        max_size=8,
     )
 )
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

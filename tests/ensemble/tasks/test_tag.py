@@ -433,9 +433,12 @@ def test_formats_that_would_share_a_file_are_refused(run: Tag) -> None:
 
 def test_a_sidecar_never_replaces_a_picture(run: Tag, pictures: Path) -> None:
     before = (pictures / "1.png").read_bytes()
-    with pytest.raises(TagstackError, match="would replace the picture"):
+    with pytest.raises(TagstackError, match=r"'\.png' is a picture's"):
         run("txt", beside=True, extension=".png", overwrite=True)
-    assert (pictures / "1.png").read_bytes() == before
+    named = (pictures / "1.png").rename(pictures / "1.picture")  # a suffix that nobody knows
+    with pytest.raises(TagstackError, match="would replace the picture"):
+        run("txt", images=named, out=None, beside=True, extension=".picture", overwrite=True)
+    assert named.read_bytes() == before
 
 
 def test_excluded_tags_are_there_for_the_rules(run: Tag, tmp_path: Path) -> None:

@@ -213,18 +213,30 @@ def proposed(strategy: Strategy, sample: CutSample, settings: ThresholdSettings)
     with THRESHOLD_STRATEGIES.offer(strategy.name).blamed():
         found = strategy.propose(sample, settings)
     n_tags = sample.curves.n_tags
-    logits, own = np.shape(found.logits), np.shape(found.own)
-    if len(logits) != 2 or not logits[0] or logits[1] != n_tags or own != (n_tags,):
-        fault = f"logits of shape {logits} and own of shape {own}"
-    elif np.isnan(found.logits).any():
-        fault = f"{int(np.isnan(found.logits).sum())} logits that are no number"
-    else:
+    if not (fault := _no_proposal(found) or _misshapen(found, n_tags)):
         return found
     msg = (
         f"The {THRESHOLD_STRATEGIES.offer(strategy.name)} proposed {fault}; expected "
         f"(n_candidates, {n_tags}) without NaN and ({n_tags},). Report this to its authors."
     )
     raise TagstackError(msg)
+
+
+def _no_proposal(found: object) -> str:
+    """Return what is given instead of a proposal of numbers; nothing for one."""
+    if not isinstance(found, Proposal):
+        return type(found).__name__
+    kinds = np.asarray(found.logits).dtype, np.asarray(found.own).dtype
+    good = kinds[0].kind in "fiu" and kinds[1].kind in "biu"
+    return "" if good else f"logits of type {kinds[0]} and own of type {kinds[1]}"
+
+
+def _misshapen(found: Proposal, n_tags: int) -> str:
+    logits, own = np.shape(found.logits), np.shape(found.own)
+    if len(logits) != 2 or not logits[0] or logits[1] != n_tags or own != (n_tags,):
+        return f"logits of shape {logits} and own of shape {own}"
+    n_none = int(np.isnan(found.logits).sum())
+    return f"{n_none} logits that are no number" if n_none else ""
 
 
 def chosen_jointly(

@@ -216,7 +216,8 @@ def refuse_existing(directory: Path, *, overwrite: bool) -> None:
 def _refuse_unwritable(path: Path) -> None:
     """Raise if a path's name is too long, or no folder above it lets a file be made."""
     try:
-        above = next(place for place in path.absolute().parents if os.path.lexists(place))
+        parents = path.absolute().parents or (path,)  # "/" has none
+        above = next(place for place in parents if os.path.lexists(place))
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             path.lstat()
     except OSError as error:

@@ -121,6 +121,8 @@ def accept_tags(request: AcceptRequest, settings: Settings, progress: Progress) 
     TagstackError
         If bundle, scores or labels cannot be used, or a file is in the way.
     """
+    if not request.out.name:
+        raise TagstackError(f"{request.out} is no name of a file. Give one that ends in .csv.")
     queue = request.queue or request.out.with_name(f"{request.out.stem}-queue.csv")
     if queue == request.out:
         raise TagstackError(f"--queue and --out are both {queue}; expected two files.")

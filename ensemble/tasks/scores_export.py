@@ -145,10 +145,10 @@ def export_scores(
     TagstackError
         If the store cannot be read, the member is none of its own, or a file is there already.
     """
-    tags, features = out.with_suffix(".tags.csv"), out.with_suffix(".features.npz")
     writer = {".parquet": _write_parquet, ".npz": _write_npz}.get(out.suffix.lower())
     if writer is None:
         raise TagstackError(f"{out}: expected a name that ends in .parquet or .npz.")
+    tags, features = out.with_suffix(".tags.csv"), out.with_suffix(".features.npz")
     reader = ScoreStore(store)
     scored = _chosen(reader, store, member)
     has_features = scored.info.n_features > 0

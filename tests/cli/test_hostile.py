@@ -134,6 +134,24 @@ def test_what_cannot_be_written_is_said_before_the_work(
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize("place", [".", "/", "./"])
+@pytest.mark.parametrize("command", ["accept", "compare", "dataset stats", "scores export"])
+def test_a_folder_is_no_place_for_a_file(
+    small: Path, tmp_path: Path, tagstack: Command, command: str, place: str
+) -> None:
+    choices: dict[str, list[object]] = {
+        "accept": ["--bundle", small / "bundle", "--tags", small / "scores"],
+        "compare": ["--bundle", small / "nowhere", "--scores", "s", "--labels", "l.csv"],
+        "dataset stats": [small / "images"],
+        "scores export": [small / "scores", "--member", "doll_resnet"],
+    }
+    if command == "compare" and place != "/":
+        place = "/dev/null/x"
+    result = tagstack(*command.split(), *choices[command], "--out", place)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_a_value_of_an_option_is_not_blamed_on_the_file(small: Path, tagstack: Command) -> None:
     arguments = ["tag", picture(small), "--models", "doll_vit", "--config", small / "config.toml"]
     result = tagstack(*arguments, "--precision", "half")

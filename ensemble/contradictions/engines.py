@@ -14,7 +14,7 @@ from tagstack.ensemble.contradictions.parts import Kept, kept_keys
 from tagstack.ensemble.contradictions.reduction import Reduction, reduce_images
 from tagstack.ensemble.contradictions.search import Component, Solution, branch_and_bound
 
-_WORTH_COMPILING = 20_000  # images: 3 s in Python, while compiling takes 20 s once per machine
+_WORTH_COMPILING = 20_000  # images: 3 s in Python; compiling takes 10 to 20 s once per machine
 
 _NONE = np.zeros(0, np.int64)
 

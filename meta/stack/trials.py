@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.pruners import BasePruner
     from optuna.storages import BaseStorage
+    from optuna.storages.journal import JournalFileSymlinkLock
     from optuna.trial import FrozenTrial
 
 _STARTUP_TRIALS = 5
@@ -110,8 +111,8 @@ class StudyPlace:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.settings.storage == "journal":
             journal = self.folder / "tuning.journal"
-            _without_torn_end(journal)
             lock = JournalFileSymlinkLock(str(journal), grace_period=_LONGEST_WRITE_S)
+            _without_torn_end(journal, lock)
             return JournalStorage(JournalFileBackend(str(journal), lock))
         return RDBStorage(_sqlite(self.folder.absolute() / "tuning.sqlite"))
 
@@ -147,18 +148,25 @@ def seconds_spent(study: "Study") -> float:
     return sum(duration.total_seconds() for duration in durations if duration is not None)
 
 
+def is_waiting(study: "Study") -> bool:
+    """Return whether a trial was put into the study and not begun."""
+    from optuna.trial import TrialState
+
+    return bool(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+
 def records(study: "Study") -> tuple[TrialRecord, ...]:
-    """Return the finished trials in the order of their numbers."""
+    """Return the finished trials in their order, numbered anew: a kill leaves a gap in theirs."""
     from optuna.trial import TrialState
 
     return tuple(
         TrialRecord(
-            number=trial.number,
+            number=number,
             value=float(trial.value if trial.value is not None else "nan"),
             state="complete" if trial.state == TrialState.COMPLETE else "pruned",
             params=dict(trial.params),
         )
-        for trial in sorted(finished(study), key=lambda trial: trial.number)
+        for number, trial in enumerate(sorted(finished(study), key=lambda trial: trial.number))
     )
 
 
@@ -289,8 +297,10 @@ def _check_database(path: Path) -> None:
             raise StorageInternalError(str(error)) from error
 
 
-def _without_torn_end(journal: Path) -> None:
+def _without_torn_end(journal: Path, lock: "JournalFileSymlinkLock") -> None:
     """Drop what a kill or a full disk left of a last line: the next would be written into it.
+
+    No other process writes while this one holds the journal's ``lock``.
 
     Raises
     ------
@@ -298,11 +308,9 @@ def _without_torn_end(journal: Path) -> None:
         If any other line is none of a journal's: with what follows it, the file says nothing.
     """
     from optuna.exceptions import StorageInternalError
-    from optuna.storages.journal import JournalFileSymlinkLock
 
     if not journal.exists():
         return
-    lock = JournalFileSymlinkLock(str(journal))  # Optuna's own: no other process writes meanwhile
     lock.acquire()
     try:
         whole, newline, end = journal.read_bytes().rpartition(b"\n")

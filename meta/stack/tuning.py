@@ -29,6 +29,7 @@ from tagstack.meta.stack.trials import (
     finished,
     forget_running,
     importances,
+    is_waiting,
     quiet_optuna,
     records,
     run_trials,
@@ -138,8 +139,9 @@ class Tuner:
         with quiet_optuna(), storage_faults(study_dir), closing(place):
             study = place.open(0)
             forget_running(study)
-            if not finished(study):
-                study.enqueue_trial(self._default_parameters(), skip_if_exists=True)
+            # Asked to skip what exists, Optuna skips the defaults that a killed run did not finish.
+            if not (finished(study) or is_waiting(study)):
+                study.enqueue_trial(self._default_parameters())
             n = self.settings.trials
             try:
                 run_trials(
@@ -179,7 +181,8 @@ class Tuner:
     def _objective(self, trial: "Trial") -> float:
         from optuna import TrialPruned
 
-        settings = self._settings(self._suggested(trial))
+        suggested = self._suggested(trial)
+        settings, is_default = self._settings(suggested), suggested == self._default_parameters()
         splits = np.unique(self.data.folds)[: self.settings.splits].tolist()
         threads = threads_apart(self.threads // self.workers)
         tasks = ((settings, fold, threads) for fold in splits)
@@ -190,8 +193,8 @@ class Tuner:
         for step, score in enumerate(scores):
             values.append(score)
             trial.report(float(np.mean(values)), step)
-            # The first trial is of the defaults: other workers may be ahead, it runs to its end.
-            if trial.number and step + 1 < len(splits) and trial.should_prune():
+            # Other workers may be ahead of the trial of the defaults: it runs to its end.
+            if not is_default and step + 1 < len(splits) and trial.should_prune():
                 raise TrialPruned
         return float(np.mean(values))
 

@@ -25,6 +25,7 @@ from tagstack.meta.labels.truth import Evidence
 from tagstack.meta.learners.meta_trees import MetaTrees
 from tagstack.meta.metrics.fold_scores import DrawnScorer
 from tagstack.meta.stack.foundation import Foundation, lay_foundation
+from tagstack.meta.stack.trials import StudyPlace
 from tagstack.meta.stack.tuning import InnerData, Tuner
 
 MakeLabelled = Callable[..., Any]
@@ -330,3 +331,24 @@ def test_a_journal_goes_on_after_a_line_that_was_cut(make_tuner: MakeTuner, tmp_
     )
     assert found == through
     assert told == [3]
+
+
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+@pytest.mark.parametrize("reached", ["made", "put in", "begun", "half suggested"])
+def test_a_search_killed_before_its_first_trial_ended_is_one_that_ran_through(
+    make_tuner: MakeTuner, tmp_path: Path, storage: str, reached: str
+) -> None:
+    tuner = make_tuner(3, storage=storage)
+    through = tuner.run(tmp_path / "through", silent)
+    defaults = through.trials[0].params
+    with closing(StudyPlace(tmp_path / "cut", tuner.name, tuner.settings, tuner.seed)) as place:
+        study = place.open(0)
+        if reached != "made":
+            study.enqueue_trial(defaults)
+        if reached in ("begun", "half suggested"):
+            trial = study.ask()
+        if reached == "half suggested":
+            low, high = tuner.settings.rounds
+            trial.suggest_int("rounds", int(low), int(high))
+    assert tuner.run(tmp_path / "cut", silent) == through
+    assert [trial.number for trial in through.trials] == [0, 1, 2]

@@ -1,7 +1,7 @@
 """``tagstack scores``: looking after score stores, and scores that come in and go out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,11 @@ from tagstack.ensemble.console.options import (
     exit_with_failures,
     settings_of,
 )
+
+if TYPE_CHECKING:
+    from tagstack.ensemble.tasks.scores_import import ImportSummary
+
+_NAMED = 5  # of pictures that are left out
 
 scores_app = typer.Typer(
     help="Look after score stores; import and export scores.",
@@ -85,7 +90,7 @@ def import_(
 ) -> None:
     """Import scores that another program computed, as a member like any other."""
     from tagstack.ensemble.console.console import print_json, stages
-    from tagstack.ensemble.tasks.scores_import import ImportRequest, import_scores, import_text
+    from tagstack.ensemble.tasks.scores_import import ImportRequest, import_scores
 
     request = ImportRequest(
         table=file,
@@ -116,9 +121,25 @@ def import_(
             }
         )
     else:
-        for line in import_text(summary):
-            typer.echo(line)
+        _print_import(summary)
     exit_with_failures(len(summary.unknown))
+
+
+def _print_import(summary: "ImportSummary") -> None:
+    typer.echo(
+        f"{summary.member}: {summary.n_images} pictures imported, {summary.n_known} had scores "
+        f"already; {summary.n_tags} tags, floor {summary.floor:g}."
+    )
+    if summary.matched:
+        steps = ", ".join(f"{n} but for {step}" for step, n in summary.matched.items())
+        typer.echo(f"Names that were matched: {steps}.")
+    if summary.unknown:
+        named = ", ".join(repr(shown(name)) for name in summary.unknown[:_NAMED])
+        more = ", ..." if len(summary.unknown) > _NAMED else ""
+        typer.echo(
+            f"{len(summary.unknown)} pictures are known neither to the store nor in a folder of "
+            f"--images and were left out: {named}{more}"
+        )
 
 
 @scores_app.command(

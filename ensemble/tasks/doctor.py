@@ -101,9 +101,9 @@ def _package(name: str, module: str) -> Finding:
 
 def _exactly_one(module: str, names: tuple[str, ...]) -> Finding:
     """Two builds of one module overwrite each other's files, so exactly one may be there."""
-    found = [name for name in names if _version(name) is not None]
+    found = {name: version for name in names if (version := _version(name)) is not None}
     if len(found) == 1:
-        detail = f"{found[0]} {metadata.version(found[0])}"
+        detail = " ".join(*found.items())
         return _loaded(module, Finding(subject=module, state="ok", detail=detail))
     if found:
         advice = f"{' and '.join(found)} overwrite each other; uninstall both, then install one"

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +43,6 @@ _DANBOORU = {
 _FORMATS = {".csv": "selected_tags_csv", ".txt": "tags_txt", ".json": "json_list"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")  # as contracts name taggers
 _THRESHOLD = 0.5  # of a tag whose file has none, as a contract's default
-_NAMED = 5
 _COMMIT = 4096  # pictures of a part
 
 
@@ -380,22 +378,3 @@ def _write(
                 )
         writer.commit()
     return n_new, n_known
-
-
-def import_text(summary: ImportSummary) -> list[str]:
-    """Return what an import did, in lines for people."""
-    lines = [
-        f"{summary.member}: {summary.n_images} pictures imported, {summary.n_known} had scores "
-        f"already; {summary.n_tags} tags, floor {summary.floor:g}."
-    ]
-    if summary.matched:
-        steps = ", ".join(f"{n} but for {step}" for step, n in summary.matched.items())
-        lines.append(f"Names that were matched: {steps}.")
-    if summary.unknown:
-        named = ", ".join(repr(shown(name)) for name in islice(summary.unknown, _NAMED))
-        more = ", ..." if len(summary.unknown) > _NAMED else ""
-        lines.append(
-            f"{len(summary.unknown)} pictures are known neither to the store nor in a folder of "
-            f"--images and were left out: {named}{more}"
-        )
-    return lines
